@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+# PyTorch's build is yours to choose: leave TORCH_INDEX empty for your package index's build, or
+# set it to the index address that PyTorch's install page gives for CPU or for your CUDA version.
+TORCH_INDEX ?=
+WORKSPACE   ?= .demo
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test quick check fmt wire setup clean help
+
+help:            ## what each target does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(STAMP)  ## make the virtual environment
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[embedded,photos,dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)   ## run the whole method on this machine, resuming where it stopped
+	$(BIN)/vila2 demo --workspace $(WORKSPACE)
+
+test: check      ## every check and every test
+	$(BIN)/pytest
+
+quick: $(STAMP)  ## the tests that train nothing
+	$(BIN)/pytest -m 'not slow'
+
+check: $(STAMP)  ## lint, types, import rules, proto rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
+
+fmt: $(STAMP)    ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wire: $(STAMP)   ## regenerate vila2/wire from proto/
+	$(BIN)/python proto/generate.py
+
+clean:           ## remove the environment and the demo's workspace
+	rm -rf $(VENV) $(WORKSPACE)
