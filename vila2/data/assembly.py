@@ -1,0 +1,179 @@
+"""Assembly: the pure function that turns original text and caption layers into training text.
+
+The policies are those of the VILA² paper (section 2.1 and appendix A.5) and of its follow-ups:
+
+- `original`: the alt-text alone.
+- `recaption`: the newest caption alone; the alt-text is dropped.
+- `concat`: the alt-text and the caption, which the paper found best for a VLM.
+- `mix`: the caption with probability p, else the alt-text (Recap-DataComp).
+- `qa_turns`: `concat`, followed by the specialists' answers as question-and-answer turns, shuffled
+  per sample, each question drawn from that specialist's paraphrases.
+- `conversations`: the sample's own supervised turns (SFT and specialist data), shuffled per sample.
+
+A sample whose caption was quarantined is not dropped and not guessed: it follows `missing`, which
+is either an error or the declared fallback to the original text, and the fallback is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vila2.data.sample import Sample, Turn
+
+Policy = Literal["original", "recaption", "concat", "mix", "qa_turns", "conversations"]
+
+
+class Assembly(BaseModel):
+    """How the text of one training sample is put together; part of the recipe's hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Policy = Field(description="Which texts are used, and how they are joined.")
+    p: float = Field(1.0, ge=0.0, le=1.0, description="For `mix`: chance of using the caption.")
+    caption_question: str = Field(
+        "",
+        description="Question that the caption answers as a turn; empty joins it as plain text.",
+    )
+    caption_first: bool = Field(
+        False, description="Put the caption before the alt-text instead of after it."
+    )
+    questions: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="For `qa_turns`: paraphrased questions of each specialist layer.",
+    )
+    missing: Literal["error", "original"] = Field(
+        "error", description="What to do where a layer has no caption for a sample."
+    )
+    turns_per_sample: int = Field(
+        0, ge=0, description="At most this many turns of a sample per visit; 0 keeps all."
+    )
+    caption_layer: str = Field("", description="Layer that holds the general caption.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Assembly:
+        if self.policy in ("recaption", "concat", "mix") and not self.caption_layer:
+            raise ValueError(f"policy {self.policy!r} needs `caption_layer`: name the layer to use")
+        for layer, questions in self.questions.items():
+            if not questions:
+                raise ValueError(f"questions.{layer} is empty: give at least one question")
+        return self
+
+    def layers(self) -> list[str]:
+        """Names of the caption layers that this assembly reads."""
+        named = [self.caption_layer] if self.caption_layer else []
+        return named + sorted(self.questions)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingText:
+    """A sample's text for one visit: plain text after the image, then turns; loss as declared.
+
+    All of `plain` carries loss, and of each turn the answer only (paper, appendix A.4).
+    """
+
+    plain: str
+    turns: tuple[Turn, ...]
+
+
+class MissingCaptionError(ValueError):
+    """A layer has no caption for a sample and the assembly declares no fallback."""
+
+
+@dataclass
+class AssemblyCounts:
+    """What an epoch's assembly did, so that a fallback is never silent."""
+
+    samples: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+
+
+def assemble(
+    sample: Sample,
+    captions: Mapping[str, str | None],
+    assembly: Assembly,
+    *,
+    seed: int,
+    visit: int,
+    counts: AssemblyCounts | None = None,
+) -> TrainingText:
+    """Return the training text of `sample` on its `visit`-th pass (0, 1, ...).
+
+    Pure: the same arguments give the same text. `captions` maps a layer's name to that sample's
+    caption, `None` where it was quarantined. Raises `MissingCaptionError` where a caption is
+    missing and `assembly.missing` is "error".
+    """
+    rng = random.Random(_stable_seed(seed, sample.key, visit))
+    if counts is not None:
+        counts.samples += 1
+
+    def caption_from(layer: str) -> str | None:
+        caption = captions.get(layer)
+        if caption is not None:
+            return caption
+        if assembly.missing == "error":
+            raise MissingCaptionError(
+                f"sample {sample.key}: layer {layer!r} has no caption for it; seal the layer, or "
+                f"set `missing: original` in the assembly to train on the original text instead"
+            )
+        if counts is not None:
+            counts.missing[layer] += 1
+        return None
+
+    if assembly.policy == "conversations":
+        return TrainingText("", _at_most(_shuffled(sample.turns, rng), assembly))
+    if assembly.policy == "original":
+        return TrainingText(sample.caption, ())
+
+    caption = caption_from(assembly.caption_layer) if assembly.caption_layer else None
+    keep_original = assembly.policy in ("concat", "qa_turns") or caption is None
+    if assembly.policy == "mix" and caption is not None and rng.random() >= assembly.p:
+        caption, keep_original = None, True
+    original = sample.caption if keep_original else ""
+
+    answers = [
+        Turn(rng.choice(assembly.questions[layer]), answer)
+        for layer in sorted(assembly.questions)
+        if (answer := caption_from(layer)) is not None
+    ]
+    if caption is not None and assembly.caption_question:
+        answers.append(Turn(assembly.caption_question, caption))
+        plain = original
+    else:
+        plain = _joined(original, caption, caption_first=assembly.caption_first)
+    return TrainingText(plain, _at_most(_shuffled(answers, rng), assembly))
+
+
+def _joined(original: str, caption: str | None, *, caption_first: bool) -> str:
+    """Join two texts as sentences, so that the end of one does not run into the other."""
+    parts = [original, caption or ""]
+    if caption_first:
+        parts.reverse()
+    kept = [part.strip() for part in parts if part.strip()]
+    return " ".join(
+        part if index == len(kept) - 1 or part.endswith((".", "!", "?")) else part + "."
+        for index, part in enumerate(kept)
+    )
+
+
+def _shuffled(turns: Sequence[Turn], rng: random.Random) -> list[Turn]:
+    shuffled = list(turns)
+    rng.shuffle(shuffled)
+    return shuffled
+
+
+def _at_most(turns: list[Turn], assembly: Assembly) -> tuple[Turn, ...]:
+    limit = assembly.turns_per_sample
+    return tuple(turns[:limit] if limit else turns)
+
+
+def _stable_seed(*parts: object) -> int:
+    """A seed that does not depend on Python's hash randomisation."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

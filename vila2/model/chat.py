@@ -1,0 +1,141 @@
+"""The chat format: how a picture, plain text and turns become token ids and a loss mask.
+
+One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
+carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
+stored in the tokenizer as a chat template, so that any server renders it alike; a test holds the
+two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vila2.data.assembly import TrainingText
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+IMAGE, USER, ASSISTANT = "<image>", "<user>", "<assistant>"
+SPECIAL_TOKENS = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT)
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{% set ns = namespace(text='') %}"
+    "{% if message['content'] is string %}{% set ns.text = message['content'] %}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>' }}"
+    "{% else %}{% set ns.text = ns.text + part['text'] %}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<user>' + ns.text }}"
+    "{% else %}{{ '<assistant>' + message['content'] + eos_token }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids and, for each, whether predicting it counts in the loss (same length)."""
+
+    ids: list[int]
+    loss: list[bool]
+    truncated: bool = False
+
+
+class ChatFormat:
+    """Encodes samples for one tokenizer and one number of image tokens."""
+
+    def __init__(self, tokenizer: Any, *, image_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.image_tokens = image_tokens
+        self._ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+        self._cache: dict[str, list[int]] = {}
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return int(self._ids[PAD])
+
+    @property
+    def eos_id(self) -> int:
+        """Id of the token that ends an answer."""
+        return int(self._ids[EOS])
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of plain text; markup of ours inside it stays text, never a special token."""
+        ids = self._cache.get(text)
+        if ids is None:
+            ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            if len(self._cache) < 200_000:
+                self._cache[text] = ids
+        return ids
+
+    def _start(self) -> list[int]:
+        return [self._ids[BOS]] + [self._ids[IMAGE]] * self.image_tokens
+
+    def prompt(self, question: str) -> list[int]:
+        """Ids that ask `question` about the picture and leave the answer to the model."""
+        return [*self._start(), self._ids[USER], *self.text_ids(question), self._ids[ASSISTANT]]
+
+    def encode(self, text: TrainingText, *, max_length: int) -> Encoded:
+        """Encode one training sample within `max_length` tokens.
+
+        Truncation order: whole turns are dropped from the end; if the plain text alone is too
+        long, its tail is cut. What was cut is reported in `truncated`.
+        """
+        ids = self._start()
+        loss = [False] * len(ids)
+        truncated = False
+        if text.plain:
+            plain = [*self.text_ids(text.plain), self.eos_id]
+            room = max_length - len(ids)
+            truncated = len(plain) > room
+            ids += plain[:room]
+            loss += [True] * min(len(plain), room)
+        for turn in text.turns:
+            asked = [self._ids[USER], *self.text_ids(turn.question), self._ids[ASSISTANT]]
+            answer = [*self.text_ids(turn.answer), self.eos_id]
+            if len(ids) + len(asked) + len(answer) > max_length:
+                truncated = True
+                break
+            ids += asked + answer
+            loss += [False] * len(asked) + [True] * len(answer)
+        return Encoded(ids, loss, truncated)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, without special tokens and outer white space."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:
+    """Train a byte-level BPE tokenizer of `vocabulary` entries with this chat format's tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=[IMAGE, USER, ASSISTANT],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

@@ -1,0 +1,104 @@
+"""Cached output of a frozen vision tower, so that a picture passes through it once.
+
+A run retrains the same pictures many times; where the tower never changes, its output is the same
+each time. Features are stored per shard as float16 `.npy` files, named by the tower's digest and
+the shard's, and are read through a memory map.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vila2.model.build import VLM
+
+
+def tower_digest(vlm: VLM) -> str:
+    """sha256 over the vision tower's weights and the picture's normalisation (16 hex digits)."""
+    digest = hashlib.sha256()
+    preset = vlm.preset
+    digest.update(repr((preset.image_size, preset.image_mean, preset.image_std)).encode())
+    for name, tensor in sorted(vlm.part("vision").state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class FeatureTower(nn.Module):
+    """Stands where the vision tower was and passes features through as its output."""
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
+        """Features (B, tokens, hidden) in, the same as a tower's `last_hidden_state` out."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=pixel_values)  # type: ignore[arg-type]
+
+
+class Bypass:
+    """A model whose tower is replaced by `FeatureTower` until `restore`."""
+
+    def __init__(self, vlm: VLM) -> None:
+        self._inner = vlm.model.model
+        self._tower = self._inner.vision_tower
+        self._inner.vision_tower = FeatureTower()
+
+    def restore(self) -> None:
+        """Put the real tower back."""
+        self._inner.vision_tower = self._tower
+
+
+class VisionFeatures:
+    """Features of many pictures, looked up by the picture's sha256."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[np.ndarray, int]] = {}
+
+    def add(self, digests: Sequence[str], array: np.ndarray) -> None:
+        """Register rows of `array` (pictures, tokens, hidden) under their pictures' digests."""
+        for row, digest in enumerate(digests):
+            self._rows[digest] = (array, row)
+
+    def has(self, digests: Sequence[str]) -> bool:
+        """Whether every one of these pictures is cached."""
+        return bool(self._rows) and all(digest in self._rows for digest in digests)
+
+    def take(self, digests: Sequence[str]) -> torch.Tensor:
+        """Features (B, tokens, hidden) as float32."""
+        rows = [self._rows[digest] for digest in digests]
+        return torch.from_numpy(np.stack([array[row] for array, row in rows]).astype(np.float32))
+
+    def bypass(self, vlm: VLM) -> Bypass:
+        """Make `vlm` take these features in place of pixels."""
+        return Bypass(vlm)
+
+
+@torch.inference_mode()
+def compute_features(vlm: VLM, pixels: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+    """Tower output (N, tokens, hidden) float16 of uint8 pictures (N, H, W, 3)."""
+    tower = vlm.part("vision").eval()
+    made = []
+    for start in range(0, len(pixels), batch_size):
+        batch = vlm.normalise(torch.from_numpy(pixels[start : start + batch_size]))
+        made.append(tower(pixel_values=batch).last_hidden_state.half().numpy())
+    return np.concatenate(made)
+
+
+def cached_features(
+    vlm: VLM, pixels: np.ndarray, *, folder: Path, shard_sha256: str, digest: str
+) -> np.ndarray:
+    """`compute_features`, stored under `folder` and memory-mapped when it is there already."""
+    path = folder / f"{digest}-{shard_sha256[:16]}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed, so that a kill never leaves half a file under the name.
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, compute_features(vlm, pixels))
+        partial.rename(path)
+    loaded: np.ndarray = np.load(path, mmap_mode="r")
+    return loaded

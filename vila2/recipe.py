@@ -1,0 +1,274 @@
+"""The run recipe: one validated YAML that holds everything a run decides.
+
+A recipe's hash covers every value in it, so two runs with one hash differ in nothing but the data
+they were given. Each field says in its description what it does; `vila2 recipes show` prints a
+shipped one to copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vila2.data.assembly import Assembly
+from vila2.training.spec import Optimiser, PartName
+
+StageName = Literal["align", "pretrain", "sft"]
+STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
+# The name by which assemblies refer to the layer of general captions of their round.
+SELF_LAYER = "self"
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageRecipe(_Strict):
+    """One training stage's schedule (VILA² paper, Table 13, at this recipe's scale)."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
+    lr_scale: dict[PartName, float] = Field(default_factory=dict)
+    optimiser: Optimiser = Optimiser()
+
+
+class BaseRecipe(_Strict):
+    """Where the original vision and language weights come from."""
+
+    dataset: str = Field("", description="Conversations that train the base; empty trains none.")
+    stage: StageRecipe | None = Field(None, description="How the base is trained on them.")
+
+    @model_validator(mode="after")
+    def _both(self) -> BaseRecipe:
+        if bool(self.dataset) != (self.stage is not None):
+            raise ValueError("`dataset` and `stage` go together: set both, or neither")
+        return self
+
+
+class ModelRecipe(_Strict):
+    """The generalist's architecture and its base."""
+
+    preset: str = Field(description="A shipped preset's name, or the path of a preset YAML.")
+    base: BaseRecipe = BaseRecipe()
+
+
+class DataRecipe(_Strict):
+    """Datasets by name (or name@version)."""
+
+    pretrain: str = Field(description="Pictures with alt-text: what is recaptioned.")
+    sft: str = Field(description="Clean conversations for the last stage.")
+
+
+class SamplingRecipe(_Strict):
+    """How captions are drawn."""
+
+    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(64, ge=1, le=4096)
+
+
+class GateRecipe(_Strict):
+    """What a caption must pass before it counts."""
+
+    attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
+    retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
+    min_words: int = Field(1, ge=0)
+    max_words: int = Field(400, ge=1)
+    max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
+
+
+class CaptionRecipe(_Strict):
+    """How a round's captions are made."""
+
+    prompts: list[str] = Field(
+        min_length=1, description="Drawn uniformly per sample (paper, section 2.1.1)."
+    )
+    sampling: SamplingRecipe = SamplingRecipe()
+    gate: GateRecipe = GateRecipe()
+    keep_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of captions trained on, most confident first."
+    )
+
+
+class RoundsRecipe(_Strict):
+    """When the self-augment loop stops."""
+
+    maximum: int = Field(3, ge=1, le=20)
+    patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
+    minimum_effect: float = Field(0.0, ge=0, description="Smallest gain that counts.")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class SpecialistRecipe(_Strict):
+    """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
+
+    name: Literal["spatial", "ocr", "grounding"]
+    dataset: str = Field(description="Conversations that teach the task.")
+    stage: StageRecipe
+    prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
+    questions: list[str] = Field(
+        min_length=1, description="Paraphrases under which the generalist sees the answers."
+    )
+    sampling: SamplingRecipe = SamplingRecipe()
+    keep_fraction: float = Field(1.0, gt=0, le=1)
+
+
+class ControlRecipe(_Strict):
+    """A model trained beside the loop, to tell the loop's effect from its cost."""
+
+    name: Slug
+    says: str = Field(description="The sentence the report prints about it.")
+    captions: Literal["none", "best", "first", "layer"] = Field(
+        "none", description="No captions, the best or first self round's, or a stored layer's."
+    )
+    layer: str = Field("", description="For captions: layer, the stored layer's name.")
+    shuffle_captions: bool = Field(False, description="Every picture gets another's captions.")
+    extra_steps: Literal["none", "loop", "specialists"] = Field(
+        "none", description="Steps of the whole loop, or of the specialists, added to `put_into`."
+    )
+    put_into: StageName = "pretrain"
+    specialist_data: bool = Field(False, description="Put the specialists' data into SFT.")
+
+    @model_validator(mode="after")
+    def _layer_named(self) -> ControlRecipe:
+        if (self.captions == "layer") != bool(self.layer):
+            raise ValueError("`captions: layer` and `layer: NAME` go together")
+        return self
+
+
+class TrainingRecipe(_Strict):
+    """How training jobs run, whatever they train."""
+
+    processes: int = Field(1, ge=1, description="torchrun processes of one job.")
+    threads: int = Field(1, ge=1, description="CPU threads of each process.")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    cache_features: bool = Field(False, description="Keep a frozen vision tower's output.")
+
+
+class Recipe(_Strict):
+    """Everything a run decides."""
+
+    name: Slug
+    description: str = ""
+    seed: int = 0
+    model: ModelRecipe
+    data: DataRecipe
+    stages: dict[StageName, StageRecipe]
+    baseline: Assembly = Field(Assembly(policy="original"), description="Round 0's pretraining text.")
+    recaption: Assembly = Field(description="Pretraining text of rounds 1, 2, ...")
+    specialised: Assembly | None = Field(None, description="Text of the specialist round.")
+    captioning: CaptionRecipe
+    rounds: RoundsRecipe = RoundsRecipe()
+    specialists: list[SpecialistRecipe] = Field(default_factory=list)
+    controls: list[ControlRecipe] = Field(default_factory=list)
+    benchmarks: list[str] = Field(min_length=1, description="Benchmark datasets, by name.")
+    training: TrainingRecipe = TrainingRecipe()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if set(self.stages) != set(STAGES):
+            raise ValueError(f"stages must be exactly {', '.join(STAGES)}")
+        if SELF_LAYER not in self.recaption.layers():
+            raise ValueError(
+                f"recaption.caption_layer must be {SELF_LAYER!r}: the layer that the round makes"
+            )
+        names = [specialist.name for specialist in self.specialists]
+        if len(set(names)) != len(names):
+            raise ValueError("specialists: each may be named once")
+        if self.specialists and self.specialised is None:
+            raise ValueError("specialised must be set where there are specialists")
+        if len({control.name for control in self.controls}) != len(self.controls):
+            raise ValueError("controls: each name may be used once")
+        if any(c.specialist_data or c.extra_steps == "specialists" for c in self.controls):
+            if not self.specialists:
+                raise ValueError("a control uses the specialists' data, but there are none")
+        if self.training.cache_features and any(
+            "vision" in stage.trainable for stage in self._all_stages()
+        ):
+            raise ValueError(
+                "training.cache_features needs a frozen tower: take `vision` out of every "
+                "stage's `trainable`, or set cache_features to false"
+            )
+        return self
+
+    def _all_stages(self) -> list[StageRecipe]:
+        base = [self.model.base.stage] if self.model.base.stage else []
+        return [*base, *self.stages.values(), *(s.stage for s in self.specialists)]
+
+    def digest(self) -> str:
+        """The recipe hash: 16 hex digits over every value."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def datasets(self) -> list[str]:
+        """Names of all datasets that a run needs, each once, in order of use."""
+        named = [self.model.base.dataset, self.data.pretrain, self.data.sft]
+        named += [specialist.dataset for specialist in self.specialists]
+        named += self.benchmarks
+        return list(dict.fromkeys(name for name in named if name))
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read; the message names file, field and fix."""
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("vila2") / "recipes"
+    return sorted(e.name.removesuffix(".yaml") for e in folder.iterdir() if e.name.endswith("yaml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Load a recipe by shipped name (`tiny`, `recipes/tiny.yaml`) or from a file."""
+    return parse_recipe(recipe_text(name_or_path), source=name_or_path)
+
+
+def recipe_text(name_or_path: str) -> str:
+    """The YAML text of a recipe, by shipped name or path."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path.read_text()
+    short = name_or_path.removeprefix("recipes/").removesuffix(".yaml")
+    if short in shipped_recipes():
+        return (resources.files("vila2") / "recipes" / f"{short}.yaml").read_text()
+    raise RecipeError(
+        f"no recipe {name_or_path!r}: give a file, or one of {', '.join(shipped_recipes())}"
+    )
+
+
+def parse_recipe(text: str, *, source: str) -> Recipe:
+    """Validate a recipe's YAML; raises `RecipeError` naming every wrong field and its fix."""
+    try:
+        content: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {source} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe {source} is empty or not a mapping: start from `tiny`")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """One line per wrong field: where it is, what is wrong, what to do."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "(whole recipe)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key; remove it or correct its spelling"
+        elif problem["type"] == "missing":
+            message = "is required; add it"
+        lines.append(f"  {where}: {message}")
+    return "\n".join(lines)

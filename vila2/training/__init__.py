@@ -1,0 +1,1 @@
+"""The training program: stages from scratch, packed into one torchrun entry point."""

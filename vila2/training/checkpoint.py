@@ -1,0 +1,127 @@
+"""Exact checkpoints: weights and optimiser state in safetensors, position and RNG in JSON.
+
+The manifest is written last, so that a checkpoint is whole or absent; two folders take turns, so
+that a kill while writing leaves the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from vila2.model.build import VLM
+from vila2.training.optim import Optimisers
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where training stands: `step` steps of stage number `stage` are done."""
+
+    spec: str  # digest of the job's spec; another spec's checkpoint is not resumed
+    stage: int
+    step: int
+    seconds: float  # spent so far in this stage
+
+
+def save_checkpoint(
+    folder: Path, vlm: VLM, optimisers: Optimisers | None, position: Position
+) -> None:
+    """Write a checkpoint into whichever of the two slots is older."""
+    slots = [folder / "a", folder / "b"]
+    held = [_read_position(slot) for slot in slots]
+    target = slots[0]
+    if held[0] is not None and (held[1] is None or _order(held[1]) < _order(held[0])):
+        target = slots[1]
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    save_file(_contiguous(vlm.model.state_dict()), target / "weights.safetensors")
+    if optimisers is not None:
+        tensors, scalars = _flatten(optimisers)
+        save_file(tensors, target / "optimiser.safetensors")
+        (target / "optimiser.json").write_text(json.dumps(scalars))
+    save_file({"cpu": torch.get_rng_state()}, target / "rng.safetensors")
+    partial = target / (_MANIFEST + ".partial")
+    partial.write_text(json.dumps(asdict(position)))
+    partial.rename(target / _MANIFEST)
+
+
+def latest_checkpoint(folder: Path, *, spec: str) -> tuple[Path, Position] | None:
+    """The newest whole checkpoint of this spec, or `None`."""
+    found = [
+        (slot, position)
+        for slot in (folder / "a", folder / "b")
+        if (position := _read_position(slot)) is not None and position.spec == spec
+    ]
+    return max(found, key=lambda item: _order(item[1])) if found else None
+
+
+def restore_weights(slot: Path, vlm: VLM) -> None:
+    """Load a checkpoint's weights and random state."""
+    missing, unexpected = vlm.model.load_state_dict(
+        load_file(slot / "weights.safetensors"), strict=False
+    )
+    # Tied weights are stored once; anything else missing means another model's checkpoint.
+    if unexpected or any("lm_head" not in name for name in missing):
+        raise ValueError(f"checkpoint {slot} is of another model: {missing or unexpected}")
+    torch.set_rng_state(load_file(slot / "rng.safetensors")["cpu"])
+
+
+def restore_optimisers(slot: Path, optimisers: Optimisers) -> None:
+    """Load the optimisers' state; they must be built for the same stage."""
+    tensors = load_file(slot / "optimiser.safetensors")
+    scalars = json.loads((slot / "optimiser.json").read_text())
+    for number, member in enumerate(optimisers.members):
+        state: dict[int, dict[str, Any]] = {}
+        for name, tensor in tensors.items():
+            owner, parameter, key = name.split("/")
+            if int(owner) == number:
+                state.setdefault(int(parameter), {})[key] = tensor
+        current = member.state_dict()
+        current["state"] = state
+        for group, saved in zip(current["param_groups"], scalars[number], strict=True):
+            group["lr"] = saved
+        member.load_state_dict(current)
+
+
+def _flatten(optimisers: Optimisers) -> tuple[dict[str, torch.Tensor], list[list[float]]]:
+    tensors: dict[str, torch.Tensor] = {}
+    rates: list[list[float]] = []
+    for number, member in enumerate(optimisers.members):
+        held = member.state_dict()
+        for parameter, values in held["state"].items():
+            for key, value in values.items():
+                tensor = value if isinstance(value, torch.Tensor) else torch.tensor(value)
+                tensors[f"{number}/{parameter}/{key}"] = tensor.contiguous()
+        rates.append([float(group["lr"]) for group in held["param_groups"]])
+    return tensors, rates
+
+
+def _contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights for safetensors, which refuses two names of one tensor: the first name is kept."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        kept[name] = tensor.contiguous()
+    return kept
+
+
+def _read_position(slot: Path) -> Position | None:
+    try:
+        return Position(**json.loads((slot / _MANIFEST).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _order(position: Position) -> tuple[int, int]:
+    return position.stage, position.step

@@ -1,0 +1,79 @@
+"""What a running job tells the world: `progress.json` for now, `metrics.jsonl` for history."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """Writes the job's progress for the dispatcher and a line for whoever reads the log.
+
+    Only the first process of a job writes. `progress.json` is replaced atomically, so a reader
+    never sees half of it.
+    """
+
+    def __init__(self, folder: Path, *, writes: bool, total_steps: int) -> None:
+        self._folder = folder
+        self._writes = writes
+        self._total = max(1, total_steps)
+        self._started = time.monotonic()
+        self._first: int | None = None
+        self._last_write = 0.0
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def say(self, message: str) -> None:
+        """Report something that is not a step, such as reading data."""
+        self._put({"phase": message, "fraction": None, "eta_seconds": None}, force=True)
+
+    def step(self, done: int, *, stage: str, metrics: dict[str, float], force: bool = False) -> None:
+        """Report that `done` of all the job's steps are done."""
+        if self._first is None:
+            self._first = done - 1
+        elapsed = time.monotonic() - self._started
+        rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
+        eta = (self._total - done) / rate if rate else None
+        body = {"phase": stage, "fraction": done / self._total, "eta_seconds": eta, **metrics}
+        self._put(body, force=force)
+
+    def record(self, **metrics: Any) -> None:
+        """Append one line of history."""
+        if self._writes:
+            with (self._folder / "metrics.jsonl").open("a") as out:
+                out.write(json.dumps(metrics) + "\n")
+
+    def _put(self, body: dict[str, Any], *, force: bool) -> None:
+        now = time.monotonic()
+        if not self._writes or (not force and now - self._last_write < 0.5):
+            return
+        self._last_write = now
+        partial = self._folder / "progress.json.partial"
+        partial.write_text(json.dumps(body))
+        partial.replace(self._folder / "progress.json")
+        line = " ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in body.items()
+            if value is not None
+        )
+        print(line, flush=True)  # noqa: T201 (the job's log is its standard output)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """A job's history; a line that a kill cut short is left out, as are repeated steps.
+
+    A resumed job writes again the steps after its checkpoint; the later line counts.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    latest: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        latest[(str(entry.get("stage")), int(entry.get("step", 0)))] = entry
+    return list(latest.values())
