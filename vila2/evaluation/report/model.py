@@ -1,0 +1,187 @@
+"""All figures that a run's report shows, and nothing else.
+
+The report is data first: it is written as JSON next to the run, and the terminal's and the HTML
+page's renderings are pure functions of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from vila2.evaluation.caption_metrics import CaptionMetrics
+from vila2.evaluation.verdict import VerdictKind
+
+RoundKind = Literal["baseline", "self", "specialist", "control"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run(_Strict):
+    """Which run this is, and how long it took."""
+
+    id: str
+    name: str
+    recipe: str
+    recipe_hash: str
+    dataset: str
+    state: str
+    started: datetime | None = None
+    finished: datetime | None = None
+    seconds: Seconds = 0.0
+
+
+class Benchmark(_Strict):
+    """A benchmark by name; the description is shown under the table of scores."""
+
+    name: str
+    description: str = ""
+
+
+class MacroScore(_Strict):
+    """A mean over benchmarks with its interval; 1.0 is full marks."""
+
+    score: Finite
+    low: Finite
+    high: Finite
+
+
+class Score(MacroScore):
+    """A benchmark's score over `n` items."""
+
+    n: Count
+
+
+class RoundVerdict(_Strict):
+    """A round's verdict; `difference`, `low` and `high` are against the best round before it."""
+
+    kind: VerdictKind
+    difference: Finite
+    low: Finite
+    high: Finite
+    evidence: str
+
+
+class Layer(_Strict):
+    """What became of the samples of a caption layer: captioned, or quarantined for a reason."""
+
+    captioned: Count
+    quarantined: dict[str, Count] = {}
+
+
+class Stage(_Strict):
+    """One training stage; `losses` holds (step, training loss)."""
+
+    name: str
+    steps: Count
+    seconds: Seconds
+    losses: list[tuple[Count, Finite]] = []
+
+
+class Trained(_Strict):
+    """A model that the run trained, what it was trained on, and what it scored."""
+
+    name: str
+    model: str
+    scores: dict[str, Score] = {}
+    caption_metrics: CaptionMetrics | None = None
+    layer: Layer | None = None
+    stages: list[Stage] = []
+    seconds: Seconds = 0.0
+
+
+class Specialist(Trained):
+    """A specialist: trained for one skill, it captions the data for the generalist."""
+
+
+class Round(Trained):
+    """A generalist: the baseline, a self-augmented round, a specialist round, or a control."""
+
+    index: Count
+    kind: RoundKind
+    macro: MacroScore | None = None
+    verdict: RoundVerdict | None = None
+
+
+class Example(_Strict):
+    """One picture with its original text and its captions, round name -> caption."""
+
+    key: str
+    image_png_base64: str
+    original: str
+    captions: dict[str, str] = {}
+
+    @field_validator("image_png_base64")
+    @classmethod
+    def _is_a_png(cls, value: str) -> str:
+        try:
+            data = base64.b64decode(value, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"not base64: {error}") from error
+        if not data.startswith(_PNG) or len(data) < 24:
+            raise ValueError("not a PNG picture")
+        return value
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The picture's width and height in pixels, from the PNG's header."""
+        header = base64.b64decode(self.image_png_base64[:32])
+        return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+
+
+class Dataset(_Strict):
+    """What was submitted, and what was refused for which reason."""
+
+    samples: Count
+    shards: Count
+    rejected: dict[str, Count] = {}
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class RunReport(_Strict):
+    """Everything that a run's report shows."""
+
+    run: Run
+    dataset: Dataset
+    benchmarks: list[Annotated[Benchmark, BeforeValidator(_named)]]
+    rounds: list[Round]
+    specialists: list[Specialist] = []
+    examples: list[Example] = []
+    notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _scores_are_of_known_benchmarks(self) -> RunReport:
+        known = {benchmark.name for benchmark in self.benchmarks}
+        for trained in (*self.rounds, *self.specialists):
+            if unknown := sorted(set(trained.scores) - known):
+                raise ValueError(
+                    f"{trained.name}: scores of {unknown}, which are not among the report's"
+                    f" benchmarks {sorted(known)}"
+                )
+        names = [round_.name for round_ in self.rounds]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"round names {twice} appear twice; captions refer to them by name")
+        return self
+
+    @property
+    def main_rounds(self) -> list[Round]:
+        """The rounds of the method itself, by index."""
+        return sorted((r for r in self.rounds if r.kind != "control"), key=lambda r: r.index)
+
+    @property
+    def controls(self) -> list[Round]:
+        """The control rounds, by index."""
+        return sorted((r for r in self.rounds if r.kind == "control"), key=lambda r: r.index)
