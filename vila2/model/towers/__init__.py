@@ -1,0 +1,1 @@
+"""Vision towers that transformers does not have, each registered under a model type of its own."""
