@@ -1,0 +1,148 @@
+"""The report as one self-contained HTML page: no script, no external request, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vila2.evaluation.caption_metrics import CaptionMetrics
+from vila2.evaluation.report.findings import HOW_TO_READ, findings
+from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport, Trained
+from vila2.evaluation.report.plots import Curve, DotRow, Mark, curve_panels, dot_panels
+
+_PIXELATED_BELOW = 128  # pictures this small are enlarged pixel by pixel, not blurred
+_METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = (
+    ("words", "{:.1f}", lambda m: m.words_mean),
+    ("± sd", "{:.1f}", lambda m: m.words_sd),
+    ("distinct-1", "{:.3f}", lambda m: m.distinct_1),
+    ("distinct-2", "{:.3f}", lambda m: m.distinct_2),
+    ("distinct-3", "{:.3f}", lambda m: m.distinct_3),
+    ("same opener", "{:.1%}", lambda m: m.opener_rate),
+    ("top-100 prefixes", "{:.1%}", lambda m: m.top_prefix_mass),
+    ("alt-text kept", "{:.1%}", lambda m: m.alt_text_retention),
+    ("duplicates", "{:.1%}", lambda m: m.duplicate_rate),
+)
+
+
+def render_html(report: RunReport) -> str:
+    """Return the page. Raises `ImportError` when matplotlib is not installed.
+
+    Every text of the report is escaped: captions come from a model and alt-texts from the web.
+    """
+    environment = Environment(
+        loader=PackageLoader("vila2.evaluation", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        points=lambda value: f"{100 * value:.1f}",
+        signed=lambda value: f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}"),
+        number=lambda value: f"{value:,}",
+        duration=duration,
+    )
+    rounds = [*report.main_rounds, *report.controls]
+    return environment.get_template("template.html").render(
+        report=report,
+        rounds=rounds,
+        findings=findings(report),
+        how_to_read=HOW_TO_READ,
+        scores_plot=_scores_plot(report, rounds),
+        losses_plot=_losses_plot(report),
+        captions_plot=_captions_plot(rounds),
+        metric_titles=[title for title, _, _ in _METRICS],
+        metric_rows=_metrics_table(rounds),
+        layers=_layers_table(report),
+        pixelated=_pixelated,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for a reader: 42 s, 3 min 20 s, 5 h 2 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _scores_plot(report: RunReport, rounds: Sequence[Round]) -> Markup | None:
+    scored = [r for r in rounds if r.macro or r.scores]
+    if not scored:
+        return None
+    names = [benchmark.name for benchmark in report.benchmarks]
+    rows = [
+        DotRow(r.name, r.kind, [_mark(r.macro), *(_mark(r.scores.get(name)) for name in names)])
+        for r in scored
+    ]
+    description = (
+        "Scores of every round and control with their intervals; the table has the figures"
+    )
+    # The drawing is ours, and its labels were escaped by matplotlib.
+    panels = ["Macro score", *names]
+    return Markup(dot_panels(rows, panels, description=description, least_span=10))  # noqa: S704
+
+
+def _mark(score: MacroScore | None) -> Mark | None:
+    return None if score is None else Mark(100 * score.score, 100 * score.low, 100 * score.high)
+
+
+def _losses_plot(report: RunReport) -> Markup | None:
+    stages: dict[str, list[Curve]] = {}
+    for trained in (*report.main_rounds, *report.controls, *report.specialists):
+        control = isinstance(trained, Round) and trained.kind == "control"
+        for stage in trained.stages:
+            if stage.losses:
+                stages.setdefault(stage.name, []).append(
+                    Curve(trained.name, stage.losses, control=control)
+                )
+    if not stages:
+        return None
+    description = "Training loss by step, a panel for each stage and a line for each model"
+    return Markup(curve_panels(list(stages.items()), description=description))  # noqa: S704
+
+
+def _captions_plot(rounds: Sequence[Round]) -> Markup | None:
+    rows = []
+    for round_ in rounds:
+        metrics = round_.caption_metrics
+        if metrics is None:
+            continue
+        mean, sd, kept = metrics.words_mean, metrics.words_sd, metrics.alt_text_retention
+        marks = [
+            Mark(mean, max(mean - sd, 0.0), mean + sd),
+            Mark(metrics.distinct_2),
+            Mark(100 * metrics.opener_rate),
+            None if kept is None else Mark(100 * kept),
+        ]
+        rows.append(DotRow(round_.name, round_.kind, marks))
+    if not rows:
+        return None
+    panels = ["Words (± sd)", "Distinct-2", "Same opener, %", "Alt-text kept, %"]
+    description = "Length and variety of the captions by round; the table has the figures"
+    return Markup(dot_panels(rows, panels, description=description, from_zero=True))  # noqa: S704
+
+
+def _metrics_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
+    return [
+        (round_.name, [_cell(form, value(metrics)) for _, form, value in _METRICS])
+        for round_ in rounds
+        if (metrics := round_.caption_metrics) is not None
+    ]
+
+
+def _cell(form: str, value: float | None) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _layers_table(report: RunReport) -> list[tuple[str, int, Mapping[str, int]]]:
+    trained: list[Trained] = [*report.main_rounds, *report.controls, *report.specialists]
+    return [(t.name, t.layer.captioned, t.layer.quarantined) for t in trained if t.layer]
+
+
+def _pixelated(example: Example) -> bool:
+    return max(example.size) < _PIXELATED_BELOW

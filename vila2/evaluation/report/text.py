@@ -1,0 +1,105 @@
+"""The report for a terminal: scores by round, what they mean, and captions before and after."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vila2.evaluation.report.findings import findings
+from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport
+
+_STYLES = {"improved": "bold green", "no_measurable_change": "dim", "worse": "bold red"}
+
+
+def render_text(report: RunReport, *, examples: int = 4) -> RenderableType:
+    """Return what `rich` prints: a table of rounds × benchmarks, findings, and `examples` captions.
+
+    Captions are untrusted: they are shown as text, never as markup or terminal escapes.
+    """
+    run = report.run
+    heading = Text(_plain(f"{run.name} · {run.dataset} · {run.state}"), style="bold")
+    parts: list[RenderableType] = [heading, _scores(report)]
+    parts += [Padding(Text(_plain(f"• {line}")), (0, 1)) for line in findings(report)]
+    parts += [Padding(Text(_plain(f"• {note}")), (0, 1)) for note in report.notes]
+    for example in report.examples[:examples]:
+        parts += [Text(), _captions(example)]
+    if len(report.examples) > examples > 0:
+        parts.append(
+            Text(f"{len(report.examples) - examples} more in the HTML report", style="dim")
+        )
+    return Group(*parts)
+
+
+def text_of(report: RunReport, *, width: int = 100, examples: int = 4) -> str:
+    """Return the terminal report as plain text of the given width, without colours."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render_text(report, examples=examples))
+    return capture.get()
+
+
+def _scores(report: RunReport) -> Table:
+    legend = "points of 100, with the interval below"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), caption=legend, caption_justify="left")
+    table.add_column("round", overflow="fold")
+    for benchmark in report.benchmarks:
+        table.add_column(Text(_plain(benchmark.name)), justify="right", overflow="fold")
+    table.add_column("macro", justify="right")
+    table.add_column("against the best before", overflow="fold")
+    for round_ in report.main_rounds:
+        table.add_row(*_row(report, round_))
+    if report.controls:
+        table.add_section()
+    for round_ in report.controls:
+        table.add_row(*_row(report, round_))
+    return table
+
+
+def _row(report: RunReport, round_: Round) -> list[RenderableType]:
+    label = f"{round_.name}\n(control)" if round_.kind == "control" else round_.name
+    scores = [_score(round_.scores.get(benchmark.name)) for benchmark in report.benchmarks]
+    return [Text(_plain(label)), *scores, _score(round_.macro), _verdict(round_)]
+
+
+def _score(score: MacroScore | None) -> Text:
+    if score is None:
+        return Text("–", style="dim")
+    bounds = f"{100 * score.low:.1f}–{100 * score.high:.1f}"
+    return Text.assemble(f"{100 * score.score:.1f}\n", (bounds, "dim"))
+
+
+def _verdict(round_: Round) -> Text:
+    if round_.verdict is None:
+        return Text("–", style="dim")
+    verdict = round_.verdict
+    bounds = f"{100 * verdict.low:+.1f} to {100 * verdict.high:+.1f}"
+    return Text.assemble(
+        (verdict.kind.replace("_", " "), _STYLES[verdict.kind]),
+        f"\n{100 * verdict.difference:+.1f} ({bounds})",
+    )
+
+
+def _captions(example: Example) -> Table:
+    table = Table(title=Text(_plain(example.key)), title_justify="left", show_header=False)
+    table.box = box.SIMPLE
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("original", Text(_plain(example.original)))
+    for name, caption in example.captions.items():
+        table.add_row(Text(_plain(name)), Text(_plain(caption)))
+    return table
+
+
+def _plain(text: str) -> str:
+    """Replace control and direction-changing characters, which a terminal would obey."""
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
