@@ -89,12 +89,23 @@ class VLM:
     @classmethod
     def load(cls, directory: Path) -> VLM:
         """Load what `save` wrote; only safetensors are read, nothing is unpickled."""
-        from transformers import AutoTokenizer, InternVLForConditionalGeneration
+        from transformers import AutoConfig, AutoTokenizer, InternVLConfig
+        from transformers import InternVLForConditionalGeneration as Composed
 
         preset = Preset.model_validate_json((directory / _PRESET_FILE).read_text())
         _register_towers(preset)
-        model = InternVLForConditionalGeneration.from_pretrained(
-            directory, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        saved = json.loads((directory / "config.json").read_text())
+        for part in ("vision_config", "text_config"):
+            # InternVLConfig reads a plain vision dictionary as InternVL's own tower, whatever
+            # its model_type says; a configuration object is taken as it is.
+            values = dict(saved.pop(part))
+            saved[part] = AutoConfig.for_model(values.pop("model_type"), **values)
+        model = Composed.from_pretrained(
+            directory,
+            config=InternVLConfig(**saved),
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
         )
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         return cls(model, tokenizer, preset)
@@ -132,15 +143,19 @@ def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
             "tie_word_embeddings": True,
         },
     )
-    side = round(preset.image_size / vision.patch_size * preset.downsample_ratio)
+    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
+    side = round(preset.image_size / patch * preset.downsample_ratio)
     config = InternVLConfig(
-        vision_config=vision.to_dict(),
-        text_config=language.to_dict(),
+        vision_config=vision,
+        text_config=language,
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
         image_seq_length=side * side,
         downsample_ratio=preset.downsample_ratio,
         vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
+        # InternVL's tower puts a class token before the patches; the others have none.
+        vision_feature_select_strategy=(
+            "default" if vision.model_type == "internvl_vision" else "full"
+        ),
         tie_word_embeddings=bool(getattr(language, "tie_word_embeddings", True)),
         initializer_range=preset.initializer_range,
         pad_token_id=tokenizer.pad_token_id,

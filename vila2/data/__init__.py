@@ -1,0 +1,1 @@
+"""Shards, readers and writers, caption layers, assembly: a dataset as files."""

@@ -1,0 +1,21 @@
+"""Errors about data that somebody gave us: each names the file, the field and the fix."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Something in the given data stops the work as a whole."""
+
+    code = "data"
+
+    def __init__(self, message: str, *, file: str = "", field: str = "", fix: str = "") -> None:
+        self.message, self.file, self.field, self.fix = message, file, field, fix
+        where = f"{file}: " if file else ""
+        named = f" (field {field})" if field else ""
+        super().__init__(f"{where}{message}{named}" + (f". {fix}" if fix else ""))
+
+
+class ShardError(DataError):
+    """A tar that is not a shard, or tries to be more than one."""
+
+    code = "shard"

@@ -1,0 +1,9 @@
+"""Readers: one file per format that teams submit, each yielding raw samples.
+
+A reader checks nothing about pictures or texts; that is admission's work, at the dataset store.
+It does say which files it cannot pair, as raw samples with a `problem`.
+"""
+
+from vila2.data.readers.base import FORMATS, Reader, open_reader
+
+__all__ = ["FORMATS", "Reader", "open_reader"]

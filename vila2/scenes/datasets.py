@@ -1,0 +1,174 @@
+"""Write the picture world as folders in the formats that teams submit.
+
+Every split has its own random streams, so its pictures do not change when another split's size
+does. The corpus folder holds pictures and alt-text only: its truth is never written, and can be
+made again (by `true_captions`) only by whoever imports this package, which no service does.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vila2.scenes import language as say
+from vila2.scenes.world import Nuisance, Scene, render, sample_scene
+
+SPLITS = ("corpus", "sft", "spatial", "ocr", "grounding", "base", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSizes:
+    """Pictures per split, and how noisy pictures and alt-text are."""
+
+    corpus: int = 6000
+    sft: int = 200
+    specialist: int = 300
+    base: int = 4000
+    dev: int = 400
+    test: int = 400
+    junk: float = 0.25
+    wrong: float = 0.2
+    sft_skills: int = 60
+    nuisance: Nuisance = field(default_factory=Nuisance)
+
+    def of(self, split: str) -> int:
+        """Number of pictures of a split."""
+        return self.specialist if split in ("spatial", "ocr", "grounding") else getattr(self, split)
+
+
+def write_world(
+    directory: Path,
+    *,
+    sizes: WorldSizes,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Write every split below `directory`; a split that is complete already is left alone.
+
+    `progress(split, done, total)` is called now and then.
+    """
+    stamp = json.dumps({"sizes": asdict(sizes), "seed": seed}, sort_keys=True)
+    writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}
+    for split in SPLITS:
+        folder = directory / split
+        done = folder / ".complete"
+        if done.exists() and done.read_text() == stamp:
+            continue
+        done.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        writers.get(split, _write_conversations)(folder, split, sizes, seed, progress)
+        done.write_text(stamp)
+
+
+def true_captions(*, sizes: WorldSizes, seed: int) -> dict[str, str]:
+    """Clean dense captions of the corpus by file name: for controls and tests, never for a run."""
+    return {
+        name: say.dense_caption(scene) for name, scene, _ in _scenes("corpus", sizes, seed)
+    }
+
+
+def _scenes(
+    split: str, sizes: WorldSizes, seed: int
+) -> Iterator[tuple[str, Scene, np.random.Generator]]:
+    stream = SPLITS.index(split)
+    for index in range(sizes.of(split)):
+        rng = np.random.default_rng([seed, stream, index])
+        if split == "base":
+            scene = sample_scene(rng, nuisance=sizes.nuisance, most=1, with_number=0.2)
+        else:
+            with_number = 0.85 if split == "ocr" else 0.5
+            scene = sample_scene(rng, nuisance=sizes.nuisance, with_number=with_number)
+        yield f"{index:06d}.png", scene, rng
+
+
+def _pictures(
+    folder: Path,
+    split: str,
+    sizes: WorldSizes,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> Iterator[tuple[str, Scene, np.random.Generator]]:
+    total = sizes.of(split)
+    for done, (name, scene, rng) in enumerate(_scenes(split, sizes, seed), 1):
+        pixels = render(scene, np.random.default_rng(rng.integers(2**63)), nuisance=sizes.nuisance)
+        Image.fromarray(pixels).save(folder / name, compress_level=1)
+        yield name, scene, rng
+        if progress and (done % 500 == 0 or done == total):
+            progress(split, done, total)
+
+
+def _write_corpus(folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any) -> None:
+    with (folder / "captions.csv").open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["image", "caption"])
+        for name, scene, rng in _pictures(folder, split, sizes, seed, progress):
+            table.writerow([name, say.alt_text(scene, rng, junk=sizes.junk, wrong=sizes.wrong)])
+
+
+def _write_conversations(
+    folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any
+) -> None:
+    rows = []
+    for index, (name, scene, rng) in enumerate(_pictures(folder, split, sizes, seed, progress)):
+        turns = _turns(split, scene, rng, skills=index < sizes.sft_skills)
+        messages = [
+            message
+            for question, answer in turns
+            for message in (
+                {"from": "human", "value": f"<image>\n{question}"},
+                {"from": "gpt", "value": answer},
+            )
+        ]
+        rows.append({"id": f"{split}-{index}", "image": name, "conversations": messages})
+    (folder / "conversations.json").write_text(json.dumps(rows, indent=0))
+
+
+def _turns(
+    split: str, scene: Scene, rng: np.random.Generator, *, skills: bool
+) -> list[tuple[str, str]]:
+    direct = say.skill_questions(scene, rng)
+    if split == "base":
+        return [("Describe the image in detail.", say.dense_caption(scene))]
+    if split == "sft":
+        turns = [(prompt, say.dense_caption(scene)) for prompt in say.CAPTION_PROMPTS]
+        turns += [(question, answer) for _, question, answer in say.general_questions(scene, rng)]
+        return turns + (list(direct.values()) if skills else [])
+    text, prompts = {
+        "spatial": (say.spatial_text(scene), say.SPATIAL_PROMPTS),
+        "ocr": (say.ocr_text(scene), say.OCR_PROMPTS),
+        "grounding": (say.grounding_text(scene), say.GROUNDING_PROMPTS),
+    }[split]
+    return [(prompt, text) for prompt in prompts] + [direct[split]]
+
+
+def _write_benchmark(
+    folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any
+) -> None:
+    with (folder / "items.jsonl").open("w") as out:
+        for index, (name, scene, rng) in enumerate(_pictures(folder, split, sizes, seed, progress)):
+            for number, item in enumerate(_items(scene, rng)):
+                row = {"id": f"{split}-{index}-{number}", "image": name, **item}
+                out.write(json.dumps(row) + "\n")
+
+
+def _items(scene: Scene, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    def item(benchmark: str, kind: str, question: str, answer: str, metric: str) -> dict[str, Any]:
+        return {
+            "benchmark": benchmark, "kind": kind, "question": question,
+            "answers": [answer], "metric": metric,
+        }  # fmt: skip
+
+    yield item("caption", "dense", say.CAPTION_PROMPTS[0], say.dense_caption(scene), "object_f1")
+    for kind, question, answer in say.general_questions(scene, rng):
+        yield item("vqa", kind, question, answer, "exact")
+    metrics = {"spatial": "exact", "ocr": "exact", "grounding": "iou50"}
+    for skill, (question, answer) in say.skill_questions(scene, rng).items():
+        if skill != "ocr" or scene.number is not None:
+            yield item(skill, "direct", question, answer, metrics[skill])
