@@ -99,7 +99,10 @@ def dot_panels(
             _dots(axes, rows, places, panel=index)
             low, high = axes.get_xlim()
             spare = max(0.0, least_span - (high - low)) / 2
-            axes.set_xlim(0 if from_zero else low - spare, high + spare)
+            if from_zero:
+                axes.set_xlim(0, 1.08 * max(high, 0.01))
+            else:
+                axes.set_xlim(low - spare, high + spare)
             axes.set_title(panels[index], loc="left", fontsize=9.5, fontweight="bold")
             axes.set_ylim(place + 0.6, 0.4)
             axes.set_yticks(places, [row.name for row in rows])
