@@ -1,21 +1,33 @@
 """Safe decoding of pictures that strangers sent.
 
 Only JPEG, PNG and WebP are opened, whatever the file's name says; the size is read from the header
-and held against a limit before a single pixel is decoded.
+and held against a limit before a single pixel is decoded. What `inspect` admits, `decode` decodes.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+# A camera's JPEG may carry previews or a gain map behind the picture; Pillow calls that MPO.
+FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+_OPENED_AS = ("JPEG", "PNG", "WEBP")
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A picture's format, file extension and size in pixels."""
+    """A picture's format, file extension, and size in pixels as `decode` returns it (upright)."""
 
     format: str
     extension: str
@@ -37,7 +49,7 @@ class ImageInfo:
     height: int
 
 
-class ImageRejected(ValueError):  # noqa: N818 (the outcome is ordinary, not a fault of ours)
+class ImageRejected(ValueError):
     """A picture that is not admitted; `reason` is a stable slug, the message says what to do."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -48,14 +60,17 @@ class ImageRejected(ValueError):  # noqa: N818 (the outcome is ordinary, not a f
 _DEFAULT = ImageLimits()
 
 
-def inspect(data: bytes, *, limits: ImageLimits = _DEFAULT) -> ImageInfo:
+def inspect(data: bytes | None, *, limits: ImageLimits = _DEFAULT) -> ImageInfo:
     """Check a picture whole, down to its last byte, and return what it is.
 
-    Raises `ImageRejected` for an empty, oversized, foreign, animated or truncated picture.
+    Raises `ImageRejected` with one of the reasons image-missing, image-empty,
+    image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
+    image-truncated (cut or damaged) and image-animated.
     """
     with _opened(data, limits) as image:
-        _load(image)
-        return ImageInfo(str(image.format), FORMATS[str(image.format)], image.width, image.height)
+        extension = FORMATS[str(image.format)]
+        name = "JPEG" if extension == "jpg" else str(image.format)
+        return ImageInfo(name, extension, *_rgb(image).size)
 
 
 def decode(
@@ -64,71 +79,117 @@ def decode(
     """Decode to uint8 (H, W, 3) RGB, upright, resized to `size` (width, height) by bicubic.
 
     A JPEG that is much larger than `size` is decoded at a reduced scale (libjpeg's draft mode).
-    Transparent pixels lie on white.
+    Transparent pixels lie on white; of 16 bits a channel the upper 8 are kept. Raises
+    `ImageRejected` as `inspect` does.
     """
     with _opened(data, limits) as image:
-        if size is not None:
+        if size is not None and FORMATS[str(image.format)] == "jpg":
+            width, height = size if _orientation(image) < 5 else size[::-1]
             # Twice the target keeps enough detail for the bicubic resize that follows.
-            image.draft("RGB", (size[0] * 2, size[1] * 2))
-        _load(image)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-            with_alpha = upright.convert("RGBA")
-            upright = Image.new("RGB", with_alpha.size, "white")
-            upright.paste(with_alpha, mask=with_alpha.getchannel("A"))
-        rgb = upright.convert("RGB")
+            image.draft("RGB", (width * 2, height * 2))
+        rgb = _rgb(image)
         if size is not None and rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BICUBIC)
         return np.array(rgb, dtype=np.uint8)
 
 
 @contextmanager
-def _opened(data: bytes, limits: ImageLimits) -> Iterator[Image.Image]:
+def _opened(data: bytes | None, limits: ImageLimits) -> Iterator[Image.Image]:
+    if data is None:
+        raise ImageRejected("image-missing", "there is no picture; put the file beside its caption")
     if not data:
         raise ImageRejected("image-empty", "the picture has 0 bytes; submit it again")
     if len(data) > limits.max_bytes:
         raise ImageRejected(
-            "image-too-large",
+            "image-too-large-bytes",
             f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}; "
             "save it with more compression",
         )
-    try:
-        with warnings.catch_warnings():
-            # Pillow's own bomb warning has another threshold; ours, below, decides.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
-    except Image.DecompressionBombError as error:
-        raise ImageRejected("image-too-many-pixels", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageRejected(
-            "image-format-not-allowed",
-            "the bytes are not a JPEG, PNG or WebP picture; convert it to one of these",
-        ) from error
-    with image:
-        pixels = image.width * image.height
-        if pixels > limits.max_pixels:
-            raise ImageRejected(
-                "image-too-many-pixels",
-                f"the picture claims {image.width}x{image.height} pixels, the limit is "
-                f"{limits.max_pixels:,}; make it smaller",
-            )
-        if min(image.size) < limits.min_side:
-            raise ImageRejected(
-                "image-too-small",
-                f"the picture has {image.width}x{image.height} pixels; each side needs at least "
-                f"{limits.min_side}",
-            )
-        if getattr(image, "n_frames", 1) > 1:
+    with _open(data, limits) as image:
+        _hold_to(limits, *image.size)
+        # The second picture of an MPO is a preview of the first, not a frame of a film.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise ImageRejected(
                 "image-animated", "the picture has several frames; submit one of them"
             )
         yield image
 
 
-def _load(image: Image.Image) -> None:
+def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Read the header only."""
+    try:
+        return Image.open(io.BytesIO(data), formats=_OPENED_AS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRejected(
+            "image-too-many-pixels",
+            f"the picture claims more pixels than the limit of {limits.max_pixels:,}; "
+            "make it smaller",
+        ) from error
+    except UnidentifiedImageError as error:
+        if _says_what_it_is(data):
+            raise _damaged(error) from error
+        raise ImageRejected(
+            "image-format-not-allowed",
+            "the bytes are not a JPEG, PNG or WebP picture; convert it to one of these",
+        ) from error
+    except Exception as error:
+        # Pillow's parsers raise many types on hostile headers (struct.error, IndexError, ...).
+        raise _damaged(error) from error
+
+
+def _says_what_it_is(data: bytes) -> bool:
+    return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+        data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+    )
+
+
+def _hold_to(limits: ImageLimits, width: int, height: int) -> None:
+    if width * height > limits.max_pixels:
+        raise ImageRejected(
+            "image-too-many-pixels",
+            f"the picture claims {width}x{height} pixels, the limit is "
+            f"{limits.max_pixels:,}; make it smaller",
+        )
+    if min(width, height) < limits.min_side:
+        raise ImageRejected(
+            "image-too-small",
+            f"the picture has {width}x{height} pixels; each side needs at least {limits.min_side}",
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        return int(value) if int(value) in _UPRIGHT else 1
+    except Exception:
+        # Damaged EXIF says nothing about the pixels, and viewers show such pictures as they lie.
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Decode every pixel and return the picture upright in RGB."""
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageRejected(
-            "image-truncated", f"the picture's data is cut or damaged ({error}); submit it again"
-        ) from error
+        # Asked after loading, since a PNG's EXIF may stand behind its pixels.
+        transpose = _UPRIGHT.get(_orientation(image))
+        if image.mode.startswith("I"):
+            # 16-bit grey: Pillow would clip to 255 and return a white picture.
+            grey = np.asarray(image, dtype=np.int64) >> 8
+            image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+        if transpose is not None:
+            image = image.transpose(transpose)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            with_alpha = image.convert("RGBA")
+            image = Image.new("RGB", with_alpha.size, "white")
+            image.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return image.convert("RGB")
+    except Exception as error:
+        # Pillow's decoders raise many types on cut or hostile data (OSError, SyntaxError, ...).
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> ImageRejected:
+    return ImageRejected(
+        "image-truncated", f"the picture's data is cut or damaged ({error}); submit it again"
+    )

@@ -1,8 +1,7 @@
 """Shards: WebDataset tars, the unit of storage and of work.
 
 Written deterministically (no times, no owners, a fixed member order), so equal samples give equal
-bytes and a shard's sha256 is its identity. Read member by member without unpacking to disk; a tar
-with anything but plain files of plain names is refused.
+bytes and a shard's sha256 is its identity. Read member by member without unpacking to disk.
 """
 
 from __future__ import annotations
@@ -19,10 +18,23 @@ from typing import Any, BinaryIO
 
 from vila2.data.errors import ShardError
 from vila2.data.sample import RawSample, Sample, Turn
+from vila2.data.tars import MAX_MEMBER_BYTES, plain_members
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "ShardSummary",
+    "add_member",
+    "check_key",
+    "plain_members",
+    "read_raw_shard",
+    "read_shard",
+    "write_raw_shard",
+    "write_shard",
+]
 
 IMAGE_EXTENSIONS = ("jpg", "png", "webp")
-MAX_MEMBER_BYTES = 64 * 1024 * 1024
-_NAME = re.compile(r"^[A-Za-z0-9_\-]+\.[a-z0-9]+$")
+_KEY = re.compile(r"[A-Za-z0-9_\-]{1,95}")
+_NAME = re.compile(r"[A-Za-z0-9_\-]+\.[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +65,43 @@ class _Hashing(io.RawIOBase):
         return len(written)
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a plain file without time or owner."""
+    if len(data) > MAX_MEMBER_BYTES:
+        raise ShardError(
+            f"member {name} has {len(data):,} bytes, the limit is {MAX_MEMBER_BYTES:,}", field=name
+        )
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
     tar.addfile(info, io.BytesIO(data))
 
 
+def check_key(key: str, extension: str) -> None:
+    """Raise `ShardError` unless both are fit to name a file, wherever the sample came from."""
+    if not _KEY.fullmatch(key) or extension not in IMAGE_EXTENSIONS:
+        raise ShardError(
+            f"{key}.{extension} cannot name a sample's picture",
+            field="key",
+            fix=f"Use letters, digits, - and _ (at most 95), and one of {IMAGE_EXTENSIONS}",
+        )
+
+
 def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
-    """Write samples as one tar: for each `key.ext`, `key.txt` where captioned, `key.json`."""
+    """Write samples as one tar: for each `key.ext`, `key.txt` where captioned, `key.json`.
+
+    Raises `ShardError` for a key that cannot name a file or occurs twice.
+    """
     hashing = _Hashing(out)
-    count = 0
+    keys: set[str] = set()
     with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
-            count += 1
-            _add(tar, f"{sample.key}.{sample.extension}", sample.image)
+            check_key(sample.key, sample.extension)
+            if sample.key in keys:
+                raise ShardError(f"key {sample.key} occurs twice in one shard", field="key")
+            keys.add(sample.key)
+            add_member(tar, f"{sample.key}.{sample.extension}", sample.image)
             if sample.caption:
-                _add(tar, f"{sample.key}.txt", sample.caption.encode())
+                add_member(tar, f"{sample.key}.txt", sample.caption.encode())
             about = {
                 "sha256": sample.sha256,
                 "width": sample.width,
@@ -78,53 +111,71 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
                 "items": [dict(item) for item in sample.items],
             }
             text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-            _add(tar, f"{sample.key}.json", text.encode())
-    return ShardSummary(count, hashing.count, hashing.digest.hexdigest())
+            add_member(tar, f"{sample.key}.json", text.encode())
+    return ShardSummary(len(keys), hashing.count, hashing.digest.hexdigest())
 
 
 def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
-    """Read a shard that `write_shard` wrote, sample by sample."""
+    """Read a shard that `write_shard` wrote, sample by sample.
+
+    Raises `ShardError` where the tar is cut, hostile, or not a shard of ours; samples before that
+    point have then been yielded.
+    """
     for key, members in _groups(source):
         extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
         if extension is None or "json" not in members:
             raise ShardError(f"sample {key} lacks its picture or its json", field=key)
-        about = json.loads(members["json"])
-        yield Sample(
-            key=key,
-            image=members[extension],
-            extension=extension,
-            sha256=about["sha256"],
-            width=about["width"],
-            height=about["height"],
-            caption=members.get("txt", b"").decode(),
-            turns=tuple(Turn(question, answer) for question, answer in about["turns"]),
-            items=tuple(about["items"]),
-            source=about["source"],
-        )
+        try:
+            about = json.loads(members["json"])
+            yield Sample(
+                key=key,
+                image=members[extension],
+                extension=extension,
+                sha256=about["sha256"],
+                width=about["width"],
+                height=about["height"],
+                caption=members.get("txt", b"").decode(),
+                turns=tuple(Turn(question, answer) for question, answer in about["turns"]),
+                items=tuple(about["items"]),
+                source=about["source"],
+            )
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ShardError(
+                f"sample {key} is malformed ({error!r})",
+                field=key,
+                fix="Fetch the shard again, or submit the version again",
+            ) from error
 
 
 def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
     """Write unchecked samples for an upload; returns their number.
 
     Anything goes in, bad pictures and problems included, so that all checking happens in one
-    place, at the dataset store.
+    place, at the dataset store. A picture too large for a member travels as a problem.
     """
     count = 0
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for count, raw in enumerate(raws, 1):
             stem = f"{count:08d}"
+            image, problem = raw.image, raw.problem
+            if image is not None and len(image) > MAX_MEMBER_BYTES:
+                problem = problem or (
+                    f"image-too-large-bytes: the picture has {len(image):,} bytes, an upload "
+                    f"takes {MAX_MEMBER_BYTES:,}; save it with more compression"
+                )
+                image = None
             about = {
                 "key": raw.key,
                 "source": raw.source,
                 "caption": raw.caption,
                 "turns": [[turn.question, turn.answer] for turn in raw.turns],
                 "items": [dict(item) for item in raw.items],
-                "problem": raw.problem,
+                "problem": problem,
             }
             # Unpaired surrogates (undecodable file names) survive only as ASCII escapes.
-            _add(tar, f"{stem}.json", json.dumps(about).encode())
-            if raw.image is not None:
-                _add(tar, f"{stem}.bin", raw.image)
+            add_member(tar, f"{stem}.json", json.dumps(about).encode())
+            if image is not None:
+                add_member(tar, f"{stem}.bin", image)
     return count
 
 
@@ -133,7 +184,7 @@ def read_raw_shard(source: bytes | BinaryIO | Path) -> Iterator[RawSample]:
     for stem, members in _groups(source):
         try:
             about = json.loads(members["json"])
-            yield RawSample(
+            raw = RawSample(
                 key=_text(about["key"]),
                 source=_text(about["source"]),
                 image=members.get("bin"),
@@ -142,12 +193,13 @@ def read_raw_shard(source: bytes | BinaryIO | Path) -> Iterator[RawSample]:
                 items=tuple({_text(k): v for k, v in item.items()} for item in about["items"]),
                 problem=None if about["problem"] is None else _text(about["problem"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ShardError(
                 f"upload member {stem} is malformed ({error!r})",
                 field=stem,
-                fix="upload with `vila2 datasets submit` or the Python client",
+                fix="Upload with `vila2 datasets submit` or the Python client",
             ) from error
+        yield raw
 
 
 def _text(value: Any) -> str:
@@ -161,7 +213,7 @@ def _groups(source: bytes | BinaryIO | Path) -> Iterator[tuple[str, dict[str, by
     key: str | None = None
     members: dict[str, bytes] = {}
     for name, data in plain_members(source):
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ShardError(f"member name {name!r} is not KEY.EXTENSION", field=name)
         stem, extension = name.rsplit(".", 1)
         if stem != key:
@@ -173,41 +225,3 @@ def _groups(source: bytes | BinaryIO | Path) -> Iterator[tuple[str, dict[str, by
         members[extension] = data
     if key is not None:
         yield key, members
-
-
-def plain_members(source: bytes | BinaryIO | Path) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of a tar's plain files; links, devices and paths that climb are refused."""
-    if isinstance(source, Path):
-        with source.open("rb") as opened:
-            yield from plain_members(opened)
-        return
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for member in tar:
-                parts = Path(member.name).parts
-                if member.isdir():
-                    continue
-                if not member.isfile():
-                    raise ShardError(
-                        f"member {member.name!r} is a link or device",
-                        field=member.name,
-                        fix="pack plain files only",
-                    )
-                if member.name.startswith("/") or ".." in parts:
-                    raise ShardError(
-                        f"member {member.name!r} points outside the tar",
-                        field=member.name,
-                        fix="pack with relative names",
-                    )
-                if member.size > MAX_MEMBER_BYTES:
-                    raise ShardError(
-                        f"member {member.name!r} has {member.size:,} bytes, the limit is "
-                        f"{MAX_MEMBER_BYTES:,}",
-                        field=member.name,
-                    )
-                extracted = tar.extractfile(member)
-                assert extracted is not None  # isfile() above
-                yield member.name.removeprefix("./"), extracted.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ShardError(f"not a readable tar ({error})", fix="pack it again") from error
