@@ -3,117 +3,239 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
 
 from vila2.data.images import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
+from vila2.data.text import clean_text, needs_repair
 
-MAX_CAPTION_CHARACTERS = 8000
+MAX_CAPTION_CHARACTERS = 8_000
+MAX_TURN_CHARACTERS = 32_000
 EXAMPLES_PER_REASON = 20
+ITEM_TEXTS = ("id", "benchmark", "kind", "question", "metric")
+
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
+_PICTURE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+
+
+class _NotAdmitted(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
 
 
 def admit(raw: RawSample, *, limits: ImageLimits | None = None) -> Sample | Rejected:
-    """Check one raw sample by itself; pure."""
+    """Check one raw sample by itself; pure.
 
-    def rejected(reason: str, detail: str) -> Rejected:
-        return Rejected(raw.key, raw.source, reason, f"{raw.source}: {detail}")
-
-    if raw.problem is not None:
-        reason, _, detail = raw.problem.partition(": ")
-        return rejected(reason, detail or reason)
-    if raw.image is None:
-        return rejected("image-missing", "no picture; put the file beside its caption")
+    Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
+    item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
+    """
     try:
+        if raw.problem is not None:
+            reason, _, detail = raw.problem.partition(": ")
+            if not _SLUG.fullmatch(reason):
+                reason, detail = "sample-unreadable", raw.problem
+            raise _NotAdmitted(reason, detail or reason)
         info = inspect(raw.image, limits=limits or ImageLimits())
-    except ImageRejected as error:
-        return rejected(error.reason, error.detail)
+        image = raw.image or b""
+        return Sample(
+            key=clean_key(raw.key),
+            image=image,
+            extension=info.extension,
+            sha256=hashlib.sha256(image).hexdigest(),
+            width=info.width,
+            height=info.height,
+            caption=_caption(raw),
+            turns=tuple(_turn(turn) for turn in raw.turns),
+            items=tuple(_item(item) for item in raw.items),
+            source=clean_text(raw.source)[:500],
+        )
+    except (ImageRejected, _NotAdmitted) as error:
+        return _rejected(raw.key, raw.source, error.reason, error.detail)
+
+
+def _rejected(key: str, source: str, reason: str, detail: str) -> Rejected:
+    shown = clean_text(source)[:500]
+    return Rejected(clean_text(key)[:200], shown, reason, f"{shown}: {clean_text(detail)[:1000]}")
+
+
+def _caption(raw: RawSample) -> str:
     caption = clean_text(raw.caption or "")
     if not caption and not raw.turns and not raw.items:
-        return rejected("caption-empty", "field caption is empty; give some text or drop the row")
+        raise _NotAdmitted(
+            "caption-empty", "field caption is empty; give some text or drop the row"
+        )
     if len(caption) > MAX_CAPTION_CHARACTERS:
-        return rejected(
+        raise _NotAdmitted(
             "caption-too-long",
             f"field caption has {len(caption):,} characters, the limit is "
             f"{MAX_CAPTION_CHARACTERS:,}; shorten it",
         )
-    turns = tuple(Turn(clean_text(t.question), clean_text(t.answer)) for t in raw.turns)
-    if any(not turn.question or not turn.answer for turn in turns):
-        return rejected("turn-empty", "field conversations has an empty question or answer")
-    return Sample(
-        key=clean_key(raw.key),
-        image=raw.image,
-        extension=info.extension,
-        sha256=hashlib.sha256(raw.image).hexdigest(),
-        width=info.width,
-        height=info.height,
-        caption=caption,
-        turns=turns,
-        items=raw.items,
-        source=raw.source,
-    )
+    return caption
 
 
-def clean_text(text: str) -> str:
-    """Normalise to NFC, drop control characters, and fold white space."""
-    normal = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
-    visible = "".join(
-        " " if char in "\n\r\t" else char
-        for char in normal
-        if char in "\n\r\t" or unicodedata.category(char) not in ("Cc", "Cs")
-    )
-    return " ".join(visible.split())
+def _turn(turn: Turn) -> Turn:
+    cleaned = Turn(clean_text(turn.question, lines=True), clean_text(turn.answer, lines=True))
+    if not cleaned.question or not cleaned.answer:
+        raise _NotAdmitted(
+            "turn-empty",
+            "field conversations has an empty question or answer; fill it or drop the pair",
+        )
+    if max(len(cleaned.question), len(cleaned.answer)) > MAX_TURN_CHARACTERS:
+        raise _NotAdmitted(
+            "turn-too-long",
+            f"field conversations has a text of more than {MAX_TURN_CHARACTERS:,} characters; "
+            "shorten it",
+        )
+    return cleaned
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark question with all that evaluation will ask of it; further fields may stay."""
+    cleaned: dict[str, Any] = {}
+    for name, value in item.items():
+        if name == "answers":
+            if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+                raise _NotAdmitted("item-malformed", "field answers must be a list of texts")
+            cleaned[name] = [text for answer in value if (text := clean_text(answer))]
+        elif isinstance(value, str):
+            cleaned[clean_text(name)] = clean_text(value, lines=name == "question")
+        elif value is None or isinstance(value, bool | int | float):
+            cleaned[clean_text(name)] = value
+        else:
+            raise _NotAdmitted(
+                "item-malformed", f"field {name} must be a text or a number; write it as text"
+            )
+    for name in (*ITEM_TEXTS, "answers"):
+        if not cleaned.get(name) or (name in ITEM_TEXTS and not isinstance(cleaned[name], str)):
+            raise _NotAdmitted(
+                "item-malformed",
+                f"field {name} of a question is missing, empty or not text; each needs "
+                f"{', '.join(ITEM_TEXTS)} and answers",
+            )
+    return cleaned
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a version's raw samples: every one is in `accepted` or under a reason.
+
+    `notes` counts what was admitted with a remark: extension-differs (the file's name says another
+    format than its bytes) and text-repaired (undecodable or control characters were taken out).
+    """
+
+    accepted: int
+    rejected: Mapping[str, int]
+    notes: Mapping[str, int]
+    repeated_captions: int
+    examples: Mapping[str, tuple[Rejected, ...]]
 
 
 @dataclass
 class Admission:
     """Admits samples one after another and remembers what a version may hold only once.
 
-    `accepted` and `rejected` count them; `examples` keeps some rejections of each reason.
+    `accepted` and `rejected` count them; `examples` keeps some rejections of each reason;
+    `repeated_captions` counts the admitted samples whose caption another one has too. Beside the
+    reasons of `admit`: duplicate-caption (the same picture with the same texts), duplicate-image
+    (the same picture with other texts), duplicate-key, duplicate-item. The first always stays.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Rejected]] = field(default_factory=dict)
+    repeated_captions: int = 0
     _keys: set[str] = field(default_factory=set)
-    _pictures: dict[str, str] = field(default_factory=dict)
+    _items: set[str] = field(default_factory=set)
+    _pictures: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    _captions: dict[bytes, bool] = field(default_factory=dict)
 
     def through(self, raws: Iterable[RawSample]) -> Iterator[Sample]:
         """Yield the samples that pass; count the others."""
         for raw in raws:
-            outcome = admit(raw, limits=self.limits)
+            outcome = self.admit(raw)
             if isinstance(outcome, Sample):
-                outcome = self._once(outcome)
-            if isinstance(outcome, Sample):
-                self.accepted += 1
                 yield outcome
-            else:
-                self.rejected[outcome.reason] += 1
-                kept = self.examples.setdefault(outcome.reason, [])
-                if len(kept) < EXAMPLES_PER_REASON:
-                    kept.append(outcome)
+
+    def admit(self, raw: RawSample) -> Sample | Rejected:
+        """Check one raw sample by itself and against those before it, and count it."""
+        outcome = admit(raw, limits=self.limits)
+        if isinstance(outcome, Sample):
+            outcome = self._once(outcome)
+        if isinstance(outcome, Sample):
+            self.accepted += 1
+            self._note(raw, outcome)
+        else:
+            self.rejected[outcome.reason] += 1
+            kept = self.examples.setdefault(outcome.reason, [])
+            if len(kept) < EXAMPLES_PER_REASON:
+                kept.append(outcome)
+        return outcome
+
+    def summary(self) -> Summary:
+        """The counts so far."""
+        return Summary(
+            accepted=self.accepted,
+            rejected=dict(self.rejected),
+            notes=dict(self.notes),
+            repeated_captions=self.repeated_captions,
+            examples={reason: tuple(kept) for reason, kept in self.examples.items()},
+        )
 
     def _once(self, sample: Sample) -> Sample | Rejected:
-        """Refuse a key or a picture that the version already holds."""
-        if sample.key in self._keys:
-            return Rejected(
-                sample.key,
-                sample.source,
-                "duplicate-key",
-                f"{sample.source}: key {sample.key} occurs twice; give each sample its own",
-            )
-        first = self._pictures.get(sample.sha256)
-        if first is not None:
-            return Rejected(
-                sample.key,
-                sample.source,
+        """Refuse a picture, key or question that the version already holds."""
+
+        def refused(reason: str, detail: str) -> Rejected:
+            return _rejected(sample.key, sample.source, reason, detail)
+
+        texts = _digest(repr((sample.caption, sample.turns, sample.items)))
+        if sample.sha256 in self._pictures:
+            first, first_texts = self._pictures[sample.sha256]
+            if texts == first_texts:
+                return refused("duplicate-caption", f"the same picture and texts as {first}")
+            return refused(
                 "duplicate-image",
-                f"{sample.source}: the same picture as {first}, byte for byte; the first is kept",
+                f"the same picture as {first}, byte for byte, with other texts; only the first is "
+                "kept, so put all texts of a picture into one sample",
+            )
+        if sample.key in self._keys:
+            return refused(
+                "duplicate-key", f"key {sample.key} occurs twice; give each sample its own"
+            )
+        items = [str(item["id"]) for item in sample.items]
+        repeated = next((i for n, i in enumerate(items) if i in self._items or i in items[:n]), "")
+        if repeated:
+            return refused(
+                "duplicate-item", f"field id: {repeated} occurs twice; give each question its own"
             )
         self._keys.add(sample.key)
-        self._pictures[sample.sha256] = sample.source
+        self._items.update(items)
+        self._pictures[sample.sha256] = (sample.source, texts)
         return sample
+
+    def _note(self, raw: RawSample, sample: Sample) -> None:
+        named = _PICTURE_SUFFIXES.get(PurePosixPath(sample.source).suffix.lower())
+        if named is not None and named != sample.extension:
+            self.notes["extension-differs"] += 1
+        texts = [raw.caption or ""]
+        texts += [text for turn in raw.turns for text in (turn.question, turn.answer)]
+        if any(needs_repair(text) for text in texts):
+            self.notes["text-repaired"] += 1
+        if sample.caption:
+            digest = _digest(sample.caption)
+            seen = self._captions.get(digest)
+            if seen is not None:
+                # The first of several counts as well, once the second shows that it is one.
+                self.repeated_captions += 1 if seen else 2
+            self._captions[digest] = seen is not None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()

@@ -36,8 +36,9 @@ def plain_members(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes of a tar's plain files, in order.
 
-    A folder's own entry and a leading "./" are dropped. `compressed` also accepts gzip, bzip2 and xz: never set it for an upload, since a small file
-    may then expand without limit. Raises `ShardError`; members before that point were yielded.
+    A folder's own entry and a leading "./" are dropped. `compressed` also accepts gzip, bzip2 and
+    xz: never set it for an upload, since a small file may then expand without limit. Raises
+    `ShardError`; members before that point were yielded.
     """
     if isinstance(source, Path):
         with source.open("rb") as opened:

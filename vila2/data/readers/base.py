@@ -9,10 +9,13 @@ from typing import ClassVar
 
 from vila2.data.errors import DataError
 from vila2.data.sample import RawSample
+from vila2.data.tars import MAX_MEMBER_BYTES
+
+FORMATS = ("folder", "webdataset", "llava", "benchmark")
 
 
 class Reader(ABC):
-    """Reads one format from a path."""
+    """Reads one format from a path; the constructor raises `DataError` where nothing fits it."""
 
     looks_like: ClassVar[str]
 
@@ -25,7 +28,18 @@ class Reader(ABC):
 
     @abstractmethod
     def count(self) -> int | None:
-        """How many samples `read` will yield, or `None` where only reading tells."""
+        """About how many samples `read` will yield, or `None` where only reading tells."""
+
+
+def open_reader(format: str, path: Path) -> Reader:
+    """Make the reader of `format` for `path`; the error lists what there is."""
+    readers = _readers()
+    if format not in readers:
+        shapes = "; ".join(f"{name}: {cls.looks_like}" for name, cls in readers.items())
+        raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
+    if not path.exists() and not (format == "webdataset" and is_pattern(path)):
+        raise DataError("does not exist", file=str(path), fix="Check the path")
+    return readers[format](path)
 
 
 def _readers() -> dict[str, type[Reader]]:
@@ -42,28 +56,34 @@ def _readers() -> dict[str, type[Reader]]:
     }
 
 
-FORMATS = ("folder", "webdataset", "llava", "benchmark")
+def is_pattern(path: Path) -> bool:
+    """Whether the last part of `path` is a pattern such as `*.tar`."""
+    return any(mark in path.name for mark in "*?[")
 
 
-def open_reader(format: str, path: Path) -> Reader:
-    """Make the reader of `format` for `path`; the error lists what there is."""
-    readers = _readers()
-    if format not in readers:
-        shapes = "; ".join(f"{name}: {cls.looks_like}" for name, cls in readers.items())
-        raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
-    if not path.exists():
-        raise DataError("does not exist", file=str(path), fix="Check the path")
-    return readers[format](path)
+def load_picture(root: Path, relative: str) -> tuple[bytes | None, str | None]:
+    """Bytes of `root/relative`, or of `root/images/relative`; else `None` and the problem.
 
-
-def read_inside(root: Path, relative: str) -> bytes | None:
-    """Bytes of `root/relative`, `None` where it is missing; paths that leave `root` are refused."""
-    target = (root / relative).resolve()
-    if not target.is_relative_to(root.resolve()):
-        raise DataError(
-            f"{relative!r} points outside the submitted folder",
-            file=str(root),
-            field="image",
-            fix="Use paths relative to the folder",
-        )
-    return target.read_bytes() if target.is_file() else None
+    Links and paths that leave `root` are refused: a table must not fetch what its folder does not
+    hold.
+    """
+    try:
+        inside = root.resolve()
+        for candidate in (root / relative, root / "images" / relative):
+            target = candidate.resolve()
+            if not target.is_relative_to(inside):
+                return None, (
+                    f"path-outside: {relative!r} lies outside {root}; copy the picture into the "
+                    "folder and name it relative to it"
+                )
+            if target.is_file():
+                size = target.stat().st_size
+                if size > MAX_MEMBER_BYTES:
+                    return None, (
+                        f"image-too-large-bytes: the file has {size:,} bytes; save it with more "
+                        "compression"
+                    )
+                return target.read_bytes(), None
+    except (OSError, ValueError) as error:
+        return None, f"image-unreadable: {error}; check the file's name and permissions"
+    return None, f"image-missing: there is no file {relative!r}; add it or drop its row"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, read_inside
-from vila2.data.readers.keys import key_of_path
+from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.json_rows import BadRow, read_lines, text_of
+from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
 
 TABLE = "items.jsonl"
-FIELDS = ("id", "image", "benchmark", "kind", "question", "answers", "metric")
+TEXTS = ("id", "image", "benchmark", "kind", "question", "metric")
 
 
 class BenchmarkReader(Reader):
@@ -25,43 +26,42 @@ class BenchmarkReader(Reader):
         super().__init__(path)
         self._table = path / TABLE
         if not self._table.is_file():
-            raise DataError(f"has no {TABLE}", file=str(path), fix="See the benchmark format")
+            raise DataError(
+                f"has no {TABLE}", file=str(path), fix=f"Give the benchmark as {self.looks_like}"
+            )
 
     def count(self) -> int | None:
         """Unknown until the questions are grouped by picture."""
         return None
 
     def read(self) -> Iterator[RawSample]:
-        """One sample per picture with all its questions; a malformed line is a problem."""
+        """Malformed lines as problems, then one sample per picture with all its questions."""
         grouped: dict[str, list[dict[str, Any]]] = {}
         seen: set[str] = set()
-        for number, line in enumerate(self._table.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
+        for number, row in read_lines(self._table):
             try:
-                item = _parse(line, seen)
-            except (ValueError, TypeError) as error:
+                item = _parse(row, seen)
+            except BadRow as error:
                 where = f"{TABLE} line {number}"
                 yield RawSample(f"line-{number}", where, None, problem=f"row-malformed: {error}")
                 continue
-            grouped.setdefault(item.pop("image"), []).append(item)
+            grouped.setdefault(posixpath.normpath(item.pop("image")), []).append(item)
+        keys = Keys()
         for image, items in grouped.items():
-            data = read_inside(self.path, image)
-            problem = None if data is not None else "image-missing: the file is not there"
-            yield RawSample(key_of_path(image), image, data, items=tuple(items), problem=problem)
+            data, problem = load_picture(self.path, image)
+            yield RawSample(keys.of_file(image), image, data, items=tuple(items), problem=problem)
 
 
-def _parse(line: str, seen: set[str]) -> dict[str, Any]:
-    item = json.loads(line)
-    if not isinstance(item, dict):
-        raise TypeError("is not an object")
-    missing = [field for field in FIELDS if field not in item]
-    if missing:
-        raise ValueError(f"field {missing[0]} is missing; each line needs {', '.join(FIELDS)}")
-    answers = item["answers"]
+def _parse(row: Any, seen: set[str]) -> dict[str, Any]:
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, dict):
+        raise BadRow("the line is not a JSON object")
+    item: dict[str, Any] = {field: text_of(row, field) for field in TEXTS}
+    answers = row.get("answers")
     if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers) or not answers:
-        raise ValueError("field answers must be a list of texts, at least one")
+        raise BadRow("field answers must be a list of texts, at least one")
     if item["id"] in seen:
-        raise ValueError(f"field id: {item['id']} occurs twice; give each question its own")
+        raise BadRow(f"field id: {item['id']} occurs twice; give each question its own")
     seen.add(item["id"])
-    return {field: item[field] for field in FIELDS}
+    return {**row, **item}

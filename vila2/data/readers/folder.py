@@ -3,141 +3,160 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar
+from pathlib import Path, PurePosixPath
 
+from vila2.data.csv_cells import unescape_cell
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, read_inside
-from vila2.data.readers.keys import key_of_path
+from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"
+_NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt"}
+_MAX_TEXT_BYTES = 1 << 20
 
 
 class FolderReader(Reader):
     """Reads pictures below a folder, recursively; hidden files are left out.
 
-    With a `captions.csv` (columns `image`, `caption`) the table says what there is: the first
-    caption of a picture is its text, a further one is reported as `caption-extra`, a picture
-    without a row as `caption-missing`. Files that are neither pictures nor captions are reported
-    as `file-unknown`, so that nothing in the folder passes unseen.
+    With a `captions.csv` (columns `image`, `caption`, others ignored) the table says what there
+    is: the first caption of a picture is its text, a further one is reported as `caption-extra`, a
+    picture without a row as `caption-missing`. Files that are neither pictures nor captions are
+    reported as `file-unknown`, links to folders as `link-to-folder`, so that nothing in the folder
+    passes unseen. Pictures may lie in `images/` where the table does not say so.
     """
 
     looks_like = "a folder of pictures with captions.csv (image,caption) or .txt files beside them"
-    _NOT_DATA: ClassVar[set[str]] = {TABLE, "README.md", "LICENSE", "SOURCE.txt"}
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix="Give the folder of pictures")
-        self._files = sorted(
-            p.relative_to(path).as_posix()
-            for p in path.rglob("*")
-            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        )
-        if not any(Path(f).suffix.lower() in PICTURES for f in self._files):
+        self._files, self._links = _walk(path)
+        self._pictures = [f for f in self._files if PurePosixPath(f).suffix.lower() in PICTURES]
+        if not self._pictures and not self._links:
             raise DataError(
                 "holds no picture", file=str(path), fix="Put .jpg, .png or .webp files into it"
             )
 
     def count(self) -> int | None:
-        """Number of picture files."""
-        return sum(Path(f).suffix.lower() in PICTURES for f in self._files)
+        """Number of picture files; `read` yields one sample for each, and the problems."""
+        return len(self._pictures)
 
     def read(self) -> Iterator[RawSample]:
-        """Pictures in the order of their paths, then what could not be paired."""
-        if (self.path / TABLE).is_file():
-            yield from self._read_table()
-        else:
-            yield from self._read_beside()
+        """Pictures in the order of the table, else of their paths, then what is left over."""
+        keys = Keys()
+        table = self.path / TABLE
+        yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
+        for name in self._links:
+            problem = "link-to-folder: is not followed; copy the folder itself"
+            yield RawSample(keys.of_file(name), name, None, problem=problem)
 
-    def _picture(self, name: str, caption: str | None, problem: str | None = None) -> RawSample:
-        image = read_inside(self.path, name)
-        return RawSample(key_of_path(name), name, image, caption, problem=problem)
-
-    def _read_table(self) -> Iterator[RawSample]:
-        captions: dict[str, list[str]] = {}
-        for number, row in enumerate(self._rows(), 2):
-            name, caption = row
+    def _read_table(self, table: Path, keys: Keys) -> Iterator[RawSample]:
+        captions: dict[str, str] = {}
+        for number, name, caption in _rows(table):
+            where = f"{TABLE} line {number}"
             if name is None or caption is None:
-                where = f"{TABLE} line {number}"
-                yield RawSample(
-                    f"{TABLE}-{number}",
-                    where,
-                    None,
-                    problem="row-malformed: needs the two columns image and caption",
+                odd = (
+                    "row-malformed: the row has not as many cells as the header; put captions "
+                    'with commas into "quotes"'
                 )
-                continue
-            captions.setdefault(name, []).append(caption)
-        folders = {""} | ({"images/"} if (self.path / "images").is_dir() else set())
-        used: set[str] = set()
-        for name, texts in captions.items():
-            found = next((f + name for f in sorted(folders) if (self.path / f / name).is_file()), name)
-            used.add(found)
-            yield self._picture(found, texts[0])
-            for extra in range(1, len(texts)):
-                yield RawSample(
-                    f"{name}-{extra}",
-                    name,
-                    None,
-                    problem="caption-extra: a further caption of one picture is not used; "
-                    "use --format llava to keep several texts",
+                yield RawSample(f"line-{number}", where, None, problem=odd)
+            elif name in captions:
+                odd = (
+                    f"caption-extra: a further caption of {name} is not used; use format llava "
+                    "for several texts"
                 )
-        for name in self._files:
-            if name in used or Path(name).name in self._NOT_DATA:
-                continue
-            if Path(name).suffix.lower() in PICTURES:
-                yield self._picture(
-                    name, None, f"caption-missing: no row of {TABLE} names it; add image and caption"
-                )
+                yield RawSample(f"line-{number}", where, None, problem=odd)
             else:
-                yield self._unknown(name)
+                captions[name] = caption
+        used: set[str] = set()
+        for name, caption in captions.items():
+            path = os.path.normpath(name)
+            used.update((path, f"images/{path}") if path not in self._files else (path,))
+            data, problem = load_picture(self.path, name)
+            yield RawSample(keys.of_file(path), name, data, caption, problem=problem)
+        yield from self._left_over(used, f"no row of {TABLE} names it", keys)
 
-    def _rows(self) -> Iterator[tuple[str | None, str | None]]:
-        with (self.path / TABLE).open(newline="", encoding="utf-8", errors="replace") as lines:
-            table = csv.DictReader(lines)
-            missing = {"image", "caption"} - set(table.fieldnames or ())
+    def _read_beside(self, keys: Keys) -> Iterator[RawSample]:
+        texts = {f for f in self._files if PurePosixPath(f).suffix.lower() == ".txt"}
+        used: set[str] = set()
+        for name in self._pictures:
+            beside = str(PurePosixPath(name).with_suffix(".txt"))
+            if beside in texts:
+                used.update((name, beside))
+                data, problem = load_picture(self.path, name)
+                caption = None
+                if problem is None:
+                    caption, problem = _text_of(self.path / beside)
+                yield RawSample(keys.of_file(name), name, data, caption, problem=problem)
+        yield from self._left_over(used, "there is no .txt of its name beside it", keys)
+
+    def _left_over(self, used: set[str], why: str, keys: Keys) -> Iterator[RawSample]:
+        for name in self._files:
+            path = PurePosixPath(name)
+            if name in used or path.name in _NOT_DATA:
+                continue
+            if path.suffix.lower() in PICTURES:
+                problem = f"caption-missing: {why}; give it a caption or take it out"
+            elif path.suffix.lower() == ".txt":
+                problem = "image-missing: a text without a picture of its name; add it"
+            else:
+                problem = "file-unknown: neither a .jpg, .png or .webp picture nor a caption"
+            yield RawSample(keys.of_file(name), name, None, problem=problem)
+
+
+def _walk(root: Path) -> tuple[dict[str, None], list[str]]:
+    """Relative paths of all files, as an ordered set, and of links to folders; none hidden."""
+    files: list[str] = []
+    links: list[str] = []
+    for folder, folders, names in os.walk(root):
+        here = Path(folder)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [
+            (here / f).relative_to(root).as_posix() for f in folders if (here / f).is_symlink()
+        ]
+        files += [(here / n).relative_to(root).as_posix() for n in names if not n.startswith(".")]
+    return dict.fromkeys(sorted(files)), sorted(links)
+
+
+def _rows(table: Path) -> Iterator[tuple[int, str | None, str | None]]:
+    """Line number, image and caption; `None` twice where cells are missing or too many."""
+    with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+        rows = csv.reader(lines)
+        try:
+            header = next(rows, [])
+            missing = [name for name in ("image", "caption") if name not in header]
             if missing:
                 raise DataError(
-                    f"has no column {', '.join(sorted(missing))}",
-                    file=str(self.path / TABLE),
-                    field=", ".join(sorted(missing)),
+                    f"has no column {', '.join(missing)}",
+                    file=str(table),
+                    field=", ".join(missing),
                     fix="Begin the file with the line: image,caption",
                 )
-            for row in table:
-                yield row["image"], row["caption"]
+            image, caption = header.index("image"), header.index("caption")
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    yield rows.line_num, None, None
+                else:
+                    yield rows.line_num, unescape_cell(row[image]), unescape_cell(row[caption])
+        except csv.Error as error:
+            raise DataError(
+                f"line {rows.line_num} is not CSV ({error})",
+                file=str(table),
+                fix='Write a " inside a quoted cell twice, and close every quote',
+            ) from error
 
-    def _read_beside(self) -> Iterator[RawSample]:
-        texts = {f for f in self._files if f.endswith(".txt")}
-        for name in self._files:
-            if Path(name).suffix.lower() not in PICTURES:
-                continue
-            beside = str(Path(name).with_suffix(".txt").as_posix())
-            if beside in texts:
-                texts.discard(beside)
-                data = read_inside(self.path, beside) or b""
-                yield self._picture(name, data.decode("utf-8", "replace"))
-            else:
-                yield self._picture(
-                    name, None, f"caption-missing: no {beside} beside it; write one, or captions.csv"
-                )
-        pictures = {f for f in self._files if Path(f).suffix.lower() in PICTURES}
-        for name in self._files:
-            if name in texts and Path(name).name not in self._NOT_DATA:
-                yield RawSample(
-                    key_of_path(name), name, None, problem="image-missing: a text without a picture"
-                )
-            elif name not in pictures and not name.endswith(".txt"):
-                if Path(name).name not in self._NOT_DATA:
-                    yield self._unknown(name)
 
-    @staticmethod
-    def _unknown(name: str) -> RawSample:
-        return RawSample(
-            key_of_path(name),
-            name,
-            None,
-            problem="file-unknown: neither a .jpg, .png, .webp picture nor a caption file",
-        )
+def _text_of(path: Path) -> tuple[str | None, str | None]:
+    """The caption in a text file, or `None` and the problem."""
+    try:
+        with path.open("rb") as opened:
+            return opened.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "surrogateescape"), None
+    except OSError as error:
+        return None, f"caption-unreadable: {error}; check the file's permissions"

@@ -6,29 +6,43 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
-_PLAIN = re.compile(r"[^A-Za-z0-9_-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]+")
 _MAX = 80
 
 
-def key_of_path(relative: str) -> str:
-    """A key from a file's relative path: its stem where that is plain, else with a short hash.
+class Keys:
+    """Gives each source of one submission a key of its own.
 
-    Two different paths never give one key, since the hash covers the whole path.
+    A key is the source's plain name, and ends in a short hash of the whole source where the name
+    is not plain, too long, or taken: `a.jpg` gives `a`, a later `a.png` gives `a-6b1f0c93d2`.
     """
-    path = PurePosixPath(relative)
-    plain = str(path.with_suffix("")) if path.suffix else str(path)
-    key = clean_key(plain)
-    return key if key == plain else f"{key}-{_short_hash(relative)}"
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}
+
+    def of_file(self, relative: str) -> str:
+        """Key of a file's relative path; its extension is left out."""
+        path = PurePosixPath(relative)
+        return self.of(str(path.with_suffix("")) if path.suffix else str(path), source=relative)
+
+    def of(self, name: str, *, source: str) -> str:
+        """Key for `name`; a `source` that comes again gets its key again."""
+        key = clean_key(name)
+        if self._taken.setdefault(key, source) != source:
+            key = _with_hash(key, source)
+            self._taken[key] = source
+        return key
 
 
-def clean_key(key: str) -> str:
-    """Replace what a key may not hold; an empty or over-long key ends in a hash of itself."""
-    cleaned = _PLAIN.sub("_", key).strip("_")
-    if not cleaned or len(cleaned) > _MAX:
-        return f"{cleaned[: _MAX - 11]}-{_short_hash(key)}".lstrip("-")
-    return cleaned
+def clean_key(name: str) -> str:
+    """`name` itself where it is plain and short, else its plain rest and a hash of it all."""
+    if _PLAIN.fullmatch(name) and len(name) <= _MAX:
+        return name
+    return _with_hash(_NOT_PLAIN.sub("_", name).strip("_"), name)
 
 
-def _short_hash(text: str) -> str:
-    data = text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=5).hexdigest()
+def _with_hash(plain: str, source: str) -> str:
+    data = source.encode("utf-8", "surrogatepass")
+    short = hashlib.blake2b(data, digest_size=5).hexdigest()
+    return f"{plain[: _MAX - 11]}-{short}".lstrip("-")

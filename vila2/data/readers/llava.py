@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, read_inside
-from vila2.data.readers.keys import key_of_path
+from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
+from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
 
-TABLE = "conversations.json"
+TABLES = ("conversations.json", "conversations.jsonl")
+_ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 
 
 class LlavaReader(Reader):
@@ -26,62 +28,60 @@ class LlavaReader(Reader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._table = path / TABLE if path.is_dir() else path
-        self._root = self._table.parent
-        if not self._table.is_file():
+        held = [path / name for name in TABLES if (path / name).is_file()]
+        if path.is_dir() and not held:
             raise DataError(
-                f"has no {TABLE}", file=str(path), fix="Give the folder or the JSON file itself"
+                f"has no {TABLES[0]}",
+                file=str(path),
+                fix="Give the JSON or JSONL file itself, or name it so",
             )
-        self._rows = _load(self._table)
+        self._table = held[0] if held else path
+        lines = self._table.suffix == ".jsonl"
+        self._rows: list[tuple[int, Any]] = (
+            list(read_lines(self._table)) if lines else list(enumerate(read_list(self._table)))
+        )
+        if not self._rows:
+            raise DataError("holds no row", file=str(self._table), fix="Write some conversations")
 
     def count(self) -> int | None:
         """Number of rows, which is at least the number of samples."""
         return len(self._rows)
 
     def read(self) -> Iterator[RawSample]:
-        """One sample per picture, in order of first mention; malformed rows as problems."""
+        """Malformed rows as problems, then one sample per picture in order of first mention."""
         grouped: dict[str, list[Turn]] = {}
-        for number, row in enumerate(self._rows):
+        for number, row in self._rows:
+            where = f"{self._table.name} row {number}"
+            if isinstance(row, dict) and "image" not in row:
+                textual = "row-without-image: a conversation without a picture is not used"
+                yield RawSample(f"row-{number}", where, None, problem=textual)
+                continue
             try:
                 image, turns = _parse(row)
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"{self._table.name} row {number}"
+            except BadRow as error:
                 yield RawSample(f"row-{number}", where, None, problem=f"row-malformed: {error}")
                 continue
-            grouped.setdefault(image, []).extend(turns)
+            grouped.setdefault(posixpath.normpath(image), []).extend(turns)
+        keys = Keys()
         for image, turns in grouped.items():
-            data = read_inside(self._root, image)
-            problem = None if data is not None else "image-missing: the file is not there"
-            yield RawSample(key_of_path(image), image, data, turns=tuple(turns), problem=problem)
-
-
-def _load(path: Path) -> list[Any]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        rows = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except ValueError as error:
-        raise DataError(f"is not JSON ({error})", file=str(path), fix="Write it again") from error
-    if not isinstance(rows, list):
-        raise DataError("is not a list of rows", file=str(path), fix="See LLaVA's data format")
-    return rows
+            data, problem = load_picture(self._table.parent, image)
+            yield RawSample(keys.of_file(image), image, data, turns=tuple(turns), problem=problem)
 
 
 def _parse(row: Any) -> tuple[str, list[Turn]]:
+    if isinstance(row, BadRow):
+        raise row
     if not isinstance(row, dict):
-        raise TypeError("is not an object")
-    image, messages = row.get("image"), row.get("conversations")
-    if not isinstance(image, str) or not image:
-        raise ValueError("field image must name a picture file")
+        raise BadRow("the row is not a JSON object")
+    messages = row.get("conversations")
     if not isinstance(messages, list) or not messages or len(messages) % 2:
-        raise ValueError("field conversations must hold human and gpt messages in pairs")
+        raise BadRow("field conversations must hold human and gpt messages in pairs")
+    if not all(isinstance(message, dict) for message in messages):
+        raise BadRow('field conversations must hold objects with "from" and "value"')
     turns = []
     for asked, answered in zip(messages[::2], messages[1::2], strict=True):
-        if asked.get("from") != "human" or answered.get("from") != "gpt":
-            raise ValueError("field conversations must alternate from human to gpt")
-        question = str(asked["value"]).replace("<image>", "").strip()
-        turns.append(Turn(question, str(answered["value"]).strip()))
-    return image, turns
+        if asked.get("from") not in _ASKS or answered.get("from") not in _ANSWERS:
+            raise BadRow("field conversations must alternate from human to gpt")
+        question = text_of(asked, "value").replace("<image>", "").strip()
+        turns.append(Turn(question, text_of(answered, "value").strip()))
+    return text_of(row, "image"), turns
