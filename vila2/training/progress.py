@@ -25,6 +25,10 @@ class Progress:
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
 
+    def total(self, steps: int) -> None:
+        """Set how many steps there are, once that is known."""
+        self._total = max(1, steps)
+
     def say(self, message: str) -> None:
         """Report something that is not a step, such as reading data."""
         self._put({"phase": message, "fraction": None, "eta_seconds": None}, force=True)

@@ -1,0 +1,1 @@
+"""The caption service: dataset versions in, gated and sealed caption layers out."""

@@ -1,0 +1,17 @@
+"""The caption service's app."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from services.caption.context import CaptionContext
+from services.caption.handlers import router
+from services.chassis.auth import KeyRing
+from services.chassis.service import create_service
+
+
+def create_app(context: CaptionContext, *, keys: KeyRing) -> FastAPI:
+    """Build the app around a context."""
+    return create_service(
+        "caption", title="caption service", router=router, context=context, keys=keys
+    )

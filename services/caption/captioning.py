@@ -1,0 +1,162 @@
+"""Captioning with the gate: the one path that preview and batch both take.
+
+Each sample draws its prompt by its own seed; a caption that fails the gate is tried again with
+another seed and the retry temperature, and after the last attempt the sample is quarantined with
+the reason. Nothing falls back to the old caption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from services.caption.gate import GateLimits, check
+from services.chassis.metrics import CAPTION_TOKENS, CAPTIONS
+from vila2.api.caption import GateIn, SamplingIn
+from vila2.data.images import decode
+from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
+from vila2.data.sample import Sample
+from vila2.specialists import task_reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question for an engine; `pixels` uint8 (H, W, 3) at the engine's input size."""
+
+    pixels: np.ndarray
+    question: str
+    seed: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine said; `logprob` is the mean per token, nats."""
+
+    text: str
+    tokens: int
+    logprob: float
+    finish_reason: str
+
+
+class Engine(Protocol):
+    """A captioner that is loaded and ready."""
+
+    image_size: int
+
+    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+        """Answer all, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captioning:
+    """What decides a caption besides the picture."""
+
+    model: str
+    prompts: Sequence[str]
+    sampling: SamplingIn
+    gate: GateIn
+    seed: int
+    task: str = "general"
+
+    def recipe_hash(self) -> str:
+        """The caption recipe's hash: captioner x prompts x sampling x gate x seed."""
+        text = repr(
+            (
+                self.model,
+                tuple(self.prompts),
+                sorted(self.sampling.model_dump().items()),
+                sorted(self.gate.model_dump().items()),
+                self.seed,
+                self.task,
+            )
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def caption_samples(
+    samples: Sequence[Sample],
+    how: Captioning,
+    engine: Engine,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[CaptionRow]:
+    """Caption every sample or say why not; rows are in the samples' order."""
+    limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
+    size = engine.image_size
+    pixels = [decode(sample.image, size=(size, size)) for sample in samples]
+    rows: list[CaptionRow | None] = [None] * len(samples)
+    waiting = list(range(len(samples)))
+    for attempt in range(how.gate.attempts):
+        asks = [_ask(samples[i], pixels[i], how, attempt) for i in waiting]
+        settled = len(samples) - len(waiting)
+        answers = engine.answer(asks, progress=lambda done, base=settled: progress(base + done))
+        failed = []
+        for i, ask, answer in zip(waiting, asks, answers, strict=True):
+            reason = check(
+                answer.text,
+                prompt=ask.question,
+                finish_reason=answer.finish_reason,
+                limits=limits,
+            ) or task_reason(how.task, answer.text)
+            rows[i] = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
+            if reason:
+                failed.append(i)
+        waiting = failed
+        if not waiting:
+            break
+    done = [row for row in rows if row is not None]
+    for row in done:
+        CAPTIONS.labels(row.reason or CAPTIONED).inc()
+        CAPTION_TOKENS.inc(row.tokens)
+    return done
+
+
+def sample_seed(seed: int, key: str, attempt: int) -> int:
+    """The seed of one attempt at one sample: the same on every machine, in every batch."""
+    text = f"{seed}\x1f{key}\x1f{attempt}"
+    digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _ask(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> Ask:
+    # The prompt depends on the sample alone, so that a retry asks the same question.
+    prompt = how.prompts[sample_seed(how.seed, sample.key, 0) % len(how.prompts)]
+    retry = attempt > 0
+    return Ask(
+        pixels=pixels,
+        question=prompt,
+        seed=sample_seed(how.seed, sample.key, attempt),
+        temperature=how.gate.retry_temperature if retry else how.sampling.temperature,
+        top_p=how.sampling.top_p,
+        max_new_tokens=how.sampling.max_new_tokens,
+        sha256=sample.sha256,
+    )
+
+
+def _row(
+    sample: Sample, how: Captioning, ask: Ask, answer: Answer, *, attempt: int, reason: str
+) -> CaptionRow:
+    return CaptionRow(
+        key=sample.key,
+        sha256=sample.sha256,
+        caption=answer.text,
+        status=QUARANTINED if reason else CAPTIONED,
+        reason=reason,
+        prompt_id=f"p{how.prompts.index(ask.question)}",
+        prompt=ask.question,
+        model=how.model,
+        seed=ask.seed,
+        attempt=attempt,
+        temperature=ask.temperature,
+        tokens=answer.tokens,
+        logprob=answer.logprob,
+        finish_reason=answer.finish_reason,
+    )

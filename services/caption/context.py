@@ -1,0 +1,47 @@
+"""The caption service's long-lived objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.caption.engine_embedded import EmbeddedEngines
+from services.caption.layer_jobs import SHARD_TASK, LayerJobs
+from services.caption.tables import WorkUnitRow
+from services.chassis.database import Database
+from services.chassis.loop import Loop
+from services.chassis.objects import ObjectStore
+from services.chassis.queue import Queue
+from services.chassis.work import WorkUnits
+from services.chassis.worker import Worker
+from vila2.client import Client
+
+
+class CaptionContext:
+    """Built once per process; `start` begins captioning."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        objects: ObjectStore,
+        queue: Queue,
+        platform: Callable[[str], Client],
+    ) -> None:
+        self._database = database
+        units = WorkUnits(database, WorkUnitRow)
+        self.units = units
+        self.jobs = LayerJobs(database, objects, units, EmbeddedEngines(objects.local), platform)
+        self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
+        # A worker that dies between its last shard and the seal leaves the rest to this loop.
+        self._settler = Loop("settle-layers", self.jobs.settle_all, seconds=1.0)
+
+    def start(self) -> None:
+        """Take up captioning, also what an earlier process left."""
+        self.worker.start()
+        self._settler.start()
+
+    def stop(self) -> None:
+        """Stop working and close the database."""
+        self._settler.stop()
+        self.worker.stop()
+        self._database.close()

@@ -1,0 +1,255 @@
+"""Layer jobs: a dataset version becomes units, the units become a layer, the layer is sealed."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.caption.captioning import Captioning, caption_samples
+from services.caption.engine_embedded import EmbeddedEngines
+from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.chassis.crashpoint import crashpoint
+from services.chassis.database import Database
+from services.chassis.errors import Invalid, NotFound
+from services.chassis.objects import ObjectStore
+from services.chassis.work import CANCELLED, DONE, FAILED, Claim, WorkUnits
+from services.chassis.worker import Report
+from vila2.api import caption as api
+from vila2.api.base import Progress
+from vila2.api.datasets import LayerIn, LayerShardIn
+from vila2.client import Client
+from vila2.data.layers import encode_layer_shard
+from vila2.data.sample import Sample
+from vila2.data.shards import read_shard
+
+SHARD_TASK = "caption.shard"
+
+
+class LayerJobs:
+    """Owns the table `layer_jobs`; calls the dataset store through its client."""
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        units: WorkUnits,
+        engines: EmbeddedEngines,
+        platform: Callable[[str], Client],
+    ) -> None:
+        self._database, self._objects, self._units = database, objects, units
+        self._engines, self._platform = engines, platform
+
+    def start(self, team: str, body: api.LayerJobIn) -> api.LayerJob:
+        """Open a layer and add a unit per shard; a known token returns its job."""
+        token = body.token or uuid.uuid4().hex
+        with self._database.transaction() as session:
+            known = session.scalar(
+                select(LayerJobRow).where(LayerJobRow.team == team, LayerJobRow.token == token)
+            )
+            if known is not None:
+                return self._job(session, known)
+        platform = self._platform(team)
+        model = platform.training.model(body.model)
+        version = platform.datasets.version(body.dataset, body.version)
+        shards = platform.datasets.shards(body.dataset, version.version)
+        layer = platform.datasets.open_layer(
+            LayerIn(
+                name=body.name,
+                dataset=body.dataset,
+                version=version.version,
+                recipe_hash=_captioning(body).recipe_hash(),
+                captioner=body.model,
+                token=f"caption:{token}",
+            )
+        )
+        job_id = f"captions-{uuid.uuid4().hex[:12]}"
+        with self._database.transaction() as session:
+            row = LayerJobRow(
+                id=job_id,
+                team=team,
+                token=token,
+                layer=layer.id,
+                body=body.model_dump(),
+                model_prefix=model.object_prefix,
+                version=version.version,
+                samples=version.samples,
+                state="running",
+            )
+            session.add(row)
+            self._units.add(
+                session,
+                [
+                    WorkUnitRow(
+                        id=f"{job_id}-{shard.index:06d}",
+                        task=SHARD_TASK,
+                        subject=job_id,
+                        payload={"shard": shard.index, "object_key": shard.object_key},
+                        progress=0,
+                    )
+                    for shard in shards
+                ],
+            )
+            session.flush()
+            return self._job(session, row)
+
+    def get(self, team: str, job_id: str) -> api.LayerJob:
+        """A job and its counts."""
+        with self._database.transaction() as session:
+            return self._job(session, self._row(session, team, job_id))
+
+    def cancel(self, team: str, job_id: str) -> api.LayerJob:
+        """Stop a job; what is captioned stays in the open layer."""
+        with self._database.transaction() as session:
+            row = self._row(session, team, job_id)
+            if row.state == "running":
+                row.state = "cancelled"
+                self._units.cancel(session, job_id)
+            return self._job(session, row)
+
+    def run_shard(self, claim: Claim, report: Report) -> None:
+        """Caption one shard and record it in the layer; safe to run twice."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, claim.subject)
+        how = _captioning(api.LayerJobIn.model_validate(row.body))
+        samples = list(read_shard(self._objects.local(claim.payload["object_key"])))
+        rows = caption_samples(samples, how, self._engines.get(row.model_prefix), progress=report)
+        data, summary = encode_layer_shard(rows)
+        number = int(claim.payload["shard"])
+        # The fence in the key: a worker that lost its lease cannot overwrite another's output.
+        key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
+        self._objects.put(key, data)
+        crashpoint("caption.written")
+        with self._database.transaction() as session:
+            done = self._units.complete(
+                session,
+                claim,
+                {
+                    "object_key": key,
+                    "sha256": summary.sha256,
+                    "captioned": summary.captioned,
+                    "quarantined": dict(summary.quarantined),
+                },
+            )
+        if done:
+            report(len(rows))
+            self.settle(claim.subject)
+        else:
+            self._objects.delete(key)
+
+    def settle_all(self) -> None:
+        """Seal or fail every running job whose units have all ended."""
+        with self._database.transaction() as session:
+            running = session.scalars(
+                select(LayerJobRow.id).where(LayerJobRow.state == "running")
+            ).all()
+        for job_id in running:
+            self.settle(job_id)
+
+    def settle(self, job_id: str) -> None:
+        """If all units of a job have ended, record them in the layer and seal it."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id)
+            counts = self._units.counts(session, job_id)
+            units = session.scalars(
+                select(WorkUnitRow).where(WorkUnitRow.subject == job_id).order_by(WorkUnitRow.id)
+            ).all()
+        if row.state != "running" or sum(counts.get(s, 0) for s in _ENDED) < len(units):
+            return
+        failed = [unit for unit in units if unit.state == FAILED]
+        if failed:
+            with self._database.transaction() as session:
+                held = session.get_one(LayerJobRow, job_id)
+                held.state = "failed"
+                held.error = f"{len(failed)} of {len(units)} shards failed: {failed[0].error}"
+            return
+        datasets = self._platform(row.team).datasets
+        for unit in units:
+            datasets.put_layer_shard(
+                row.layer, int(unit.payload["shard"]), LayerShardIn(**unit.result)
+            )
+        crashpoint("caption.recorded")
+        datasets.seal_layer(row.layer)
+        with self._database.transaction() as session:
+            session.get_one(LayerJobRow, job_id).state = "sealed"
+
+    def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
+        """Caption a few samples by exactly the batch's path."""
+        platform = self._platform(team)
+        datasets, model = platform.datasets, platform.training.model(body.model)
+        wanted = set(body.keys)
+        found: dict[str, Sample] = {}
+        for shard in datasets.shards(body.dataset):
+            for sample in read_shard(self._objects.local(shard.object_key)):
+                if sample.key in wanted:
+                    found[sample.key] = sample
+            if len(found) == len(wanted):
+                break
+        missing = wanted - set(found)
+        if missing:
+            raise Invalid(
+                f"dataset {body.dataset} has no sample {sorted(missing)[0]!r}", field="keys"
+            )
+        how = _captioning(body)
+        engine = self._engines.get(model.object_prefix)
+        rows = caption_samples([found[key] for key in body.keys], how, engine)
+        return api.Preview(
+            captions=[
+                api.PreviewCaption(
+                    key=row.key,
+                    caption=row.caption,
+                    status=row.status,
+                    reason=row.reason,
+                    prompt=row.prompt,
+                    attempt=row.attempt,
+                    tokens=row.tokens,
+                    logprob=row.logprob,
+                )
+                for row in rows
+            ]
+        )
+
+    def _row(self, session: Session, team: str, job_id: str) -> LayerJobRow:
+        row = session.get(LayerJobRow, job_id)
+        if row is None or row.team != team:
+            raise NotFound(f"no caption job {job_id!r}", field="job")
+        return row
+
+    def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
+        units = session.scalars(select(WorkUnitRow).where(WorkUnitRow.subject == row.id)).all()
+        done, captioned, quarantined = 0, 0, Counter[str]()
+        for unit in units:
+            if unit.state == DONE:
+                captioned += unit.result["captioned"]
+                quarantined.update(unit.result["quarantined"])
+            else:
+                done += unit.progress or 0
+        return api.LayerJob(
+            id=row.id,
+            layer=row.layer,
+            name=row.body["name"],
+            dataset=row.body["dataset"],
+            version=row.version,
+            model=row.body["model"],
+            state=row.state,
+            captioned=captioned,
+            quarantined=dict(quarantined),
+            error=row.error or "",
+            progress=Progress(
+                done=min(row.samples, done + captioned + quarantined.total()),
+                total=row.samples,
+                phase="captioning",
+            ),
+        )
+
+
+_ENDED = (DONE, FAILED, CANCELLED)
+
+
+def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:
+    return Captioning(
+        body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task
+    )

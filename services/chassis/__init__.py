@@ -1,0 +1,1 @@
+"""What every service stands on: app factory, errors, auth, database, objects, queue, work units."""

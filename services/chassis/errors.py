@@ -1,0 +1,107 @@
+"""The errors a service answers with, and the one handler that turns them into problem+json.
+
+Each class is a case; its `code` is stable and its status is fixed here, so routes set none.
+The reply follows RFC 9457, with `field` and `fix` where they help.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from vila2.api.problem import Problem
+
+
+class ServiceError(Exception):
+    """Base of everything that a service refuses or cannot do."""
+
+    code = "internal"
+    status = 500
+
+    def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.fix = fix
+
+
+class NotFound(ServiceError):  # noqa: N818 (named as the client sees it)
+    """There is no such thing, or it belongs to another team."""
+
+    code, status = "not-found", 404
+
+
+class Invalid(ServiceError):  # noqa: N818
+    """The request is understood and wrong; `field` and `fix` say how."""
+
+    code, status = "invalid", 422
+
+
+class Conflict(ServiceError):  # noqa: N818
+    """The thing is not in a state that allows this."""
+
+    code, status = "conflict", 409
+
+
+class Unauthenticated(ServiceError):  # noqa: N818
+    """No key, or one that is unknown or expired."""
+
+    code, status = "unauthenticated", 401
+
+
+class Forbidden(ServiceError):  # noqa: N818
+    """The key is known but lacks the scope."""
+
+    code, status = "forbidden", 403
+
+
+class TooLarge(ServiceError):  # noqa: N818
+    """The body is larger than the service accepts."""
+
+    code, status = "too-large", 413
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """The reply that carries a problem."""
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=problem.status,
+        media_type="application/problem+json",
+    )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of ours, and every validation error, as a problem document."""
+
+    @app.exception_handler(ServiceError)
+    def _ours(_: Request, error: ServiceError) -> JSONResponse:
+        return problem_response(
+            Problem(
+                type=f"urn:vila2:problem:{error.code}",
+                title=type(error).__name__,
+                status=error.status,
+                detail=error.message,
+                field=error.field or None,
+                fix=error.fix or None,
+            )
+        )
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        unknown = first["type"] == "extra_forbidden"
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:invalid",
+                title="Invalid",
+                status=422,
+                detail="; ".join(
+                    f"{'.'.join(str(p) for p in e['loc'] if p != 'body')}: {e['msg']}"
+                    for e in error.errors()
+                ),
+                field=where or None,
+                fix="remove this key" if unknown else f"see the schema of {where or 'the body'}",
+            )
+        )

@@ -1,0 +1,67 @@
+"""Objects as files below one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.chassis.objects import ObjectStore, checked
+
+
+class DirectoryObjects(ObjectStore):
+    """An object store on a local or shared file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write aside, then rename: a reader sees the old object or the new one."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(data)
+        Path(partial).replace(target)
+
+    def get(self, key: str) -> bytes:
+        """Read a file; a missing one is a `KeyError`."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise KeyError(key) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        """Remove the file if it is there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys of the files below a directory; what is half written is not listed."""
+        base = self._path(prefix)
+        for path in sorted(base.rglob("*")):
+            if path.is_file() and not path.name.startswith(".partial-"):
+                yield path.relative_to(self._root).as_posix()
+
+    def put_directory(self, prefix: str, directory: Path) -> None:
+        """Copy a directory in whole: aside first, then renamed into place."""
+        target = self._path(prefix)
+        if target.exists():
+            return  # prefixes of directories are content-addressed: the same files are there
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+        shutil.copytree(directory, partial, dirs_exist_ok=True)
+        partial.rename(target)
+
+    def local(self, key: str) -> Path:
+        """The file itself."""
+        return self._path(key)
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked(key)

@@ -1,0 +1,88 @@
+"""What a worker does with a hint: claim, keep the lease alive, run, and settle the outcome."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from services.chassis.loop import Loop
+from services.chassis.queue import Queue
+from services.chassis.work import LEASE_SECONDS, Claim, WorkUnits
+
+_log = structlog.get_logger()
+
+Report = Callable[[int], None]
+Run = Callable[[Claim, Report], None]
+
+
+class PermanentError(Exception):
+    """The unit cannot succeed however often it is tried; the message says why."""
+
+
+class Worker:
+    """Runs one service's units: `tasks` maps a task's name to what does it.
+
+    A task is told its claim and a function to report progress with; it completes the unit itself,
+    in the transaction that records what it made. It may run twice and must not mind.
+    """
+
+    def __init__(self, units: WorkUnits, queue: Queue, tasks: dict[str, Run]) -> None:
+        self._units, self._queue, self._tasks = units, queue, tasks
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._relay = Loop("relay", self.relay_once, seconds=0.5)
+        for task in tasks:
+            queue.register(task, self.take)
+
+    def start(self) -> None:
+        """Deliver hints and publish one for every unit that waits."""
+        self._queue.start()
+        self._relay.start()
+
+    def stop(self) -> None:
+        """Publish no more and let the present units end."""
+        self._relay.stop()
+        self._queue.stop()
+
+    def nudge(self) -> None:
+        """New units were added."""
+        self._relay.nudge()
+
+    def relay_once(self) -> None:
+        """Publish a hint for every claimable unit."""
+        for unit_id, task in self._units.claimable():
+            if not self._queue.publish(task, unit_id):
+                return
+
+    def take(self, unit_id: str) -> None:
+        """Claim and run a unit, if nobody else has."""
+        claim = self._units.claim(unit_id, owner=self._owner)
+        if claim is None:
+            return
+        seen = {"progress": 0}
+
+        def report(done: int) -> None:
+            seen["progress"] = done
+
+        ending = threading.Event()
+
+        def beat() -> None:
+            # A third of the lease, and often enough that a watcher sees progress.
+            while not ending.wait(min(1.0, LEASE_SECONDS / 3)):
+                self._units.heartbeat(claim, progress=seen["progress"])
+
+        heart = threading.Thread(target=beat, name=f"heartbeat-{unit_id}", daemon=True)
+        heart.start()
+        try:
+            self._tasks[claim.task](claim, report)
+        except PermanentError as error:
+            self._units.fail(claim, str(error), final=True)
+        except Exception as error:
+            _log.exception("unit failed", unit=unit_id, attempt=claim.attempt)
+            self._units.fail(claim, f"{type(error).__name__}: {error}")
+        finally:
+            ending.set()
+            heart.join()

@@ -1,0 +1,1 @@
+"""The controller: carries runs through their rounds, and decides when to stop."""

@@ -1,0 +1,80 @@
+"""The controller's routes: parse, call, return."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.chassis.auth import Principal, require
+from services.controller.cancel import cancel_run
+from services.controller.context import ControllerContext
+from services.controller.views import run_view
+from vila2.api import controller as api
+
+router = APIRouter(prefix="/v1")
+Reader = Annotated[Principal, Depends(require("runs:read"))]
+Writer = Annotated[Principal, Depends(require("runs:write"))]
+
+
+def _context(request: Request) -> ControllerContext:
+    context: ControllerContext = request.app.state.context
+    return context
+
+
+Context = Annotated[ControllerContext, Depends(_context)]
+
+
+@router.post("/runs", summary="Start a run", status_code=202)
+def start_run(body: api.RunIn, caller: Writer, context: Context) -> api.Run:
+    """Validate the recipe and begin; a known token returns its run."""
+    row = context.runs.start(caller.team, body)
+    context.reconciler.loop.nudge()
+    return run_view(context.runs, context.platform(caller.team), row)
+
+
+@router.get("/runs", summary="List runs")
+def list_runs(caller: Reader, context: Context) -> list[api.Run]:
+    """The team's runs, oldest first."""
+    platform = context.platform(caller.team)
+    return [run_view(context.runs, platform, row) for row in context.runs.list(caller.team)]
+
+
+@router.get("/runs/{run}", summary="A run")
+def get_run(run: str, caller: Reader, context: Context) -> api.Run:
+    """A run by id or name: its rounds, what they are doing, and an estimate of the time left."""
+    row = context.runs.get(caller.team, run)
+    return run_view(context.runs, context.platform(caller.team), row)
+
+
+@router.post("/runs/{run}/cancel", summary="Stop a run")
+def cancel(run: str, caller: Writer, context: Context) -> api.Run:
+    """Stop a run and everything that works for it."""
+    row = context.runs.get(caller.team, run)
+    platform = context.platform(caller.team)
+    cancel_run(context.runs, platform, row)
+    return run_view(context.runs, platform, context.runs.get(caller.team, row.id))
+
+
+@router.get("/runs/{run}/events", summary="What happened in a run")
+def events(run: str, caller: Reader, context: Context) -> list[api.Event]:
+    """Every event, in order."""
+    return context.runs.events(context.runs.get(caller.team, run).id)
+
+
+@router.get("/runs/{run}/report", summary="A run's report")
+def report(run: str, caller: Reader, context: Context) -> dict[str, Any]:
+    """The figures of the report, as far as they are known."""
+    row = context.runs.get(caller.team, run)
+    built = context.reports.build(context.platform(caller.team), row)
+    return built.model_dump(mode="json")
+
+
+@router.get("/runs/{run}/report.html", summary="A run's report as a page")
+def report_html(run: str, caller: Reader, context: Context) -> Response:
+    """The report as one self-contained page."""
+    from vila2.evaluation.report.html import render_html
+
+    row = context.runs.get(caller.team, run)
+    built = context.reports.build(context.platform(caller.team), row)
+    return Response(render_html(built), media_type="text/html")

@@ -1,0 +1,251 @@
+"""What a round asks of the other services: pure functions from a recipe to request bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.api.specialist import SpecialistIn
+from vila2.api.training import EvaluateIn, JobIn, LayerUse, SourceIn, StageIn, TrainIn
+from vila2.data.assembly import Assembly
+from vila2.recipe import (
+    SELF_LAYER,
+    STAGES,
+    ControlRecipe,
+    Recipe,
+    SpecialistRecipe,
+    StageName,
+    StageRecipe,
+)
+
+CONVERSATIONS: dict[str, Any] = {"policy": "conversations"}
+# An answer is a few hundred tokens at most; boxes and captions are the longest.
+EVALUATION_TOKENS = 96
+
+
+def base_job(recipe: Recipe, *, token: str) -> JobIn:
+    """Compose the preset, train its tokenizer on all texts, and train the base if asked to."""
+    base = recipe.model.base
+    tokenizer = [name for name in recipe.datasets() if name not in recipe.benchmarks]
+    stages = []
+    if base.stage is not None:
+        source = SourceIn(dataset=base.dataset, assembly=CONVERSATIONS)
+        stages.append(_stage("base", base.stage, [source]))
+    return JobIn(
+        name="base",
+        token=token,
+        train=TrainIn(
+            init="new",
+            preset=recipe.model.preset,
+            tokenizer_datasets=tokenizer,
+            stages=stages,
+            **_how(recipe),
+        ),
+    )
+
+
+def generalist_job(
+    recipe: Recipe,
+    *,
+    name: str,
+    token: str,
+    base: str,
+    pretrain: SourceIn,
+    extra: Mapping[StageName, int] | None = None,
+    sft_extra: Sequence[SourceIn] = (),
+    priority: int = 0,
+) -> JobIn:
+    """Retrain from scratch: the base's weights, a fresh projector, all three stages (2.1).
+
+    Stage 1 keeps the original captions in every round, as the paper keeps its alignment data.
+    """
+    align = SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
+    sft = SourceIn(dataset=recipe.data.sft, assembly=CONVERSATIONS)
+    sources = {"align": [align], "pretrain": [pretrain], "sft": [sft, *sft_extra]}
+    return JobIn(
+        name=name,
+        token=token,
+        priority=priority,
+        train=TrainIn(
+            init="base",
+            model=base,
+            stages=[
+                _stage(
+                    stage, recipe.stages[stage], sources[stage], extra=(extra or {}).get(stage, 0)
+                )
+                for stage in STAGES
+            ],
+            **_how(recipe),
+        ),
+    )
+
+
+def original_source(recipe: Recipe) -> SourceIn:
+    """Round 0's pretraining text."""
+    return SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
+
+
+def recaption_source(recipe: Recipe, layer: str, *, shuffle: bool = False) -> SourceIn:
+    """Pretraining text of a self-augmented round."""
+    return SourceIn(
+        dataset=recipe.data.pretrain,
+        layers=[LayerUse(alias=SELF_LAYER, layer=layer)],
+        assembly=recipe.recaption.model_dump(),
+        shuffle_captions=shuffle,
+        keep_fraction=_kept({SELF_LAYER: recipe.captioning.keep_fraction}),
+    )
+
+
+def specialised_source(recipe: Recipe, layer: str, skills: Mapping[str, str]) -> SourceIn:
+    """Pretraining text of the specialist round; `skills` maps a specialist to its layer."""
+    assert recipe.specialised is not None  # the recipe's validator saw to it
+    questions = {s.name: s.questions for s in recipe.specialists}
+    assembly = Assembly.model_validate({**recipe.specialised.model_dump(), "questions": questions})
+    kept = {SELF_LAYER: recipe.captioning.keep_fraction}
+    kept |= {s.name: s.keep_fraction for s in recipe.specialists}
+    return SourceIn(
+        dataset=recipe.data.pretrain,
+        layers=[
+            LayerUse(alias=SELF_LAYER, layer=layer),
+            *(LayerUse(alias=name, layer=held) for name, held in sorted(skills.items())),
+        ],
+        assembly=assembly.model_dump(),
+        keep_fraction=_kept(kept),
+    )
+
+
+def control_extra(recipe: Recipe, control: ControlRecipe, *, rounds: int) -> dict[StageName, int]:
+    """Steps added to a control; `rounds` models were trained in the loop, the baseline included."""
+    one = sum(recipe.stages[stage].steps for stage in STAGES)
+    steps = {
+        "none": 0,
+        "loop": one * (rounds - 1),
+        "specialists": _specialist_steps(recipe, recipe.stages[control.put_into].batch_size),
+    }[control.extra_steps]
+    return {control.put_into: steps} if steps else {}
+
+
+def specialist_data(recipe: Recipe, sizes: Mapping[str, int]) -> list[SourceIn]:
+    """The specialists' data as further SFT sources, visited as often as their finetuning does.
+
+    `sizes` maps a dataset to its number of samples. The SFT stage is lengthened by just as many
+    visits (`extra_steps: specialists`), so its own data is visited as often as without.
+    """
+    sft = recipe.stages["sft"]
+    own = sft.steps * sft.batch_size / max(1, sizes[recipe.data.sft])
+    return [
+        SourceIn(
+            dataset=specialist.dataset,
+            assembly=CONVERSATIONS,
+            repeat=max(
+                0.01,
+                specialist.stage.steps
+                * specialist.stage.batch_size
+                / max(1, sizes[specialist.dataset])
+                / own,
+            ),
+        )
+        for specialist in recipe.specialists
+    ]
+
+
+def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJobIn:
+    """A round's captions."""
+    dataset, _, version = recipe.data.pretrain.partition("@")
+    return LayerJobIn(
+        name=name,
+        dataset=dataset,
+        version=int(version or 0),
+        model=model,
+        prompts=recipe.captioning.prompts,
+        sampling=SamplingIn(**recipe.captioning.sampling.model_dump()),
+        gate=GateIn(**recipe.captioning.gate.model_dump()),
+        seed=recipe.seed,
+        token=token,
+    )
+
+
+def specialist_job(
+    recipe: Recipe, specialist: SpecialistRecipe, *, name: str, token: str, parent: str
+) -> SpecialistIn:
+    """One specialist's finetuning and recaptioning."""
+    how = _how(recipe)
+    source = SourceIn(dataset=specialist.dataset, assembly=CONVERSATIONS)
+    return SpecialistIn(
+        token=token,
+        specialist=specialist.name,
+        name=name,
+        parent=parent,
+        stage=_stage(specialist.name, specialist.stage, [source]),
+        dataset=recipe.data.pretrain.partition("@")[0],
+        prompts=specialist.prompts,
+        sampling=SamplingIn(**specialist.sampling.model_dump()),
+        gate=GateIn(**recipe.captioning.gate.model_dump()),
+        seed=recipe.seed,
+        threads=how["threads"],
+        precision=how["precision"],
+        cache_features=how["cache_features"],
+    )
+
+
+def evaluate_job(recipe: Recipe, *, name: str, token: str, model: str, priority: int) -> JobIn:
+    """All benchmarks of the recipe on one model."""
+    return JobIn(
+        name=name,
+        token=token,
+        priority=priority,
+        evaluate=EvaluateIn(
+            model=model,
+            benchmarks=recipe.benchmarks,
+            max_new_tokens=EVALUATION_TOKENS,
+            threads=recipe.training.threads,
+        ),
+    )
+
+
+def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, rounds: int) -> int:
+    """Training steps that a round of this kind takes: the weight of its progress."""
+    one = sum(recipe.stages[stage].steps for stage in STAGES)
+    if kind == "base":
+        return recipe.model.base.stage.steps if recipe.model.base.stage else 1
+    if kind == "specialist":
+        return one + sum(s.stage.steps for s in recipe.specialists)
+    if control is not None:
+        return one + sum(control_extra(recipe, control, rounds=rounds).values())
+    return one
+
+
+def _stage(
+    name: str, stage: StageRecipe, sources: Sequence[SourceIn], *, extra: int = 0
+) -> StageIn:
+    return StageIn(
+        name=name,
+        steps=stage.steps + extra,
+        batch_size=stage.batch_size,
+        lr=stage.lr,
+        trainable=list(stage.trainable),
+        lr_scale=dict(stage.lr_scale),
+        optimiser=stage.optimiser.model_dump(),
+        sources=list(sources),
+    )
+
+
+def _how(recipe: Recipe) -> dict[str, Any]:
+    training = recipe.training
+    return {
+        "seed": recipe.seed,
+        "processes": training.processes,
+        "threads": training.threads,
+        "precision": training.precision,
+        "cache_features": training.cache_features,
+    }
+
+
+def _kept(fractions: Mapping[str, float]) -> dict[str, float]:
+    return {name: share for name, share in fractions.items() if share < 1.0}
+
+
+def _specialist_steps(recipe: Recipe, batch_size: int) -> int:
+    visits = sum(s.stage.steps * s.stage.batch_size for s in recipe.specialists)
+    return round(visits / batch_size)

@@ -1,0 +1,258 @@
+"""The reconciler: looks at every run, plans, and carries each round one step further.
+
+Level-triggered: it acts on what it sees, not on what it was told. Every request to another
+service carries a token made of the run, the round and the step, so doing a step twice is doing it
+once; the process may be killed between any two statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from services.chassis.crashpoint import crashpoint
+from services.chassis.loop import Loop
+from services.chassis.metrics import VERDICTS
+from services.controller import jobs
+from services.controller.planner import (
+    AddRound,
+    FailRun,
+    FinishRun,
+    best_round,
+    plan,
+    self_name,
+    self_rounds,
+)
+from services.controller.runs import Runs, facts_of
+from services.controller.state import ENDED, next_state
+from services.controller.tables import RoundRow, RunRow
+from services.controller.verdicts import judge_round, round_scores
+from vila2.api.training import Job, SourceIn
+from vila2.client import ApiError, Client
+from vila2.recipe import Recipe
+
+_log = structlog.get_logger()
+# The loop's own rounds run before its controls wherever both wait for a slot.
+_PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
+
+
+class Reconciler:
+    """Carries runs on; one per controller."""
+
+    def __init__(self, runs: Runs, platform: Callable[[str], Client]) -> None:
+        self._runs, self._platform = runs, platform
+        self.loop = Loop("reconciler", self.tick, seconds=0.5)
+
+    def tick(self) -> None:
+        """Look at every run once."""
+        for run in self._runs.running():
+            try:
+                self._reconcile(run)
+            except ApiError as error:
+                # The other service refuses: no amount of trying again will help.
+                self._runs.end_run(run, "failed", str(error), error=str(error))
+
+    def _reconcile(self, run: RunRow) -> None:
+        recipe = Recipe.model_validate(run.recipe)
+        platform = self._platform(run.team)
+        for row in self._runs.rounds(run.id):
+            if row.state not in ENDED:
+                _Step(self._runs, platform, recipe, run, row).take()
+        for action in plan(recipe, [facts_of(row) for row in self._runs.rounds(run.id)]):
+            crashpoint("run.planned")
+            if isinstance(action, AddRound):
+                self._runs.add_round(
+                    run.id,
+                    name=action.name,
+                    kind=action.kind,
+                    position=action.position,
+                    message=action.message,
+                )
+                self.loop.nudge()
+            elif isinstance(action, FinishRun):
+                self._runs.end_run(run, "finished", "every round is done")
+            elif isinstance(action, FailRun):
+                self._runs.end_run(run, "failed", action.reason, error=action.reason)
+
+
+class _Step:
+    """One round of one run, about to be carried one step further."""
+
+    def __init__(
+        self, runs: Runs, platform: Client, recipe: Recipe, run: RunRow, row: RoundRow
+    ) -> None:
+        self._runs, self._platform, self._recipe = runs, platform, recipe
+        self._run, self._row = run, row
+        self._others = {other.name: other for other in runs.rounds(run.id)}
+
+    def take(self) -> None:
+        """Do what the round's state asks for; a refusal by another service fails the round."""
+        try:
+            {
+                "pending": lambda: self._advance("begins"),
+                "captioning": self._caption,
+                "specialising": self._specialise,
+                "training": self._train,
+                "evaluating": self._evaluate,
+            }[self._row.state]()
+        except ApiError as error:
+            self._fail(str(error))
+
+    def _token(self, what: str) -> str:
+        return f"{self._run.id}:{self._row.name}:{what}"
+
+    def _name(self, what: str = "") -> str:
+        return f"{self._run.name}-{self._row.name}{what}".replace(" ", "-")
+
+    def _advance(self, message: str, **values: object) -> None:
+        after = next_state(self._row.kind, self._row.state)  # type: ignore[arg-type]
+        self._runs.change_round(self._row, message, state=after, **values)
+
+    def _fail(self, reason: str) -> None:
+        self._runs.change_round(self._row, reason, state="failed", error=reason[:2000])
+
+    def _caption(self) -> None:
+        """The model of the round before captions the data (paper, section 2.1)."""
+        position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
+        before = self._others[self_name(position)] if position else self._others["round 0"]
+        body = jobs.caption_job(
+            self._recipe,
+            name=f"{self._run.name} {self._row.name}",
+            token=self._token("caption"),
+            model=before.model,
+        )
+        job = self._platform.caption.start_layer(body)
+        crashpoint("round.caption-asked")
+        if job.state == "sealed":
+            quarantined = sum(job.quarantined.values())
+            self._advance(
+                f"{job.captioned} captioned, {quarantined} quarantined",
+                layer_job=job.id,
+                layer=job.layer,
+            )
+        elif job.state in ("failed", "cancelled"):
+            self._fail(f"captioning {job.state}: {job.error}")
+        elif self._row.layer_job != job.id:
+            self._runs.change_round(self._row, layer_job=job.id)
+
+    def _specialise(self) -> None:
+        """All specialists at once: each finetuned from the best model, each recaptioning."""
+        parent = self._others[best_round(self._facts()).name]
+        started: dict[str, str] = {}
+        layers: dict[str, str] = {}
+        for specialist in self._recipe.specialists:
+            body = jobs.specialist_job(
+                self._recipe,
+                specialist,
+                name=self._name(f"-{specialist.name}"),
+                token=self._token(specialist.name),
+                parent=parent.model,
+            )
+            held = self._platform.specialist.start(body)
+            started[specialist.name] = held.id
+            if held.state in ("failed", "cancelled"):
+                self._fail(f"{specialist.name} specialist {held.state}: {held.error}")
+                return
+            if held.state == "done":
+                layers[specialist.name] = held.layer
+        if len(layers) == len(self._recipe.specialists):
+            self._advance(
+                f"specialists of {parent.name} recaptioned",
+                specialists=started,
+                skill_layers=layers,
+                layer=self._best_layer(),
+            )
+        elif started != self._row.specialists:
+            self._runs.change_round(self._row, specialists=started)
+
+    def _train(self) -> None:
+        job = self._platform.training.submit(self._training_body())
+        crashpoint("round.train-asked")
+        if self._settled(job, "train_job"):
+            self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
+
+    def _training_body(self) -> jobs.JobIn:
+        recipe, row = self._recipe, self._row
+        if row.kind == "base":
+            return jobs.base_job(recipe, token=self._token("train"))
+        extra: dict[jobs.StageName, int] = {}
+        sft_extra: list[SourceIn] = []
+        if row.kind == "baseline":
+            source = jobs.original_source(recipe)
+        elif row.kind == "self":
+            source = jobs.recaption_source(recipe, row.layer)
+        elif row.kind == "specialist":
+            source = jobs.specialised_source(recipe, row.layer, row.skill_layers)
+        else:
+            source, extra, sft_extra = self._control()
+        return jobs.generalist_job(
+            recipe,
+            name=self._name(),
+            token=self._token("train"),
+            base=self._others["base"].model,
+            pretrain=source,
+            extra=extra,
+            sft_extra=sft_extra,
+            priority=_PRIORITY[row.kind],
+        )
+
+    def _control(self) -> tuple[SourceIn, dict[jobs.StageName, int], list[SourceIn]]:
+        recipe = self._recipe
+        control = next(c for c in recipe.controls if c.name == self._row.name)
+        if control.captions == "none":
+            source = jobs.original_source(recipe)
+        else:
+            layer = {
+                "first": lambda: self._others[self_name(1)].layer,
+                "best": self._best_layer,
+                "layer": lambda: control.layer,
+            }[control.captions]()
+            source = jobs.recaption_source(recipe, layer, shuffle=control.shuffle_captions)
+        rounds = 1 + len(self_rounds(self._facts()))
+        extra = jobs.control_extra(recipe, control, rounds=rounds)
+        data: list[SourceIn] = []
+        if control.specialist_data:
+            names = [recipe.data.sft, *(s.dataset for s in recipe.specialists)]
+            sizes = {n: self._platform.datasets.version(n.partition("@")[0]).samples for n in names}
+            data = jobs.specialist_data(recipe, sizes)
+        return source, extra, data
+
+    def _evaluate(self) -> None:
+        job = self._platform.training.submit(
+            jobs.evaluate_job(
+                self._recipe,
+                name=self._name("-evaluation"),
+                token=self._token("evaluate"),
+                model=self._row.model,
+                priority=_PRIORITY[self._row.kind] + 5,
+            )
+        )
+        if not self._settled(job, "evaluate_job"):
+            return
+        verdict = judge_round(
+            self._platform, self._recipe, self._row, self._others, self._facts(), job.id
+        )
+        if verdict is not None:
+            VERDICTS.labels(verdict["kind"]).inc()
+        self._advance(
+            verdict["evidence"] if verdict else "evaluated",
+            evaluate_job=job.id,
+            scores=round_scores(job.result),
+            verdict=verdict,
+        )
+
+    def _settled(self, job: Job, column: str) -> bool:
+        """True when the job has succeeded; a failed one fails the round."""
+        if job.state in ("failed", "cancelled"):
+            self._fail(f"{job.kind} job {job.id} {job.state}: {job.error}")
+        elif job.state != "succeeded" and getattr(self._row, column) != job.id:
+            self._runs.change_round(self._row, **{column: job.id})
+        return job.state == "succeeded"
+
+    def _best_layer(self) -> str:
+        best = self._others[best_round(self._facts()).name]
+        return best.layer or self._others[self_name(1)].layer
+
+    def _facts(self) -> list[jobs.Any]:
+        return [facts_of(row) for row in self._others.values()]

@@ -1,0 +1,1 @@
+"""The dataset store: submissions in, immutable versions and caption layers out."""

@@ -1,0 +1,28 @@
+"""The specialist service's long-lived objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.chassis.database import Database
+from services.chassis.loop import Loop
+from services.specialist.specialists import Specialists
+from vila2.client import Client
+
+
+class SpecialistContext:
+    """Built once per process; `start` begins carrying specialists on."""
+
+    def __init__(self, *, database: Database, platform: Callable[[str], Client]) -> None:
+        self._database = database
+        self.specialists = Specialists(database, platform)
+        self.loop = Loop("specialists", self.specialists.tick, seconds=0.5)
+
+    def start(self) -> None:
+        """Take up every specialist, also those of an earlier process."""
+        self.loop.start()
+
+    def stop(self) -> None:
+        """Stop and close the database."""
+        self.loop.stop()
+        self._database.close()

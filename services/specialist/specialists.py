@@ -1,0 +1,166 @@
+"""Specialists as small state machines: each step is asked for by token, so it can be repeated."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from services.chassis.crashpoint import crashpoint
+from services.chassis.database import Database
+from services.chassis.errors import NotFound
+from services.specialist.tables import SpecialistRow
+from vila2.api import specialist as api
+from vila2.api.base import Progress
+from vila2.api.caption import LayerJobIn
+from vila2.api.training import JobIn, TrainIn
+from vila2.client import ApiError, Client
+
+_ACTIVE = ("training", "captioning")
+
+
+class Specialists:
+    """Owns the table `specialists`; trains and captions through the other services' clients."""
+
+    def __init__(self, database: Database, platform: Callable[[str], Client]) -> None:
+        self._database, self._platform = database, platform
+
+    def start(self, team: str, body: api.SpecialistIn) -> api.Specialist:
+        """Begin; a known token returns its specialist."""
+        with self._database.transaction() as session:
+            row = session.scalar(
+                select(SpecialistRow).where(
+                    SpecialistRow.team == team, SpecialistRow.token == body.token
+                )
+            )
+            if row is None:
+                row = SpecialistRow(
+                    id=f"specialist-{uuid.uuid4().hex[:12]}",
+                    team=team,
+                    token=body.token,
+                    body=body.model_dump(),
+                    state="training",
+                )
+                session.add(row)
+                session.flush()
+        return self._specialist(row)
+
+    def get(self, team: str, specialist_id: str) -> api.Specialist:
+        """A specialist and its progress."""
+        with self._database.transaction() as session:
+            row = self._row(session, team, specialist_id)
+        return self._specialist(row)
+
+    def cancel(self, team: str, specialist_id: str) -> api.Specialist:
+        """Stop a specialist and what it has others do."""
+        with self._database.transaction() as session:
+            row = self._row(session, team, specialist_id)
+            if row.state in _ACTIVE:
+                row.state = "cancelled"
+        platform = self._platform(team)
+        if row.job:
+            platform.training.cancel(row.job)
+        if row.layer_job:
+            platform.caption.cancel_layer(row.layer_job)
+        return self._specialist(row)
+
+    def tick(self) -> None:
+        """Carry every specialist one step further, if it can be."""
+        with self._database.transaction() as session:
+            rows = session.scalars(
+                select(SpecialistRow).where(SpecialistRow.state.in_(_ACTIVE))
+            ).all()
+        for row in rows:
+            try:
+                self._step(row)
+            except ApiError as error:
+                self._change(row, state="failed", error=str(error))
+
+    def _step(self, row: SpecialistRow) -> None:
+        body = api.SpecialistIn.model_validate(row.body)
+        platform = self._platform(row.team)
+        if row.state == "training":
+            job = platform.training.submit(_train_job(body))
+            crashpoint("specialist.submitted")
+            if job.id != row.job:
+                self._change(row, job=job.id)
+            if job.state == "succeeded":
+                self._change(row, state="captioning", model=job.model)
+            elif job.state in ("failed", "cancelled"):
+                self._change(row, state="failed", error=f"training {job.state}: {job.error}")
+            return
+        layer = platform.caption.start_layer(_layer_job(body, row.model))
+        crashpoint("specialist.captioning")
+        if layer.id != row.layer_job:
+            self._change(row, layer_job=layer.id)
+        if layer.state == "sealed":
+            self._change(row, state="done", layer=layer.layer)
+        elif layer.state in ("failed", "cancelled"):
+            self._change(row, state="failed", error=f"captioning {layer.state}: {layer.error}")
+
+    def _change(self, row: SpecialistRow, **values: Any) -> None:
+        with self._database.transaction() as session:
+            session.execute(
+                update(SpecialistRow)
+                .where(SpecialistRow.id == row.id, SpecialistRow.state == row.state)
+                .values(**values)
+            )
+
+    def _row(self, session: Session, team: str, specialist_id: str) -> SpecialistRow:
+        row = session.get(SpecialistRow, specialist_id)
+        if row is None or row.team != team:
+            raise NotFound(f"no specialist {specialist_id!r}", field="specialist")
+        return row
+
+    def _specialist(self, row: SpecialistRow) -> api.Specialist:
+        platform = self._platform(row.team)
+        progress = Progress(phase=row.state)
+        if row.state == "training" and row.job:
+            progress = platform.training.job(row.job).progress
+        elif row.state == "captioning" and row.layer_job:
+            progress = platform.caption.layer_job(row.layer_job).progress
+        return api.Specialist(
+            id=row.id,
+            specialist=row.body["specialist"],
+            name=row.body["name"],
+            state=row.state,
+            model=row.model or "",
+            layer=row.layer or "",
+            job=row.job or "",
+            error=row.error or "",
+            progress=progress,
+        )
+
+
+def _train_job(body: api.SpecialistIn) -> JobIn:
+    """Finetuning goes on from the parent as it is; nothing is reset (paper, section 2.2)."""
+    return JobIn(
+        name=body.name,
+        token=f"{body.token}:train",
+        train=TrainIn(
+            init="continue",
+            model=body.parent,
+            stages=[body.stage],
+            seed=body.seed,
+            threads=body.threads,
+            precision=body.precision,
+            cache_features=body.cache_features,
+        ),
+    )
+
+
+def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
+    return LayerJobIn(
+        name=f"{body.name} {body.specialist}",
+        dataset=body.dataset,
+        model=model,
+        prompts=body.prompts,
+        sampling=body.sampling,
+        gate=body.gate,
+        seed=body.seed,
+        task=body.specialist,
+        token=f"{body.token}:caption",
+    )

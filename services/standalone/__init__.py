@@ -1,0 +1,1 @@
+"""All five services in one process, on SQLite and a directory."""

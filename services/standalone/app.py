@@ -1,0 +1,188 @@
+"""The embedded platform: the same five services, wired together in one process.
+
+What differs from a cluster is only what is passed in here: SQLite files, a directory, an
+in-process queue, calls over ASGI, the embedded engine, and torchrun children.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+import httpx2
+from fastapi import FastAPI
+
+import services.caption.app as caption_app
+import services.controller.app as controller_app
+import services.datasets.app as datasets_app
+import services.specialist.app as specialist_app
+import services.training.app as training_app
+from services.caption.context import CaptionContext
+from services.caption.tables import Base as CaptionBase
+from services.chassis.asgi import AppThread, InProcessTransport
+from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
+from services.chassis.database import Database
+from services.chassis.logging import configure_logging
+from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.queue_inprocess import InProcessQueue
+from services.controller.context import ControllerContext
+from services.controller.tables import Base as ControllerBase
+from services.datasets.context import DatasetsContext
+from services.datasets.tables import Base as DatasetsBase
+from services.specialist.context import SpecialistContext
+from services.specialist.tables import Base as SpecialistBase
+from services.training.backend_local import LocalBackend
+from services.training.context import TrainingContext
+from services.training.tables import Base as TrainingBase
+from vila2.client import TIMEOUT, Client
+
+TEAM = "local"
+
+
+class WorkspaceBusy(RuntimeError):
+    """Another process runs this workspace."""
+
+
+class Standalone:
+    """The platform in one workspace folder; use it as a context manager.
+
+    `slots` jobs train or evaluate at once; by default one per core, at most two.
+    """
+
+    def __init__(self, workspace: Path, *, slots: int | None = None) -> None:
+        self.workspace = workspace.resolve()
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.workspace / "lock")
+        configure_logging(path=self.workspace / "log.jsonl")
+        self._keys = KeyRing(self.workspace / "keys.json")
+        self.key = self._key("key", ALL_SCOPES)
+        self._service_key = self._key("service-key", (*ALL_SCOPES, ACT_AS))
+        self._apps_thread = AppThread()
+        self.apps: dict[str, FastAPI] = {}
+        self._internal = self._client(self._service_key)
+        self.client = self._client(self.key)
+        self._build(slots or min(2, os.cpu_count() or 1))
+
+    def _key(self, name: str, scopes: tuple[str, ...]) -> str:
+        """The workspace's own key: made once, kept where only its owner can read it."""
+        path = self.workspace / name
+        if path.exists() and self._keys.principal(path.read_text().strip()) is not None:
+            return path.read_text().strip()
+        key = self._keys.issue(team=TEAM, scopes=scopes)
+        write_private(path, key)
+        return key
+
+    def _client(self, key: str) -> Client:
+        return Client(
+            lambda service: httpx2.Client(
+                base_url=f"http://{service}/",
+                headers={"authorization": f"Bearer {key}"},
+                timeout=TIMEOUT,
+                transport=_Late(self, service),
+            )
+        )
+
+    def _build(self, slots: int) -> None:
+        objects = DirectoryObjects(self.workspace / "objects")
+        platform = self._internal.as_team
+
+        def database(name: str, base: type) -> Database:
+            path = self.workspace / "db" / f"{name}.sqlite"
+            return Database.sqlite(path, base.metadata)  # type: ignore[attr-defined]
+
+        datasets = DatasetsContext(
+            database=database("datasets", DatasetsBase),
+            objects=objects,
+            queue=InProcessQueue(name="ingest"),
+        )
+        training = TrainingContext(
+            database=database("training", TrainingBase),
+            objects=objects,
+            backend=LocalBackend(),
+            platform=platform,
+            root=self.workspace / "training",
+            slots=slots,
+            interrupt_on_stop=True,
+        )
+        caption = CaptionContext(
+            database=database("caption", CaptionBase),
+            objects=objects,
+            queue=InProcessQueue(name="caption"),
+            platform=platform,
+        )
+        specialist = SpecialistContext(
+            database=database("specialist", SpecialistBase), platform=platform
+        )
+        controller = ControllerContext(
+            database=database("controller", ControllerBase), platform=platform
+        )
+        # This process holds the workspace's lock, so whoever held a lease is gone.
+        datasets.units.release_all()
+        caption.units.release_all()
+        self.apps = {
+            "datasets": datasets_app.create_app(datasets, keys=self._keys),
+            "training": training_app.create_app(training, keys=self._keys),
+            "caption": caption_app.create_app(caption, keys=self._keys),
+            "specialist": specialist_app.create_app(specialist, keys=self._keys),
+            "controller": controller_app.create_app(controller, keys=self._keys),
+        }
+
+    def __enter__(self) -> Standalone:
+        for app in self.apps.values():
+            self._apps_thread.start(app)
+        return self
+
+    def __exit__(
+        self,
+        _: type[BaseException] | None,
+        __: BaseException | None,
+        ___: TracebackType | None,
+    ) -> None:
+        self._apps_thread.stop()
+        self._lock.close()
+
+    def transport(self, service: str) -> InProcessTransport:
+        """A client transport into one of the services."""
+        return InProcessTransport(self.apps[service], self._apps_thread)
+
+
+class _Late(httpx2.BaseTransport):
+    """Finds its app when it is first used, since clients are made before the apps they call."""
+
+    def __init__(self, platform: Standalone, service: str) -> None:
+        self._platform, self._service = platform, service
+        self._transport: InProcessTransport | None = None
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._transport is None:
+            self._transport = self._platform.transport(self._service)
+        return self._transport.handle_request(request)
+
+
+def mounted(platform: Standalone) -> FastAPI:
+    """One app with each service below its own name, for `vila2 up`."""
+    front = FastAPI(title="VILA²", docs_url=None, redoc_url=None, openapi_url=None)
+    for name, app in platform.apps.items():
+        front.mount(f"/{name}", app)
+
+    @front.get("/", include_in_schema=False)
+    def index() -> dict[str, str]:
+        return {name: f"/{name}/docs" for name in platform.apps}
+
+    return front
+
+
+def _lock(path: Path) -> object:
+    """Hold the workspace: two processes on one would each believe the other dead."""
+    handle = path.open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise WorkspaceBusy(
+            f"another process runs the workspace {path.parent}: stop it, or choose another "
+            "with --workspace"
+        ) from error
+    return handle

@@ -1,0 +1,1 @@
+"""The training dispatcher and the model registry."""

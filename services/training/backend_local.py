@@ -1,0 +1,118 @@
+"""Jobs as torchrun children of this machine, found again by process id and start time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from services.training.backend import Backend, Command, Phase
+
+_PIDFILE = "process.json"
+
+
+class LocalBackend(Backend):
+    """Starts each job in a session of its own, so that it outlives a crash of the dispatcher."""
+
+    def __init__(self) -> None:
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def submit(self, key: str, command: Command) -> str:
+        """Start torchrun, unless a process of this folder is running already."""
+        held = _read_handle(command.folder)
+        if held is not None and self._alive(held):
+            return held
+        for name in ("exit.json", "error.txt"):
+            (command.folder / name).unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(command.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            # A job must not come to another's rendezvous.
+            "TORCHELASTIC_RUN_ID": key,
+        }
+        with (command.folder / "log.txt").open("ab") as log:
+            child = subprocess.Popen(
+                [
+                    sys.executable, "-m", "services.training.supervise",
+                    str(command.folder), command.module, str(command.spec),
+                    str(command.processes),
+                ],  # fmt: skip
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=environment,
+            )
+        self._children[child.pid] = child
+        handle = f"{child.pid}:{_start_time(child.pid)}"
+        (command.folder / _PIDFILE).write_text(json.dumps({"handle": handle}))
+        return handle
+
+    def observe(self, handle: str, folder: Path) -> Phase:
+        """Running while the process lives; afterwards, what its exit status says."""
+        if self._alive(handle):
+            return "running"
+        try:
+            status = int(json.loads((folder / "exit.json").read_text())["status"])
+        except (OSError, ValueError, KeyError):
+            return "interrupted"  # killed, or the machine went down: go on from the checkpoint
+        if status == 0:
+            return "succeeded"
+        return "interrupted" if status == 75 else "failed"
+
+    def stop(self, handle: str, *, wait: float = 20.0) -> None:
+        """SIGTERM to the whole session, SIGKILL to what is left after `wait` seconds."""
+        pid = int(handle.partition(":")[0])
+        deadline = time.monotonic() + wait
+        sign = signal.SIGTERM
+        while self._alive(handle):
+            if time.monotonic() > deadline:
+                sign = signal.SIGKILL
+            if sign == signal.SIGKILL or time.monotonic() < deadline - wait + 0.1:
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, sign)
+            time.sleep(0.1)
+
+    def _alive(self, handle: str) -> bool:
+        pid, _, started = handle.partition(":")
+        child = self._children.get(int(pid))
+        if child is not None and child.poll() is not None:
+            return False
+        return _start_time(int(pid)) == started
+
+
+def _read_handle(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / _PIDFILE).read_text())["handle"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in the system's ticks; empty when there is no such process.
+
+    A process id alone may have been given to another process since.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _start_time_without_proc(pid)
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _start_time_without_proc(pid: int) -> str:
+    """The same by `ps`, on systems without /proc (macOS)."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    found = subprocess.run(
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()

@@ -1,0 +1,1 @@
+"""REST models, one file per service: the one definition that client and server both use."""

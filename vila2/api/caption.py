@@ -1,0 +1,93 @@
+"""REST models of the caption service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vila2.api.base import Model, Progress
+
+Task = Literal["general", "spatial", "ocr", "grounding"]
+LayerJobState = Literal["running", "sealed", "failed", "cancelled"]
+
+
+class SamplingIn(Model):
+    """How captions are drawn."""
+
+    temperature: float = Field(0.0, ge=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(64, ge=1, le=4096)
+
+
+class GateIn(Model):
+    """What a caption must pass."""
+
+    attempts: int = Field(3, ge=1, le=20)
+    retry_temperature: float = Field(0.7, gt=0, le=5)
+    min_words: int = Field(1, ge=0)
+    max_words: int = Field(400, ge=1)
+    max_repeats: int = Field(4, ge=1)
+
+
+class LayerJobIn(Model):
+    """Caption a dataset version: it becomes work units, one per shard, and a layer."""
+
+    name: str
+    dataset: str
+    version: int = Field(0, description="0 takes the newest.")
+    model: str
+    prompts: list[str] = Field(min_length=1)
+    sampling: SamplingIn = SamplingIn()
+    gate: GateIn = GateIn()
+    seed: int = 0
+    task: Task = "general"
+    token: str = Field("", description="The same token gives the same job.")
+
+
+class LayerJob(Model):
+    """A layer in the making."""
+
+    id: str
+    layer: str
+    name: str
+    dataset: str
+    version: int
+    model: str
+    state: LayerJobState
+    captioned: int = 0
+    quarantined: dict[str, int] = {}
+    error: str = ""
+    progress: Progress
+
+
+class PreviewIn(Model):
+    """Caption a few samples of a dataset now, by exactly the batch's path."""
+
+    dataset: str
+    keys: list[str] = Field(min_length=1, max_length=64)
+    model: str
+    prompts: list[str] = Field(min_length=1)
+    sampling: SamplingIn = SamplingIn()
+    gate: GateIn = GateIn()
+    seed: int = 0
+    task: Task = "general"
+
+
+class PreviewCaption(Model):
+    """A caption as the layer would hold it."""
+
+    key: str
+    caption: str
+    status: str
+    reason: str
+    prompt: str
+    attempt: int
+    tokens: int
+    logprob: float
+
+
+class Preview(Model):
+    """The captions that were asked for, in order."""
+
+    captions: list[PreviewCaption]

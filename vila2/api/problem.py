@@ -1,0 +1,16 @@
+"""The problem document (RFC 9457) that every failed request answers with."""
+
+from __future__ import annotations
+
+from vila2.api.base import Model
+
+
+class Problem(Model):
+    """What went wrong, which field it was, and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    fix: str | None = None

@@ -1,0 +1,45 @@
+"""REST models of the specialist service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vila2.api.base import Model, Progress
+from vila2.api.caption import GateIn, SamplingIn
+from vila2.api.training import StageIn
+
+SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
+
+
+class SpecialistIn(Model):
+    """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
+
+    token: str = Field(min_length=1, max_length=200)
+    specialist: Literal["spatial", "ocr", "grounding"]
+    name: str
+    parent: str = Field(description="Model that it is finetuned from.")
+    stage: StageIn
+    dataset: str = Field(description="What it recaptions.")
+    prompts: list[str] = Field(min_length=1)
+    sampling: SamplingIn = SamplingIn()
+    gate: GateIn = GateIn()
+    seed: int = 0
+    threads: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    cache_features: bool = False
+
+
+class Specialist(Model):
+    """A specialist at work."""
+
+    id: str
+    specialist: str
+    name: str
+    state: SpecialistState
+    model: str = ""
+    layer: str = ""
+    job: str = ""
+    error: str = ""
+    progress: Progress

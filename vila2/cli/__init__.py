@@ -1,0 +1,1 @@
+"""The `vila2` command."""

@@ -1,0 +1,34 @@
+"""The one door from the library to the services: the platform inside this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vila2.client import Client
+
+
+def standalone(workspace: Path) -> Any:
+    """The embedded platform; a clear error where its extra is not installed."""
+    from vila2.cli.workspace import CliError
+
+    try:
+        from services.standalone.app import Standalone, WorkspaceBusy
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
+            "in this process, or give --url of one that runs"
+        ) from error
+    try:
+        return Standalone(workspace)
+    except WorkspaceBusy as error:
+        raise CliError(str(error)) from error
+
+
+@contextmanager
+def embedded(workspace: Path) -> Iterator[Client]:
+    """Run the platform for as long as the command takes."""
+    with standalone(workspace) as platform:
+        yield platform.client

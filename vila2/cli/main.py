@@ -1,0 +1,60 @@
+"""`vila2`: submit datasets, start runs, watch them, and look at what came out."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from vila2.cli import captions, datasets, demo, export, recipes, runs, up
+from vila2.cli.workspace import CliError
+from vila2.client import ApiError, Unreachable
+from vila2.data.errors import DataError
+from vila2.recipe import RecipeError
+
+app = typer.Typer(
+    name="vila2",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="""
+Let a vision-language model recaption its own pretraining data, retrain it on the result, repeat
+until that no longer helps, and let specialists finish the work (VILA², arXiv 2407.17453).
+
+**First steps**
+
+    vila2 demo                                      # the whole method on drawn pictures, here
+    vila2 datasets submit DIR --name photos         # pictures with captions.csv or .txt files
+    vila2 recipes show photos > my.yaml             # a recipe to copy and change
+    vila2 runs start --recipe my.yaml --watch       # rounds, specialists, report
+    vila2 captions show photos --layer LAYER        # before and after
+    vila2 export photos --layer LAYER --format webdataset OUT
+
+Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA2_WORKSPACE`)
+in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
+""",
+)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(runs.app, name="runs")
+app.add_typer(captions.app, name="captions")
+app.add_typer(recipes.app, name="recipes")
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("export")(export.export)
+
+
+def main() -> None:
+    """Run the command; a known error is one clear sentence and exit status 1."""
+    try:
+        app()
+    except (ApiError, CliError, DataError, RecipeError, Unreachable) as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
+        sys.exit(1)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+if __name__ == "__main__":
+    main()

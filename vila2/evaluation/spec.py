@@ -1,0 +1,22 @@
+"""What an evaluation job is told; no torch here, so that a service can build it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluateSpec(BaseModel):
+    """A model, benchmarks, and where the outcomes go. Paths are local to the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="Folder of the saved model.")
+    benchmarks: dict[str, list[str]] = Field(
+        min_length=1, description="Benchmark dataset -> paths of its shards."
+    )
+    output: str
+    cache: str
+    batch_size: int = Field(64, ge=1)
+    max_new_tokens: int = Field(64, ge=1)
+    threads: int = Field(1, ge=1)
+    seed: int = 0
