@@ -98,15 +98,16 @@ def _turn(turn: Turn) -> Turn:
 def _item(item: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark question with all that evaluation will ask of it; further fields may stay."""
     cleaned: dict[str, Any] = {}
-    for name, value in item.items():
+    for given, value in item.items():
+        name = clean_text(given)
         if name == "answers":
             if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
                 raise _NotAdmitted("item-malformed", "field answers must be a list of texts")
             cleaned[name] = [text for answer in value if (text := clean_text(answer))]
         elif isinstance(value, str):
-            cleaned[clean_text(name)] = clean_text(value, lines=name == "question")
-        elif value is None or isinstance(value, bool | int | float):
-            cleaned[clean_text(name)] = value
+            cleaned[name] = clean_text(value, lines=name == "question")
+        elif value is None or (isinstance(value, int | float) and abs(value) < 1e300):
+            cleaned[name] = value
         else:
             raise _NotAdmitted(
                 "item-malformed", f"field {name} must be a text or a number; write it as text"

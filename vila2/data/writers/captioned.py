@@ -27,7 +27,7 @@ class Captioned:
         return f"{self.sample.key}.{self.sample.extension}"
 
     def provenance(self) -> dict[str, Any]:
-        """Where the text comes from: original caption, the layers' captions, the picture's digest."""
+        """Where the text comes from: the original, the layers, and the picture's digest."""
         return {
             "original": self.sample.caption,
             "captions": dict(self.captions),

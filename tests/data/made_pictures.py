@@ -1,0 +1,65 @@
+"""Pictures, samples and tars that the data tests make."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vila2.data.sample import Sample
+
+
+def picture(seed: int = 0, *, size: tuple[int, int] = (16, 12), kind: str = "PNG") -> bytes:
+    """An encoded picture of noise; another seed gives another picture."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels), kind)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of a Pillow image."""
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size and whose data is a few bytes: a decompression bomb."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
+
+
+def sample(key: str = "a", **fields: Any) -> Sample:
+    """An admitted sample; `image` and the rest may be given."""
+    image = fields.pop("image", None) or picture(sum(key.encode()))
+    given = {"caption": "a photo", "extension": "png", "width": 16, "height": 12, **fields}
+    return Sample(key=key, image=image, sha256=hashlib.sha256(image).hexdigest(), **given)
+
+
+def tar_of(*members: tuple[str, bytes], path: Path | None = None, mode: str = "w") -> bytes:
+    """A tar of named members, also written to `path`."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    if path is not None:
+        path.write_bytes(out.getvalue())
+    return out.getvalue()

@@ -1,0 +1,143 @@
+"""Exports: what is written can be read again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_pictures import picture, sample
+
+from vila2.data.errors import DataError
+from vila2.data.ingest import Admission
+from vila2.data.readers import open_reader
+from vila2.data.sample import Sample, Turn
+from vila2.data.text import clean_text
+from vila2.data.writers import FORMATS, Captioned, export
+
+
+def captioned(key: str, text: str, **fields) -> Captioned:
+    return Captioned(sample(key, **fields), {"round1": text, "ocr": "none"}, text)
+
+
+def written(format: str, directory: Path, *made: Captioned, **options) -> Path:
+    export(format, made, directory, card="# Card\n", **options)
+    return directory
+
+
+def read_back(format: str, directory: Path) -> list[Sample]:
+    admission = Admission()
+    found = list(admission.through(open_reader(format, directory).read()))
+    assert not admission.rejected
+    return found
+
+
+def text_of(made: Sample) -> str:
+    return made.turns[0].answer if made.turns else made.caption
+
+
+# What a reader gives back is what admission makes of the text: trimmed, valid Unicode.
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30).map(clean_text).filter(bool)
+
+
+@settings(max_examples=25, deadline=None)
+@given(told=st.lists(texts | st.sampled_from(["=1+1", "'=x", "-a", "@b", "a,b"]), min_size=1))
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_is_read_back_by_the_reader_of_its_format(tmp_path_factory, format, told):
+    """Keys, pictures and texts, in order."""
+    made = [captioned(f"k{n}", text, image=picture(n)) for n, text in enumerate(told)]
+    found = read_back(format, written(format, tmp_path_factory.mktemp("e") / "out", *made))
+    assert [(f.key, f.image, text_of(f)) for f in found] == [
+        (m.sample.key, m.sample.image, m.text) for m in made
+    ]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_row_says_where_its_text_comes_from(tmp_path, format):
+    """The original caption and each layer's stand beside the assembled text."""
+    out = written(format, tmp_path / "out", captioned("a", "a red fox", caption="fox.jpg"))
+    held = b"".join(p.read_bytes() for p in out.rglob("*") if p.suffix in (".tar", ".json", ".csv"))
+    text = held.decode("utf-8", "replace").replace('""', '"')
+    assert "fox.jpg" in text
+    assert '{"ocr": "none", "round1": "a red fox"}' in text or (
+        '{"round1": "a red fox", "ocr": "none"}' in text
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_card_is_the_readme_and_the_summary_counts_all_files(tmp_path, format):
+    """The reader passes over the card."""
+    out = tmp_path / "new" / "out"
+    summary = export(format, [captioned("a", "x")], out, card="# Über\n")
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert (out / "README.md").read_text(encoding="utf-8") == "# Über\n"
+    assert (summary.samples, summary.files) == (1, len(files))
+    assert summary.bytes == sum(path.stat().st_size for path in files)
+
+
+def test_tars_hold_at_most_shard_size_samples(tmp_path):
+    """And none is empty."""
+    made = [captioned(f"k{n}", "x", image=picture(n)) for n in range(4)]
+    out = written("webdataset", tmp_path / "out", *made, shard_size=2)
+    assert sorted(p.name for p in out.glob("*.tar")) == ["00000.tar", "00001.tar"]
+    assert len(read_back("webdataset", out)) == 4
+
+
+def test_conversations_are_exported_with_the_caption_first(tmp_path):
+    """The first question alone carries the image marker; a text may be absent there."""
+    turns = (Turn("Who?", "Me."),)
+    out = written(
+        "llava",
+        tmp_path / "out",
+        captioned("a", "a fox", turns=turns, caption=""),
+        captioned("b", "", turns=turns, caption=""),
+    )
+    rows = json.loads((out / "conversations.json").read_text())
+    assert [[m["value"] for m in r["conversations"]] for r in rows] == [
+        ["<image>\nDescribe the image in detail.", "a fox", "Who?", "Me."],
+        ["<image>\nWho?", "Me."],
+    ]
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path):
+    """No cell of the table begins like a formula."""
+    evil = captioned("-a", '=HYPERLINK("http://x")', caption="@SUM(A1)")
+    out = written("folder", tmp_path / "out", evil)
+    with (out / "captions.csv").open(newline="") as lines:
+        cells = [cell for row in csv.reader(lines) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([captioned("a", "x"), captioned("a", "y")], "twice"),
+        ([captioned("a", "x"), captioned("b", " ")], "no text"),
+        ([captioned("a", "x"), captioned("../b", "y", image=picture())], "cannot name"),
+        ([], "no sample"),
+    ],
+)
+def test_an_export_that_cannot_be_whole_leaves_nothing(tmp_path, format, made, message):
+    """No half-written folder is taken for a dataset."""
+    with pytest.raises(DataError, match=message):
+        export(format, made, tmp_path / "out", card="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_does_not_mix_with_other_files(tmp_path):
+    """An empty folder is fine, a used one is refused untouched."""
+    (tmp_path / "empty").mkdir()
+    written("folder", tmp_path / "empty", captioned("a", "x"))
+    with pytest.raises(DataError, match="not an empty folder"):
+        written("folder", tmp_path / "empty", captioned("a", "x"))
+
+
+@pytest.mark.parametrize(("format", "size"), [("parquet", 1), ("folder", 0)])
+def test_an_unknown_format_or_size_is_refused_at_once(tmp_path, format, size):
+    """Before anything is read or written."""
+    with pytest.raises(DataError, match=r"unknown format|shard_size"):
+        export(format, iter([]), tmp_path / "out", shard_size=size, card="")
