@@ -37,7 +37,7 @@ class ApiError(Exception):
         self.problem = problem
 
 
-class Unreachable(Exception):  # noqa: N818 (reads as the state it reports)
+class Unreachable(Exception):
     """Nothing answers at a service's address."""
 
 
@@ -88,7 +88,7 @@ class DatasetsClient(Rest):
         """Create a dataset, or find it."""
         return self.one(datasets_api.Dataset, "POST", "datasets", json=body.model_dump())
 
-    def list(self) -> list[datasets_api.Dataset]:
+    def all(self) -> list[datasets_api.Dataset]:
         """All datasets of the team."""
         return self.many(datasets_api.Dataset, "datasets")
 
@@ -261,9 +261,7 @@ class ControllerClient(Rest):
 class Client:
     """The five services."""
 
-    def __init__(
-        self, http: Callable[[str], httpx2.Client], *, team: str | None = None
-    ) -> None:
+    def __init__(self, http: Callable[[str], httpx2.Client], *, team: str | None = None) -> None:
         clients = {name: http(name) for name in SERVICES}
         self._clients: Mapping[str, httpx2.Client] = clients
         self.datasets = DatasetsClient(clients["datasets"], team=team)

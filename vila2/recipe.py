@@ -164,7 +164,9 @@ class Recipe(_Strict):
     model: ModelRecipe
     data: DataRecipe
     stages: dict[StageName, StageRecipe]
-    baseline: Assembly = Field(Assembly(policy="original"), description="Round 0's pretraining text.")
+    baseline: Assembly = Field(
+        Assembly(policy="original"), description="Round 0's pretraining text."
+    )
     recaption: Assembly = Field(description="Pretraining text of rounds 1, 2, ...")
     specialised: Assembly | None = Field(None, description="Text of the specialist round.")
     captioning: CaptionRecipe
@@ -189,9 +191,11 @@ class Recipe(_Strict):
             raise ValueError("specialised must be set where there are specialists")
         if len({control.name for control in self.controls}) != len(self.controls):
             raise ValueError("controls: each name may be used once")
-        if any(c.specialist_data or c.extra_steps == "specialists" for c in self.controls):
-            if not self.specialists:
-                raise ValueError("a control uses the specialists' data, but there are none")
+        uses_specialists = any(
+            c.specialist_data or c.extra_steps == "specialists" for c in self.controls
+        )
+        if uses_specialists and not self.specialists:
+            raise ValueError("a control uses the specialists' data, but there are none")
         if self.training.cache_features and any(
             "vision" in stage.trainable for stage in self._all_stages()
         ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -97,7 +98,7 @@ def caption_samples(
     for attempt in range(how.gate.attempts):
         asks = [_ask(samples[i], pixels[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
-        answers = engine.answer(asks, progress=lambda done, base=settled: progress(base + done))
+        answers = engine.answer(asks, progress=partial(_beyond, progress, settled))
         failed = []
         for i, ask, answer in zip(waiting, asks, answers, strict=True):
             reason = check(
@@ -124,6 +125,11 @@ def sample_seed(seed: int, key: str, attempt: int) -> int:
     text = f"{seed}\x1f{key}\x1f{attempt}"
     digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
+
+
+def _beyond(progress: Callable[[int], None], settled: int, done: int) -> None:
+    """Report an engine's progress on top of what earlier attempts have settled."""
+    progress(settled + done)
 
 
 def _ask(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> Ask:

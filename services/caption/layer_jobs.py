@@ -250,6 +250,4 @@ _ENDED = (DONE, FAILED, CANCELLED)
 
 
 def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:
-    return Captioning(
-        body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task
-    )
+    return Captioning(body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task)

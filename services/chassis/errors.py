@@ -26,37 +26,37 @@ class ServiceError(Exception):
         self.fix = fix
 
 
-class NotFound(ServiceError):  # noqa: N818 (named as the client sees it)
+class NotFound(ServiceError):
     """There is no such thing, or it belongs to another team."""
 
     code, status = "not-found", 404
 
 
-class Invalid(ServiceError):  # noqa: N818
+class Invalid(ServiceError):
     """The request is understood and wrong; `field` and `fix` say how."""
 
     code, status = "invalid", 422
 
 
-class Conflict(ServiceError):  # noqa: N818
+class Conflict(ServiceError):
     """The thing is not in a state that allows this."""
 
     code, status = "conflict", 409
 
 
-class Unauthenticated(ServiceError):  # noqa: N818
+class Unauthenticated(ServiceError):
     """No key, or one that is unknown or expired."""
 
     code, status = "unauthenticated", 401
 
 
-class Forbidden(ServiceError):  # noqa: N818
+class Forbidden(ServiceError):
     """The key is known but lacks the scope."""
 
     code, status = "forbidden", 403
 
 
-class TooLarge(ServiceError):  # noqa: N818
+class TooLarge(ServiceError):
     """The body is larger than the service accepts."""
 
     code, status = "too-large", 413

@@ -11,7 +11,9 @@ import structlog
 _SECRET = ("authorization", "key", "secret", "token", "password")
 
 
-def _hide_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _hide_secrets(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     for name in event:
         if name.lower() in _SECRET:
             event[name] = "(hidden)"

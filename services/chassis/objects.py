@@ -41,7 +41,7 @@ class ObjectStore(ABC):
         """Remove an object; nothing happens where there is none."""
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str) -> Iterator[str]:
         """Keys below `prefix`, sorted."""
 
     @abstractmethod

@@ -42,7 +42,7 @@ class DirectoryObjects(ObjectStore):
         """Remove the file if it is there."""
         self._path(key).unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str) -> Iterator[str]:
         """Keys of the files below a directory; what is half written is not listed."""
         base = self._path(prefix)
         for path in sorted(base.rglob("*")):

@@ -133,11 +133,9 @@ class WorkUnits:
         """Units of a subject by state: the fan-in is this count, never a chord."""
         table = self._table
         rows = session.execute(
-            select(table.state, func.count())
-            .where(table.subject == subject)
-            .group_by(table.state)
+            select(table.state, func.count()).where(table.subject == subject).group_by(table.state)
         )
-        return {state: count for state, count in rows}
+        return {row[0]: row[1] for row in rows}
 
     def cancel(self, session: Session, subject: str) -> None:
         """Stop what is not done; a worker in the middle loses its fence."""

@@ -37,7 +37,7 @@ def start_run(body: api.RunIn, caller: Writer, context: Context) -> api.Run:
 def list_runs(caller: Reader, context: Context) -> list[api.Run]:
     """The team's runs, oldest first."""
     platform = context.platform(caller.team)
-    return [run_view(context.runs, platform, row) for row in context.runs.list(caller.team)]
+    return [run_view(context.runs, platform, row) for row in context.runs.of_team(caller.team)]
 
 
 @router.get("/runs/{run}", summary="A run")

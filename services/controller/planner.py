@@ -74,7 +74,11 @@ def plan(recipe: Recipe, rounds: Sequence[RoundFacts]) -> list[Action]:
     if step is not None:
         actions.append(step)
     actions += _controls(recipe, held, position=len(rounds) + len(actions))
-    if not actions and all(facts.state in ENDED for facts in rounds) and loop_is_over(recipe, rounds):
+    if (
+        not actions
+        and all(facts.state in ENDED for facts in rounds)
+        and loop_is_over(recipe, rounds)
+    ):
         return [FinishRun()]
     return actions
 
@@ -110,7 +114,7 @@ def _controls(recipe: Recipe, held: dict[str, RoundFacts], *, position: int) -> 
     first = held.get(self_name(1))
     # A control is judged against the baseline, so it waits for it.
     baseline_ready = BASELINE in held and held[BASELINE].state == "done"
-    added = []
+    added: list[AddRound] = []
     for control in recipe.controls:
         needs_end = control.captions == "best" or control.extra_steps != "none"
         ready = {
@@ -120,9 +124,7 @@ def _controls(recipe: Recipe, held: dict[str, RoundFacts], *, position: int) -> 
             "first": first is not None and first.has_layer,
         }[control.captions] and (over or not (needs_end or control.specialist_data))
         if control.name not in held and ready:
-            added.append(
-                AddRound(control.name, "control", position + len(added), control.says)
-            )
+            added.append(AddRound(control.name, "control", position + len(added), control.says))
     return added
 
 

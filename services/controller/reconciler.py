@@ -19,6 +19,7 @@ from services.controller.planner import (
     AddRound,
     FailRun,
     FinishRun,
+    RoundFacts,
     best_round,
     plan,
     self_name,
@@ -28,9 +29,9 @@ from services.controller.runs import Runs, facts_of
 from services.controller.state import ENDED, next_state
 from services.controller.tables import RoundRow, RunRow
 from services.controller.verdicts import judge_round, round_scores
-from vila2.api.training import Job, SourceIn
+from vila2.api.training import Job, JobIn, SourceIn
 from vila2.client import ApiError, Client
-from vila2.recipe import Recipe
+from vila2.recipe import ControlRecipe, Recipe, StageName
 
 _log = structlog.get_logger()
 # The loop's own rounds run before its controls wherever both wait for a slot.
@@ -172,11 +173,11 @@ class _Step:
         if self._settled(job, "train_job"):
             self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
 
-    def _training_body(self) -> jobs.JobIn:
+    def _training_body(self) -> JobIn:
         recipe, row = self._recipe, self._row
         if row.kind == "base":
             return jobs.base_job(recipe, token=self._token("train"))
-        extra: dict[jobs.StageName, int] = {}
+        extra: dict[StageName, int] = {}
         sft_extra: list[SourceIn] = []
         if row.kind == "baseline":
             source = jobs.original_source(recipe)
@@ -197,17 +198,13 @@ class _Step:
             priority=_PRIORITY[row.kind],
         )
 
-    def _control(self) -> tuple[SourceIn, dict[jobs.StageName, int], list[SourceIn]]:
+    def _control(self) -> tuple[SourceIn, dict[StageName, int], list[SourceIn]]:
         recipe = self._recipe
         control = next(c for c in recipe.controls if c.name == self._row.name)
         if control.captions == "none":
             source = jobs.original_source(recipe)
         else:
-            layer = {
-                "first": lambda: self._others[self_name(1)].layer,
-                "best": self._best_layer,
-                "layer": lambda: control.layer,
-            }[control.captions]()
+            layer = self._control_layer(control)
             source = jobs.recaption_source(recipe, layer, shuffle=control.shuffle_captions)
         rounds = 1 + len(self_rounds(self._facts()))
         extra = jobs.control_extra(recipe, control, rounds=rounds)
@@ -217,6 +214,11 @@ class _Step:
             sizes = {n: self._platform.datasets.version(n.partition("@")[0]).samples for n in names}
             data = jobs.specialist_data(recipe, sizes)
         return source, extra, data
+
+    def _control_layer(self, control: ControlRecipe) -> str:
+        if control.captions == "first":
+            return str(self._others[self_name(1)].layer)
+        return self._best_layer() if control.captions == "best" else control.layer
 
     def _evaluate(self) -> None:
         job = self._platform.training.submit(
@@ -254,5 +256,5 @@ class _Step:
         best = self._others[best_round(self._facts()).name]
         return best.layer or self._others[self_name(1)].layer
 
-    def _facts(self) -> list[jobs.Any]:
+    def _facts(self) -> list[RoundFacts]:
         return [facts_of(row) for row in self._others.values()]

@@ -58,9 +58,7 @@ class Reports:
                 samples=version.samples, shards=version.shards, rejected=version.rejected
             ),
             benchmarks=[report.Benchmark(name=name) for name in names],
-            rounds=[
-                self._round(platform, row, captions[row.name], first_shard) for row in trained
-            ],
+            rounds=[self._round(platform, row, captions[row.name], first_shard) for row in trained],
             specialists=self._specialists(platform, recipe, trained),
             examples=_examples(first_shard, captions),
             notes=_notes(recipe, version.rejected, rows),
@@ -83,7 +81,7 @@ class Reports:
         return report.Round(
             name=row.name,
             index=row.position,
-            kind=row.kind,  # type: ignore[arg-type]
+            kind=row.kind,
             model=row.model,
             scores={name: report.Score(**score) for name, score in row.scores.items()},
             macro=_macro(platform, row),

@@ -77,7 +77,7 @@ class Runs:
                 raise NotFound(f"no run {run_id!r}", field="run", fix="`vila2 runs list`")
             return row
 
-    def list(self, team: str) -> list[RunRow]:
+    def of_team(self, team: str) -> list[RunRow]:
         """The team's runs, oldest first."""
         with self._database.transaction() as session:
             return list(
@@ -165,9 +165,7 @@ class Runs:
             if not changed.rowcount:  # type: ignore[attr-defined]
                 return False
             if after != row.state:
-                self._event(
-                    session, row.run_id, f"round.{after}", row.name, message or f"{after}"
-                )
+                self._event(session, row.run_id, f"round.{after}", row.name, message or f"{after}")
         crashpoint(f"round.{after}")
         return True
 

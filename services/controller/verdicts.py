@@ -78,5 +78,3 @@ def judge_round(
         "against": best.name,
         "evidence": verdict.evidence,
     }
-
-

@@ -31,7 +31,7 @@ def run_view(runs: Runs, platform: Client, run: RunRow) -> api.Run:
         team=run.team,
         recipe_name=recipe.name,
         recipe_hash=run.recipe_hash,
-        state=run.state,  # type: ignore[arg-type]
+        state=run.state,
         phase=", ".join(f"{r.name}: {r.progress.phase or r.state}" for r in active) or run.state,
         rounds=rounds,
         error=run.error or "",
@@ -44,7 +44,7 @@ def run_view(runs: Runs, platform: Client, run: RunRow) -> api.Run:
 def _round(platform: Client, row: RoundRow) -> api.Round:
     return api.Round(
         name=row.name,
-        kind=row.kind,  # type: ignore[arg-type]
+        kind=row.kind,
         index=row.position,
         state=row.state,
         model=row.model or "",
@@ -98,8 +98,11 @@ def _run_progress(
     over = any(row.kind == "specialist" for row in rows)
     selves = [row.name for row in rows if row.kind == "self"]
     if over:  # saturated before the maximum: those rounds will not come
-        weights = {k: v for k, v in weights.items() if not k.startswith("round") or k in
-                   {"round 0", *selves}}
+        weights = {
+            k: v
+            for k, v in weights.items()
+            if not k.startswith("round") or k in {"round 0", *selves}
+        }
     for name, control in controls.items():
         weights[name] = jobs.planned_steps(recipe, "control", control, 1 + len(selves) or most)
     done = sum(

@@ -39,9 +39,7 @@ def list_datasets(caller: Reader, context: Context) -> list[api.Dataset]:
 
 
 @router.post("/datasets/{name}/versions", summary="Open a version", status_code=201)
-def create_version(
-    name: str, body: api.VersionIn, caller: Writer, context: Context
-) -> api.Version:
+def create_version(name: str, body: api.VersionIn, caller: Writer, context: Context) -> api.Version:
     """Open a version to upload parts to; a known token continues its version."""
     return context.versions.create_version(caller.team, name, body)
 
@@ -54,9 +52,7 @@ async def put_part(
     from starlette.concurrency import run_in_threadpool
 
     data = await request.body()
-    return await run_in_threadpool(
-        context.versions.put_part, caller.team, name, number, part, data
-    )
+    return await run_in_threadpool(context.versions.put_part, caller.team, name, number, part, data)
 
 
 @router.post("/datasets/{name}/versions/{number}/seal", summary="Seal", status_code=202)
@@ -88,9 +84,7 @@ def list_rejected(
 
 
 @router.get("/datasets/{name}/versions/{number}/shards/{index}/content", summary="A shard's tar")
-def shard_content(
-    name: str, number: int, index: int, caller: Reader, context: Context
-) -> Response:
+def shard_content(name: str, number: int, index: int, caller: Reader, context: Context) -> Response:
     """The tar itself."""
     shards = context.versions.shards(caller.team, name, number)
     if not 0 <= index < len(shards):
@@ -107,7 +101,7 @@ def open_layer(body: api.LayerIn, caller: CaptionWriter, context: Context) -> ap
 @router.get("/layers", summary="List layers")
 def list_layers(caller: CaptionReader, context: Context) -> list[api.Layer]:
     """The team's layers."""
-    return context.layers.list(caller.team)
+    return context.layers.of_team(caller.team)
 
 
 @router.post("/layers/import", summary="Import captions as a layer", status_code=201)

@@ -136,6 +136,4 @@ class Ingest:
 def _record(row: VersionRow, admission: Admission) -> None:
     row.rejected = dict(admission.rejected)
     row.repeated_captions = getattr(admission, "repeated_captions", 0)
-    row.examples = [
-        asdict(example) for kept in admission.examples.values() for example in kept
-    ]
+    row.examples = [asdict(example) for kept in admission.examples.values() for example in kept]

@@ -61,7 +61,7 @@ class Layers:
         with self._database.transaction() as session:
             return self._layer(session, _layer_row(session, team, layer_id))
 
-    def list(self, team: str) -> list[api.Layer]:
+    def of_team(self, team: str) -> list[api.Layer]:
         """The team's layers, oldest first."""
         with self._database.transaction() as session:
             rows = session.scalars(
@@ -69,9 +69,7 @@ class Layers:
             ).all()
             return [self._layer(session, row) for row in rows]
 
-    def put_shard(
-        self, team: str, layer_id: str, number: int, body: api.LayerShardIn
-    ) -> api.Layer:
+    def put_shard(self, team: str, layer_id: str, number: int, body: api.LayerShardIn) -> api.Layer:
         """Record the captions of one shard; the first record of a shard stays."""
         with self._database.transaction() as session:
             row = _layer_row(session, team, layer_id)
@@ -159,9 +157,7 @@ class Layers:
         )
         keys = [""] * int(count or 0)
         captioned, quarantined = 0, Counter[str]()
-        for shard in session.scalars(
-            select(LayerShardRow).where(LayerShardRow.layer_id == row.id)
-        ):
+        for shard in session.scalars(select(LayerShardRow).where(LayerShardRow.layer_id == row.id)):
             keys[shard.number] = shard.object_key
             captioned += shard.captioned
             quarantined.update(shard.quarantined)

@@ -10,6 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import httpx2
 from fastapi import FastAPI
@@ -174,7 +175,7 @@ def mounted(platform: Standalone) -> FastAPI:
     return front
 
 
-def _lock(path: Path) -> object:
+def _lock(path: Path) -> TextIO:
     """Hold the workspace: two processes on one would each believe the other dead."""
     handle = path.open("w")
     try:

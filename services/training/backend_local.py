@@ -37,13 +37,11 @@ class LocalBackend(Backend):
             # A job must not come to another's rendezvous.
             "TORCHELASTIC_RUN_ID": key,
         }
+        supervise = [sys.executable, "-m", "services.training.supervise"]
+        job = [str(command.folder), command.module, str(command.spec), str(command.processes)]
         with (command.folder / "log.txt").open("ab") as log:
             child = subprocess.Popen(
-                [
-                    sys.executable, "-m", "services.training.supervise",
-                    str(command.folder), command.module, str(command.spec),
-                    str(command.processes),
-                ],  # fmt: skip
+                [*supervise, *job],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -60,7 +60,7 @@ def artifact(job: str, name: str, caller: Reader, context: Context) -> Response:
 @router.get("/models", summary="List models")
 def list_models(caller: Reader, context: Context) -> list[api.RegisteredModel]:
     """The team's models, oldest first."""
-    return context.registry.list(caller.team)
+    return context.registry.of_team(caller.team)
 
 
 @router.get("/models/{name}", summary="A model")

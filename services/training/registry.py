@@ -70,7 +70,7 @@ class Registry:
         with self._database.transaction() as session:
             return _model(self._row(session, team, name))
 
-    def list(self, team: str) -> list[api.RegisteredModel]:
+    def of_team(self, team: str) -> list[api.RegisteredModel]:
         """The team's models, oldest first."""
         with self._database.transaction() as session:
             rows = session.scalars(

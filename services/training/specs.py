@@ -47,9 +47,7 @@ class SpecBuilder:
             }
         )
 
-    def evaluate(
-        self, body: EvaluateIn, platform: Client, model: Path, out: Path
-    ) -> EvaluateSpec:
+    def evaluate(self, body: EvaluateIn, platform: Client, model: Path, out: Path) -> EvaluateSpec:
         """The evaluator's spec."""
         return EvaluateSpec(
             model=str(model),

@@ -107,7 +107,7 @@ class Layer(Model):
     state: LayerState
     captioned: int
     quarantined: dict[str, int]
-    shards: list[str] = Field(description="Object keys, one per shard in order; \"\" while open.")
+    shards: list[str] = Field(description='Object keys, one per shard in order; "" while open.')
 
 
 class LayerImport(Model):

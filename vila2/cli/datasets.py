@@ -38,7 +38,9 @@ def submit(
     """
     with connected(workspace, url, key) as client:
         chosen = name or path.resolve().name.removesuffix(".tar").lower().replace(" ", "-")
-        version = submit_shown(client, path, name=chosen, format=format, shard_samples=shard_samples)
+        version = submit_shown(
+            client, path, name=chosen, format=format, shard_samples=shard_samples
+        )
         print_version(client, version)
         if version.state != "ready":
             raise CliError(version.error or f"the version is {version.state}")
@@ -64,8 +66,9 @@ def submit_shown(
 def print_version(client: Client, version: Version) -> None:
     """One line, and a table of what was not admitted."""
     console.print(
-        f"[bold]{version.dataset}@{version.version}[/] {version.state}: {version.samples:,} samples "
-        f"in {version.shards} shards, {sum(version.rejected.values()):,} quarantined, "
+        f"[bold]{version.dataset}@{version.version}[/] {version.state}: "
+        f"{version.samples:,} samples in {version.shards} shards, "
+        f"{sum(version.rejected.values()):,} quarantined, "
         f"{version.repeated_captions:,} repeated captions"
     )
     if not version.rejected:
@@ -79,13 +82,11 @@ def print_version(client: Client, version: Version) -> None:
 
 
 @app.command("list")
-def list_datasets(
-    workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = ""
-) -> None:
+def list_datasets(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
     """All datasets and their newest versions."""
     with connected(workspace, url, key) as client:
         table = Table("dataset", "kind", "version", "samples", "shards", "quarantined")
-        for dataset in client.datasets.list():
+        for dataset in client.datasets.all():
             if not dataset.latest:
                 table.add_row(dataset.name, dataset.kind, "-", "-", "-", "-")
                 continue

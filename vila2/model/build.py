@@ -145,7 +145,7 @@ def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
     )
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
     side = round(preset.image_size / patch * preset.downsample_ratio)
-    config = InternVLConfig(
+    config = InternVLConfig(  # type: ignore[call-arg]  # inherited fields are set by name
         vision_config=vision,
         text_config=language,
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),

@@ -86,9 +86,7 @@ class Captioner:
         answers: list[Generation | None] = [None] * len(requests)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            batch = self._generate_batch(
-                [requests[i] for i in rows], [prompts[i] for i in rows]
-            )
+            batch = self._generate_batch([requests[i] for i in rows], [prompts[i] for i in rows])
             for i, generation in zip(rows, batch, strict=True):
                 answers[i] = generation
             if progress:

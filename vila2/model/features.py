@@ -37,7 +37,7 @@ class FeatureTower(nn.Module):
         """Features (B, tokens, hidden) in, the same as a tower's `last_hidden_state` out."""
         from transformers.modeling_outputs import BaseModelOutput
 
-        return BaseModelOutput(last_hidden_state=pixel_values)  # type: ignore[arg-type]
+        return BaseModelOutput(last_hidden_state=pixel_values)
 
 
 class Bypass:

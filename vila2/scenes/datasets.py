@@ -20,6 +20,7 @@ from PIL import Image
 from vila2.scenes import language as say
 from vila2.scenes.world import Nuisance, Scene, render, sample_scene
 
+QUESTION_DRAWS = 3
 SPLITS = ("corpus", "sft", "spatial", "ocr", "grounding", "base", "dev", "test")
 
 
@@ -69,9 +70,7 @@ def write_world(
 
 def true_captions(*, sizes: WorldSizes, seed: int) -> dict[str, str]:
     """Clean dense captions of the corpus by file name: for controls and tests, never for a run."""
-    return {
-        name: say.dense_caption(scene) for name, scene, _ in _scenes("corpus", sizes, seed)
-    }
+    return {name: say.dense_caption(scene) for name, scene, _ in _scenes("corpus", sizes, seed)}
 
 
 def _scenes(
@@ -133,24 +132,26 @@ def _write_conversations(
 def _turns(
     split: str, scene: Scene, rng: np.random.Generator, *, skills: bool
 ) -> list[tuple[str, str]]:
-    direct = say.skill_questions(scene, rng)
+    direct = say.direct_questions(scene)
     if split == "base":
-        return [("Describe the image in detail.", say.dense_caption(scene))]
+        return [(say.CAPTION_PROMPTS[0], say.dense_caption(scene))]
     if split == "sft":
         turns = [(prompt, say.dense_caption(scene)) for prompt in say.CAPTION_PROMPTS]
-        turns += [(question, answer) for _, question, answer in say.general_questions(scene, rng)]
-        return turns + (list(direct.values()) if skills else [])
+        # Each draw asks about other objects: the few labelled pictures give what they can.
+        for _ in range(QUESTION_DRAWS):
+            turns += [(q, answer) for _, q, answer in say.general_questions(scene, rng)]
+        if skills:
+            turns += [turn for asked in direct.values() for turn in asked]
+        return turns
     text, prompts = {
         "spatial": (say.spatial_text(scene), say.SPATIAL_PROMPTS),
         "ocr": (say.ocr_text(scene), say.OCR_PROMPTS),
         "grounding": (say.grounding_text(scene), say.GROUNDING_PROMPTS),
     }[split]
-    return [(prompt, text) for prompt in prompts] + [direct[split]]
+    return [(prompt, text) for prompt in prompts] + direct[split]
 
 
-def _write_benchmark(
-    folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any
-) -> None:
+def _write_benchmark(folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any) -> None:
     with (folder / "items.jsonl").open("w") as out:
         for index, (name, scene, rng) in enumerate(_pictures(folder, split, sizes, seed, progress)):
             for number, item in enumerate(_items(scene, rng)):
@@ -169,6 +170,7 @@ def _items(scene: Scene, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for kind, question, answer in say.general_questions(scene, rng):
         yield item("vqa", kind, question, answer, "exact")
     metrics = {"spatial": "exact", "ocr": "exact", "grounding": "iou50"}
-    for skill, (question, answer) in say.skill_questions(scene, rng).items():
+    for skill, asked in say.direct_questions(scene).items():
+        question, answer = asked[int(rng.integers(len(asked)))]
         if skill != "ocr" or scene.number is not None:
             yield item(skill, "direct", question, answer, metrics[skill])

@@ -94,13 +94,13 @@ def general_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str,
     return made
 
 
-def skill_questions(scene: Scene, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
-    """skill -> (question, answer): the direct form in which each skill is asked about."""
-    thing = scene.things[int(rng.integers(len(scene.things)))]
+def direct_questions(scene: Scene) -> dict[str, list[tuple[str, str]]]:
+    """skill -> all (question, answer) in the direct form in which a benchmark asks about it."""
+    number = "none" if scene.number is None else str(scene.number)
     return {
-        "spatial": (f"Where is the {thing.name}?", CORNERS[thing.corner]),
-        "ocr": ("What number is in the image?", "none" if scene.number is None else str(scene.number)),
-        "grounding": (f"Give the box of the {thing.name}.", box_text(thing)),
+        "spatial": [(f"Where is the {t.name}?", CORNERS[t.corner]) for t in scene.things],
+        "ocr": [("What number is in the image?", number)],
+        "grounding": [(f"Give the box of the {t.name}.", box_text(t)) for t in scene.things],
     }
 
 

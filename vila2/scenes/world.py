@@ -96,8 +96,9 @@ def sample_scene(
         shift = rng.uniform(-nuisance.shift, nuisance.shift, 2)
         x = 8 + 16 * (corner % 2) + shift[0]
         y = 8 + 16 * (corner // 2) + shift[1]
-        low, high = np.clip([x - radius, y - radius], 0, SIDE), np.clip([x + radius, y + radius], 0, SIDE)
-        box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+        edges = np.clip([x - radius, y - radius, x + radius, y + radius], 0, SIDE)
+        left, top, right, bottom = (float(edge) for edge in edges)
+        box = (left, top, right, bottom)
         things.append(Thing(size, colour, shape, corner, box))
     number = int(rng.integers(10)) if rng.random() < with_number else None
     return Scene(
@@ -123,7 +124,8 @@ def render(scene: Scene, rng: np.random.Generator, *, nuisance: Nuisance) -> np.
         ink = np.array(COLOURS[thing.colour]) + rng.uniform(-nuisance.colour, nuisance.colour, 3)
         picture = picture * (1 - mask[..., None]) + ink * mask[..., None]
     if scene.number is not None and scene.number_corner is not None:
-        _print_number(picture, scene, rng, nuisance)
+        dark = scene.background != "black"
+        _print_number(picture, scene.number, scene.number_corner, rng, nuisance, dark=dark)
     picture += rng.normal(0, nuisance.noise, picture.shape)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -155,16 +157,20 @@ def _mask(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray
 
 
 def _print_number(
-    picture: np.ndarray, scene: Scene, rng: np.random.Generator, nuisance: Nuisance
+    picture: np.ndarray,
+    number: int,
+    corner: int,
+    rng: np.random.Generator,
+    nuisance: Nuisance,
+    *,
+    dark: bool,
 ) -> None:
     """Print the number at twice the bitmap's size, dark on light or light on dark."""
-    assert scene.number is not None and scene.number_corner is not None
-    bits = np.array([int(bit) for bit in _DIGITS[scene.number]]).reshape(5, 3)
+    bits = np.array([int(bit) for bit in _DIGITS[number]]).reshape(5, 3)
     glyph = np.kron(bits, np.ones((2, 2)))
     reach = int(nuisance.shift)
-    top = 3 + 16 * (scene.number_corner // 2) + int(rng.integers(-reach, reach + 1))
-    left = 5 + 16 * (scene.number_corner % 2) + int(rng.integers(-reach, reach + 1))
-    dark = scene.background != "black"
+    top = 3 + 16 * (corner // 2) + int(rng.integers(-reach, reach + 1))
+    left = 5 + 16 * (corner % 2) + int(rng.integers(-reach, reach + 1))
     ink = rng.uniform(0, 50) if dark else rng.uniform(205, 255)
     patch = picture[top : top + 10, left : left + 6]
     patch[glyph > 0] = ink

@@ -55,7 +55,8 @@ def build_optimisers(vlm: VLM, stage: Stage) -> Optimisers:
     muon: list[dict[str, object]] = []
     for part in stage.trainable:
         lr = stage.lr * stage.lr_scale.get(part, 1.0)
-        hidden, rest = [], []
+        hidden: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in vlm.parameters_of(part):
             matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
             (hidden if settings.kind == "muon" and matrix else rest).append(parameter)

@@ -33,7 +33,9 @@ class Progress:
         """Report something that is not a step, such as reading data."""
         self._put({"phase": message, "fraction": None, "eta_seconds": None}, force=True)
 
-    def step(self, done: int, *, stage: str, metrics: dict[str, float], force: bool = False) -> None:
+    def step(
+        self, done: int, *, stage: str, metrics: dict[str, float], force: bool = False
+    ) -> None:
         """Report that `done` of all the job's steps are done."""
         if self._first is None:
             self._first = done - 1

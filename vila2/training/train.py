@@ -43,7 +43,7 @@ class Diverged(RuntimeError):
     """The loss is not a number; the last good checkpoint is kept."""
 
 
-class Interrupted(Exception):  # noqa: N818 (it is a request to stop, not a failure)
+class Interrupted(Exception):
     """SIGTERM or SIGUSR1 came and the state is saved."""
 
 
@@ -76,9 +76,7 @@ class Trainer:
             restore_weights(slot, vlm)
             self._progress.say(f"resuming at stage {position.stage} step {position.step}")
         vlm.model.to(self._accelerator.device)
-        pictures = PictureCache(
-            vlm, Path(self._spec.cache), features=self._spec.cache_features
-        )
+        pictures = PictureCache(vlm, Path(self._spec.cache), features=self._spec.cache_features)
         loaded: dict[str, LoadedSource] = {}
         for number in range(position.stage, len(self._spec.stages)):
             stage = self._spec.stages[number]
