@@ -8,7 +8,9 @@ made again (by `true_captions`) only by whoever imports this package, which no s
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,14 +31,14 @@ class WorldSizes:
     """Pictures per split, and how noisy pictures and alt-text are."""
 
     corpus: int = 6000
-    sft: int = 200
+    sft: int = 300
     specialist: int = 300
     base: int = 4000
     dev: int = 400
     test: int = 400
     junk: float = 0.25
     wrong: float = 0.2
-    sft_skills: int = 60
+    sft_skills: int = 75
     nuisance: Nuisance = field(default_factory=Nuisance)
 
     def of(self, split: str) -> int:
@@ -55,15 +57,20 @@ def write_world(
 
     `progress(split, done, total)` is called now and then.
     """
-    stamp = json.dumps({"sizes": asdict(sizes), "seed": seed}, sort_keys=True)
+    # A digest, and outside the split's folder: a stamp in `corpus/` that held the seed would let
+    # whoever reads that folder draw its truth again.
+    recipe = json.dumps({"sizes": asdict(sizes), "seed": seed}, sort_keys=True)
+    stamp = hashlib.sha256(recipe.encode()).hexdigest()
     writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}
     for split in SPLITS:
         folder = directory / split
-        done = folder / ".complete"
+        done = directory / f".{split}.complete"
         if done.exists() and done.read_text() == stamp:
             continue
         done.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
         writers.get(split, _write_conversations)(folder, split, sizes, seed, progress)
         done.write_text(stamp)
 

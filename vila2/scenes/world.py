@@ -37,12 +37,12 @@ _DIGITS = (
 class Nuisance:
     """How much pictures of the same scene differ; all in pixels or colour levels (0-255)."""
 
-    shift: float = 1.6
-    scale: float = 0.16
-    colour: float = 26.0
-    background: float = 28.0
-    noise: float = 16.0
-    texture: float = 22.0
+    shift: float = 0.96
+    scale: float = 0.096
+    colour: float = 15.6
+    background: float = 16.8
+    noise: float = 9.6
+    texture: float = 13.2
 
 
 @dataclass(frozen=True, slots=True)
