@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,6 +27,14 @@ def film(kind: str) -> bytes:
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
+def png_with_text_bomb() -> bytes:
+    """A PNG whose comment, behind the pixels, unpacks to far more than itself."""
+    comment = b"zTXtc\0\0" + zlib.compress(bytes(3_000_000))
+    chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
+    plain = picture()
+    return plain[:-12] + chunk + plain[-12:]
+
+
 @pytest.mark.parametrize(("kind", "extension"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
 def test_the_three_formats_are_admitted_with_their_size(kind, extension):
     """Width comes before height, and the extension follows from the bytes."""
@@ -43,6 +54,8 @@ def test_the_three_formats_are_admitted_with_their_size(kind, extension):
         (picture(size=(64, 64))[:-200], "image-truncated"),
         (picture(kind="WEBP", size=(64, 64))[:-200], "image-truncated"),
         (picture(kind="JPEG")[:40], "image-truncated"),
+        (picture()[:12], "image-truncated"),
+        (png_with_text_bomb(), "image-truncated"),
         (png_claiming(100_000, 100_000), "image-too-many-pixels"),
         (png_claiming(9_000, 9_000), "image-too-many-pixels"),
         (png_claiming(64, 64), "image-truncated"),
@@ -97,9 +110,11 @@ def test_a_turned_picture_is_decoded_upright(orientation):
     assert pixels[10:, 10:].max() < 60
 
 
-def test_damaged_exif_does_not_matter():
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"MM\0*\xff\xff\xff\xff", b"no TIFF", b""])
+def test_damaged_exif_does_not_matter(exif):
     """A picture whose EXIF cannot be read is taken as it lies, by inspect and decode alike."""
-    data = encoded(Image.new("RGB", (16, 12)), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    data = encoded(Image.new("RGB", (16, 12)), "JPEG", exif=b"Exif\0\0" + exif)
     assert inspect(data).width == 16
     assert decode(data).shape == (12, 16, 3)
 
@@ -134,13 +149,18 @@ def test_cmyk_jpeg_becomes_rgb():
     assert decode(data)[0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_large_jpeg_resized_by_draft_looks_like_the_full_resize():
-    """Decoding at a reduced scale changes smooth pixels by little."""
-    ramp = np.linspace(0, 255, 512, dtype=np.uint8)
-    image = Image.fromarray(np.repeat(np.tile(ramp, (512, 1))[..., None], 3, axis=2))
-    full = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC), np.int16)
-    drafted = decode(encoded(image, "JPEG", quality=95), size=(32, 32)).astype(np.int16)
-    assert np.abs(full - drafted).max() <= 6
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_resized_by_draft_looks_like_the_full_resize(orientation):
+    """Decoding at a reduced scale still leaves twice the pixels that the resize needs."""
+    stripes = np.where(np.arange(256) // 20 % 2, 220, 30).astype(np.uint8)
+    image = Image.fromarray(np.tile(stripes, (1024, 1)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(image, "JPEG", quality=95, exif=exif)
+    size = (32, 16) if orientation == 1 else (16, 32)
+    upright = image if orientation == 1 else image.transpose(Image.Transpose.ROTATE_270)
+    full = np.asarray(upright.resize(size, Image.Resampling.BICUBIC).convert("RGB"), np.int16)
+    assert np.abs(full - decode(data, size=size)).max() <= 8
 
 
 @settings(max_examples=150, deadline=None)

@@ -186,6 +186,26 @@ def test_a_wrong_extension_is_admitted_and_noted():
     assert admission.summary().notes == {"extension-differs": 1}
 
 
+def test_a_source_that_is_no_file_name_is_not_noted():
+    """Only an extension that says another format than the bytes is worth a remark."""
+    admission = Admission()
+    list(admission.through([raw(source="table row 7")]))
+    assert admission.notes == {}
+
+
+def test_a_file_name_that_could_not_be_decoded_can_be_stored():
+    """Its odd bytes show as U+FFFD, and its key ends in a hash."""
+    made = admit(raw("caf\udce9", source="caf\udce9.png"))
+    assert isinstance(made, Sample)
+    assert made.source == "caf\ufffd.png"
+    assert made.key.startswith("caf-")
+
+
+def test_one_letter_written_in_two_ways_becomes_one():
+    """An accent may come as a character of its own (NFC)."""
+    assert clean_text("cafe\u0301") == "caf\u00e9"
+
+
 def test_undecodable_text_is_marked_and_noted():
     """A Latin-1 byte in a UTF-8 file shows as U+FFFD instead of stopping the rest."""
     admission = Admission()

@@ -74,7 +74,8 @@ def test_conversations_may_be_lines_in_a_file_of_any_name(tmp_path):
     """One line that is not JSON is reported; the others are read."""
     pictures(tmp_path, "a.png")
     path = tmp_path / "train.jsonl"
-    path.write_text(json.dumps(row("a.png", "Who?", "Me\u2028you.")) + "\n{oops\n\n" + "[" * 99999)
+    good = json.dumps(row("a.png", "Who?", "Me\u2028you."), ensure_ascii=False)
+    path.write_text(good + "\n{oops\n\n" + "[" * 99999)
     found = list(open_reader("llava", path).read())
     assert [r.problem is None for r in found] == [False, False, True]
     assert found[0].source == "train.jsonl row 2"

@@ -134,6 +134,7 @@ def entry(name: str, kind: bytes, target: str = "") -> bytes:
         (entry("a.jpg", tarfile.LNKTYPE, "b.jpg"), "link, device"),
         (entry("a.jpg", tarfile.CHRTYPE), "link, device"),
         (entry("a.jpg", tarfile.FIFOTYPE), "link, device"),
+        (entry("a.jpg", tarfile.GNUTYPE_SPARSE), "sparse"),
         (b"this is no tar at all" * 100, "not a readable tar"),
         (b"", "not a readable tar"),
     ],
