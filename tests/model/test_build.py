@@ -1,0 +1,75 @@
+"""Composed models: saved, loaded, and taken apart by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+from tests.tiny import model
+from vila2.model.build import PARTS, VLM, fresh_projector, weights_digest
+from vila2.model.preset import PresetError, load_preset
+
+
+def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    made = model()
+    made.save(tmp_path / "m")
+    loaded = VLM.load(tmp_path / "m")
+    for name, tensor in made.model.state_dict().items():
+        assert torch.equal(tensor, loaded.model.state_dict()[name]), name
+
+
+def test_transformers_loads_it_without_code_of_ours(tmp_path: Path) -> None:
+    made = model()
+    made.save(tmp_path / "m")
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    ids = torch.tensor([made.chat().prompt("what?")])
+    pixels = torch.zeros(1, 3, 32, 32)
+    with torch.inference_mode():
+        ours = made.model.eval()(input_ids=ids, pixel_values=pixels).logits
+        theirs = plain.eval()(input_ids=ids, pixel_values=pixels).logits
+    assert torch.equal(ours, theirs)
+    assert tokenizer.encode("a red circle") == made.tokenizer.encode("a red circle")
+
+
+def test_nothing_that_is_saved_needs_unpickling(tmp_path: Path) -> None:
+    model().save(tmp_path / "m")
+    suffixes = {path.suffix for path in (tmp_path / "m").iterdir()}
+    assert not suffixes & {".bin", ".pt", ".pth", ".pkl"}
+    assert ".safetensors" in suffixes
+
+
+def test_the_three_parts_hold_every_parameter_once() -> None:
+    made = model()
+    parts = sum(p.numel() for part in PARTS for _, p in made.parameters_of(part))
+    assert parts == sum(p.numel() for p in made.model.parameters())
+
+
+def test_a_fresh_projector_leaves_the_other_parts_alone() -> None:
+    made, before = model(), model()
+    fresh_projector(made, seed=9)
+    for part in ("vision", "language"):
+        for (name, now), (_, then) in zip(
+            made.parameters_of(part), before.parameters_of(part), strict=True
+        ):
+            assert torch.equal(now, then), name
+    now = dict(made.parameters_of("projector"))["projector.linear_1.weight"]
+    then = dict(before.parameters_of("projector"))["projector.linear_1.weight"]
+    assert not torch.equal(now, then)
+
+
+def test_a_digest_changes_with_one_weight(tmp_path: Path) -> None:
+    made = model()
+    made.save(tmp_path / "a")
+    with torch.no_grad():
+        next(made.model.parameters())[0] += 1e-3
+    made.save(tmp_path / "b")
+    assert weights_digest(tmp_path / "a") != weights_digest(tmp_path / "b")
+
+
+def test_an_unknown_preset_names_the_ones_there_are() -> None:
+    with pytest.raises(PresetError, match="tiny"):
+        load_preset("huge")

@@ -1,0 +1,76 @@
+"""A world and a model small enough for a test: built in a second, trained in a few."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from vila2.data.assembly import Assembly
+from vila2.data.ingest import Admission
+from vila2.data.readers import open_reader
+from vila2.data.shards import write_shard
+from vila2.model.build import VLM, compose
+from vila2.model.preset import load_preset
+from vila2.scenes.datasets import WorldSizes, write_world
+from vila2.training.spec import Optimiser, Source, Stage, TrainSpec
+
+SIZES = WorldSizes(corpus=48, sft=24, specialist=8, base=32, dev=12, test=12)
+_FORMATS = {"corpus": "folder", "dev": "benchmark", "test": "benchmark"}
+
+
+def world(folder: Path) -> dict[str, str]:
+    """Every split of a tiny world as one shard: split -> path."""
+    write_world(folder / "world", sizes=SIZES, seed=1)
+    shards = {}
+    for split in ("corpus", "sft", "spatial", "ocr", "grounding", "base", "dev", "test"):
+        reader = open_reader(_FORMATS.get(split, "llava"), folder / "world" / split)
+        buffer = io.BytesIO()
+        write_shard(Admission().through(reader.read()), buffer)
+        path = folder / f"{split}.tar"
+        path.write_bytes(buffer.getvalue())
+        shards[split] = str(path)
+    return shards
+
+
+def model(*, seed: int = 0) -> VLM:
+    """The tiny preset with random weights and a tokenizer of a few sentences."""
+    texts = ["a large red circle and a small blue square on a white background."] * 20
+    return compose(load_preset("tiny"), texts=texts, seed=seed)
+
+
+def source(shard: str, name: str = "sft", *, policy: str = "conversations") -> Source:
+    """A shard as a training source."""
+    return Source(name=name, shards=[shard], assembly=Assembly(policy=policy))  # type: ignore[arg-type]
+
+
+def spec(base: Path, out: Path, sources: list[Source], *, steps: int = 12) -> TrainSpec:
+    """Two short stages from a saved base."""
+    optimiser = Optimiser(kind="muon", warmup=0.1)
+    return TrainSpec.model_validate(
+        {
+            "init": {"kind": "base", "path": str(base)},
+            "stages": [
+                Stage(
+                    name="align",
+                    steps=4,
+                    batch_size=8,
+                    lr=1e-3,
+                    trainable=["projector"],
+                    optimiser=optimiser,
+                    sources=sources,
+                ).model_dump(),
+                Stage(
+                    name="sft",
+                    steps=steps,
+                    batch_size=8,
+                    lr=1e-3,
+                    trainable=["vision", "projector", "language"],
+                    optimiser=optimiser,
+                    sources=sources,
+                ).model_dump(),
+            ],
+            "seed": 3,
+            "output": str(out),
+            "cache": str(out.parent / "cache"),
+        }
+    )

@@ -1,0 +1,133 @@
+"""The trainer resumes exactly, trains the parts it is told to, and stops when it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tiny import model, source, spec, world
+from vila2.training.spec import TrainSpec
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "model"
+    model().save(folder)
+    return folder
+
+
+def command(job: TrainSpec, *, processes: int = 1) -> list[str]:
+    folder = Path(job.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "spec.json"
+    path.write_text(job.model_dump_json())
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
+    return [sys.executable, *launcher, "-m", "vila2.training.train", "--spec", str(path)]
+
+
+def train(job: TrainSpec, *, processes: int = 1) -> int:
+    return subprocess.run(
+        command(job, processes=processes), env=ENVIRONMENT, check=False, capture_output=True
+    ).returncode
+
+
+def weights(job: TrainSpec) -> dict[str, torch.Tensor]:
+    return load_file(Path(job.output) / "model" / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_bit_for_bit(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """kill -9 in the middle, start again: the model equals the undisturbed one, bit for bit."""
+    sources = [source(shards["sft"])]
+    whole = spec(base, tmp_path / "whole", sources, steps=30)
+    assert train(whole) == 0
+    broken = spec(base, tmp_path / "broken", sources, steps=30).model_copy(
+        update={"checkpoint_seconds": 0.01}
+    )
+    child = subprocess.Popen(command(broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    manifests = tmp_path / "broken" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = [json.loads(p.read_text()) for p in manifests.glob("*/manifest.json")]
+        if any(entry["stage"] == 1 and entry["step"] > 5 for entry in found):
+            break
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "broken" / "result.json").exists()
+    assert train(broken) == 0
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(broken)[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model_as_one(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """The same batches over two processes give the same weights but for rounding."""
+    sources = [source(shards["corpus"], "corpus", policy="original")]
+    one = spec(base, tmp_path / "one", sources, steps=3)
+    two = spec(base, tmp_path / "two", sources, steps=3)
+    assert train(one) == 0
+    assert train(two, processes=2) == 0
+    for name, tensor in weights(one).items():
+        assert torch.allclose(tensor, weights(two)[name], atol=5e-3), name
+
+
+@pytest.mark.slow
+def test_alignment_moves_the_projector_alone(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    job = spec(base, tmp_path / "align", [source(shards["sft"])])
+    job = job.model_copy(update={"stages": job.stages[:1]})
+    assert train(job) == 0
+    before = load_file(base / "model.safetensors")
+    changed = {n for n, tensor in weights(job).items() if not torch.equal(tensor, before[n])}
+    assert changed
+    assert all("multi_modal_projector" in name for name in changed)
+
+
+@pytest.mark.slow
+def test_a_diverged_job_says_what_to_change(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    job = spec(base, tmp_path / "nan", [source(shards["sft"])])
+    hot = [stage.model_copy(update={"lr": 1e30}) for stage in job.stages]
+    assert train(job.model_copy(update={"stages": hot})) == 1
+    assert "lower `lr`" in (tmp_path / "nan" / "error.txt").read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_checkpoints_and_asks_to_be_run_again(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    job = spec(base, tmp_path / "term", [source(shards["sft"])], steps=5000)
+    child = subprocess.Popen(command(job), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "term" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) == 75
+    assert list((tmp_path / "term" / "checkpoints").glob("*/manifest.json"))
