@@ -51,3 +51,9 @@ def test_plain_text_that_is_too_long_is_cut_and_reported() -> None:
     encoded = CHAT.encode(TrainingText("circle " * 99, ()), max_length=20)
     assert encoded.truncated
     assert len(encoded.ids) == 20
+
+
+def test_a_box_survives_the_tokenizer() -> None:
+    """What is encoded decodes to the same text, so that a learnt box can be parsed."""
+    box = "red circle [156,625,406,875]; blue square [031,062,094,125]."
+    assert CHAT.decode(CHAT.text_ids(box)) == box

@@ -1,0 +1,227 @@
+"""The whole loop through the real services: from a submitted folder to a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.standalone.app import Standalone
+from vila2.api.controller import Run
+from vila2.data.layers import decode_layer_shard
+from vila2.data.shards import read_shard
+from vila2.recipe import recipe_text
+from vila2.scenes.datasets import WorldSizes, true_captions
+
+pytestmark = pytest.mark.slow
+
+SCALE = 0.02
+# Blocks the picture world's truth in every process of the run, jobs included.
+BLOCK = """
+import sys
+class _NoTruth:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[:2] == ["vila2", "scenes"]:
+            raise ImportError("the run tried to read the truth")
+sys.meta_path.insert(0, _NoTruth())
+"""
+
+
+def small_recipe() -> dict[str, Any]:
+    """One round, one specialist, one control, a few steps each."""
+    recipe: dict[str, Any] = yaml.safe_load(recipe_text("tiny"))
+    stages = [recipe["model"]["base"]["stage"], *recipe["stages"].values()]
+    recipe["specialists"] = [s for s in recipe["specialists"] if s["name"] == "ocr"]
+    stages += [s["stage"] for s in recipe["specialists"]]
+    for stage in stages:
+        stage.update(steps=6, batch_size=8)
+    recipe["rounds"] = {"maximum": 1, "patience": 1}
+    recipe["controls"] = [c for c in recipe["controls"] if c["name"] == "shuffled"]
+    return recipe
+
+
+def demo(workspace: Path, recipe: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "vila2.cli.main", "demo", "--workspace", str(workspace),
+        "--recipe", str(recipe), "--scale", str(SCALE),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    path.write_text(yaml.safe_dump(small_recipe()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Path:
+    """A workspace in which the demo ran to its end."""
+    workspace = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        demo(workspace, recipe_file), capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workspace
+
+
+def the_run(platform: Standalone) -> Run:
+    return platform.client.controller.runs()[-1]
+
+
+def digests(platform: Standalone) -> dict[str, str]:
+    """Round -> sha256 of its model's weights."""
+    return {
+        held.name: platform.client.training.model(held.model).sha256
+        for held in the_run(platform).rounds
+    }
+
+
+def test_a_run_finishes_with_every_round_judged(undisturbed: Path) -> None:
+    with Standalone(undisturbed) as platform:
+        run = the_run(platform)
+    assert run.state == "finished"
+    names = [held.name for held in run.rounds]
+    assert names[:3] == ["base", "round 0", "round 1"]
+    assert set(names[3:]) == {"specialists", "shuffled"}
+    assert all(held.scores for held in run.rounds if held.kind != "base")
+    assert all(held.verdict for held in run.rounds if held.kind not in ("base", "baseline"))
+
+
+def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
+    with Standalone(undisturbed) as platform:
+        datasets = platform.client.datasets
+        layers = datasets.layers()
+        assert len(layers) == 2  # round 1's, and the specialist's
+        for layer in layers:
+            assert layer.state == "sealed"
+            version = datasets.version(layer.dataset, layer.version)
+            assert layer.captioned + sum(layer.quarantined.values()) == version.samples
+
+
+def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path) -> None:
+    with Standalone(undisturbed) as platform:
+        client = platform.client
+        layer = client.datasets.layers()[0]
+        row = decode_layer_shard(client.datasets.layer_content(layer.id, 0))[0]
+        sample = next(read_shard(client.datasets.shard_content(layer.dataset, layer.version, 0)))
+        model = client.training.model(row.model)
+    assert (row.key, row.sha256) == (sample.key, sample.sha256)
+    assert row.prompt in small_recipe()["captioning"]["prompts"]
+    assert model.data  # the datasets it was trained on
+
+
+def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
+    with Standalone(undisturbed) as platform:
+        report = platform.client.controller.report(the_run(platform).id)
+    steps = {r["name"]: [(s["name"], s["steps"]) for s in r["stages"]] for r in report["rounds"]}
+    assert len({str(value) for value in steps.values()}) == 1
+    losses = [loss for r in report["rounds"] for s in r["stages"] for _, loss in s["losses"]]
+    assert losses
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_the_report_is_one_page_without_outside_requests(undisturbed: Path) -> None:
+    page = (undisturbed / "report.html").read_text()
+    assert "round 1" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_the_run_cannot_read_the_truth(
+    tmp_path: Path, undisturbed: Path, recipe_file: Path
+) -> None:
+    """With the picture world's package unimportable in every process, a run goes as before."""
+    (tmp_path / "block").mkdir()
+    (tmp_path / "block" / "sitecustomize.py").write_text(BLOCK)
+    workspace = tmp_path / "blind"
+    for split in ("base", "corpus", "sft", "ocr", "test"):
+        (workspace / "world").mkdir(parents=True, exist_ok=True)
+        (workspace / "world" / split).symlink_to(undisturbed / "world" / split)
+    program = f"""
+import json, sys
+from pathlib import Path
+from services.standalone.app import Standalone
+from vila2.api.controller import RunIn
+from vila2.recipe import load_recipe
+from vila2.submit import submit
+import time
+workspace = Path({str(workspace)!r})
+with Standalone(workspace) as platform:
+    for split, format in (("base", "llava"), ("corpus", "folder"), ("sft", "llava"),
+                          ("ocr", "llava"), ("test", "benchmark")):
+        folder = workspace / "world" / split
+        submit(platform.client, folder, name=f"scenes-{{split}}", format=format)
+    recipe = load_recipe({str(recipe_file)!r}).model_dump(mode="json")
+    run = platform.client.controller.start_run(RunIn(recipe=recipe, name="blind"))
+    while run.state == "running":
+        time.sleep(0.5)
+        run = platform.client.controller.run(run.id)
+    digests = {{r.name: platform.client.training.model(r.model).sha256 for r in run.rounds}}
+    print(json.dumps({{"state": run.state, "error": run.error, "digests": digests}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "block")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["state"] == "finished", told["error"]
+    with Standalone(undisturbed) as platform:
+        assert told["digests"] == digests(platform)
+
+
+def test_the_corpus_folder_holds_no_truth(undisturbed: Path) -> None:
+    """Its texts are the noisy alt-texts; a clean caption is nowhere in it, nor in a picture."""
+    truth = true_captions(sizes=WorldSizes(corpus=round(WorldSizes().corpus * SCALE)), seed=0)
+    corpus = undisturbed / "world" / "corpus"
+    written = b"".join(path.read_bytes() for path in corpus.iterdir())
+    assert truth
+    assert not any(caption.encode() in written for caption in truth.values())
+
+
+def test_a_demo_that_is_killed_again_and_again_ends_the_same(
+    tmp_path: Path, undisturbed: Path, recipe_file: Path
+) -> None:
+    """kill -9 at four moments, jobs included; the last start finishes with the same weights."""
+    workspace = tmp_path / "killed"
+    for seconds in (4.0, 9.0, 14.0, 20.0):
+        child = subprocess.Popen(
+            demo(workspace, recipe_file),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        # Every second time its running jobs die as well, as in a power cut.
+        if seconds in (9.0, 20.0):
+            for pidfile in (workspace / "training" / "jobs").glob("*/process.json"):
+                pid = int(json.loads(pidfile.read_text())["handle"].split(":")[0])
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+    done = subprocess.run(
+        demo(workspace, recipe_file), capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Standalone(undisturbed) as platform:
+        expected = digests(platform)
+    with Standalone(workspace) as platform:
+        assert digests(platform) == expected
+        assert len(platform.client.datasets.layers()) == 2
