@@ -3,7 +3,8 @@
     python bench/tiny_loop.py --seeds 0 1 2 --workspace .bench
 
 All seeds see one world (pictures, alt-text, benchmark), drawn from a seed of its own; each trains
-its own base, which all its arms share. The `tiny` recipe runs through the real services with every control:
+its own base, which all its arms share. The `tiny` recipe runs through the real services with every
+control:
 
 - `clean`: the corpus's true captions in place of round 1's: an upper bound, made by this program
   alone, which is the only place where the truth is read;

@@ -40,6 +40,9 @@ class StageRecipe(_Strict):
     trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
     lr_scale: dict[PartName, float] = Field(default_factory=dict)
     optimiser: Optimiser = Optimiser()
+    turns_per_visit: int = Field(
+        0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
+    )
 
 
 class BaseRecipe(_Strict):

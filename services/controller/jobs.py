@@ -19,7 +19,6 @@ from vila2.recipe import (
     StageRecipe,
 )
 
-CONVERSATIONS: dict[str, Any] = {"policy": "conversations"}
 # An answer is a few hundred tokens at most; boxes and captions are the longest.
 EVALUATION_TOKENS = 96
 
@@ -30,7 +29,7 @@ def base_job(recipe: Recipe, *, token: str) -> JobIn:
     tokenizer = [name for name in recipe.datasets() if name not in recipe.benchmarks]
     stages = []
     if base.stage is not None:
-        source = SourceIn(dataset=base.dataset, assembly=CONVERSATIONS)
+        source = _conversations(base.dataset, base.stage)
         stages.append(_stage("base", base.stage, [source]))
     return JobIn(
         name="base",
@@ -61,7 +60,7 @@ def generalist_job(
     Stage 1 keeps the original captions in every round, as the paper keeps its alignment data.
     """
     align = SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
-    sft = SourceIn(dataset=recipe.data.sft, assembly=CONVERSATIONS)
+    sft = _conversations(recipe.data.sft, recipe.stages["sft"])
     sources = {"align": [align], "pretrain": [pretrain], "sft": [sft, *sft_extra]}
     return JobIn(
         name=name,
@@ -135,9 +134,9 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int]) -> list[SourceIn]:
     sft = recipe.stages["sft"]
     own = sft.steps * sft.batch_size / max(1, sizes[recipe.data.sft])
     return [
-        SourceIn(
-            dataset=specialist.dataset,
-            assembly=CONVERSATIONS,
+        _conversations(
+            specialist.dataset,
+            specialist.stage,
             repeat=max(
                 0.01,
                 specialist.stage.steps
@@ -171,7 +170,7 @@ def specialist_job(
 ) -> SpecialistIn:
     """One specialist's finetuning and recaptioning."""
     how = _how(recipe)
-    source = SourceIn(dataset=specialist.dataset, assembly=CONVERSATIONS)
+    source = _conversations(specialist.dataset, specialist.stage)
     return SpecialistIn(
         token=token,
         specialist=specialist.name,
@@ -214,6 +213,12 @@ def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, roun
     if control is not None:
         return one + sum(control_extra(recipe, control, rounds=rounds).values())
     return one
+
+
+def _conversations(dataset: str, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
+    """Supervised turns, so many per visit as the stage says."""
+    assembly = Assembly(policy="conversations", turns_per_sample=stage.turns_per_visit)
+    return SourceIn(dataset=dataset, assembly=assembly.model_dump(), repeat=repeat)
 
 
 def _stage(
