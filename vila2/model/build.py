@@ -89,20 +89,16 @@ class VLM:
     @classmethod
     def load(cls, directory: Path) -> VLM:
         """Load what `save` wrote; only safetensors are read, nothing is unpickled."""
-        from transformers import AutoConfig, AutoTokenizer, InternVLConfig
+        from transformers import AutoTokenizer
         from transformers import InternVLForConditionalGeneration as Composed
+
+        from vila2.model.towers.composed import ComposedConfig
 
         preset = Preset.model_validate_json((directory / _PRESET_FILE).read_text())
         _register_towers(preset)
-        saved = json.loads((directory / "config.json").read_text())
-        for part in ("vision_config", "text_config"):
-            # InternVLConfig reads a plain vision dictionary as InternVL's own tower, whatever
-            # its model_type says; a configuration object is taken as it is.
-            values = dict(saved.pop(part))
-            saved[part] = AutoConfig.for_model(values.pop("model_type"), **values)
         model = Composed.from_pretrained(
             directory,
-            config=InternVLConfig(**saved),
+            config=ComposedConfig.from_pretrained(directory),
             use_safetensors=True,
             local_files_only=True,
             dtype=torch.float32,
@@ -117,8 +113,10 @@ def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
     `texts` trains the tokenizer where the preset asks for one. Random weights depend on `seed`
     alone.
     """
-    from transformers import AutoConfig, AutoTokenizer, InternVLConfig
+    from transformers import AutoConfig, AutoTokenizer
     from transformers import InternVLForConditionalGeneration as Composed
+
+    from vila2.model.towers.composed import ComposedConfig
 
     torch.manual_seed(seed)
     if preset.vocabulary:
@@ -145,7 +143,7 @@ def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
     )
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
     side = round(preset.image_size / patch * preset.downsample_ratio)
-    config = InternVLConfig(  # type: ignore[call-arg]  # inherited fields are set by name
+    config = ComposedConfig(  # type: ignore[call-arg]  # inherited fields are set by name
         vision_config=vision,
         text_config=language,
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
