@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vila2.data.layers import CAPTIONED, CaptionRow
 from vila2.data.sample import Sample
 
 
@@ -50,6 +51,27 @@ def sample(key: str = "a", **fields: Any) -> Sample:
     image = fields.pop("image", None) or picture(sum(key.encode()))
     given = {"caption": "a photo", "extension": "png", "width": 16, "height": 12, **fields}
     return Sample(key=key, image=image, sha256=hashlib.sha256(image).hexdigest(), **given)
+
+
+def caption_row(key: str = "a", **fields: Any) -> CaptionRow:
+    """A row of a caption layer that passed the gate; any field may be given."""
+    given: dict[str, Any] = {
+        "key": key,
+        "sha256": "ab" * 32,
+        "caption": "a red fox",
+        "status": CAPTIONED,
+        "reason": "",
+        "prompt_id": "short-1",
+        "prompt": "Describe the image.",
+        "model": "self-1",
+        "seed": 7,
+        "attempt": 1,
+        "temperature": 0.5,
+        "tokens": 3,
+        "logprob": -0.25,
+        "finish_reason": "stop",
+    }
+    return CaptionRow(**{**given, **fields})
 
 
 def tar_of(*members: tuple[str, bytes], path: Path | None = None, mode: str = "w") -> bytes:
