@@ -21,7 +21,7 @@ from vila2.api.caption import GateIn, SamplingIn
 from vila2.data.images import decode
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
-from vila2.specialists import task_reason
+from vila2.specialists import SETTLED_REASONS, task_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,9 @@ def caption_samples(
         answers = engine.answer(asks, progress=partial(_beyond, progress, settled))
         failed = []
         for i, ask, answer in zip(waiting, asks, answers, strict=True):
-            reason = check(
-                answer.text,
-                prompt=ask.question,
-                finish_reason=answer.finish_reason,
-                limits=limits,
-            ) or task_reason(how.task, answer.text)
+            reason = _reason_to_drop(how, ask, answer, limits)
             rows[i] = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
-            if reason:
+            if reason and reason not in SETTLED_REASONS:
                 failed.append(i)
         waiting = failed
         if not waiting:
@@ -118,6 +113,17 @@ def caption_samples(
         CAPTIONS.labels(row.reason or CAPTIONED).inc()
         CAPTION_TOKENS.inc(row.tokens)
     return done
+
+
+def _reason_to_drop(how: Captioning, ask: Ask, answer: Answer, limits: GateLimits) -> str | None:
+    """The task's own filter where its word is final, then the gate, then the task's filter."""
+    by_task = task_reason(how.task, answer.text)
+    if by_task in SETTLED_REASONS:
+        return by_task
+    by_gate = check(
+        answer.text, prompt=ask.question, finish_reason=answer.finish_reason, limits=limits
+    )
+    return by_gate or by_task
 
 
 def sample_seed(seed: int, key: str, attempt: int) -> int:

@@ -34,8 +34,8 @@ class WorldSizes:
     sft: int = 300
     specialist: int = 300
     base: int = 4000
-    dev: int = 400
-    test: int = 400
+    dev: int = 300
+    test: int = 300
     junk: float = 0.25
     wrong: float = 0.2
     sft_skills: int = 75

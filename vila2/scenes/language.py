@@ -19,9 +19,9 @@ SPATIAL_PROMPTS = (
     "Which corner is each object in?",
 )
 OCR_PROMPTS = (
+    "What number is in the image?",
     "Read the text in the image.",
     "Which number is printed?",
-    "What does the print say?",
 )
 GROUNDING_PROMPTS = (
     "Describe the objects with boxes.",
@@ -58,8 +58,8 @@ def spatial_text(scene: Scene) -> str:
 
 
 def ocr_text(scene: Scene) -> str:
-    """The printed number, or that there is none."""
-    return f"the number {scene.number}." if scene.number is not None else "no text."
+    """The printed number alone, so that no other word shares its loss, or `none`."""
+    return str(scene.number) if scene.number is not None else "none"
 
 
 def grounding_text(scene: Scene) -> str:
@@ -96,10 +96,9 @@ def general_questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str,
 
 def direct_questions(scene: Scene) -> dict[str, list[tuple[str, str]]]:
     """skill -> all (question, answer) in the direct form in which a benchmark asks about it."""
-    number = "none" if scene.number is None else str(scene.number)
     return {
         "spatial": [(f"Where is the {t.name}?", CORNERS[t.corner]) for t in scene.things],
-        "ocr": [("What number is in the image?", number)],
+        "ocr": [(OCR_PROMPTS[0], ocr_text(scene))],
         "grounding": [(f"Give the box of the {t.name}.", box_text(t)) for t in scene.things],
     }
 

@@ -4,6 +4,6 @@ The paper describes no filter on specialists' output and shows boilerplate in it
 (section 2.2, figure 3); here an answer that does not speak its task's language is not kept.
 """
 
-from vila2.specialists.base import TASKS, task_reason
+from vila2.specialists.base import SETTLED_REASONS, TASKS, task_reason
 
-__all__ = ["TASKS", "task_reason"]
+__all__ = ["SETTLED_REASONS", "TASKS", "task_reason"]

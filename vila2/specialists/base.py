@@ -13,6 +13,10 @@ TASKS: dict[str, Callable[[str], str | None]] = {
     "grounding": grounding.reason_to_drop,
 }
 
+# An answer dropped for one of these is right as far as it goes: asking again until the model
+# claims something else would only make it invent.
+SETTLED_REASONS = frozenset({"no-text"})
+
 
 def task_reason(task: str, caption: str) -> str | None:
     """Why a specialist's answer is not kept, as a stable slug, or `None` where it is.

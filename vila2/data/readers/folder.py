@@ -15,7 +15,7 @@ from vila2.data.sample import RawSample
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"
-_NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt"}
+_NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
 _MAX_TEXT_BYTES = 1 << 20
 
 

@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
+
+PROVENANCE = "provenance.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """A sample, its caption in each layer by the layer's name, and the assembled text.
+    """A sample, its row in each layer by the layer's name, and the assembled text.
 
     `text` is what a reader of the export finds as the caption; it may be empty only where the
-    format is one of conversations and the sample has turns.
+    format is one of conversations and the sample has turns. A layer that has no more than a text
+    may give that text in place of a row; the export then says nothing of how it was made.
     """
 
     sample: Sample
-    captions: Mapping[str, str]
     text: str
+    captions: Mapping[str, CaptionRow | str]
 
     @property
     def file_name(self) -> str:
         """The picture's name in the export, such as `000123.jpg`."""
         return f"{self.sample.key}.{self.sample.extension}"
 
-    def provenance(self) -> dict[str, Any]:
-        """Where the text comes from: the original, the layers, and the picture's digest."""
-        return {
-            "original": self.sample.caption,
-            "captions": dict(self.captions),
-            "sha256": self.sample.sha256,
-            "source": self.sample.source,
+    def record(self) -> str:
+        """One line of JSON with all there is to know of the sample beside its picture.
+
+        `caption` is the assembled text, `original` the submitted one; `captions` holds for each
+        layer its `caption`, `status` and `reason`, and with which model, prompt, seed, attempt and
+        temperature it was made, its tokens, log-probability and finish reason.
+        """
+        sample = self.sample
+        about = {
+            "key": sample.key,
+            "image": self.file_name,
+            "caption": self.text,
+            "original": sample.caption,
+            "captions": {name: _row(row) for name, row in self.captions.items()},
+            "turns": [[turn.question, turn.answer] for turn in sample.turns],
+            "items": [dict(item) for item in sample.items],
+            "width": sample.width,
+            "height": sample.height,
+            "sha256": sample.sha256,
+            "source": sample.source,
         }
+        return json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def _row(row: CaptionRow | str) -> dict[str, Any]:
+    if isinstance(row, str):
+        return {"caption": row}
+    # The key and the picture's digest stand in the record once. JSON has no NaN or infinity.
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(row).items()
+        if name not in ("key", "sha256")
+    }

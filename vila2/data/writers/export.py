@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vila2.data.errors import DataError
+from vila2.data.layers import CaptionRow
 from vila2.data.shards import check_key
 from vila2.data.writers.captioned import Captioned
 from vila2.data.writers.folder import write_folder
@@ -32,14 +33,18 @@ def export(
     samples: Iterable[Captioned],
     directory: Path,
     *,
-    shard_size: int = 2000,
+    shard_size: int = 1000,
     card: str,
+    progress: Callable[[int], None] | None = None,
 ) -> ExportSummary:
     """Write `samples` and the dataset card (as README.md) into `directory`, all or nothing.
 
     `directory` must be missing or empty: the export is written beside it and renamed when it is
-    whole. `shard_size` is the number of samples per tar and has no meaning for other formats. A
-    text that the format cannot hold, a key that occurs twice, or no sample at all is a `DataError`.
+    whole, so a job that is killed leaves a hidden folder and no half export. `samples` is passed
+    over once and never held. `shard_size` is the number of samples per tar and has no meaning for
+    other formats; `progress` is called with the number of samples passed to the writer so far. A
+    sample without text, a caption of another picture, a key that occurs twice, or no sample at all
+    is a `DataError`.
     """
     if format not in FORMATS:
         raise DataError(
@@ -56,7 +61,7 @@ def export(
     partial = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
     try:
-        checked = _checked(samples, turns_are_text=format == "llava")
+        checked = _checked(samples, progress, turns_are_text=format == "llava")
         if format == "webdataset":
             count = write_webdataset(checked, partial, shard_size=shard_size)
         else:
@@ -72,7 +77,12 @@ def export(
     return ExportSummary(samples=count, files=len(sizes), bytes=sum(sizes))
 
 
-def _checked(samples: Iterable[Captioned], *, turns_are_text: bool) -> Iterator[Captioned]:
+def _checked(
+    samples: Iterable[Captioned],
+    progress: Callable[[int], None] | None,
+    *,
+    turns_are_text: bool,
+) -> Iterator[Captioned]:
     keys: set[str] = set()
     for captioned in samples:
         sample = captioned.sample
@@ -87,4 +97,13 @@ def _checked(samples: Iterable[Captioned], *, turns_are_text: bool) -> Iterator[
                 fix="Seal the layer, or assemble with a fallback to the original caption; "
                 "conversations go with format llava",
             )
+        for layer, row in captioned.captions.items():
+            if isinstance(row, CaptionRow) and row.sha256 != sample.sha256:
+                raise DataError(
+                    f"sample {sample.key}: layer {layer!r} describes another picture",
+                    field="sha256",
+                    fix="Export the version that the layer was made for",
+                )
         yield captioned
+        if progress is not None:
+            progress(len(keys))

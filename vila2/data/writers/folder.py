@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from vila2.data.csv_cells import escape_cell
-from vila2.data.writers.captioned import Captioned
+from vila2.data.writers.captioned import PROVENANCE, Captioned
 
-COLUMNS = ("image", "caption", "original", "captions", "sha256")
+COLUMNS = ("image", "caption", "original", "sha256")
 
 
 def write_folder(samples: Iterable[Captioned], directory: Path) -> int:
-    """Write the table and the pictures it names; returns the number of samples.
+    """Write the table, `provenance.jsonl` and the pictures; returns the number of samples.
 
-    `caption` is the assembled text, `original` the submitted one, and `captions` a JSON object of
-    the layers'. Cells that begin like a formula get an apostrophe in front.
+    `caption` is the assembled text, `original` the submitted one. A cell that begins with
+    = + - @, a tab or a carriage return gets an apostrophe in front, since a spreadsheet would run
+    it as a formula; the folder reader takes it off again.
     """
     count = 0
     images = directory / "images"
     images.mkdir()
-    with (directory / "captions.csv").open("w", newline="", encoding="utf-8") as out:
+    with (
+        (directory / "captions.csv").open("w", newline="", encoding="utf-8") as out,
+        (directory / PROVENANCE).open("w", encoding="utf-8") as records,
+    ):
         table = csv.writer(out)
         table.writerow(COLUMNS)
         for captioned in samples:
+            sample = captioned.sample
+            (images / captioned.file_name).write_bytes(sample.image)
+            cells = (captioned.file_name, captioned.text, sample.caption, sample.sha256)
+            table.writerow([escape_cell(cell) for cell in cells])
+            records.write(captioned.record() + "\n")
             count += 1
-            (images / captioned.file_name).write_bytes(captioned.sample.image)
-            about = captioned.provenance()
-            layers = json.dumps(about["captions"], ensure_ascii=False, sort_keys=True)
-            cells = (captioned.file_name, captioned.text, about["original"], layers)
-            table.writerow([*(escape_cell(cell) for cell in cells), about["sha256"]])
     return count

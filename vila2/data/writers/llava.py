@@ -1,4 +1,8 @@
-"""LLaVA's format: `conversations.json`, one row per line, and pictures in `images/`."""
+"""LLaVA's format: `conversations.json`, one row per line, and pictures in `images/`.
+
+Where each text comes from stands in `provenance.jsonl`, so that the rows are what other tools
+expect and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vila2.data.sample import Turn
-from vila2.data.writers.captioned import Captioned
+from vila2.data.writers.captioned import PROVENANCE, Captioned
 
 QUESTION = "Describe the image in detail."
 
@@ -21,7 +25,10 @@ def write_llava(samples: Iterable[Captioned], directory: Path) -> int:
     count = 0
     images = directory / "images"
     images.mkdir()
-    with (directory / "conversations.json").open("w", encoding="utf-8") as out:
+    with (
+        (directory / "conversations.json").open("w", encoding="utf-8") as out,
+        (directory / PROVENANCE).open("w", encoding="utf-8") as records,
+    ):
         out.write("[")
         for captioned in samples:
             (images / captioned.file_name).write_bytes(captioned.sample.image)
@@ -29,16 +36,17 @@ def write_llava(samples: Iterable[Captioned], directory: Path) -> int:
                 "id": captioned.sample.key,
                 "image": captioned.file_name,
                 "conversations": _messages(captioned),
-                **captioned.provenance(),
             }
             out.write(",\n" if count else "\n")
             out.write(json.dumps(row, ensure_ascii=False))
+            records.write(captioned.record() + "\n")
             count += 1
         out.write("\n]\n")
     return count
 
 
 def _messages(captioned: Captioned) -> list[dict[str, str]]:
+    """The assembled text as the answer to `QUESTION`, then the sample's own turns."""
     told = [Turn(QUESTION, captioned.text)] if captioned.text.strip() else []
     messages: list[dict[str, str]] = []
     for number, turn in enumerate((*told, *captioned.sample.turns)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +14,8 @@ from vila2.data.writers.captioned import Captioned
 def write_webdataset(samples: Iterable[Captioned], directory: Path, *, shard_size: int) -> int:
     """Write tars of at most `shard_size` samples; returns the number of samples.
 
-    `key.txt` is the assembled text; `key.json` repeats it as `caption` and adds the original
-    caption, the layers' captions, and the sample's turns. Equal samples give equal bytes.
+    `key.txt` is the assembled text; `key.json` repeats it as `caption` and adds all else that
+    `Captioned.record` holds. Equal samples give equal bytes.
     """
     rest = iter(samples)
     count = 0
@@ -30,15 +29,6 @@ def write_webdataset(samples: Iterable[Captioned], directory: Path, *, shard_siz
 
 
 def _add(tar: tarfile.TarFile, captioned: Captioned) -> None:
-    sample = captioned.sample
-    about = {
-        "caption": captioned.text,
-        "width": sample.width,
-        "height": sample.height,
-        "turns": [[turn.question, turn.answer] for turn in sample.turns],
-        **captioned.provenance(),
-    }
-    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
-    add_member(tar, captioned.file_name, sample.image)
-    add_member(tar, f"{sample.key}.txt", captioned.text.encode())
-    add_member(tar, f"{sample.key}.json", text.encode())
+    add_member(tar, captioned.file_name, captioned.sample.image)
+    add_member(tar, f"{captioned.sample.key}.txt", captioned.text.encode())
+    add_member(tar, f"{captioned.sample.key}.json", captioned.record().encode())
