@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import picture, sample
+from made_pictures import caption_row, picture, sample
 
 from vila2.data.errors import DataError
 from vila2.data.ingest import Admission
@@ -18,9 +21,14 @@ from vila2.data.sample import Sample, Turn
 from vila2.data.text import clean_text
 from vila2.data.writers import FORMATS, Captioned, export
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 def captioned(key: str, text: str, **fields) -> Captioned:
-    return Captioned(sample(key, **fields), {"round1": text, "ocr": "none"}, text)
+    made = sample(key, **fields)
+    row = caption_row(key, sha256=made.sha256, caption=text)
+    refused = caption_row(key, sha256=made.sha256, status="quarantined", reason="empty")
+    return Captioned(made, text, {"round1": row, "ocr": refused})
 
 
 def written(format: str, directory: Path, *made: Captioned, **options) -> Path:
@@ -55,16 +63,107 @@ def test_an_export_is_read_back_by_the_reader_of_its_format(tmp_path_factory, fo
     ]
 
 
+def records(format: str, out: Path) -> list[dict]:
+    """What the export says of each sample beside its picture."""
+    if format != "webdataset":
+        return [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+    found = []
+    for path in sorted(out.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            named = [m for m in tar.getmembers() if m.name.endswith(".json")]
+            found += [json.loads(tar.extractfile(m).read()) for m in named]
+    return found
+
+
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_row_says_where_its_text_comes_from(tmp_path, format):
-    """The original caption and each layer's stand beside the assembled text."""
-    out = written(format, tmp_path / "out", captioned("a", "a red fox", caption="fox.jpg"))
-    held = b"".join(p.read_bytes() for p in out.rglob("*") if p.suffix in (".tar", ".json", ".csv"))
-    text = held.decode("utf-8", "replace").replace('""', '"')
-    assert "fox.jpg" in text
-    assert '{"ocr": "none", "round1": "a red fox"}' in text or (
-        '{"round1": "a red fox", "ocr": "none"}' in text
-    )
+def test_every_sample_says_where_its_text_comes_from(tmp_path, format):
+    """The original text, and each layer's caption with how it was made, quarantines included."""
+    turns = (Turn("Who?", "A fox."),)
+    made = captioned("a", "a red fox", caption="fox.jpg", source="web/fox.jpg", turns=turns)
+    (record,) = records(format, written(format, tmp_path / "out", made))
+    assert (record["caption"], record["original"]) == ("a red fox", "fox.jpg")
+    assert (record["source"], record["sha256"]) == ("web/fox.jpg", made.sample.sha256)
+    assert record["turns"] == [["Who?", "A fox."]]
+    assert record["captions"]["round1"] == {
+        "caption": "a red fox",
+        "status": "captioned",
+        "reason": "",
+        "prompt_id": "short-1",
+        "prompt": "Describe the image.",
+        "model": "self-1",
+        "seed": 7,
+        "attempt": 1,
+        "temperature": 0.5,
+        "tokens": 3,
+        "logprob": -0.25,
+        "finish_reason": "stop",
+    }
+    assert record["captions"]["ocr"]["reason"] == "empty"
+
+
+def test_a_layer_of_texts_alone_and_numbers_that_json_lacks_are_written(tmp_path):
+    """NaN would make the line unreadable for other tools."""
+    made = sample("a")
+    row = caption_row("a", sha256=made.sha256, logprob=float("nan"))
+    out = written("folder", tmp_path / "out", Captioned(made, "x", {"own": row, "other": "a fox"}))
+    (record,) = records("folder", out)
+    assert record["captions"]["own"]["logprob"] is None
+    assert record["captions"]["other"] == {"caption": "a fox"}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_caption_of_another_picture_is_not_exported(tmp_path, format):
+    """As where a layer is joined with a newer version of its dataset."""
+    made = Captioned(sample("a"), "x", {"round1": caption_row("a", sha256="00" * 32)})
+    with pytest.raises(DataError, match=r"sample a: layer 'round1' describes another picture"):
+        written(format, tmp_path / "out", made)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_samples_stream_through_and_progress_is_told(tmp_path, format):
+    """A sample is written before the next is fetched, so that memory holds one."""
+    seen: list[tuple[str, int]] = []
+
+    def fetched():
+        for number in range(3):
+            seen.append(("fetched", number + 1))
+            yield captioned(f"k{number}", "x", image=picture(number))
+
+    def told(number: int) -> None:
+        seen.append(("told", number))
+
+    export(format, fetched(), tmp_path / "out", shard_size=2, card="", progress=told)
+    assert seen == [(what, number) for number in (1, 2, 3) for what in ("fetched", "told")]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from made_pictures import sample
+from vila2.data.writers import Captioned, export
+
+def slow():
+    yield Captioned(sample("a"), "x", {})
+    print("one is written", flush=True)
+    time.sleep(60)
+
+export(sys.argv[3], slow(), Path(sys.argv[1]), card="")
+"""
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_killed_export_leaves_no_folder_of_its_name(tmp_path, format):
+    """And the next one is not in its way."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(out), str(Path(__file__).parent), format]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"one is written\n"
+        process.kill()
+    assert not out.exists()
+    assert len(read_back(format, written(format, out, captioned("a", "x")))) == 1
 
 
 @pytest.mark.parametrize("format", FORMATS)
