@@ -10,7 +10,7 @@ control:
   alone, which is the only place where the truth is read;
 - `shuffled`: round 1's captions, each given to another picture;
 - `no-recaption`: the original captions for as many steps as the whole loop took, in pretraining;
-- `long-sft`: the same, with the extra steps in SFT;
+- `long-sft`: the original captions with the steps that round 1 took, in SFT;
 - `same-steps`: the best round's captions and the specialists' steps, but no specialist data;
 - `specialist-data`: as before, with the specialists' data straight in SFT, visited as often.
 
@@ -49,8 +49,8 @@ CONTROLS = (
     ),
     ControlRecipe(
         name="long-sft",
-        says="original captions, the loop's extra steps in SFT",
-        extra_steps="loop",
+        says="original captions, round 1's steps in SFT",
+        extra_steps="first-round",
         put_into="sft",
     ),
     ControlRecipe(
@@ -172,7 +172,7 @@ def table(seeds: Sequence[Scores]) -> str:
     claims = [
         ("clean", "round 1", GENERAL),
         *(("round 1", o, GENERAL) for o in ("round 0", "no-recaption", "long-sft", "shuffled")),
-        *((best, o, GENERAL) for o in ("round 1", "no-recaption", "long-sft") if best != "round 1"),
+        *((best, o, GENERAL) for o in ("round 1", "no-recaption") if best != "round 1"),
         *(
             ("specialists", o, (skill,))
             for skill in SKILLS

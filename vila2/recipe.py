@@ -136,8 +136,10 @@ class ControlRecipe(_Strict):
     )
     layer: str = Field("", description="For captions: layer, the stored layer's name.")
     shuffle_captions: bool = Field(False, description="Every picture gets another's captions.")
-    extra_steps: Literal["none", "loop", "specialists"] = Field(
-        "none", description="Steps of the whole loop, or of the specialists, added to `put_into`."
+    extra_steps: Literal["none", "first-round", "loop", "specialists"] = Field(
+        "none",
+        description="Steps added to `put_into`: those that round 1, the whole loop, or the "
+        "specialists take beyond one training.",
     )
     put_into: StageName = "pretrain"
     specialist_data: bool = Field(False, description="Put the specialists' data into SFT.")

@@ -119,6 +119,7 @@ def control_extra(recipe: Recipe, control: ControlRecipe, *, rounds: int) -> dic
     one = sum(recipe.stages[stage].steps for stage in STAGES)
     steps = {
         "none": 0,
+        "first-round": one,
         "loop": one * (rounds - 1),
         "specialists": _specialist_steps(recipe, recipe.stages[control.put_into].batch_size),
     }[control.extra_steps]

@@ -116,7 +116,7 @@ def _controls(recipe: Recipe, held: dict[str, RoundFacts], *, position: int) -> 
     baseline_ready = BASELINE in held and held[BASELINE].state == "done"
     added: list[AddRound] = []
     for control in recipe.controls:
-        needs_end = control.captions == "best" or control.extra_steps != "none"
+        needs_end = control.captions == "best" or control.extra_steps in ("loop", "specialists")
         ready = {
             "none": baseline_ready,
             "layer": baseline_ready,

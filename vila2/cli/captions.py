@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from vila2.api.datasets import Layer
@@ -26,7 +26,8 @@ console = Console()
 def layers(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
     """All caption layers, oldest first."""
     with connected(workspace, url, key) as client:
-        table = Table("layer", "name", "dataset", "captioner", "state", "captioned", "quarantined")
+        columns = ("name", "dataset", "captioner", "state", "captioned", "quarantined")
+        table = Table(Column("layer", no_wrap=True), *columns)
         for layer in client.datasets.layers():
             table.add_row(
                 layer.id,
