@@ -71,9 +71,19 @@ class WorkUnits:
                 session.add(unit)
 
     def claim(self, unit_id: str, *, owner: str) -> Claim | None:
-        """Take a unit that is ready or whose lease ran out; `None` where somebody holds it."""
+        """Take a unit that is ready or whose lease ran out; `None` where somebody holds it.
+
+        A unit whose last attempt ended without a word fails here: it may be what ends its workers.
+        """
         table, now = self._table, time.time()
         with self._database.transaction() as session:
+            session.execute(
+                update(table)
+                .where(
+                    table.id == unit_id, _expired(table, now), table.attempts >= table.max_attempts
+                )
+                .values(state=FAILED, error="the lease of its last attempt ran out")
+            )
             taken = session.execute(
                 update(table)
                 .where(table.id == unit_id, _claimable(table, now))
@@ -168,5 +178,8 @@ class WorkUnits:
 
 def _claimable(table: type[Any], now: float) -> Any:
     ready = (table.state == READY) & (table.not_before <= now)
-    expired = (table.state == LEASED) & (table.lease_until < now)
-    return or_(ready, expired)
+    return or_(ready, _expired(table, now))
+
+
+def _expired(table: type[Any], now: float) -> Any:
+    return (table.state == LEASED) & (table.lease_until < now)

@@ -135,5 +135,6 @@ class Ingest:
 
 def _record(row: VersionRow, admission: Admission) -> None:
     row.rejected = dict(admission.rejected)
-    row.repeated_captions = getattr(admission, "repeated_captions", 0)
+    row.repeated_captions = admission.repeated_captions
+    row.notes = dict(admission.notes)
     row.examples = [asdict(example) for kept in admission.examples.values() for example in kept]

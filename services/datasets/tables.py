@@ -46,6 +46,7 @@ class VersionRow(Base):
     bytes: Mapped[int] = mapped_column(Integer, default=0)
     rejected: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     examples: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    notes: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     repeated_captions: Mapped[int] = mapped_column(Integer, default=0)
     sha256: Mapped[str] = mapped_column(String(64), default="")
     error: Mapped[str] = mapped_column(String, default="")

@@ -200,6 +200,7 @@ class Versions:
             bytes=row.bytes,
             rejected=row.rejected or {},
             repeated_captions=row.repeated_captions or 0,
+            notes=row.notes or {},
             sha256=row.sha256 or "",
             error=row.error or (unit.error if unit is not None else "") or "",
             progress=Progress(done=unit.progress if unit else 0, phase=row.state),

@@ -89,7 +89,6 @@ def test_a_layer_shard_is_read_from_a_path_too(tmp_path):
     assert decode_layer_shard(path) == [caption_row("a")]
 
 
-@pytest.mark.xfail(strict=True, reason="missing columns are read as None, so as quarantined")
 def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
     """Instead of being read as captions without text."""
     path = tmp_path / "other.parquet"

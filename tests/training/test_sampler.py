@@ -81,7 +81,6 @@ def test_no_samples_at_all_is_an_error():
         order((0, 1.0), (0, 2.0))
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="an epoch of no visits is made")
 def test_a_weight_so_small_that_nothing_is_left_is_an_error():
     """Instead of a division by zero at the first step."""
     with pytest.raises(ValueError, match="repeat"):

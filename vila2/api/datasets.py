@@ -60,6 +60,9 @@ class Version(Model):
     bytes: int
     rejected: dict[str, int] = Field(description="Quarantined samples by reason.")
     repeated_captions: int = Field(0, description="Samples whose caption another has too.")
+    notes: dict[str, int] = Field(
+        default_factory=dict, description="Admitted samples that something was noted about."
+    )
     sha256: str = ""
     error: str = ""
     progress: Progress

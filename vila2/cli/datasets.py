@@ -71,6 +71,8 @@ def print_version(client: Client, version: Version) -> None:
         f"{sum(version.rejected.values()):,} quarantined, "
         f"{version.repeated_captions:,} repeated captions"
     )
+    for note, count in version.notes.items():
+        console.print(f"  {count:,} admitted with a note: {note}")
     if not version.rejected:
         return
     table = Table("reason", "samples", "for example", title="Not admitted", title_justify="left")

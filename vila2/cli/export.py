@@ -15,9 +15,10 @@ from vila2.cli.captions import chosen_layers, joined
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 from vila2.client import Client
 from vila2.data.assembly import Assembly, assemble
-from vila2.data.layers import CAPTIONED
+from vila2.data.layers import CAPTIONED, decode_layer_shard
 from vila2.data.writers import FORMATS, Captioned
 from vila2.data.writers import export as write_export
+from vila2.data.writers.card import dataset_card
 
 console = Console(soft_wrap=True)
 TEXTS = ("recaption", "concat", "original")
@@ -50,73 +51,77 @@ def export(
         raise CliError("--layer is needed: `vila2 captions layers` lists them")
     with connected(workspace, url, key) as client:
         layers = chosen_layers(client, dataset, [layer]) if layer else []
-        counts: Counter[str] = Counter()
-        samples = _captioned(client, dataset, layers, text, quarantined, counts)
-        # The card counts what went out, so the samples are gathered before it is written.
-        gathered = list(samples)
-        card = _card(client, dataset, layers, text, counts)
-        summary = write_export(format, gathered, out, shard_size=shard_size, card=card)
+        plan = _Plan(client, dataset, layers, text, keep=quarantined == "original")
+        summary = write_export(
+            format, plan.samples(), out, shard_size=shard_size, card=plan.card(format)
+        )
         console.print(
             f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: "
             f"[bold]{out}[/]"
         )
-        for reason, count in counts.items():
-            if reason != "exported":
-                console.print(f"  {count:,} {reason}")
+        for reason, count in plan.without_caption.items():
+            verb = "kept with their original text" if plan.keep else "left out"
+            console.print(f"  {count:,} {verb}: {reason}")
 
 
-def _captioned(
-    client: Client,
-    dataset: str,
-    layers: list[Layer],
-    text: str,
-    quarantined: str,
-    counts: Counter[str],
-) -> Iterator[Captioned]:
-    policy = Assembly.model_validate(
-        {
-            "policy": text,
-            "caption_layer": "" if text == "original" else "layer",
-            "missing": "original",
-        }
-    )
-    for sample, rows in joined(client, dataset, layers):
-        row = rows[0] if rows else None
-        caption = row.caption if row is not None and row.status == CAPTIONED else None
-        if row is not None and caption is None:
-            verb = "left out" if quarantined == "leave-out" else "kept with the original text"
-            counts[f"{verb} ({row.reason})"] += 1
-            if quarantined == "leave-out":
+class _Plan:
+    """What goes out: counted from the layer alone, then streamed with the pictures."""
+
+    def __init__(
+        self, client: Client, dataset: str, layers: list[Layer], text: str, *, keep: bool
+    ) -> None:
+        self._client, self._dataset, self._layers, self._text = client, dataset, layers, text
+        self.keep = keep
+        self._version = client.datasets.version(dataset, layers[0].version if layers else 0)
+        self.without_caption: Counter[str] = Counter()
+        self._prompts: dict[str, None] = {}
+        for held in layers:
+            for shard in range(len(held.shards)):
+                for row in decode_layer_shard(client.datasets.layer_content(held.id, shard)):
+                    self._prompts[row.prompt] = None
+                    if row.status != CAPTIONED:
+                        self.without_caption[row.reason] += 1
+
+    def samples(self) -> Iterator[Captioned]:
+        """Every sample that goes out, with its text and how each caption was made."""
+        policy = Assembly.model_validate(
+            {
+                "policy": self._text,
+                "caption_layer": "" if self._text == "original" else "layer",
+                "missing": "original",
+            }
+        )
+        version = self._version.version
+        for sample, rows in joined(self._client, self._dataset, self._layers, version=version):
+            row = rows[0] if rows else None
+            caption = row.caption if row is not None and row.status == CAPTIONED else None
+            if row is not None and caption is None and not self.keep:
                 continue
-        counts["exported"] += 1
-        assembled = assemble(sample, {"layer": caption}, policy, seed=0, visit=0)
-        captions = {layers[0].name: caption} if caption is not None else {}
-        yield Captioned(sample=sample, captions=captions, text=assembled.plain)
+            assembled = assemble(sample, {"layer": caption}, policy, seed=0, visit=0)
+            captions = {self._layers[0].name: row} if row is not None else {}
+            yield Captioned(sample=sample, text=assembled.plain, captions=captions)
 
-
-def _card(
-    client: Client, dataset: str, layers: list[Layer], text: str, counts: Counter[str]
-) -> str:
-    version = client.datasets.version(dataset, layers[0].version if layers else 0)
-    lines = [
-        f"# {dataset}, version {version.version}",
-        "",
-        f"- Digest: sha256 {version.sha256}",
-        f"- Text: {text}",
-        f"- Samples exported: {counts['exported']:,} of {version.samples:,}",
-    ]
-    lines += [f"- {count:,} {reason}" for reason, count in counts.items() if reason != "exported"]
-    lines += [f"- Not admitted: {n:,} {reason}" for reason, n in sorted(version.rejected.items())]
-    for held in layers:
-        lines += [
-            "",
-            f"## Captions: {held.name}",
-            "",
-            f"- Layer: {held.id}, {held.state}, recipe hash {held.recipe_hash}",
-            f"- Captioner: {held.captioner}",
-            f"- Captioned {held.captioned:,}; quarantined {sum(held.quarantined.values()):,}",
-            "",
-            "The captions were generated by a model. They may be wrong; the original texts are "
-            "kept beside them.",
-        ]
-    return "\n".join(lines) + "\n"
+    def card(self, format: str) -> str:
+        """The dataset card."""
+        version, count = self._version, self.without_caption
+        left_out = {} if self.keep else dict(count)
+        held = self._layers[0] if self._layers else None
+        return dataset_card(
+            dataset=self._dataset,
+            version=version.version,
+            digest=version.sha256,
+            format=format,
+            text=self._text,
+            exported=version.samples - sum(left_out.values()),
+            admitted=version.samples,
+            rejected=version.rejected,
+            repeated_captions=version.repeated_captions,
+            left_out=left_out,
+            fallbacks=dict(count) if self.keep else {},
+            layer=held.name if held else "",
+            captioner=held.captioner if held else "",
+            prompts=list(self._prompts),
+            captioned=held.captioned if held else 0,
+            quarantined=held.quarantined if held else {},
+            recipe_hash=held.recipe_hash if held else "",
+        )

@@ -16,6 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vila2.data.errors import DataError
+
 CAPTIONED = "captioned"
 QUARANTINED = "quarantined"
 
@@ -83,7 +85,13 @@ def encode_layer_shard(rows: Sequence[CaptionRow]) -> tuple[bytes, LayerShardSum
 def decode_layer_shard(source: bytes | Path) -> list[CaptionRow]:
     """Read one shard's captions, in the order of the shard's samples."""
     reader = pa.BufferReader(source) if isinstance(source, bytes) else source
-    table = pq.read_table(reader, schema=SCHEMA)
+    table = pq.read_table(reader)
+    if table.schema.names != SCHEMA.names:
+        raise DataError(
+            f"not a layer's shard: its columns are {', '.join(table.schema.names)}",
+            file="" if isinstance(source, bytes) else str(source),
+            fix=f"A layer's shard has {', '.join(SCHEMA.names)}",
+        )
     return [CaptionRow(**row) for row in table.to_pylist()]
 
 

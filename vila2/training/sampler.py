@@ -6,6 +6,7 @@ processes agree on the order without talking.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,10 @@ BLOCK = 8
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One sample on one of its passes: `source` and `index` say which, `number` counts passes."""
+    """One sample on one of its passes: `source` and `index` say which, `number` counts passes.
+
+    With a fractional repeat a pass may be skipped: numbers rise, but not always by one.
+    """
 
     source: int
     index: int
@@ -33,21 +37,26 @@ class Order:
         self._sizes = list(sizes)
         self._repeats = list(repeats)
         self._seed = seed
-        self._epochs: dict[int, list[tuple[int, int]]] = {}
+        self._epochs: dict[int, list[tuple[int, int, int]]] = {}
         self.epoch_size = len(self._epoch(0))
+        if not self.epoch_size:
+            raise ValueError("an epoch has no visit: raise `repeat` of the sources, or add data")
 
-    def _epoch(self, epoch: int) -> list[tuple[int, int]]:
+    def _epoch(self, epoch: int) -> list[tuple[int, int, int]]:
         cached = self._epochs.get(epoch)
         if cached is not None:
             return cached
         rng = np.random.default_rng([self._seed, epoch])
-        entries: list[tuple[int, int]] = []
+        entries: list[tuple[int, int, int]] = []
         for source, (size, repeat) in enumerate(zip(self._sizes, self._repeats, strict=True)):
             whole, part = divmod(repeat, 1.0)
-            entries += [(source, i) for _ in range(int(whole)) for i in range(size)]
+            first = epoch * math.ceil(repeat)
+            entries += [
+                (source, i, first + turn) for turn in range(int(whole)) for i in range(size)
+            ]
             # Different samples make up the broken pass of each epoch.
             extra = rng.permutation(size)[: round(part * size)]
-            entries += [(source, int(i)) for i in extra]
+            entries += [(source, int(i), first + int(whole)) for i in extra]
         order = rng.permutation(len(entries))
         shuffled = [entries[i] for i in order]
         self._epochs = {key: value for key, value in self._epochs.items() if key >= epoch - 1}
@@ -59,8 +68,7 @@ class Order:
         made = []
         for position in range(start, start + count):
             epoch, offset = divmod(position, self.epoch_size)
-            source, index = self._epoch(epoch)[offset]
-            made.append(Visit(source, index, epoch))
+            made.append(Visit(*self._epoch(epoch)[offset]))
         return made
 
 

@@ -74,6 +74,8 @@ class Trainer:
         if found is not None:
             slot, position = found
             restore_weights(slot, vlm)
+            counts = self._out / "stages.json"
+            self._counts = json.loads(counts.read_text()) if counts.exists() else {}
             self._progress.say(f"resuming at stage {position.stage} step {position.step}")
         vlm.model.to(self._accelerator.device)
         pictures = PictureCache(vlm, Path(self._spec.cache), features=self._spec.cache_features)
@@ -187,7 +189,13 @@ class Trainer:
             "missing": dict(data.counts.missing),
             "truncated": data.truncated,
         }
+        self._write_counts()
         self._save(vlm, None, Position(self._spec.digest(), number + 1, 0, 0.0))
+
+    def _write_counts(self) -> None:
+        """Keep what the finished stages did, so that a resumed job still reports them."""
+        if self._accelerator.is_main_process:
+            (self._out / "stages.json").write_text(json.dumps(self._counts))
 
     def _step(
         self, model: Any, batch: Batch, parameters: list[Any], optimisers: Any, stage: Stage
