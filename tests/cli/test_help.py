@@ -1,0 +1,77 @@
+"""The command teaches, and its errors say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vila2.cli.main import app
+from vila2.recipe import RecipeError, load_recipe, parse_recipe, recipe_text, shipped_recipes
+
+RUN = CliRunner()
+COMMANDS = (
+    "demo", "up", "export", "datasets submit", "datasets list", "datasets show", "runs start",
+    "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
+    "recipes list", "recipes show", "recipes check",
+)  # fmt: skip
+
+
+def test_help_shows_the_first_steps() -> None:
+    told = RUN.invoke(app, ["--help"]).stdout
+    for word in ("vila2 demo", "datasets submit", "runs start", "export"):
+        assert word in told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    told = RUN.invoke(app, [*command.split(), "--help"])
+    assert told.exit_code == 0
+    assert len(told.stdout.split()) > 10
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_are_valid_and_found_by_either_name(name: str) -> None:
+    assert load_recipe(name).digest() == load_recipe(f"recipes/{name}.yaml").digest()
+
+
+def test_an_unknown_key_is_named_with_its_fix() -> None:
+    text = recipe_text("tiny") + "\nroundz: {maximum: 3}\n"
+    with pytest.raises(RecipeError, match="roundz: unknown key; remove it or correct"):
+        parse_recipe(text, source="mine.yaml")
+
+
+def test_an_impossible_value_is_named() -> None:
+    text = recipe_text("tiny").replace("maximum: 2", "maximum: 0")
+    with pytest.raises(RecipeError, match=r"mine.yaml(.|\n)*rounds.maximum"):
+        parse_recipe(text, source="mine.yaml")
+
+
+def test_a_missing_field_is_named() -> None:
+    text = recipe_text("tiny").replace("benchmarks: [scenes-test]", "")
+    with pytest.raises(RecipeError, match="benchmarks: is required; add it"):
+        parse_recipe(text, source="mine.yaml")
+
+
+def test_a_recipe_that_does_not_exist_lists_the_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match="photos, tiny"):
+        load_recipe("nothing.yaml")
+
+
+def test_features_of_a_tower_that_learns_cannot_be_cached() -> None:
+    text = recipe_text("tiny").replace("threads: 1}", "threads: 1, cache_features: true}")
+    with pytest.raises(RecipeError, match="frozen tower"):
+        parse_recipe(text, source="mine.yaml")
+
+
+def test_a_recipes_hash_covers_every_value() -> None:
+    tiny = load_recipe("tiny")
+    changed = tiny.model_copy(update={"seed": tiny.seed + 1})
+    assert changed.digest() != tiny.digest()
+
+
+def test_a_missing_folder_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    told = RUN.invoke(app, ["datasets", "submit", str(tmp_path / "none"), "-w", str(tmp_path)])
+    assert told.exit_code != 0
+    assert "does not exist" in str(told.exception)
