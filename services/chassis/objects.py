@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-_KEY = re.compile(r"^[A-Za-z0-9_\-][A-Za-z0-9._\-]*(/[A-Za-z0-9_\-][A-Za-z0-9._\-]*)*$")
+_KEY = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9._\-]*(/[A-Za-z0-9_\-][A-Za-z0-9._\-]*)*")
 
 
 def checked(key: str) -> str:
     """Return `key`, or raise `ValueError` where it is not a plain relative path."""
-    if not _KEY.match(key) or len(key) > 900:
+    if not _KEY.fullmatch(key) or len(key) > 900:
         raise ValueError(f"not an object key: {key!r}")
     return key
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from services.chassis.objects import ObjectStore, checked
 
+_PARTIAL = ".partial-"
+
 
 class DirectoryObjects(ObjectStore):
     """An object store on a local or shared file system."""
@@ -22,10 +24,14 @@ class DirectoryObjects(ObjectStore):
         """Write aside, then rename: a reader sees the old object or the new one."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(data)
-        Path(partial).replace(target)
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(data)
+            Path(partial).replace(target)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
 
     def get(self, key: str) -> bytes:
         """Read a file; a missing one is a `KeyError`."""
@@ -45,9 +51,9 @@ class DirectoryObjects(ObjectStore):
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys of the files below a directory; what is half written is not listed."""
         base = self._path(prefix)
-        for path in sorted(base.rglob("*")):
-            if path.is_file() and not path.name.startswith(".partial-"):
-                yield path.relative_to(self._root).as_posix()
+        found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
+        whole = (path for path in found if not any(p.startswith(_PARTIAL) for p in path.parts))
+        yield from sorted(path.as_posix() for path in whole)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Copy a directory in whole: aside first, then renamed into place."""
@@ -55,9 +61,13 @@ class DirectoryObjects(ObjectStore):
         if target.exists():
             return  # prefixes of directories are content-addressed: the same files are there
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-        shutil.copytree(directory, partial, dirs_exist_ok=True)
-        partial.rename(target)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=_PARTIAL))
+        try:
+            shutil.copytree(directory, partial, dirs_exist_ok=True)
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
     def local(self, key: str) -> Path:
         """The file itself."""

@@ -78,9 +78,14 @@ def test_a_unit_is_completed_once(bench: Bench) -> None:
 def test_completion_is_undone_with_the_transaction_that_it_belongs_to(bench: Bench) -> None:
     """What a unit made and that it is done are committed together or not at all."""
     claim = claimed(bench.units.claim("u1", owner="a"))
-    with pytest.raises(RuntimeError), bench.database.transaction() as session:
-        assert bench.units.complete(session, claim, {})
-        raise RuntimeError("the service's own rows could not be written")
+
+    def complete_and_stumble() -> None:
+        with bench.database.transaction() as session:
+            assert bench.units.complete(session, claim, {})
+            raise RuntimeError("the service's own rows could not be written")
+
+    with pytest.raises(RuntimeError, match="own rows"):
+        complete_and_stumble()
     assert bench.complete(claim)
 
 
