@@ -44,4 +44,10 @@ def encode(task: str, unit_id: str) -> bytes:
 
 def decode(data: bytes) -> TaskEnvelope:
     """Read a hint back; raises `json_format.ParseError` for anything else."""
-    return json_format.Parse(data.decode(), TaskEnvelope())
+    try:
+        envelope = json_format.Parse(data.decode(), TaskEnvelope())
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise json_format.ParseError(f"not a task envelope: {error}") from error
+    if not envelope.task or not envelope.unit_id:
+        raise json_format.ParseError("a task envelope names its task and its unit_id")
+    return envelope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 
 import structlog
 
@@ -20,6 +21,7 @@ class InProcessQueue(Queue):
         self._handlers: dict[str, Handler] = {}
         self._pending: set[str] = set()
         self._lock = threading.Lock()
+        self._ending = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
             for number in range(workers)
@@ -47,16 +49,18 @@ class InProcessQueue(Queue):
             thread.start()
 
     def stop(self) -> None:
-        """End the threads once their present work is done."""
+        """End the threads once their present work is done; hints that wait are dropped."""
+        self._ending.set()
         for _ in self._threads:
-            self._messages.put(None)
+            with suppress(queue.Full):  # a thread that finds a message looks at the event as well
+                self._messages.put_nowait(None)
         for thread in self._threads:
             thread.join(timeout=30)
 
     def _work(self) -> None:
         while True:
             data = self._messages.get()
-            if data is None:
+            if data is None or self._ending.is_set():
                 return
             envelope = decode(data)
             try:

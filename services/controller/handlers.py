@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.chassis.auth import Principal, require
 from services.controller.cancel import cancel_run
 from services.controller.context import ControllerContext
+from services.controller.pinning import pinned
 from services.controller.views import run_view
 from vila2.api import controller as api
 
@@ -28,9 +29,10 @@ Context = Annotated[ControllerContext, Depends(_context)]
 @router.post("/runs", summary="Start a run", status_code=202)
 def start_run(body: api.RunIn, caller: Writer, context: Context) -> api.Run:
     """Validate the recipe and begin; a known token returns its run."""
-    row = context.runs.start(caller.team, body)
+    platform = context.platform(caller.team)
+    row = context.runs.start(caller.team, body, lambda recipe: pinned(recipe, platform))
     context.reconciler.loop.nudge()
-    return run_view(context.runs, context.platform(caller.team), row)
+    return run_view(context.runs, platform, row)
 
 
 @router.get("/runs", summary="List runs")

@@ -178,7 +178,7 @@ def specialist_job(
         name=name,
         parent=parent,
         stage=_stage(specialist.name, specialist.stage, [source]),
-        dataset=recipe.data.pretrain.partition("@")[0],
+        dataset=recipe.data.pretrain,
         prompts=specialist.prompts,
         sampling=SamplingIn(**specialist.sampling.model_dump()),
         gate=GateIn(**recipe.captioning.gate.model_dump()),

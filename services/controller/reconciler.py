@@ -211,9 +211,13 @@ class _Step:
         data: list[SourceIn] = []
         if control.specialist_data:
             names = [recipe.data.sft, *(s.dataset for s in recipe.specialists)]
-            sizes = {n: self._platform.datasets.version(n.partition("@")[0]).samples for n in names}
+            sizes = {name: self._samples(name) for name in names}
             data = jobs.specialist_data(recipe, sizes)
         return source, extra, data
+
+    def _samples(self, dataset: str) -> int:
+        name, _, version = dataset.partition("@")
+        return self._platform.datasets.version(name, int(version or 0)).samples
 
     def _control_layer(self, control: ControlRecipe) -> str:
         if control.captions == "first":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf import json_format
@@ -28,8 +29,11 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, team: str, body: api.RunIn) -> RunRow:
-        """Validate the recipe and create a run; a known token returns its run."""
+    def start(self, team: str, body: api.RunIn, pin: Callable[[Recipe], Recipe]) -> RunRow:
+        """Validate the recipe and create a run; a known token returns its run.
+
+        `pin` fixes the versions of the recipe's datasets; the hash is of the recipe as it came.
+        """
         try:
             recipe = Recipe.model_validate(body.recipe)
         except ValidationError as error:
@@ -41,14 +45,17 @@ class Runs:
             ) from error
         token = body.token or uuid.uuid4().hex
         with self._database.transaction() as session:
-            row = session.scalar(select(RunRow).where(RunRow.team == team, RunRow.token == token))
+            known = self._of_token(session, team, token)
+        fixed = recipe if known is not None else pin(recipe)
+        with self._database.transaction() as session:
+            row = self._of_token(session, team, token)
             if row is None:
                 row = RunRow(
                     id=f"run-{uuid.uuid4().hex[:8]}",
                     team=team,
                     token=token,
                     name=body.name or recipe.name,
-                    recipe=recipe.model_dump(mode="json"),
+                    recipe=fixed.model_dump(mode="json"),
                     recipe_hash=recipe.digest(),
                     state="running",
                     events=0,
@@ -64,6 +71,9 @@ class Runs:
                     fix="use another token",
                 )
             return row
+
+    def _of_token(self, session: Session, team: str, token: str) -> RunRow | None:
+        return session.scalar(select(RunRow).where(RunRow.team == team, RunRow.token == token))
 
     def get(self, team: str, run_id: str) -> RunRow:
         """A run by id, or the newest of that name."""

@@ -21,7 +21,7 @@ class SpecialistIn(Model):
     name: str
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
-    dataset: str = Field(description="What it recaptions.")
+    dataset: str = Field(description="What it recaptions: name or name@version.")
     prompts: list[str] = Field(min_length=1)
     sampling: SamplingIn = SamplingIn()
     gate: GateIn = GateIn()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -36,14 +35,13 @@ def _follow_live(client: Client, run_id: str, console: Console) -> Run:
 
 def _follow_lines(client: Client, run_id: str, console: Console) -> Run:
     told = 0
-    said: Callable[[Run], str] = lambda run: f"{run.progress.fraction:4.0%} eta {eta(run)}"  # noqa: E731
     last = 0.0
     while True:
         run = client.controller.run(run_id)
         for event in client.controller.events(run_id)[told:]:
             told = event.sequence
             console.print(
-                f"[{said(run)}] {event.round or 'run'}: {event.kind.partition('.')[2]}: "
+                f"[{_so_far(run)}] {event.round or 'run'}: {event.kind.partition('.')[2]}: "
                 f"{event.message}",
                 markup=False,
                 highlight=False,
@@ -54,10 +52,14 @@ def _follow_lines(client: Client, run_id: str, console: Console) -> Run:
             return run
         if time.monotonic() - last > 20:
             console.print(
-                f"[{said(run)}] {run.phase}", markup=False, highlight=False, soft_wrap=True
+                f"[{_so_far(run)}] {run.phase}", markup=False, highlight=False, soft_wrap=True
             )
             last = time.monotonic()
         time.sleep(POLL_SECONDS)
+
+
+def _so_far(run: Run) -> str:
+    return f"{run.progress.fraction:4.0%} eta {eta(run)}"
 
 
 def eta(run: Run) -> str:
