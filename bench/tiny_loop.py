@@ -34,7 +34,7 @@ from vila2.api.controller import RunIn
 from vila2.api.datasets import LayerImport
 from vila2.cli.demo import DATASETS
 from vila2.evaluation.outcomes import item_scores
-from vila2.evaluation.statistics import Interval, paired_difference_over_seeds
+from vila2.evaluation.statistics import Interval, paired_difference, paired_difference_over_seeds
 from vila2.recipe import ControlRecipe, Recipe, load_recipe
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 from vila2.submit import submit
@@ -72,16 +72,21 @@ CONTROLS = (
 Scores = dict[str, dict[str, dict[str, float]]]  # round -> benchmark -> item -> score
 
 
-def recipe_of(seed: int) -> Recipe:
-    """The tiny recipe with every control."""
+def recipe_of(seed: int, *, general_only: bool) -> Recipe:
+    """The tiny recipe with every control; `general_only` stops after round 1's controls."""
     tiny = load_recipe("tiny")
-    return Recipe.model_validate(
-        {
-            **tiny.model_dump(),
-            "seed": seed,
-            "controls": [c.model_dump() for c in (*tiny.controls, *CONTROLS)],
-        }
-    )
+    content = {
+        **tiny.model_dump(),
+        "seed": seed,
+        "controls": [c.model_dump() for c in (*tiny.controls, *CONTROLS)],
+    }
+    if general_only:
+        kept = [
+            c for c in content["controls"] if c["name"] not in ("same-steps", "specialist-data")
+        ]
+        content |= {"controls": kept, "specialists": [], "specialised": None}
+        content["rounds"] = {**content["rounds"], "maximum": 1}
+    return Recipe.model_validate(content)
 
 
 def write_clean(world: Path, sizes: WorldSizes) -> Path:
@@ -99,12 +104,12 @@ def write_clean(world: Path, sizes: WorldSizes) -> Path:
     return folder
 
 
-def run_seed(seed: int, workspace: Path) -> tuple[Scores, float]:
+def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores, float]:
     """Run all arms of one seed (or find them done); returns their scores and the seconds."""
     sizes = WorldSizes()
     world = workspace.parent / "world"
     write_world(world, sizes=sizes, seed=WORLD_SEED)
-    recipe = recipe_of(seed)
+    recipe = recipe_of(seed, general_only=general_only)
     with Standalone(workspace) as platform:
         client = platform.client
         for name, (split, format) in DATASETS.items():
@@ -153,18 +158,20 @@ def difference(
             for item, value in held[b].items()
         }
 
-    return paired_difference_over_seeds([(weighted(s, other), weighted(s, arm)) for s in seeds])
+    pairs = [(weighted(s, other), weighted(s, arm)) for s in seeds]
+    return paired_difference(*pairs[0]) if len(pairs) == 1 else paired_difference_over_seeds(pairs)
 
 
 def table(seeds: Sequence[Scores]) -> str:
-    """Markdown: arms by benchmarks (mean over seeds, and the spread), then the claims."""
-    arms = [a for a in seeds[0] if all(a in s for s in seeds)]
-    head = ["arm", "general", *GENERAL, *SKILLS]
+    """Markdown: arms by benchmarks (mean over seeds, half the range), then the claims."""
+    arms = list(dict.fromkeys(arm for scores in seeds for arm in scores))
+    head = ["arm", "seeds", "general", *GENERAL, *SKILLS]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for arm in arms:
-        cells = []
+        held = [scores for scores in seeds if arm in scores]
+        cells = [str(len(held))]
         for group in (GENERAL, *((b,) for b in (*GENERAL, *SKILLS))):
-            values = [mean(s, arm, group) for s in seeds]
+            values = [mean(scores, arm, group) for scores in held]
             spread = f" ±{(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
             cells.append(f"{sum(values) / len(values):.3f}{spread}")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
@@ -179,14 +186,15 @@ def table(seeds: Sequence[Scores]) -> str:
             for o in (best, "same-steps", "specialist-data")
         ),
     ]
-    lines += ["", "| claim | on | difference | 95 % interval | holds |", "|---|---|---|---|---|"]
+    lines += ["", "| claim | on | seeds | difference | 95 % interval | holds |", "|---" * 6 + "|"]
     for arm, other, group in claims:
-        if arm not in arms or other not in arms or len(seeds) < 2:
+        both = [scores for scores in seeds if arm in scores and other in scores]
+        if not both:
             continue
-        interval = difference(seeds, arm, other, group)
+        interval = difference(both, arm, other, group)
         holds = "yes" if interval.low > 0 else "no"
         lines.append(
-            f"| {arm} > {other} | {'general' if len(group) > 1 else group[0]} | "
+            f"| {arm} > {other} | {'general' if len(group) > 1 else group[0]} | {len(both)} | "
             f"{interval.mid:+.3f} | {interval.low:+.3f} to {interval.high:+.3f} | {holds} |"
         )
     return "\n".join(lines)
@@ -197,10 +205,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workspace", type=Path, default=Path(".bench"))
+    parser.add_argument(
+        "--general-only",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="SEED",
+        help="seeds for which to stop after round 1 and its controls: a third of the time",
+    )
     options = parser.parse_args()
     results: list[Scores] = []
     for seed in options.seeds:
-        scores, seconds = run_seed(seed, options.workspace / f"seed-{seed}")
+        scores, seconds = run_seed(
+            seed,
+            options.workspace / f"seed-{seed}",
+            general_only=seed in options.general_only,
+        )
         (options.workspace / f"scores-{seed}.json").write_text(json.dumps(scores))
         print(f"seed {seed} took {seconds / 60:.1f} minutes")
         results.append(scores)
