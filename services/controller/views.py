@@ -111,7 +111,9 @@ def _run_progress(
     )
     share = min(0.999, done / max(1, sum(weights.values())))
     elapsed = time.time() - run.created_at
-    eta = elapsed * (1 - share) / share if share > 0.02 and run.state == "running" else None
+    # Too little is known before the first rounds have shown their pace.
+    known = share > 0.05 and run.state == "running"
+    eta = elapsed * (1 - share) / share if known else None
     return Progress(done=round(1000 * share), total=1000, unit="permille", eta_seconds=eta)
 
 
