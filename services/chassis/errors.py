@@ -9,8 +9,10 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from vila2.api.problem import Problem
+from vila2.client import ApiError, Unreachable
 
 
 class ServiceError(Exception):
@@ -71,6 +73,19 @@ def problem_response(problem: Problem) -> JSONResponse:
     )
 
 
+def unforeseen() -> JSONResponse:
+    """The reply where something of ours is broken: the log has the rest, by the request's id."""
+    return problem_response(
+        Problem(
+            type="urn:vila2:problem:internal",
+            title="Internal",
+            status=500,
+            detail="something is broken here",
+            fix="look for this reply's X-Request-Id in the log",
+        )
+    )
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error of ours, and every validation error, as a problem document."""
 
@@ -86,6 +101,33 @@ def add_error_handlers(app: FastAPI) -> None:
                 fix=error.fix or None,
             )
         )
+
+    @app.exception_handler(ApiError)
+    def _of_another_service(_: Request, error: ApiError) -> JSONResponse:
+        # What it refused, it refused for the same caller: its words are the answer.
+        return problem_response(error.problem)
+
+    @app.exception_handler(Unreachable)
+    def _silent(_: Request, error: Unreachable) -> JSONResponse:
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:unreachable",
+                title="Unreachable",
+                status=503,
+                detail="another service does not answer",
+                fix="try again later",
+            )
+        )
+
+    @app.exception_handler(HTTPException)
+    def _framework(_: Request, error: HTTPException) -> JSONResponse:
+        response = problem_response(
+            Problem(
+                type="about:blank", title="Error", status=error.status_code, detail=error.detail
+            )
+        )
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -18,7 +18,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.chassis.auth import KeyRing
-from services.chassis.errors import add_error_handlers
+from services.chassis.errors import add_error_handlers, unforeseen
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
 
 _log = structlog.get_logger()
@@ -67,7 +67,11 @@ def _add_middleware(app: FastAPI, service: str) -> None:
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
         started = time.perf_counter()
-        response = await call_next(request)
+        try:
+            response = await call_next(request)
+        except Exception:
+            _log.exception("request broke", path=request.url.path)
+            response = unforeseen()
         seconds = time.perf_counter() - started
         # The route's template, not the path: ids would make a series of each.
         route = getattr(request.scope.get("route"), "path", "unmatched")

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
+from services.chassis.worker import PermanentError, Report, Run, Worker
+from tests.chassis.units import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def started(bench: Bench) -> Iterator[Callable[[Run], Worker]]:
+    """Start a worker around a task; it is stopped at the end."""
+    workers = []
+
+    def start(task: Run) -> Worker:
+        worker = Worker(bench.units, InProcessQueue(), {"t": task})
+        worker.start()
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.stop()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def completing(bench: Bench) -> Run:
+    def task(claim: Claim, report: Report) -> None:
+        report(1)
+        bench.complete(claim, done=True)
+
+    return task
+
+
+def test_every_unit_that_waits_is_done_without_anybody_publishing_it(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """Rows are the outbox: also those of an earlier process are taken up."""
+    bench.add(*[f"u{n}" for n in range(5)])
+    started(completing(bench))
+    until(lambda: all(bench.row(f"u{n}").state == DONE for n in range(5)))
+
+
+def test_an_error_gives_the_unit_back_with_its_words(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """The type says as much as the message."""
+
+    def stumble(_: Claim, __: Report) -> None:
+        raise OSError("disk full")
+
+    bench.add("u1")
+    started(stumble)
+    until(lambda: bench.row("u1").error == "OSError: disk full")
+    assert bench.row("u1").state in (READY, LEASED)
+
+
+def test_a_permanent_error_ends_the_unit_at_once(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """What cannot succeed is tried once."""
+
+    def refuse(_: Claim, __: Report) -> None:
+        raise PermanentError("the tar is cut")
+
+    bench.add("u1")
+    started(refuse)
+    until(lambda: bench.row("u1").state == FAILED)
+    assert (bench.row("u1").attempts, bench.row("u1").error) == (1, "the tar is cut")
+
+
+def test_progress_is_told_while_a_unit_runs_and_the_lease_is_kept(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """A watcher sees how far a long unit is."""
+    go_on = threading.Event()
+
+    def slow(claim: Claim, report: Report) -> None:
+        report(41)
+        go_on.wait(10)
+        bench.complete(claim)
+
+    bench.add("u1")
+    started(slow)
+    try:
+        until(lambda: bench.row("u1").progress == 41)
+        assert bench.row("u1").lease_until > time.time() + 30
+    finally:
+        go_on.set()
+    until(lambda: bench.row("u1").state == DONE)
+
+
+def test_a_unit_that_is_cancelled_while_it_runs_stays_cancelled(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """The worker's completion comes too late."""
+    begun, go_on, outcome = threading.Event(), threading.Event(), []
+
+    def slow(claim: Claim, _: Report) -> None:
+        begun.set()
+        go_on.wait(10)
+        outcome.append(bench.complete(claim))
+
+    bench.add("u1")
+    started(slow)
+    assert begun.wait(10)
+    bench.cancel()
+    go_on.set()
+    until(lambda: bool(outcome))
+    assert outcome == [False]
+    assert bench.row("u1").state == CANCELLED
+
+
+def test_two_workers_on_one_table_do_each_unit_once(
+    bench: Bench, started: Callable[[Run], Worker]
+) -> None:
+    """Hints are doubled, work is not."""
+    ran: list[str] = []
+
+    def task(claim: Claim, _: Report) -> None:
+        ran.append(claim.unit_id)
+        bench.complete(claim)
+
+    units = [f"u{n}" for n in range(8)]
+    bench.add(*units)
+    started(task)
+    started(task)
+    until(lambda: all(bench.row(unit).state == DONE for unit in units))
+    assert sorted(ran) == units
