@@ -177,6 +177,11 @@ class Recipe(_Strict):
     captioning: CaptionRecipe
     rounds: RoundsRecipe = RoundsRecipe()
     specialists: list[SpecialistRecipe] = Field(default_factory=list)
+    specialist_data_in_sft: bool = Field(
+        False,
+        description="The specialist round's SFT also sees the specialists' own data, as often as "
+        "their finetuning did; its controls get the same visits on top.",
+    )
     controls: list[ControlRecipe] = Field(default_factory=list)
     benchmarks: list[str] = Field(min_length=1, description="Benchmark datasets, by name.")
     training: TrainingRecipe = TrainingRecipe()

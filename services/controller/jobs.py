@@ -121,16 +121,24 @@ def control_extra(recipe: Recipe, control: ControlRecipe, *, rounds: int) -> dic
         "none": 0,
         "first-round": one,
         "loop": one * (rounds - 1),
-        "specialists": _specialist_steps(recipe, recipe.stages[control.put_into].batch_size),
+        "specialists": specialist_visits(recipe)
+        * _specialist_steps(recipe, recipe.stages[control.put_into].batch_size),
     }[control.extra_steps]
     return {control.put_into: steps} if steps else {}
 
 
-def specialist_data(recipe: Recipe, sizes: Mapping[str, int]) -> list[SourceIn]:
-    """The specialists' data as further SFT sources, visited as often as their finetuning does.
+def specialist_round_extra(recipe: Recipe) -> dict[StageName, int]:
+    """Steps by which the specialist round's SFT is longer, where it sees the specialists' data."""
+    if not recipe.specialist_data_in_sft:
+        return {}
+    return {"sft": _specialist_steps(recipe, recipe.stages["sft"].batch_size)}
 
-    `sizes` maps a dataset to its number of samples. The SFT stage is lengthened by just as many
-    visits (`extra_steps: specialists`), so its own data is visited as often as without.
+
+def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1) -> list[SourceIn]:
+    """The specialists' data as SFT sources, visited `times` as often as in their finetuning.
+
+    `sizes` maps a dataset to its number of samples. The SFT stage must be lengthened by just as
+    many visits, so that its own data is visited as often as without.
     """
     sft = recipe.stages["sft"]
     own = sft.steps * sft.batch_size / max(1, sizes[recipe.data.sft])
@@ -140,7 +148,8 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int]) -> list[SourceIn]:
             specialist.stage,
             repeat=max(
                 0.01,
-                specialist.stage.steps
+                times
+                * specialist.stage.steps
                 * specialist.stage.batch_size
                 / max(1, sizes[specialist.dataset])
                 / own,
@@ -204,13 +213,20 @@ def evaluate_job(recipe: Recipe, *, name: str, token: str, model: str, priority:
     )
 
 
+def specialist_visits(recipe: Recipe) -> int:
+    """How often the specialist round uses the specialists' data: once to finetune them, and once
+    more where its own SFT sees it too."""
+    return 2 if recipe.specialist_data_in_sft else 1
+
+
 def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, rounds: int) -> int:
     """Training steps that a round of this kind takes: the weight of its progress."""
     one = sum(recipe.stages[stage].steps for stage in STAGES)
     if kind == "base":
         return recipe.model.base.stage.steps if recipe.model.base.stage else 1
     if kind == "specialist":
-        return one + sum(s.stage.steps for s in recipe.specialists)
+        extra = sum(specialist_round_extra(recipe).values())
+        return one + extra + sum(s.stage.steps for s in recipe.specialists)
     if control is not None:
         return one + sum(control_extra(recipe, control, rounds=rounds).values())
     return one

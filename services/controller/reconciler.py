@@ -185,6 +185,8 @@ class _Step:
             source = jobs.recaption_source(recipe, row.layer)
         elif row.kind == "specialist":
             source = jobs.specialised_source(recipe, row.layer, row.skill_layers)
+            extra = jobs.specialist_round_extra(recipe)
+            sft_extra = self._specialist_data(times=1) if extra else []
         else:
             source, extra, sft_extra = self._control()
         return jobs.generalist_job(
@@ -210,10 +212,13 @@ class _Step:
         extra = jobs.control_extra(recipe, control, rounds=rounds)
         data: list[SourceIn] = []
         if control.specialist_data:
-            names = [recipe.data.sft, *(s.dataset for s in recipe.specialists)]
-            sizes = {name: self._samples(name) for name in names}
-            data = jobs.specialist_data(recipe, sizes)
+            data = self._specialist_data(times=jobs.specialist_visits(recipe))
         return source, extra, data
+
+    def _specialist_data(self, *, times: int) -> list[SourceIn]:
+        names = [self._recipe.data.sft, *(s.dataset for s in self._recipe.specialists)]
+        sizes = {name: self._samples(name) for name in names}
+        return jobs.specialist_data(self._recipe, sizes, times=times)
 
     def _samples(self, dataset: str) -> int:
         name, _, version = dataset.partition("@")

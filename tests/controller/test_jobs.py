@@ -30,6 +30,21 @@ def test_every_round_takes_the_same_steps() -> None:
     assert steps(generalist(recipe)) == steps(again) == steps(special)
 
 
+def test_a_specialist_control_takes_all_steps_that_the_specialist_round_took() -> None:
+    """The specialists' finetuning counts, and so does the round's own longer SFT."""
+    recipe = load_recipe("tiny")
+    control = ControlRecipe(name="c", says="", extra_steps="specialists", put_into="sft")
+    finetuning = sum(s.stage.steps for s in recipe.specialists)
+    skills = {s.name: f"layer-{s.name}" for s in recipe.specialists}
+    special = generalist(
+        recipe,
+        pretrain=jobs.specialised_source(recipe, "l", skills),
+        extra=jobs.specialist_round_extra(recipe),
+    )
+    alone = generalist(recipe, extra=jobs.control_extra(recipe, control, rounds=3))
+    assert steps(alone) == steps(special) + finetuning
+
+
 def test_a_control_at_the_loops_compute_takes_the_loops_steps() -> None:
     recipe = load_recipe("tiny")
     control = ControlRecipe(name="c", says="", extra_steps="loop", put_into="sft")
@@ -46,13 +61,14 @@ def test_specialist_data_in_sft_is_visited_as_often_as_by_the_specialists() -> N
         name="c", says="", extra_steps="specialists", put_into="sft", specialist_data=True
     )
     extra = jobs.control_extra(recipe, control, rounds=3)["sft"]
-    sources = jobs.specialist_data(recipe, sizes)
+    times = jobs.specialist_visits(recipe)
+    sources = jobs.specialist_data(recipe, sizes, times=times)
     sft = recipe.stages["sft"]
     visits = (sft.steps + extra) * sft.batch_size
     epoch = sizes[recipe.data.sft] + sum(s.repeat * sizes[s.dataset] for s in sources)
     for source, specialist in zip(sources, recipe.specialists, strict=True):
         seen = visits * source.repeat * sizes[source.dataset] / epoch
-        wanted = specialist.stage.steps * specialist.stage.batch_size
+        wanted = times * specialist.stage.steps * specialist.stage.batch_size
         assert abs(seen - wanted) / wanted < 0.02
 
 

@@ -125,7 +125,8 @@ def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
     with Standalone(undisturbed) as platform:
         report = platform.client.controller.report(the_run(platform).id)
     steps = {r["name"]: [(s["name"], s["steps"]) for s in r["stages"]] for r in report["rounds"]}
-    assert len({str(value) for value in steps.values()}) == 1
+    loop = {str(value) for name, value in steps.items() if name != "specialists"}
+    assert len(loop) == 1
     losses = [loss for r in report["rounds"] for s in r["stages"] for _, loss in s["losses"]]
     assert losses
     assert all(math.isfinite(loss) for loss in losses)

@@ -22,6 +22,7 @@ class Progress:
         self._started = time.monotonic()
         self._first: int | None = None
         self._last_write = 0.0
+        self._fraction = 0.0
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -30,8 +31,9 @@ class Progress:
         self._total = max(1, steps)
 
     def say(self, message: str) -> None:
-        """Report something that is not a step, such as reading data."""
-        self._put({"phase": message, "fraction": None, "eta_seconds": None}, force=True)
+        """Report something that is not a step, such as reading data; nothing is lost by it."""
+        body = {"phase": message, "fraction": self._fraction, "eta_seconds": None}
+        self._put(body, force=True)
 
     def step(
         self, done: int, *, stage: str, metrics: dict[str, float], force: bool = False
@@ -42,7 +44,8 @@ class Progress:
         elapsed = time.monotonic() - self._started
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         eta = (self._total - done) / rate if rate else None
-        body = {"phase": stage, "fraction": done / self._total, "eta_seconds": eta, **metrics}
+        self._fraction = done / self._total
+        body = {"phase": stage, "fraction": self._fraction, "eta_seconds": eta, **metrics}
         self._put(body, force=force)
 
     def record(self, **metrics: Any) -> None:
