@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from services.chassis.logging import configure_logging
+from services.standalone.app import Standalone
+from vila2.client import Client
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _log_to_a_file(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Services log as they do in a workspace, not to the terminal."""
     configure_logging(path=tmp_path_factory.mktemp("log") / "log.jsonl")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Standalone]:
+    """The five services, in a workspace of their own."""
+    with Standalone(tmp_path / "workspace") as made:
+        yield made
+
+
+@pytest.fixture
+def client(platform: Standalone) -> Client:
+    """What a user of that platform holds."""
+    return platform.client

@@ -156,6 +156,15 @@ class WorkUnits:
             .values(state=CANCELLED, fence=table.fence + 1)
         )
 
+    def retry(self, session: Session, subject: str) -> None:
+        """Give the failed units of a subject all their attempts again."""
+        table = self._table
+        session.execute(
+            update(table)
+            .where(table.subject == subject, table.state == FAILED)
+            .values(state=READY, attempts=0, not_before=0.0, error="")
+        )
+
     def release_all(self) -> None:
         """At the start of the only process: whoever held a lease is gone, so give all back."""
         table = self._table

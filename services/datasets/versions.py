@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound, TooLarge
 from services.chassis.objects import ObjectStore
-from services.chassis.work import WorkUnits
+from services.chassis.work import FAILED, WorkUnits
 from services.datasets.ingest import INGEST_TASK
 from services.datasets.tables import DatasetRow, ShardRow, VersionRow, WorkUnitRow
 from vila2.api import datasets as api
@@ -108,7 +108,10 @@ class Versions:
             return self._version(session, dataset, row)
 
     def seal(self, team: str, name: str, number: int) -> api.Version:
-        """Close a version for uploads and have it ingested; sealing twice changes nothing."""
+        """Close a version for uploads and have it ingested; sealing twice changes nothing.
+
+        Where ingest gave up for a reason that lay outside the data, it is tried again.
+        """
         with self._database.transaction() as session:
             dataset = self._dataset(session, team, name)
             row = self._version_row(session, dataset, number)
@@ -123,6 +126,8 @@ class Versions:
                     payload={"version_id": row.id},
                 )
                 self._units.add(session, [unit])
+            elif row.state == "ingesting":
+                self._units.retry(session, f"version-{row.id}")
             return self._version(session, dataset, row)
 
     def version(self, team: str, name: str, number: int) -> api.Version:
@@ -189,11 +194,14 @@ class Versions:
             select(func.count()).select_from(ShardRow).where(ShardRow.version_id == row.id)
         )
         unit = session.get(WorkUnitRow, f"ingest-{row.id}")
+        # Ingest marks a version whose data is bad; where it gave up, only its unit can tell.
+        gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
+        state = "failed" if gave_up else row.state
         return api.Version(
             dataset=dataset.name,
             version=row.number,
             kind=dataset.kind,
-            state=row.state,
+            state=state,
             parts=sorted(int(part) for part in row.parts),
             shards=shards or 0,
             samples=row.samples,
@@ -203,7 +211,7 @@ class Versions:
             notes=row.notes or {},
             sha256=row.sha256 or "",
             error=row.error or (unit.error if unit is not None else "") or "",
-            progress=Progress(done=unit.progress if unit else 0, phase=row.state),
+            progress=Progress(done=unit.progress if unit else 0, phase=state),
         )
 
 

@@ -1,0 +1,54 @@
+"""What the service tests do with a platform that runs in this process."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+
+from services.standalone.app import Standalone
+from tests.data.made_pictures import picture
+from vila2.api.datasets import Version
+from vila2.client import Client
+from vila2.submit import submit
+
+
+def pictures(folder: Path, *, count: int = 4, first: int = 0, caption: str = "fox {n}") -> Path:
+    """A folder of made pictures with captions; the same number gives the same picture."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for n in range(first, first + count):
+        (folder / f"p{n}.png").write_bytes(picture(n))
+        (folder / f"p{n}.txt").write_text(caption.format(n=n))
+    return folder
+
+
+def submitted(
+    client: Client, folder: Path, *, name: str, shard_samples: int = 2000, format: str = "folder"
+) -> Version:
+    """Submit a folder and wait until it is ingested."""
+    return submit(
+        client, folder, name=name, format=format, shard_samples=shard_samples, poll_seconds=0.02
+    )
+
+
+def client_with(platform: Standalone, key: str) -> Client:
+    """A client that holds this key."""
+    return Client(
+        lambda service: httpx2.Client(
+            base_url=f"http://{service}/",
+            headers={"authorization": f"Bearer {key}"},
+            transport=platform.transport(service),
+        )
+    )
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Wait for a condition, and fail where it does not come to pass."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)

@@ -1,0 +1,99 @@
+"""Every route of every service: none is open, and each says which scope it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from fastapi.routing import APIRoute
+
+from services.chassis.auth import ALL_SCOPES
+from services.standalone.app import Standalone
+from vila2.client import SERVICES
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    with Standalone(tmp_path_factory.mktemp("routes")) as made:
+        yield made
+
+
+def documented(platform: Standalone, service: str) -> list[tuple[str, str]]:
+    """(METHOD, path) of all that the service's OpenAPI document lists."""
+    paths = platform.apps[service].openapi()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def scopes_of(route: APIRoute) -> list[str]:
+    return [
+        scope
+        for dependency in route.dependant.dependencies
+        if (scope := getattr(dependency.call, "scope", None)) is not None
+    ]
+
+
+def routes_of(platform: Standalone, service: str) -> list[APIRoute]:
+    found: list[APIRoute] = []
+    waiting = list(platform.apps[service].routes)
+    while waiting:
+        route = waiting.pop()
+        if isinstance(route, APIRoute):
+            found.append(route)
+        inner = getattr(route, "original_router", None) or getattr(route, "router", None)
+        waiting.extend(getattr(inner, "routes", []))
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_documented_route_is_refused_without_a_key(
+    platform: Standalone, service: str
+) -> None:
+    """401 comes before anything else, whatever the path and the body hold."""
+    routes = documented(platform, service)
+    assert routes
+    with httpx2.Client(
+        base_url=f"http://{service}/", transport=platform.transport(service)
+    ) as http:
+        for method, path in routes:
+            assert path.startswith("/v1/"), path
+            reply = http.request(method, _filled(path))
+            assert reply.status_code == 401, (method, path, reply.text)
+            assert reply.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_route_declares_one_scope_that_keys_can_have(
+    platform: Standalone, service: str
+) -> None:
+    """And what changes something needs a scope to write."""
+    routes = [route for route in routes_of(platform, service) if route.include_in_schema]
+    paths = {(method, route.path) for route in routes for method in route.methods}
+    assert {(m, _tail(p)) for m, p in documented(platform, service)} == {
+        (m, _tail(p)) for m, p in paths
+    }
+    for route in routes:
+        scopes = scopes_of(route)
+        assert len(scopes) == 1, route.path
+        assert scopes[0] in ALL_SCOPES
+        if route.methods & {"PUT", "DELETE", "PATCH"}:
+            assert scopes[0].endswith(":write"), route.path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_open_tells_nothing_but_health_and_counts(
+    platform: Standalone, service: str
+) -> None:
+    """Health and metrics need no key; nothing else is outside /v1 but the documents."""
+    outside = {route.path for route in routes_of(platform, service) if not route.include_in_schema}
+    assert outside <= {"/healthz", "/metrics"}
+
+
+def _tail(path: str) -> str:
+    return path.removeprefix("/v1")
+
+
+def _filled(path: str) -> str:
+    """The path with 1 for every parameter, which is a name and a number."""
+    parts = ["1" if part.startswith("{") else part for part in path.split("/")]
+    return "/".join(parts)
