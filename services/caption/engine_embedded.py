@@ -6,6 +6,7 @@ that talks to a remote engine never imports it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,7 +22,10 @@ class EmbeddedEngine:
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         from vila2.model.captioner import Captioner
 
-        self._captioner: Any = Captioner.load(directory, batch_size=batch_size)
+        # Half the cores: jobs train beside it, and threads that wait for each other are slower
+        # than one.
+        threads = max(1, (os.cpu_count() or 1) // 2)
+        self._captioner: Any = Captioner.load(directory, batch_size=batch_size, threads=threads)
         self._lock = threading.Lock()
         self.image_size: int = self._captioner.image_size
 

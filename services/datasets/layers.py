@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
-from services.chassis.objects import ObjectStore
+from services.chassis.objects import ObjectStore, checked
 from services.datasets.tables import (
     DatasetRow,
     LayerRow,
@@ -76,7 +76,11 @@ class Layers:
             shard = session.get(ShardRow, (row.version_id, number))
             if shard is None:
                 raise NotFound(f"the dataset version has no shard {number}", field="shard")
-            accounted = body.captioned + sum(body.quarantined.values())
+            self._check_object(row, body)
+            counts = (body.captioned, *body.quarantined.values())
+            if min(counts) < 0:
+                raise Invalid("a count is below zero", field="captioned", fix="count again")
+            accounted = sum(counts)
             if accounted != shard.samples:
                 raise Invalid(
                     f"shard {number} has {shard.samples} samples, {accounted} are accounted for",
@@ -108,11 +112,11 @@ class Layers:
 
     def import_captions(self, team: str, body: api.LayerImport) -> api.Layer:
         """A sealed layer out of another dataset's captions, matched by the pictures' digests."""
-        token = f"import:{body.dataset}:{body.from_dataset}:{body.name}"
         with self._database.transaction() as session:
             donor = _ready_version(session, team, body.from_dataset, 0)
             target = _ready_version(session, team, body.dataset, 0)
             donor_shards, shards = _shards(session, donor.id), _shards(session, target.id)
+        token = f"import:{target.id}:{donor.id}:{body.name}"
         captions: dict[str, str] = {}
         for shard in donor_shards:
             for sample in read_shard(self._objects.local(shard.object_key)):
@@ -128,6 +132,8 @@ class Layers:
                 token=token,
             ),
         )
+        if layer.state == "sealed":
+            return layer
         for shard in shards:
             rows = [
                 _imported(sample.key, sample.sha256, captions, layer.captioner)
@@ -148,6 +154,19 @@ class Layers:
                 ),
             )
         return self.seal(team, layer.id)
+
+    def _check_object(self, row: LayerRow, body: api.LayerShardIn) -> None:
+        """A layer serves its own objects alone: a key from elsewhere could be another team's."""
+        try:
+            own = checked(body.object_key).startswith(f"layers/{row.id}/")
+        except ValueError:
+            own = False
+        if not own or not self._objects.exists(body.object_key):
+            raise Invalid(
+                f"there is no object {body.object_key!r} of this layer",
+                field="object_key",
+                fix=f"write the captions below layers/{row.id}/ first",
+            )
 
     def _layer(self, session: Session, row: LayerRow) -> api.Layer:
         version = session.get_one(VersionRow, row.version_id)

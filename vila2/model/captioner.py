@@ -61,8 +61,17 @@ class Captioner:
         self._features: VisionFeatures | None = None
 
     @classmethod
-    def load(cls, directory: Path, *, batch_size: int = 64, device: str = "cpu") -> Captioner:
-        """Load a saved model directory."""
+    def load(
+        cls,
+        directory: Path,
+        *,
+        batch_size: int = 64,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> Captioner:
+        """Load a saved model directory; `threads` limits torch's CPU threads of this process."""
+        if threads is not None:
+            torch.set_num_threads(threads)
         return cls(VLM.load(directory), batch_size=batch_size, device=device)
 
     @property
