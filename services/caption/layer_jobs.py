@@ -47,9 +47,7 @@ class LayerJobs:
         """Open a layer and add a unit per shard; a known token returns its job."""
         token = body.token or uuid.uuid4().hex
         with self._database.transaction() as session:
-            known = session.scalar(
-                select(LayerJobRow).where(LayerJobRow.team == team, LayerJobRow.token == token)
-            )
+            known = _known(session, team, token)
             if known is not None:
                 return self._job(session, known)
         platform = self._platform(team)
@@ -68,6 +66,10 @@ class LayerJobs:
         )
         job_id = f"captions-{uuid.uuid4().hex[:12]}"
         with self._database.transaction() as session:
+            # The same request may have come in again while the others were being asked.
+            known = _known(session, team, token)
+            if known is not None:
+                return self._job(session, known)
             row = LayerJobRow(
                 id=job_id,
                 team=team,
@@ -174,7 +176,9 @@ class LayerJobs:
         crashpoint("caption.recorded")
         datasets.seal_layer(row.layer)
         with self._database.transaction() as session:
-            session.get_one(LayerJobRow, job_id).state = "sealed"
+            held = session.get_one(LayerJobRow, job_id)
+            if held.state == "running":
+                held.state = "sealed"
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
         """Caption a few samples by exactly the batch's path."""
@@ -247,6 +251,12 @@ class LayerJobs:
 
 
 _ENDED = (DONE, FAILED, CANCELLED)
+
+
+def _known(session: Session, team: str, token: str) -> LayerJobRow | None:
+    return session.scalar(
+        select(LayerJobRow).where(LayerJobRow.team == team, LayerJobRow.token == token)
+    )
 
 
 def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:

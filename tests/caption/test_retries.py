@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from services.caption.captioning import Answer, Ask, Captioning, caption_samples, sample_seed
+from tests.data.made_pictures import sample
+from vila2.api.caption import GateIn, SamplingIn
+from vila2.data.layers import CAPTIONED, QUARANTINED
+
+GOOD = "A small brown dog sleeps on the red sofa near a window."
+LOOP = "dog dog dog dog dog dog dog dog dog dog dog dog"
+
+
+class Scripted:
+    """An engine that says what `script` makes of a question, and keeps what it was asked."""
+
+    image_size = 8
+
+    def __init__(self, script: Callable[[Ask, int], str]) -> None:
+        self._script = script
+        self.rounds: list[list[Ask]] = []
+
+    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+        self.rounds.append(list(asks))
+        progress(len(asks))
+        texts = [self._script(ask, len(self.rounds) - 1) for ask in asks]
+        return [Answer(text, len(text.split()), -0.5, "stop") for text in texts]
+
+
+def how(**fields: Any) -> Captioning:
+    given: dict[str, Any] = {
+        "model": "vlm-0",
+        "prompts": ["Describe the picture.", "What is to be seen?"],
+        "sampling": SamplingIn(temperature=0.2),
+        "gate": GateIn(attempts=3, retry_temperature=0.9),
+        "seed": 5,
+        **fields,
+    }
+    return Captioning(**given)
+
+
+def test_a_retry_has_another_seed_and_the_retry_temperature() -> None:
+    """Asking the same way again would give the same caption."""
+    engine = Scripted(lambda _, attempt: GOOD if attempt == 2 else LOOP)
+    (row,) = caption_samples([sample("a")], how(), engine)
+    asked = [asks[0] for asks in engine.rounds]
+    assert [ask.temperature for ask in asked] == [0.2, 0.9, 0.9]
+    assert len({ask.seed for ask in asked}) == 3
+    assert len({ask.question for ask in asked}) == 1
+    assert (row.caption, row.status, row.attempt, row.temperature) == (GOOD, CAPTIONED, 2, 0.9)
+    assert row.seed == sample_seed(5, "a", 2)
+
+
+def test_only_what_failed_is_asked_again() -> None:
+    """A caption that passed stays."""
+    engine = Scripted(lambda ask, attempt: LOOP if ask.sha256 == bad and not attempt else GOOD)
+    samples = [sample("a"), sample("b"), sample("c")]
+    bad = samples[1].sha256
+    rows = caption_samples(samples, how(), engine)
+    assert [len(asks) for asks in engine.rounds] == [3, 1]
+    assert [row.attempt for row in rows] == [0, 1, 0]
+    assert [row.key for row in rows] == ["a", "b", "c"]
+
+
+def test_a_sample_that_fails_every_attempt_is_quarantined_with_the_reason() -> None:
+    """Its row holds what the captioner said last."""
+    engine = Scripted(lambda *_: LOOP)
+    (row,) = caption_samples([sample("a", caption="the old caption")], how(), engine)
+    assert len(engine.rounds) == 3
+    assert (row.status, row.reason, row.attempt) == (QUARANTINED, "repetition", 2)
+
+
+@pytest.mark.parametrize("said", ["", LOOP, "I cannot help with that."])
+def test_nothing_falls_back_to_the_old_caption(said: str) -> None:
+    """A failed caption is missing, and counted; it never looks as if it were new."""
+    rows = caption_samples(
+        [sample("a", caption="the old caption")], how(), Scripted(lambda *_: said)
+    )
+    assert [row.status for row in rows] == [QUARANTINED]
+    assert "old caption" not in rows[0].caption
+
+
+def test_one_attempt_means_one() -> None:
+    """The ladder is as long as the gate says."""
+    engine = Scripted(lambda *_: LOOP)
+    caption_samples([sample("a")], how(gate=GateIn(attempts=1)), engine)
+    assert len(engine.rounds) == 1
+
+
+def test_a_sample_is_asked_the_same_whatever_is_captioned_beside_it() -> None:
+    """Preview and batch agree because question and seed depend on the sample alone."""
+    alone, together = Scripted(lambda *_: GOOD), Scripted(lambda *_: GOOD)
+    caption_samples([sample("b")], how(), alone)
+    caption_samples([sample(key) for key in "abcd"], how(), together)
+    asked, beside = alone.rounds[0][0], together.rounds[0][1]
+    assert (asked.question, asked.seed) == (beside.question, beside.seed)
+
+
+def test_prompts_are_spread_over_the_samples_and_another_seed_spreads_them_otherwise() -> None:
+    """Every prompt gets its share."""
+    samples = [sample(f"k{n}") for n in range(40)]
+
+    def asked(seed: int) -> list[str]:
+        return [row.prompt for row in caption_samples(samples, how(seed=seed), engine)]
+
+    engine = Scripted(lambda *_: GOOD)
+    assert 8 < asked(1).count("Describe the picture.") < 32
+    assert asked(1) == asked(1) != asked(2)
+
+
+def test_a_picture_without_words_is_settled_at_once() -> None:
+    """Where the specialist's word is final, asking again would only coax an invention."""
+    engine = Scripted(lambda *_: "no text")
+    (row,) = caption_samples([sample("a")], how(task="ocr"), engine)
+    assert (len(engine.rounds), row.status, row.reason) == (1, QUARANTINED, "no-text")
+
+
+def test_progress_never_goes_back() -> None:
+    """Retries are told on top of what is settled."""
+    told: list[int] = []
+    engine = Scripted(lambda ask, attempt: LOOP if ask.sha256 == bad and not attempt else GOOD)
+    samples = [sample("a"), sample("b"), sample("c")]
+    bad = samples[1].sha256
+    caption_samples(samples, how(), engine, progress=told.append)
+    assert told == [3, 3]
+
+
+@pytest.mark.parametrize("change", [
+    {"model": "vlm-1"}, {"prompts": ["Describe the picture."]}, {"seed": 6},
+    {"sampling": SamplingIn(temperature=0.3)}, {"gate": GateIn(attempts=2)}, {"task": "ocr"},
+])  # fmt: skip
+def test_whatever_can_change_a_caption_changes_the_recipe_hash(change: dict[str, Any]) -> None:
+    """And nothing else does."""
+    assert how().recipe_hash() == how().recipe_hash()
+    assert how(**change).recipe_hash() != how().recipe_hash()
