@@ -43,7 +43,7 @@ class Reconciler:
 
     def __init__(self, runs: Runs, platform: Callable[[str], Client]) -> None:
         self._runs, self._platform = runs, platform
-        self.loop = Loop("reconciler", self.tick, seconds=0.5)
+        self.loop = Loop("reconciler", self.tick, seconds=1.0)
 
     def tick(self) -> None:
         """Look at every run once."""

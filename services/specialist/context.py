@@ -16,7 +16,7 @@ class SpecialistContext:
     def __init__(self, *, database: Database, platform: Callable[[str], Client]) -> None:
         self._database = database
         self.specialists = Specialists(database, platform)
-        self.loop = Loop("specialists", self.specialists.tick, seconds=0.5)
+        self.loop = Loop("specialists", self.specialists.tick, seconds=1.0)
 
     def start(self) -> None:
         """Take up every specialist, also those of an earlier process."""
