@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.caption.context import CaptionContext
+from services.caption.tables import Base, WorkUnitRow
+from services.chassis.database import Database
+from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.work import Claim, WorkUnits
+from services.standalone.app import Standalone
+from tests import tiny
+from tests.standalone import pictures, submitted, until
+from vila2.api.caption import GateIn, LayerJobIn, PreviewIn, SamplingIn
+from vila2.client import ApiError
+from vila2.data.layers import decode_layer_shard
+
+KEYS = [f"p{n}" for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    tiny.model().save(folder / "model")
+    with Standalone(folder / "workspace") as platform:
+        registry = platform.apps["training"].state.context.registry
+        model = registry.add(
+            team="local", base_name="untrained", folder=folder / "model", sha256="ab" * 32,
+            parent="", job="job-0001", parameters=1, data=[],
+        )  # fmt: skip
+        submitted(platform.client, pictures(folder / "foxes", count=5), name="foxes",
+                  shard_samples=3)  # fmt: skip
+        yield Studio(platform, model)
+
+
+class Studio:
+    """A platform with five foxes in two shards and a model that was never trained."""
+
+    def __init__(self, platform: Standalone, model: str) -> None:
+        self.platform, self.client, self.model = platform, platform.client, model
+        self.objects = DirectoryObjects(platform.workspace / "objects")
+
+    def asked(self, **fields: Any) -> dict[str, Any]:
+        return {
+            "dataset": "foxes",
+            "model": self.model,
+            "prompts": ["Describe the picture.", "What is this?"],
+            "sampling": SamplingIn(temperature=1.0, max_new_tokens=6),
+            "gate": GateIn(attempts=2),
+            "seed": 3,
+            **fields,
+        }
+
+    def job(self, **fields: Any) -> LayerJobIn:
+        return LayerJobIn(name="self", **self.asked(**fields))
+
+    def outputs(self, layer: str) -> list[str]:
+        return [key for key in self.objects.keys(f"layers/{layer}") if key.endswith(".parquet")]
+
+
+class Service:
+    """A caption service without its background work: the test is the only worker."""
+
+    def __init__(self, studio: Studio, folder: Path) -> None:
+        database = Database.sqlite(folder / "caption.sqlite", Base.metadata)
+        self.context = CaptionContext(
+            database=database,
+            objects=studio.objects,
+            queue=InProcessQueue(),
+            platform=lambda _: studio.client,
+        )
+        self.jobs = self.context.jobs
+        self.lapsing = WorkUnits(database, WorkUnitRow, lease_seconds=-1.0)
+
+    def claimed(self, units: WorkUnits, unit: str) -> Claim:
+        claim = units.claim(unit, owner="w")
+        assert claim is not None
+        return claim
+
+    def waiting(self) -> list[str]:
+        return [unit for unit, _ in self.context.units.claimable()]
+
+
+@pytest.fixture
+def service(studio: Studio, tmp_path: Path) -> Service:
+    return Service(studio, tmp_path)
+
+
+def ignore(_: int) -> None:
+    """Progress that nobody watches."""
+
+
+def test_a_job_captions_every_sample_and_seals_the_layer(studio: Studio) -> None:
+    """Rows are the shard's samples in order; captioned and quarantined add up to all of them."""
+    job = studio.client.caption.start_layer(studio.job(token="all"))
+    until(lambda: studio.client.caption.layer_job(job.id).state != "running", seconds=60)
+    done = studio.client.caption.layer_job(job.id)
+    assert (done.state, done.error) == ("sealed", "")
+    assert done.captioned + sum(done.quarantined.values()) == 5
+    assert (done.progress.done, done.progress.total) == (5, 5)
+    layer = studio.client.datasets.layer(done.layer)
+    assert (layer.captioned, layer.quarantined) == (done.captioned, done.quarantined)
+    rows = [
+        row.key
+        for number in range(2)
+        for row in decode_layer_shard(studio.client.datasets.layer_content(layer.id, number))
+    ]
+    assert rows == KEYS
+    assert studio.client.caption.start_layer(studio.job(token="all")).id == job.id
+
+
+def test_a_preview_is_what_the_batch_makes(studio: Studio) -> None:
+    """Same seed, same text, also for a sample that is previewed alone and in another order."""
+    job = studio.client.caption.start_layer(studio.job(token="preview"))
+    until(lambda: studio.client.caption.layer_job(job.id).state == "sealed", seconds=60)
+    batch = {
+        row.key: (row.caption, row.reason, row.prompt, row.attempt)
+        for number in range(2)
+        for row in decode_layer_shard(studio.client.datasets.layer_content(job.layer, number))
+    }
+    for keys in (["p4", "p1"], ["p2"]):
+        preview = studio.client.caption.preview(PreviewIn(keys=keys, **studio.asked()))
+        made = {c.key: (c.caption, c.reason, c.prompt, c.attempt) for c in preview.captions}
+        assert list(made) == keys
+        assert made == {key: batch[key] for key in keys}
+    other = studio.client.caption.preview(PreviewIn(keys=KEYS, **studio.asked(seed=4)))
+    assert [c.caption for c in other.captions] != [batch[key][0] for key in KEYS]
+
+
+def test_what_is_not_there_is_refused_by_its_name(studio: Studio) -> None:
+    """Model, dataset and sample, as a refusal and not as a broken service."""
+    for fields, status in (({"model": "nobody"}, 404), ({"dataset": "owls"}, 404)):
+        with pytest.raises(ApiError) as refused:
+            studio.client.caption.start_layer(studio.job(**fields))
+        assert refused.value.problem.status == status
+        assert next(iter(fields.values())) in refused.value.problem.detail
+    with pytest.raises(ApiError, match="no sample 'p99'") as refused:
+        studio.client.caption.preview(PreviewIn(keys=["p1", "p99"], **studio.asked()))
+    assert (refused.value.problem.status, refused.value.problem.field) == (422, "keys")
+
+
+def test_a_worker_that_lost_its_lease_leaves_one_committed_output(
+    studio: Studio, service: Service
+) -> None:
+    """The stale worker's file is its own and goes; the layer names the present worker's."""
+    job = service.jobs.start("local", studio.job(token="stale"))
+    first, second = service.waiting()
+    stale = service.claimed(service.lapsing, first)
+    present = service.claimed(service.context.units, first)
+    service.jobs.run_shard(present, ignore)
+    service.jobs.run_shard(stale, ignore)
+    service.jobs.run_shard(service.claimed(service.context.units, second), ignore)
+    layer = studio.client.datasets.layer(job.layer)
+    assert (layer.state, service.jobs.get("local", job.id).state) == ("sealed", "sealed")
+    assert studio.outputs(job.layer) == layer.shards
+    assert layer.shards[0].endswith(f"-{present.fence}.parquet")
+
+
+def test_a_worker_that_died_between_writing_and_completing_leaves_its_file_unnamed(
+    studio: Studio, service: Service
+) -> None:
+    """What it wrote is under its own fence, so the next worker's output is not touched by it."""
+    job = service.jobs.start("local", studio.job(token="died"))
+    first, second = service.waiting()
+    dead = service.claimed(service.lapsing, first)
+    rest = f"layers/{job.layer}/000000-{dead.fence}.parquet"
+    studio.objects.put(rest, b"written by a worker that died before it could say so")
+    for unit in (first, second):
+        service.jobs.run_shard(service.claimed(service.context.units, unit), ignore)
+    layer = studio.client.datasets.layer(job.layer)
+    assert layer.state == "sealed"
+    assert rest not in layer.shards
+    assert all(decode_layer_shard(studio.objects.get(key)) for key in layer.shards)
+
+
+def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
+    studio: Studio, service: Service
+) -> None:
+    """The layer stays open: no partial layer is ever sealed."""
+    job = service.jobs.start("local", studio.job(token="fails"))
+    first, second = service.waiting()
+    units = service.context.units
+    units.fail(service.claimed(units, first), "the picture is cut", final=True)
+    service.jobs.run_shard(service.claimed(units, second), ignore)
+    service.jobs.settle_all()
+    failed = service.jobs.get("local", job.id)
+    assert failed.state == "failed"
+    assert "1 of 2 shards failed: the picture is cut" in failed.error
+    assert studio.client.datasets.layer(job.layer).state == "open"
+
+
+def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service) -> None:
+    """A worker that died after its last shard leaves the seal to the settling loop."""
+    job = service.jobs.start("local", studio.job(token="unsealed"))
+    units = service.context.units
+    for unit in service.waiting():
+        claim = service.claimed(units, unit)
+        key = f"layers/{job.layer}/{int(claim.payload['shard']):06d}-{claim.fence}.parquet"
+        studio.objects.put(key, b"x")
+        samples = 3 if claim.payload["shard"] == 0 else 2
+        result = {"object_key": key, "sha256": "0" * 64, "captioned": samples, "quarantined": {}}
+        with service.context._database.transaction() as session:
+            assert units.complete(session, claim, result)
+    assert service.jobs.get("local", job.id).state == "running"
+    for _ in range(2):
+        service.jobs.settle_all()
+    assert service.jobs.get("local", job.id).state == "sealed"
+    assert studio.client.datasets.layer(job.layer).state == "sealed"
+
+
+def test_a_cancelled_job_takes_its_shards_from_their_workers(
+    studio: Studio, service: Service
+) -> None:
+    """A shard in the middle is not recorded, and the layer stays open."""
+    job = service.jobs.start("local", studio.job(token="cancelled"))
+    claim = service.claimed(service.context.units, service.waiting()[0])
+    assert service.jobs.cancel("local", job.id).state == "cancelled"
+    service.jobs.run_shard(claim, ignore)
+    service.jobs.settle_all()
+    assert studio.outputs(job.layer) == []
+    assert service.waiting() == []
+    assert studio.client.datasets.layer(job.layer).state == "open"
+
+
+def test_one_token_gives_one_job_however_many_ask_at_once(studio: Studio, service: Service) -> None:
+    """Also while the first is still looking up its shards."""
+    jobs: list[str] = []
+    together = threading.Barrier(4)
+
+    def ask() -> None:
+        together.wait(10)
+        jobs.append(service.jobs.start("local", studio.job(token="at-once")).id)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(jobs) == 4
+    assert len(set(jobs)) == 1
+    assert len(service.waiting()) == 2
+
+
+def test_another_team_cannot_see_or_stop_a_job(studio: Studio, service: Service) -> None:
+    """It is as if it were not there."""
+    from services.chassis.errors import NotFound
+
+    job = service.jobs.start("local", studio.job(token="mine"))
+    for look in (service.jobs.get, service.jobs.cancel):
+        with pytest.raises(NotFound, match="no caption job"):
+            look("blue", job.id)
+    assert service.jobs.get("local", job.id).state == "running"
