@@ -33,5 +33,5 @@ class Backend(ABC):
         """How the job stands."""
 
     @abstractmethod
-    def stop(self, handle: str, *, wait: float = 20.0) -> None:
+    def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
         """Ask the job to checkpoint and leave, and make it leave after `wait` seconds."""

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from services.training.backend import Backend, Command, Phase
@@ -27,6 +29,7 @@ class LocalBackend(Backend):
         held = _read_handle(command.folder)
         if held is not None and self._alive(held):
             return held
+        _end_leftovers(command.folder)
         for name in ("exit.json", "error.txt"):
             (command.folder / name).unlink(missing_ok=True)
         environment = {
@@ -60,12 +63,13 @@ class LocalBackend(Backend):
         try:
             status = int(json.loads((folder / "exit.json").read_text())["status"])
         except (OSError, ValueError, KeyError):
+            _end_leftovers(folder)
             return "interrupted"  # killed, or the machine went down: go on from the checkpoint
         if status == 0:
             return "succeeded"
         return "interrupted" if status == 75 else "failed"
 
-    def stop(self, handle: str, *, wait: float = 20.0) -> None:
+    def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
         """SIGTERM to the whole session, SIGKILL to what is left after `wait` seconds."""
         pid = int(handle.partition(":")[0])
         deadline = time.monotonic() + wait
@@ -77,6 +81,7 @@ class LocalBackend(Backend):
                 with suppress(ProcessLookupError):
                     os.killpg(pid, sign)
             time.sleep(0.1)
+        _end_leftovers(folder)
 
     def _alive(self, handle: str) -> bool:
         pid, _, started = handle.partition(":")
@@ -84,6 +89,37 @@ class LocalBackend(Backend):
         if child is not None and child.poll() is not None:
             return False
         return _start_time(int(pid)) == started
+
+
+def _end_leftovers(folder: Path) -> None:
+    """Kill what a dead supervisor left running: two trainings in one folder would mix.
+
+    torchrun gives each worker a session of its own, so a signal to the job's session is not enough.
+    """
+    for pid, arguments in _processes():
+        pairs = set(pairwise(arguments))
+        of_folder = ("services.training.supervise", str(folder)) in pairs or any(
+            option == "--spec" and Path(value).parent == folder for option, value in pairs
+        )
+        if of_folder and pid != os.getpid():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Every process and its arguments; without /proc (macOS) as `ps` tells them."""
+    if Path("/proc/self/cmdline").exists():
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError, ValueError):
+                text = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+                yield int(entry.name), text.split("\0")
+        return
+    listed = subprocess.run(
+        ["/bin/ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False
+    )
+    for line in listed.stdout.splitlines():
+        pid, *arguments = line.split()
+        yield int(pid), arguments
 
 
 def _read_handle(folder: Path) -> str | None:

@@ -54,7 +54,7 @@ class Dispatcher:
             running += self._observe(row)
         for row in self._jobs.rows("cancelled"):
             if row.handle:
-                self._backend.stop(row.handle)
+                self._backend.stop(row.handle, self._jobs.folder(row.id))
                 self._jobs.change(row.id, expect="cancelled", handle="")
         for row in self._jobs.rows("queued"):
             if running >= self._slots:
@@ -64,7 +64,7 @@ class Dispatcher:
     def interrupt(self) -> None:
         """Let every running job checkpoint and leave; they are queued again."""
         for row in self._jobs.rows("running"):
-            self._backend.stop(row.handle)
+            self._backend.stop(row.handle, self._jobs.folder(row.id))
             if self._backend.observe(row.handle, self._jobs.folder(row.id)) == "interrupted":
                 self._jobs.change(
                     row.id, expect="running", state="queued", handle="", attempt=row.attempt - 1

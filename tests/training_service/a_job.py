@@ -1,0 +1,80 @@
+"""A job that does what its preset's name says, in place of a training: `--spec FILE`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def succeed(folder: Path) -> int:
+    model = folder / "model"
+    model.mkdir(exist_ok=True)
+    (model / "weights").write_text("w")
+    result = {"model": str(model), "sha256": "cd" * 32, "parameters": 7, "loss": 0.5}
+    (folder / "result.json").write_text(json.dumps(result))
+    return 0
+
+
+def fail(folder: Path) -> int:
+    (folder / "error.txt").write_text("stage align: the loss is not a number")
+    return 1
+
+
+def crash(_: Path) -> int:
+    raise SystemExit("no space left for the cache")
+
+
+def no_result(_: Path) -> int:
+    return 0
+
+
+def sleep(_: Path) -> int:
+    """Leaves with the status of an interrupted job when it is asked to."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    time.sleep(60)
+    return 0
+
+
+def sleep_once(folder: Path) -> int:
+    """Succeeds when it is started for the second time."""
+    return succeed(folder) if len(started(folder)) > 1 else sleep(folder)
+
+
+def deaf(_: Path) -> int:
+    """Does not leave when it is asked to, nor does its child."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen(SLEEP)
+    say(f"child {child.pid}")
+    time.sleep(60)
+    return 0
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def started(folder: Path) -> list[int]:
+    """Process ids of all starts so far."""
+    path = folder / "started"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def main() -> int:
+    spec = Path(sys.argv[sys.argv.index("--spec") + 1])
+    with (spec.parent / "started").open("a") as out:
+        out.write(f"{os.getpid()}\n")
+    say("job begins")
+    preset = json.loads(spec.read_text())["init"]["preset"]
+    return int(globals()[preset](spec.parent))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.training.backend import Command
+from services.training.backend_local import LocalBackend
+from tests.standalone import until
+from tests.training_service.a_job import started
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `python -m tests...` finds the job."""
+    monkeypatch.chdir(ROOT)
+
+
+class Run:
+    """One job folder and the backend that runs it."""
+
+    def __init__(self, folder: Path, preset: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.spec = folder / "spec.json"
+        self.spec.write_text(json.dumps({"init": {"preset": preset}}))
+        self.backend = LocalBackend()
+        self.handle = self.submit(self.backend)
+        self.pid = int(self.handle.partition(":")[0])
+
+    def submit(self, backend: LocalBackend) -> str:
+        command = Command("tests.training_service.a_job", self.spec, self.folder, 1, 1)
+        return backend.submit("job-1", command)
+
+    def phase(self) -> str:
+        return self.backend.observe(self.handle, self.folder)
+
+    def ended(self) -> str:
+        until(lambda: self.phase() != "running")
+        return self.phase()
+
+    def begun(self) -> Run:
+        until(lambda: "job begins" in (self.folder / "log.txt").read_text())
+        return self
+
+
+class Runs:
+    """Starts jobs, and ends those that a test leaves."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.made: list[Run] = []
+
+    def __call__(self, preset: str) -> Run:
+        self.made.append(Run(self._folder / f"job-{len(self.made)}", preset))
+        return self.made[-1]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(tmp_path)
+    yield runs
+    for made in runs.made:
+        made.backend.stop(made.handle, made.folder, wait=0.0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("preset", "phase"), [("succeed", "succeeded"), ("fail", "failed"), ("crash", "failed")]
+)
+def test_the_exit_status_decides_the_phase(run: Runs, preset: str, phase: str) -> None:
+    """Also for a backend that did not start the job."""
+    job = run(preset)
+    assert job.ended() == phase
+    assert LocalBackend().observe(job.handle, job.folder) == phase
+
+
+def test_what_a_job_prints_is_in_its_log(run: Runs) -> None:
+    """Both streams."""
+    job = run("crash")
+    job.ended()
+    text = (job.folder / "log.txt").read_text()
+    assert "job begins" in text
+    assert "no space left" in text
+
+
+def test_a_killed_session_is_an_interrupted_job(run: Runs) -> None:
+    """As when the machine goes down: nobody could write a status."""
+    job = run("sleep").begun()
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.ended() == "interrupted"
+
+
+def test_a_job_whose_supervisor_is_killed_does_not_run_on(run: Runs) -> None:
+    """It would train in the same folder as the one that is started in its place."""
+    job = run("sleep").begun()
+    (worker,) = started(job.folder)
+    os.kill(job.pid, signal.SIGKILL)
+    assert job.ended() == "interrupted"
+    until(lambda: not alive(worker))
+
+
+def test_a_job_that_runs_is_adopted_by_another_backend(run: Runs) -> None:
+    """A dispatcher that died is replaced by one that finds its jobs."""
+    job = run("sleep").begun()
+    later = LocalBackend()
+    assert job.submit(later) == job.handle
+    assert later.observe(job.handle, job.folder) == "running"
+    assert len(started(job.folder)) == 1
+
+
+def test_another_process_under_the_same_number_is_not_the_job(run: Runs) -> None:
+    """A process id is given out again; the start time tells."""
+    job = run("succeed")
+    job.ended()
+    (job.folder / "exit.json").unlink()
+    (job.folder / "process.json").write_text(json.dumps({"handle": f"{os.getpid()}:1"}))
+    assert LocalBackend().observe(f"{os.getpid()}:1", job.folder) == "interrupted"
+    again = job.submit(job.backend)
+    assert again != f"{os.getpid()}:1"
+    until(lambda: job.backend.observe(again, job.folder) == "succeeded")
+
+
+def test_the_last_status_does_not_count_for_the_next_start(run: Runs) -> None:
+    """Status and words of an earlier attempt are gone."""
+    job = run("fail")
+    job.ended()
+    job.spec.write_text(json.dumps({"init": {"preset": "sleep"}}))
+    job.handle = job.submit(job.backend)
+    assert job.phase() == "running"
+    assert not (job.folder / "error.txt").exists()
+
+
+def test_a_job_that_is_asked_to_leave_is_interrupted(run: Runs) -> None:
+    """It has time to write its checkpoint."""
+    job = run("sleep").begun()
+    job.backend.stop(job.handle, job.folder)
+    assert job.phase() == "interrupted"
+
+
+def test_what_does_not_leave_is_made_to_with_all_its_children(run: Runs) -> None:
+    """After the wait nothing of the session is left."""
+    job = run("deaf")
+    log = job.folder / "log.txt"
+    until(lambda: "child" in log.read_text())
+    child = int(log.read_text().partition("child ")[2].split()[0])
+    job.backend.stop(job.handle, job.folder, wait=0.3)
+    until(lambda: not any(alive(pid) for pid in (job.pid, child, *started(job.folder))))
+
+
+def test_stopping_what_has_ended_changes_nothing(run: Runs) -> None:
+    """A job may end while somebody decides to stop it."""
+    job = run("succeed")
+    job.ended()
+    job.backend.stop(job.handle, job.folder)
+    assert job.phase() == "succeeded"
+
+
+def test_jobs_do_not_end_one_another(run: Runs) -> None:
+    """Stopping one leaves the other alone."""
+    first, second = run("sleep").begun(), run("sleep").begun()
+    first.backend.stop(first.handle, first.folder)
+    assert second.phase() == "running"
+    assert alive(started(second.folder)[0])

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+import services.training.dispatcher as dispatcher_module
+from services.chassis.database import Database
+from services.chassis.errors import Invalid, NotFound
+from services.chassis.objects_directory import DirectoryObjects
+from services.training.backend_local import LocalBackend
+from services.training.context import TrainingContext
+from services.training.tables import Base
+from tests.standalone import until
+from tests.training_service.a_job import started
+from vila2.api.training import EvaluateIn, Job, JobIn, TrainIn
+from vila2.client import Client
+from vila2.wire.manifests_pb2 import ModelManifest
+
+ROOT = Path(__file__).parents[2]
+A_JOB = "tests.training_service.a_job"
+
+
+def nobody(_: str) -> Client:
+    """These jobs read no data, so nobody has to answer."""
+    return Client.connect("http://127.0.0.1:9", key="none")
+
+
+class Service:
+    """The training service of one folder; the test ticks its dispatcher."""
+
+    def __init__(self, folder: Path, *, slots: int = 1) -> None:
+        self.folder = folder
+        self.objects = DirectoryObjects(folder / "objects")
+        self.context = TrainingContext(
+            database=Database.sqlite(folder / "training.sqlite", Base.metadata),
+            objects=self.objects,
+            backend=LocalBackend(),
+            platform=nobody,
+            root=folder / "training",
+            slots=slots,
+            interrupt_on_stop=True,
+        )
+        self.jobs, self.tick = self.context.jobs, self.context.dispatcher.tick
+
+    def submit(self, preset: str, *, token: str = "", **fields: Any) -> str:
+        body = JobIn(
+            name=preset,
+            token=token or f"token-{len(self.jobs.rows('queued', 'running', 'succeeded'))}",
+            train=TrainIn(init="new", preset=preset),
+            **fields,
+        )
+        return self.jobs.submit("local", body).id
+
+    def job(self, job: str) -> Job:
+        return self.jobs.get("local", job)
+
+    def handle(self, job: str) -> str:
+        (handle,) = (row.handle for row in self.jobs.rows("running") if row.id == job)
+        return handle
+
+    def until(self, job: str, state: str) -> Job:
+        def reached() -> bool:
+            self.tick()
+            return self.job(job).state == state
+
+        until(reached)
+        return self.job(job)
+
+    def starts(self, job: str) -> list[int]:
+        return started(self.jobs.folder(job))
+
+    def begun(self, job: str, *, times: int = 1) -> None:
+        def begun() -> bool:
+            self.tick()
+            return len(self.starts(job)) == times
+
+        until(begun)
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(dispatcher_module._MODULES, "train", A_JOB)
+    made = Service(tmp_path)
+    yield made
+    made.context.dispatcher.interrupt()
+
+
+def test_a_job_that_succeeds_leaves_its_model_in_the_registry(service: Service) -> None:
+    """Under a name of its own, with its files and where it comes from."""
+    done = service.until(service.submit("succeed"), "succeeded")
+    assert done.result == {"sha256": "cd" * 32, "parameters": 7, "loss": 0.5}
+    model = service.context.registry.get("local", done.model)
+    assert (model.job, model.parameters, model.parent) == (done.id, 7, "succeed")
+    assert service.objects.get(f"{model.object_prefix}/weights") == b"w"
+    assert service.jobs.artifact("local", done.id, "result.json")
+    assert "job begins" in service.jobs.log("local", done.id)
+
+
+def test_the_manifest_of_a_model_is_the_proto_message(service: Service) -> None:
+    """It can be read without the database."""
+    done = service.until(service.submit("succeed"), "succeeded")
+    text = service.objects.get(f"models/{done.model}.manifest.json").decode()
+    manifest = json_format.Parse(text, ModelManifest())
+    assert (manifest.model, manifest.sha256, manifest.job_id) == (done.model, "cd" * 32, done.id)
+
+
+@pytest.mark.parametrize(("preset", "words"), [
+    ("fail", "stage align: the loss is not a number"), ("crash", "no space left for the cache"),
+    ("no_result", "the job left no result"),
+])  # fmt: skip
+def test_a_job_that_fails_tells_why_and_is_not_started_again(
+    service: Service, preset: str, words: str
+) -> None:
+    """In its own words where it left any, else by the end of its log."""
+    failed = service.until(service.submit(preset), "failed")
+    assert words in failed.error
+    service.tick()
+    assert len(service.starts(failed.id)) == 1
+
+
+def test_a_job_that_was_killed_is_started_again(service: Service) -> None:
+    """It goes on from its checkpoint, and its attempts are counted."""
+    job = service.submit("sleep_once")
+    service.begun(job)
+    os.killpg(int(service.handle(job).partition(":")[0]), signal.SIGKILL)
+    done = service.until(job, "succeeded")
+    assert (done.attempt, len(service.starts(job))) == (2, 2)
+
+
+def test_a_job_that_is_killed_every_time_fails_in_the_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that it does not fit on would kill it for ever."""
+    monkeypatch.setattr(dispatcher_module, "MAX_ATTEMPTS", 2)
+    job = service.submit("sleep")
+    for times in (1, 2):
+        service.begun(job, times=times)
+        os.killpg(int(service.handle(job).partition(":")[0]), signal.SIGKILL)
+    failed = service.until(job, "failed")
+    assert "ended without a word" in failed.error
+
+
+def test_a_new_dispatcher_adopts_the_jobs_of_the_old_one(service: Service) -> None:
+    """It finds them by process id and start time, and starts none a second time."""
+    job = service.submit("sleep")
+    service.begun(job)
+    later = Service(service.folder)
+    later.tick()
+    assert (later.job(job).state, later.handle(job)) == ("running", service.handle(job))
+    assert len(service.starts(job)) == 1
+
+
+def test_a_dispatcher_that_died_after_starting_a_job_does_not_start_it_twice(
+    service: Service,
+) -> None:
+    """The process was there before its row said so."""
+    job = service.submit("sleep")
+    service.begun(job)
+    assert service.jobs.change(job, expect="running", state="queued", handle="", attempt=0)
+    later = Service(service.folder)
+    later.tick()
+    assert later.job(job).state == "running"
+    assert len(service.starts(job)) == 1
+
+
+def test_no_more_jobs_run_than_there_are_slots(service: Service) -> None:
+    """The rest waits, and says so."""
+    wide = Service(service.folder, slots=2)
+    jobs = [wide.submit("sleep", token=str(n)) for n in range(3)]
+    for _ in range(3):
+        wide.tick()
+    assert [wide.job(job).state for job in jobs] == ["running", "running", "queued"]
+    assert wide.job(jobs[2]).progress.phase == "waiting for a free slot"
+    wide.jobs.cancel("local", jobs[0])
+    wide.tick()
+    assert wide.job(jobs[2]).state == "running"
+
+
+def test_the_highest_priority_runs_first_and_equals_in_their_order(service: Service) -> None:
+    """Whenever they were submitted."""
+    given = {"a": 0, "b": 5, "c": 5, "d": 9}
+    jobs = {name: service.submit("succeed", token=name, priority=given[name]) for name in given}
+    order: list[str] = []
+    while len(order) < len(given):
+        service.tick()
+        order += [
+            name for name in given
+            if name not in order and service.job(jobs[name]).state in ("running", "succeeded")
+        ]  # fmt: skip
+    assert order == ["d", "b", "c", "a"]
+
+
+def test_one_token_gives_one_job_in_whatever_state(service: Service) -> None:
+    """Asking again neither repeats what is done nor revives what failed."""
+    job = service.submit("fail", token="t")
+    assert service.submit("fail", token="t") == job
+    service.until(job, "failed")
+    assert service.submit("succeed", token="t") == job
+    assert service.submit("succeed", token="u") != job
+
+
+def test_the_same_token_of_another_team_is_another_job(service: Service) -> None:
+    """And neither sees the other's."""
+    job = service.submit("succeed", token="t")
+    body = JobIn(name="x", token="t", train=TrainIn(init="new", preset="succeed"))
+    assert service.jobs.submit("blue", body).id != job
+    for look in (service.jobs.get, service.jobs.cancel, service.jobs.log):
+        with pytest.raises(NotFound, match="no job"):
+            look("blue", job)
+
+
+def test_cancelling_ends_the_job_with_its_processes(service: Service) -> None:
+    """And what waits is never started."""
+    running, waiting = (service.submit("sleep", token=t) for t in ("a", "b"))
+    service.begun(running)
+    pid = int(service.handle(running).partition(":")[0])
+    for job in (running, waiting):
+        assert service.jobs.cancel("local", job).state == "cancelled"
+    service.tick()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
+    service.tick()
+    assert [service.job(job).state for job in (running, waiting)] == ["cancelled"] * 2
+    assert service.starts(waiting) == []
+
+
+def test_an_orderly_stop_queues_what_runs_without_counting_an_attempt(service: Service) -> None:
+    """The next start of the workspace goes on with it."""
+    job = service.submit("sleep_once")
+    service.begun(job)
+    service.context.dispatcher.interrupt()
+    stopped = service.job(job)
+    assert (stopped.state, stopped.attempt) == ("queued", 0)
+    assert service.until(job, "succeeded").attempt == 1
+
+
+def test_a_job_that_cannot_be_written_as_a_spec_fails_at_once(service: Service) -> None:
+    """With the field; nothing is started."""
+    evaluate = EvaluateIn(model="nobody", benchmarks=["dev"])
+    job = service.jobs.submit("local", JobIn(name="e", token="e", evaluate=evaluate))
+    failed = service.until(job.id, "failed")
+    assert "nobody" in failed.error
+    assert service.starts(job.id) == []
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_job_is_either_a_training_or_an_evaluation(service: Service, both: bool) -> None:
+    """Not both and not neither."""
+    train = TrainIn(init="new", preset="x") if both else None
+    evaluate = EvaluateIn(model="m", benchmarks=["b"]) if both else None
+    with pytest.raises(Invalid, match="either train or evaluate"):
+        service.jobs.submit("local", JobIn(name="x", token="x", train=train, evaluate=evaluate))
+
+
+@pytest.mark.parametrize("name", ["../spec.json", "/etc/passwd", "log.txt", "model/weights"])
+def test_only_known_artifacts_are_handed_out(service: Service, name: str) -> None:
+    """A name is not a path."""
+    done = service.until(service.submit("succeed"), "succeeded")
+    with pytest.raises(NotFound, match="no artifact"):
+        service.jobs.artifact("local", done.id, name)
