@@ -85,8 +85,9 @@ class Specialists:
         if row.state == "training":
             job = platform.training.submit(_train_job(body))
             crashpoint("specialist.submitted")
-            if job.id != row.job:
-                self._change(row, job=job.id)
+            if job.id != row.job and not self._change(row, job=job.id):
+                platform.training.cancel(job.id)  # cancelled meanwhile, not yet knowing the job
+                return
             if job.state == "succeeded":
                 self._change(row, state="captioning", model=job.model)
             elif job.state in ("failed", "cancelled"):
@@ -94,20 +95,23 @@ class Specialists:
             return
         layer = platform.caption.start_layer(_layer_job(body, row.model))
         crashpoint("specialist.captioning")
-        if layer.id != row.layer_job:
-            self._change(row, layer_job=layer.id)
+        if layer.id != row.layer_job and not self._change(row, layer_job=layer.id):
+            platform.caption.cancel_layer(layer.id)
+            return
         if layer.state == "sealed":
             self._change(row, state="done", layer=layer.layer)
         elif layer.state in ("failed", "cancelled"):
             self._change(row, state="failed", error=f"captioning {layer.state}: {layer.error}")
 
-    def _change(self, row: SpecialistRow, **values: Any) -> None:
+    def _change(self, row: SpecialistRow, **values: Any) -> bool:
+        """Compare-and-set on the state; False where somebody changed it first."""
         with self._database.transaction() as session:
-            session.execute(
+            changed = session.execute(
                 update(SpecialistRow)
                 .where(SpecialistRow.id == row.id, SpecialistRow.state == row.state)
                 .values(**values)
             )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     def _row(self, session: Session, team: str, specialist_id: str) -> SpecialistRow:
         row = session.get(SpecialistRow, specialist_id)

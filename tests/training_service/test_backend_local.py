@@ -25,9 +25,9 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 class Run:
     """One job folder and the backend that runs it."""
 
-    def __init__(self, folder: Path, preset: str) -> None:
+    def __init__(self, folder: Path, preset: str, processes: int) -> None:
         folder.mkdir()
-        self.folder = folder
+        self.folder, self.processes = folder, processes
         self.spec = folder / "spec.json"
         self.spec.write_text(json.dumps({"init": {"preset": preset}}))
         self.backend = LocalBackend()
@@ -35,7 +35,8 @@ class Run:
         self.pid = int(self.handle.partition(":")[0])
 
     def submit(self, backend: LocalBackend) -> str:
-        command = Command("tests.training_service.a_job", self.spec, self.folder, 1, 1)
+        module = "tests.training_service.a_job"
+        command = Command(module, self.spec, self.folder, self.processes, 1)
         return backend.submit("job-1", command)
 
     def phase(self) -> str:
@@ -57,8 +58,8 @@ class Runs:
         self._folder = folder
         self.made: list[Run] = []
 
-    def __call__(self, preset: str) -> Run:
-        self.made.append(Run(self._folder / f"job-{len(self.made)}", preset))
+    def __call__(self, preset: str, *, processes: int = 1) -> Run:
+        self.made.append(Run(self._folder / f"job-{len(self.made)}", preset, processes))
         return self.made[-1]
 
 
@@ -110,6 +111,16 @@ def test_a_job_whose_supervisor_is_killed_does_not_run_on(run: Runs) -> None:
     os.kill(job.pid, signal.SIGKILL)
     assert job.ended() == "interrupted"
     until(lambda: not alive(worker))
+
+
+@pytest.mark.slow
+def test_no_worker_of_torchrun_outlives_its_killed_session(run: Runs) -> None:
+    """torchrun gives each worker a session of its own, which the signal does not reach."""
+    job = run("sleep", processes=2)
+    until(lambda: len(started(job.folder)) == 2, seconds=60)
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.ended() == "interrupted"
+    until(lambda: not any(alive(pid) for pid in started(job.folder)))
 
 
 def test_a_job_that_runs_is_adopted_by_another_backend(run: Runs) -> None:

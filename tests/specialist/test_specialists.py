@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import services.training.dispatcher as dispatcher_module
+from services.chassis.database import Database
+from services.chassis.errors import NotFound
+from services.specialist.specialists import Specialists
+from services.specialist.tables import Base, SpecialistRow
+from services.standalone.app import Standalone
+from tests import tiny
+from tests.standalone import pictures, submitted, until
+from vila2.api.specialist import SpecialistIn
+from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
+from vila2.client import Client
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    tiny.model().save(folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setitem(dispatcher_module._MODULES, "train", "tests.training_service.a_job")
+        with Standalone(folder / "workspace", slots=1) as platform:
+            registry = platform.apps["training"].state.context.registry
+            parent = registry.add(
+                team="local", base_name="general", folder=folder / "model", sha256="ab" * 32,
+                parent="", job="job-0001", parameters=1, data=[],
+            )  # fmt: skip
+            submitted(platform.client, pictures(folder / "foxes", count=3), name="foxes")
+            yield Studio(platform.client, parent)
+
+
+class Studio:
+    """A platform with three foxes and a general model; a finetuning there learns nothing."""
+
+    def __init__(self, client: Client, parent: str) -> None:
+        self.client, self.parent = client, parent
+
+    def asked(self, token: str, **fields: Any) -> SpecialistIn:
+        stage = StageIn(
+            name="ocr", steps=1, batch_size=1, lr=0.001, trainable=["projector"],
+            sources=[SourceIn(dataset="foxes", assembly={"policy": "original"})],
+        )  # fmt: skip
+        given = {
+            "token": token, "specialist": "ocr", "name": "round 1", "parent": self.parent,
+            "stage": stage, "dataset": "foxes", "prompts": ["What is written here?"],
+            "sampling": {"max_new_tokens": 4}, "gate": {"attempts": 1}, **fields,
+        }  # fmt: skip
+        return SpecialistIn.model_validate(given)
+
+
+class Service:
+    """A specialist service whose steps the test takes."""
+
+    def __init__(self, studio: Studio, folder: Path) -> None:
+        self.database = Database.sqlite(folder / "specialist.sqlite", Base.metadata)
+        self.client = studio.client
+        self.specialists = Specialists(self.database, lambda _: studio.client)
+
+    def row(self, specialist: str) -> SpecialistRow:
+        with self.database.transaction() as session:
+            return session.get_one(SpecialistRow, specialist)
+
+    def until(self, specialist: str, state: str) -> SpecialistRow:
+        def reached() -> bool:
+            self.specialists.tick()
+            return self.row(specialist).state == state
+
+        until(reached, seconds=60)
+        return self.row(specialist)
+
+
+@pytest.fixture
+def service(studio: Studio, tmp_path: Path) -> Service:
+    return Service(studio, tmp_path)
+
+
+def test_a_specialist_is_finetuned_and_then_captions_by_its_task(studio: Studio) -> None:
+    """Its model comes from its parent, and its layer is sealed and complete."""
+    started = studio.client.specialist.start(studio.asked("whole"))
+    until(lambda: studio.client.specialist.get(started.id).state not in ("training", "captioning"))
+    done = studio.client.specialist.get(started.id)
+    assert (done.state, done.error) == ("done", "")
+    assert studio.client.training.model(done.model).parent == studio.parent
+    layer = studio.client.datasets.layer(done.layer)
+    assert (layer.state, layer.captioner) == ("sealed", done.model)
+    assert layer.captioned + sum(layer.quarantined.values()) == 3
+
+
+def test_one_token_gives_one_specialist(service: Service, studio: Studio) -> None:
+    """Whatever else the second request says."""
+    first = service.specialists.start("local", studio.asked("once"))
+    again = service.specialists.start("local", studio.asked("once", name="another"))
+    assert again == first
+    assert service.specialists.start("blue", studio.asked("once")).id != first.id
+
+
+def test_a_restarted_service_goes_on_and_repeats_nothing(
+    service: Service, studio: Studio, tmp_path: Path
+) -> None:
+    """Each step is asked for by token, so a service that died half-way finds what it began."""
+    started = service.specialists.start("local", studio.asked("restart"))
+    service.specialists.tick()
+    job = service.row(started.id).job
+    service.database.close()
+    later = Service(studio, tmp_path)
+    done = later.until(started.id, "done")
+    assert done.job == job
+    assert studio.client.training.model(done.model).job == job
+
+
+def test_a_training_that_cannot_be_done_fails_the_specialist_with_its_words(
+    service: Service, studio: Studio
+) -> None:
+    """There is nothing to caption with."""
+    started = service.specialists.start("local", studio.asked("orphan", parent="nobody"))
+    failed = service.until(started.id, "failed")
+    assert "training failed" in failed.error
+    assert "nobody" in failed.error
+    assert not failed.layer_job
+
+
+def test_a_dataset_that_is_not_there_fails_the_specialist_by_its_name(
+    service: Service, studio: Studio
+) -> None:
+    """As soon as it is to be captioned."""
+    started = service.specialists.start("local", studio.asked("owls", dataset="owls"))
+    assert "owls" in service.until(started.id, "failed").error
+
+
+def test_cancelling_stops_the_training_and_nothing_follows(
+    service: Service, studio: Studio
+) -> None:
+    """The job is stopped, no layer is begun."""
+    started = service.specialists.start("local", studio.asked("cancelled"))
+    service.specialists.tick()
+    assert service.specialists.cancel("local", started.id).state == "cancelled"
+    service.specialists.tick()
+    row = service.row(started.id)
+    assert (row.state, row.layer_job) == ("cancelled", "")
+    assert studio.client.training.job(row.job).state in ("cancelled", "succeeded")
+
+
+def test_a_job_that_was_just_submitted_is_stopped_when_the_specialist_was_cancelled_meanwhile(
+    service: Service, studio: Studio
+) -> None:
+    """Cancelling could not know of it."""
+    held = studio.client.training.submit(_blocker())
+    until(lambda: studio.client.training.job(held.id).state == "running")
+    started = service.specialists.start("local", studio.asked("race"))
+    stale = service.row(started.id)
+    service.specialists.cancel("local", started.id)
+    service.specialists._step(stale)
+    job = studio.client.training.submit(_same_job("race"))
+    assert job.state == "cancelled"
+    studio.client.training.cancel(held.id)
+
+
+def test_another_team_cannot_see_or_stop_a_specialist(service: Service, studio: Studio) -> None:
+    """It is as if it were not there."""
+    started = service.specialists.start("local", studio.asked("mine"))
+    for look in (service.specialists.get, service.specialists.cancel):
+        with pytest.raises(NotFound, match="no specialist"):
+            look("blue", started.id)
+
+
+def _blocker() -> JobIn:
+    """A job that fills the only slot."""
+    return JobIn(name="b", token="blocker", train=TrainIn(init="new", preset="sleep"))
+
+
+def _same_job(token: str) -> JobIn:
+    """Any job by the token of a specialist's training: the answer is that training."""
+    return JobIn(name="x", token=f"{token}:train", train=TrainIn(init="new", preset="succeed"))
