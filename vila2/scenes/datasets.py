@@ -31,8 +31,8 @@ class WorldSizes:
     """Pictures per split, and how noisy pictures and alt-text are."""
 
     corpus: int = 6000
-    sft: int = 300
-    specialist: int = 300
+    sft: int = 150
+    specialist: int = 150
     base: int = 4000
     dev: int = 300
     test: int = 300
