@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vila2.data.tails import foreign_tail
+
 # A camera's JPEG may carry previews or a gain map behind the picture; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _OPENED_AS = ("JPEG", "PNG", "WEBP")
@@ -65,10 +67,17 @@ def inspect(data: bytes | None, *, limits: ImageLimits = _DEFAULT) -> ImageInfo:
 
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
-    image-truncated (cut or damaged) and image-animated.
+    image-truncated (cut or damaged), image-animated, and image-polyglot (something else than a
+    picture stands behind its end).
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
+        foreign = foreign_tail(data or b"", extension)
+        if foreign:
+            raise ImageRejected(
+                "image-polyglot",
+                f"behind the picture's end stands {foreign}; save the picture again without it",
+            )
         name = "JPEG" if extension == "jpg" else str(image.format)
         return ImageInfo(name, extension, *_rgb(image).size)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from vila2.data.images import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
+from vila2.data.seen import Seen
 from vila2.data.text import clean_text, needs_repair
 
 MAX_CAPTION_CHARACTERS = 8_000
@@ -29,11 +31,14 @@ class _NotAdmitted(Exception):
         self.reason, self.detail = reason, detail
 
 
-def admit(raw: RawSample, *, limits: ImageLimits | None = None) -> Sample | Rejected:
+def admit(
+    raw: RawSample, *, limits: ImageLimits | None = None, captionless: bool = False
+) -> Sample | Rejected:
     """Check one raw sample by itself; pure.
 
     Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
     item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
+    With `captionless`, a picture without any text is admitted: a model will give it one.
     """
     try:
         if raw.problem is not None:
@@ -50,7 +55,7 @@ def admit(raw: RawSample, *, limits: ImageLimits | None = None) -> Sample | Reje
             sha256=hashlib.sha256(image).hexdigest(),
             width=info.width,
             height=info.height,
-            caption=_caption(raw),
+            caption=_caption(raw, captionless=captionless),
             turns=tuple(_turn(turn) for turn in raw.turns),
             items=tuple(_item(item) for item in raw.items),
             source=clean_text(raw.source)[:500],
@@ -64,11 +69,12 @@ def _rejected(key: str, source: str, reason: str, detail: str) -> Rejected:
     return Rejected(clean_text(key)[:200], shown, reason, f"{shown}: {clean_text(detail)[:1000]}")
 
 
-def _caption(raw: RawSample) -> str:
+def _caption(raw: RawSample, *, captionless: bool) -> str:
     caption = clean_text(raw.caption or "")
-    if not caption and not raw.turns and not raw.items:
+    if not caption and not raw.turns and not raw.items and not captionless:
         raise _NotAdmitted(
-            "caption-empty", "field caption is empty; give some text or drop the row"
+            "caption-empty",
+            "field caption is empty; give some text, drop the row, or say --captionless",
         )
     if len(caption) > MAX_CAPTION_CHARACTERS:
         raise _NotAdmitted(
@@ -145,29 +151,54 @@ class Admission:
     `repeated_captions` counts the admitted samples whose caption another one has too. Beside the
     reasons of `admit`: duplicate-caption (the same picture with the same texts), duplicate-image
     (the same picture with other texts), duplicate-key, duplicate-item. The first always stays.
+    taken-down refuses a picture whose sha256 `taken_down` knows. What was seen is kept on disk.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
+    captionless: bool = False
+    taken_down: Callable[[str], bool] = lambda _: False
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Rejected]] = field(default_factory=dict)
     repeated_captions: int = 0
-    _keys: set[str] = field(default_factory=set)
-    _items: set[str] = field(default_factory=set)
-    _pictures: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    _captions: dict[bytes, bool] = field(default_factory=dict)
+    _seen: Seen = field(default_factory=Seen)
 
-    def through(self, raws: Iterable[RawSample]) -> Iterator[Sample]:
-        """Yield the samples that pass; count the others."""
-        for raw in raws:
-            outcome = self.admit(raw)
-            if isinstance(outcome, Sample):
-                yield outcome
+    def through(self, raws: Iterable[RawSample], *, workers: int = 1) -> Iterator[Sample]:
+        """Yield the samples that pass, in order; count the others.
+
+        Pictures are checked by `workers` threads: decoding and hashing leave Python's lock alone.
+        """
+        for raw, outcome in self._checked(raws, workers):
+            counted = self._count(raw, outcome)
+            if isinstance(counted, Sample):
+                yield counted
 
     def admit(self, raw: RawSample) -> Sample | Rejected:
         """Check one raw sample by itself and against those before it, and count it."""
-        outcome = admit(raw, limits=self.limits)
+        return self._count(raw, self._alone(raw))
+
+    def _checked(
+        self, raws: Iterable[RawSample], workers: int
+    ) -> Iterator[tuple[RawSample, Sample | Rejected]]:
+        if workers <= 1:
+            yield from ((raw, self._alone(raw)) for raw in raws)
+            return
+        with ThreadPoolExecutor(workers, thread_name_prefix="admit") as pool:
+            waiting: deque[tuple[RawSample, Future[Sample | Rejected]]] = deque()
+            for raw in raws:
+                waiting.append((raw, pool.submit(self._alone, raw)))
+                if len(waiting) >= 4 * workers:
+                    first, outcome = waiting.popleft()
+                    yield first, outcome.result()
+            while waiting:
+                first, outcome = waiting.popleft()
+                yield first, outcome.result()
+
+    def _alone(self, raw: RawSample) -> Sample | Rejected:
+        return admit(raw, limits=self.limits, captionless=self.captionless)
+
+    def _count(self, raw: RawSample, outcome: Sample | Rejected) -> Sample | Rejected:
         if isinstance(outcome, Sample):
             outcome = self._once(outcome)
         if isinstance(outcome, Sample):
@@ -179,6 +210,10 @@ class Admission:
             if len(kept) < EXAMPLES_PER_REASON:
                 kept.append(outcome)
         return outcome
+
+    def close(self) -> None:
+        """Forget what was seen."""
+        self._seen.close()
 
     def summary(self) -> Summary:
         """The counts so far."""
@@ -196,9 +231,13 @@ class Admission:
         def refused(reason: str, detail: str) -> Rejected:
             return _rejected(sample.key, sample.source, reason, detail)
 
+        if self.taken_down(sample.sha256):
+            return refused("taken-down", "this picture was taken down and is not taken in again")
         texts = _digest(repr((sample.caption, sample.turns, sample.items)))
-        if sample.sha256 in self._pictures:
-            first, first_texts = self._pictures[sample.sha256]
+        digest = bytes.fromhex(sample.sha256)
+        held = self._seen.picture(digest)
+        if held is not None:
+            first, first_texts = held
             if texts == first_texts:
                 return refused("duplicate-caption", f"the same picture and texts as {first}")
             return refused(
@@ -206,19 +245,21 @@ class Admission:
                 f"the same picture as {first}, byte for byte, with other texts; only the first is "
                 "kept, so put all texts of a picture into one sample",
             )
-        if sample.key in self._keys:
+        if self._seen.has_name("key", sample.key):
             return refused(
                 "duplicate-key", f"key {sample.key} occurs twice; give each sample its own"
             )
         items = [str(item["id"]) for item in sample.items]
-        repeated = next((i for n, i in enumerate(items) if i in self._items or i in items[:n]), "")
+        known = self._seen.has_name
+        repeated = next((i for n, i in enumerate(items) if i in items[:n] or known("item", i)), "")
         if repeated:
             return refused(
                 "duplicate-item", f"field id: {repeated} occurs twice; give each question its own"
             )
-        self._keys.add(sample.key)
-        self._items.update(items)
-        self._pictures[sample.sha256] = (sample.source, texts)
+        self._seen.add_name("key", sample.key)
+        for item in items:
+            self._seen.add_name("item", item)
+        self._seen.add_picture(digest, texts, sample.source)
         return sample
 
     def _note(self, raw: RawSample, sample: Sample) -> None:
@@ -230,12 +271,7 @@ class Admission:
         if any(needs_repair(text) for text in texts):
             self.notes["text-repaired"] += 1
         if sample.caption:
-            digest = _digest(sample.caption)
-            seen = self._captions.get(digest)
-            if seen is not None:
-                # The first of several counts as well, once the second shows that it is one.
-                self.repeated_captions += 1 if seen else 2
-            self._captions[digest] = seen is not None
+            self.repeated_captions += self._seen.add_caption(_digest(sample.caption))
 
 
 def _digest(text: str) -> bytes:

@@ -12,11 +12,12 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vila2.data.errors import ShardError
+from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.tars import MAX_MEMBER_BYTES, plain_members
 
@@ -39,11 +40,12 @@ _NAME = re.compile(r"[A-Za-z0-9_\-]+\.[a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """What was written: number of samples, bytes, and the file's sha256."""
+    """What was written: number of samples, bytes, the file's sha256, and its index."""
 
     samples: int
     bytes: int
     sha256: str
+    index: tuple[IndexRow, ...] = field(default=(), repr=False)
 
 
 class _Hashing(io.RawIOBase):
@@ -93,12 +95,14 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
     """
     hashing = _Hashing(out)
     keys: set[str] = set()
+    index: list[IndexRow] = []
     with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
             check_key(sample.key, sample.extension)
             if sample.key in keys:
                 raise ShardError(f"key {sample.key} occurs twice in one shard", field="key")
             keys.add(sample.key)
+            index.append(index_row(sample, tar.offset + tarfile.BLOCKSIZE))
             add_member(tar, f"{sample.key}.{sample.extension}", sample.image)
             if sample.caption:
                 add_member(tar, f"{sample.key}.txt", sample.caption.encode())
@@ -112,15 +116,20 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
             }
             text = json.dumps(about, sort_keys=True, ensure_ascii=False)
             add_member(tar, f"{sample.key}.json", text.encode())
-    return ShardSummary(len(keys), hashing.count, hashing.digest.hexdigest())
+    digest = hashing.digest.hexdigest()
+    return ShardSummary(len(keys), hashing.count, digest, tuple(index))
 
 
 def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
     """Read a shard that `write_shard` wrote, sample by sample.
 
-    Raises `ShardError` where the tar is cut, hostile, or not a shard of ours; samples before that
-    point have then been yielded.
+    A path that ends in `.index.parquet` is the index of a tar beside it that others wrote. Raises
+    `ShardError` where the tar is cut, hostile, or not a shard of ours; samples before that point
+    have then been yielded.
     """
+    if isinstance(source, Path) and source.name.endswith(SUFFIX):
+        yield from read_indexed(source)
+        return
     for key, members in _groups(source):
         extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
         if extension is None or "json" not in members:

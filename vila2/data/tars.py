@@ -10,12 +10,26 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from vila2.data.errors import ShardError
 
 MAX_MEMBER_BYTES = 64 * 1024 * 1024
+# A tar of a million tiny files costs a million headers and holds no pictures worth having.
+MAX_MEMBERS = 200_000
+# Long names and PAX headers are read into memory whole before anything can be asked of them.
+_MAX_HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A plain file of a tar: its name, its bytes, and where they begin in the tar."""
+
+    name: str
+    data: bytes
+    offset: int
 
 
 class _StrictHeader(tarfile.TarInfo):
@@ -24,17 +38,40 @@ class _StrictHeader(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:  # type: ignore[override]
         try:
-            return super().fromtarfile(tar)
+            made = super().fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros: the end
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"it is cut or damaged: {error}") from error
+        return made
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> _StrictHeader:  # type: ignore[override]
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _NAMING and header.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header claims {header.size:,} bytes")
+        return header  # type: ignore[return-value]
+
+
+# Headers that describe the next member: GNU long names and links, PAX and Solaris attributes.
+_NAMING = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
 
 
 def plain_members(
     source: bytes | BinaryIO | Path, *, compressed: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield names and bytes of a tar's plain files, in order.
+    """Yield names and bytes of a tar's plain files, in order; raises as `members_of` does."""
+    for member in members_of(source, compressed=compressed):
+        yield member.name, member.data
+
+
+def members_of(
+    source: bytes | BinaryIO | Path, *, compressed: bool = False, limit: int = MAX_MEMBERS
+) -> Iterator[Member]:
+    """Yield a tar's plain files, in order.
 
     A folder's own entry and a leading "./" are dropped. `compressed` also accepts gzip, bzip2 and
     xz: never set it for an upload, since a small file may then expand without limit. Raises
@@ -42,18 +79,26 @@ def plain_members(
     """
     if isinstance(source, Path):
         with source.open("rb") as opened:
-            yield from plain_members(opened, compressed=compressed)
+            yield from members_of(opened, compressed=compressed, limit=limit)
         return
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     mode: Literal["r|*", "r|"] = "r|*" if compressed else "r|"
     try:
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=_StrictHeader) as tar:
+            count = 0
             while (member := tar.next()) is not None:
+                tar.members.clear()  # it remembers every header; a stream has no use for them
+                count += 1
+                if count > limit:
+                    raise ShardError(
+                        f"it holds more than {limit:,} files", fix="Pack several smaller tars"
+                    )
                 if member.isdir():
                     continue
                 _check(member)
                 extracted = tar.extractfile(member)
-                yield member.name.removeprefix("./"), extracted.read() if extracted else b""
+                data = extracted.read() if extracted else b""
+                yield Member(member.name.removeprefix("./"), data, member.offset_data)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if isinstance(error, ShardError):
             raise

@@ -4,6 +4,6 @@ A reader checks nothing about pictures or texts; that is admission's work, at th
 It does say which files it cannot pair, as raw samples with a `problem`.
 """
 
-from vila2.data.readers.base import FORMATS, Reader, open_reader
+from vila2.data.readers.base import FORMATS, Reader, ReadOptions, open_reader
 
-__all__ = ["FORMATS", "Reader", "open_reader"]
+__all__ = ["FORMATS", "ReadOptions", "Reader", "open_reader"]

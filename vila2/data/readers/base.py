@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +12,20 @@ from vila2.data.errors import DataError
 from vila2.data.sample import RawSample
 from vila2.data.tars import MAX_MEMBER_BYTES
 
-FORMATS = ("folder", "webdataset", "llava", "benchmark")
+FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Which columns or fields hold what; empty means that the reader looks for the usual names.
+
+    `captionless` lets pictures without any text pass: they get their captions from a model.
+    """
+
+    image_field: str = ""
+    caption_field: str = ""
+    url_field: str = ""
+    captionless: bool = False
 
 
 class Reader(ABC):
@@ -19,8 +33,8 @@ class Reader(ABC):
 
     looks_like: ClassVar[str]
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        self.path, self.options = path, options or ReadOptions()
 
     @abstractmethod
     def read(self) -> Iterator[RawSample]:
@@ -31,7 +45,7 @@ class Reader(ABC):
         """About how many samples `read` will yield, or `None` where only reading tells."""
 
 
-def open_reader(format: str, path: Path) -> Reader:
+def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> Reader:
     """Make the reader of `format` for `path`; the error lists what there is."""
     readers = _readers()
     if format not in readers:
@@ -39,19 +53,25 @@ def open_reader(format: str, path: Path) -> Reader:
         raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
     if not path.exists() and not (format == "webdataset" and is_pattern(path)):
         raise DataError("does not exist", file=str(path), fix="Check the path")
-    return readers[format](path)
+    return readers[format](path, options)
 
 
 def _readers() -> dict[str, type[Reader]]:
     from vila2.data.readers.benchmark import BenchmarkReader
     from vila2.data.readers.folder import FolderReader
+    from vila2.data.readers.img2dataset import Img2DatasetReader
     from vila2.data.readers.llava import LlavaReader
+    from vila2.data.readers.parquet import ParquetReader
+    from vila2.data.readers.urls import UrlListReader
     from vila2.data.readers.webdataset import WebDatasetReader
 
     return {
         "folder": FolderReader,
         "webdataset": WebDatasetReader,
+        "img2dataset": Img2DatasetReader,
         "llava": LlavaReader,
+        "parquet": ParquetReader,
+        "urls": UrlListReader,
         "benchmark": BenchmarkReader,
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_picture
 from vila2.data.readers.json_rows import BadRow, read_lines, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
@@ -22,8 +22,8 @@ class BenchmarkReader(Reader):
 
     looks_like = "a folder with items.jsonl (id, image, benchmark, kind, question, answers, metric)"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        super().__init__(path, options)
         self._table = path / TABLE
         if not self._table.is_file():
             raise DataError(

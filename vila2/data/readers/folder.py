@@ -1,4 +1,4 @@
-"""Pictures in a folder, with `captions.csv` or a `.txt` beside each."""
+"""Pictures in a folder, with `captions.csv`, or a `.txt` or `.json` beside each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from vila2.data.csv_cells import unescape_cell
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_picture
+from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
 
@@ -17,6 +18,7 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"
 _NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
 _MAX_TEXT_BYTES = 1 << 20
+_CAPTION_KEYS = ("caption", "text", "alt_text")
 
 
 class FolderReader(Reader):
@@ -24,15 +26,18 @@ class FolderReader(Reader):
 
     With a `captions.csv` (columns `image`, `caption`, others ignored) the table says what there
     is: the first caption of a picture is its text, a further one is reported as `caption-extra`, a
-    picture without a row as `caption-missing`. Files that are neither pictures nor captions are
-    reported as `file-unknown`, links to folders as `link-to-folder`, so that nothing in the folder
-    passes unseen. Pictures may lie in `images/` where the table does not say so.
+    picture without a row as `caption-missing`. Else a `.txt` or `.json` of the same name holds the
+    text; the `.txt` goes first. Files that are neither pictures nor captions are reported as
+    `file-unknown`, links to folders as `link-to-folder`, so that nothing in the folder passes
+    unseen. Pictures may lie in `images/` where the table does not say so.
     """
 
-    looks_like = "a folder of pictures with captions.csv (image,caption) or .txt files beside them"
+    looks_like = (
+        "a folder of pictures with captions.csv (image,caption), or .txt or .json beside them"
+    )
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        super().__init__(path, options)
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix="Give the folder of pictures")
         self._files, self._links = _walk(path)
@@ -82,18 +87,19 @@ class FolderReader(Reader):
         yield from self._left_over(used, f"no row of {TABLE} names it", keys)
 
     def _read_beside(self, keys: Keys) -> Iterator[RawSample]:
-        texts = {f for f in self._files if PurePosixPath(f).suffix.lower() == ".txt"}
         used: set[str] = set()
         for name in self._pictures:
-            beside = str(PurePosixPath(name).with_suffix(".txt"))
-            if beside in texts:
-                used.update((name, beside))
+            path = PurePosixPath(name)
+            beside = [str(path.with_suffix(suffix)) for suffix in (".txt", ".json")]
+            held = [text for text in beside if text in self._files]
+            if held or self.options.captionless:
+                used.update((name, *held))
                 data, problem = load_picture(self.path, name)
                 caption = None
-                if problem is None:
-                    caption, problem = _text_of(self.path / beside)
+                if problem is None and held:
+                    caption, problem = _text_of(self.path / held[0])
                 yield RawSample(keys.of_file(name), name, data, caption, problem=problem)
-        yield from self._left_over(used, "there is no .txt of its name beside it", keys)
+        yield from self._left_over(used, "there is no .txt or .json of its name beside it", keys)
 
     def _left_over(self, used: set[str], why: str, keys: Keys) -> Iterator[RawSample]:
         for name in self._files:
@@ -102,7 +108,7 @@ class FolderReader(Reader):
                 continue
             if path.suffix.lower() in PICTURES:
                 problem = f"caption-missing: {why}; give it a caption or take it out"
-            elif path.suffix.lower() == ".txt":
+            elif path.suffix.lower() in (".txt", ".json"):
                 problem = "image-missing: a text without a picture of its name; add it"
             else:
                 problem = "file-unknown: neither a .jpg, .png or .webp picture nor a caption"
@@ -154,9 +160,20 @@ def _rows(table: Path) -> Iterator[tuple[int, str | None, str | None]]:
 
 
 def _text_of(path: Path) -> tuple[str | None, str | None]:
-    """The caption in a text file, or `None` and the problem."""
+    """The caption in a text or JSON file, or `None` and the problem."""
     try:
         with path.open("rb") as opened:
-            return opened.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "surrogateescape"), None
+            text = opened.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         return None, f"caption-unreadable: {error}; check the file's permissions"
+    if path.suffix.lower() != ".json":
+        return text, None
+    try:
+        about = parse_json(text)
+    except ValueError as error:
+        return None, f'json-malformed: {path.name}: {error}; write {{"caption": "..."}}'
+    held = about if isinstance(about, dict) else {}
+    caption = next((held[k] for k in _CAPTION_KEYS if isinstance(held.get(k), str)), None)
+    if caption is None:
+        return None, f"caption-missing: {path.name} has none of the fields {_CAPTION_KEYS}; add one"
+    return caption, None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_picture
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
@@ -26,8 +26,8 @@ class LlavaReader(Reader):
 
     looks_like = "a folder with conversations.json (LLaVA's format) and the pictures it names"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        super().__init__(path, options)
         held = [path / name for name in TABLES if (path / name).is_file()]
         if path.is_dir() and not held:
             raise DataError(

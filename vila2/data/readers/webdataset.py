@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vila2.data.errors import DataError, ShardError
-from vila2.data.readers.base import Reader, is_pattern
+from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
-from vila2.data.tars import plain_members
+from vila2.data.tars import members_of
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
+_MAX_GROUP = 64
+# A foreign tar may hold more than an upload does.
+_MAX_MEMBERS = 5_000_000
 _CAPTION_KEYS = ("caption", "text", "alt_text")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The members of one sample: pairs of lower-case extension and bytes, in the tar's order.
+
+    `offsets` says where each begins in the tar; `about` stands in for `key.json` where the sample
+    does not come from files.
+    """
+
+    tar: str
+    stem: str
+    members: tuple[tuple[str, bytes], ...]
+    about: Mapping[str, Any] | None = None
+    offsets: tuple[int, ...] = ()
 
 
 class WebDatasetReader(Reader):
@@ -27,8 +46,8 @@ class WebDatasetReader(Reader):
 
     looks_like = "a .tar, or a folder of .tar files, holding key.jpg with key.txt or key.json"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        super().__init__(path, options)
         if path.is_dir():
             self._tars = sorted(path.glob("*.tar"))
         elif is_pattern(path) and not path.exists():
@@ -48,37 +67,47 @@ class WebDatasetReader(Reader):
         for tar in self._tars:
             samples = 0
             try:
-                for stem, members in _groups(tar):
-                    yield _sample(tar, stem, members, keys)
+                for group in groups_of(tar):
+                    yield sample_of(group, keys, captionless=self.options.captionless)
                     samples += 1
             except (ShardError, OSError) as error:
                 problem = f"tar-damaged: after {samples} samples: {error}; the rest is not read"
                 yield RawSample(keys.of(tar.stem, source=tar.name), tar.name, None, problem=problem)
 
 
-def _groups(tar: Path) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    """Neighbouring members of one stem, as pairs of lower-case extension and bytes."""
+def groups_of(tar: Path, *, compressed: bool = True) -> Iterator[Group]:
+    """Neighbouring members of one stem; WebDataset splits at the first dot of the base name."""
     stem: str | None = None
-    members: list[tuple[str, bytes]] = []
-    for name, data in plain_members(tar, compressed=True):
-        # WebDataset splits at the first dot of the base name.
-        path = PurePosixPath(name)
+    held: list[tuple[str, bytes, int]] = []
+
+    def group() -> Group:
+        pairs = tuple((extension, data) for extension, data, _ in held)
+        return Group(tar.name, stem or "", pairs, offsets=tuple(offset for *_, offset in held))
+
+    for member in members_of(tar, compressed=compressed, limit=_MAX_MEMBERS):
+        path = PurePosixPath(member.name)
         base, _, extension = path.name.partition(".")
         this = str(path.parent / base)
         if this != stem:
             if stem is not None:
-                yield stem, members
-            stem, members = this, []
-        members.append((extension.lower(), data))
+                yield group()
+            stem, held = this, []
+        held.append((extension.lower(), member.data, member.offset))
+        if len(held) > _MAX_GROUP:
+            raise ShardError(
+                f"more than {_MAX_GROUP} members are called {this!r}", field=this[:200],
+                fix="Give each sample a key of its own",
+            )  # fmt: skip
     if stem is not None:
-        yield stem, members
+        yield group()
 
 
-def _sample(tar: Path, stem: str, pairs: list[tuple[str, bytes]], keys: Keys) -> RawSample:
-    members = dict(pairs)
+def sample_of(group: Group, keys: Keys, *, captionless: bool = False) -> RawSample:
+    """A sample of its members; what it lacks is its `problem`."""
+    members = dict(group.members)
     extension = next((e for e in _PICTURES if e in members), None)
-    source = f"{tar.name}/{stem}" + (f".{extension}" if extension else "")
-    key = keys.of(stem, source=source)
+    source = f"{group.tar}/{group.stem}" + (f".{extension}" if extension else "")
+    key = keys.of(group.stem, source=source)
 
     def broken(problem: str) -> RawSample:
         return RawSample(key, source, None, problem=problem)
@@ -86,26 +115,27 @@ def _sample(tar: Path, stem: str, pairs: list[tuple[str, bytes]], keys: Keys) ->
     if extension is None:
         held = ", ".join(sorted(members))
         return broken(f"image-missing: there is only {held}; pack a .jpg, .png or .webp")
-    if len(members) < len(pairs):
+    if len(members) < len(group.members):
         return broken("member-duplicate: two members have one name; give each sample its own key")
+    image = members[extension]
     caption = members["txt"].decode("utf-8", "surrogateescape") if "txt" in members else None
-    if "json" not in members:
-        if caption is None:
+    if "json" not in members and group.about is None:
+        if caption is None and not captionless:
             return broken("caption-missing: there is no .txt and no .json; pack one")
-        return RawSample(key, source, members[extension], caption)
+        return RawSample(key, source, image, caption)
     try:
-        about = parse_json(members["json"])
+        about = parse_json(members["json"]) if group.about is None else group.about
         turns, items = _turns(about), _items(about)
     except (ValueError, TypeError, AttributeError) as error:
         if caption is not None:
             # A foreign .json beside a .txt is metadata, and none of our business.
-            return RawSample(key, source, members[extension], caption)
+            return RawSample(key, source, image, caption)
         return broken(f'json-malformed: {error}; write {{"caption": "..."}}')
     if caption is None:
         caption = next((about[k] for k in _CAPTION_KEYS if isinstance(about.get(k), str)), None)
-    if caption is None and not turns and not items:
+    if caption is None and not turns and not items and not captionless:
         return broken(f"caption-missing: the .json has none of the fields {_CAPTION_KEYS}; add one")
-    return RawSample(key, source, members[extension], caption, turns=turns, items=items)
+    return RawSample(key, source, image, caption, turns=turns, items=items)
 
 
 def _turns(about: Any) -> tuple[Turn, ...]:

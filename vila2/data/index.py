@@ -1,0 +1,132 @@
+"""The index of a shard: what it holds without the pictures, and where in its tar each one lies.
+
+One Parquet file per shard, whose rows follow the shard's samples. It answers by key or digest
+without reading the tar, and it makes a shard of a tar that somebody else wrote: only the samples
+that it lists are the shard's, as it says they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vila2.data.errors import ShardError
+from vila2.data.sample import Sample, Turn
+
+SUFFIX = ".index.parquet"
+_ORIGIN = b"vila2.origin"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One sample: `offset` and `size` are the picture's bytes within the tar."""
+
+    key: str
+    sha256: str
+    extension: str
+    width: int
+    height: int
+    offset: int
+    size: int
+    caption: str
+    source: str
+    about: str
+
+
+_PYTHON_TO_ARROW = {"str": pa.string(), "int": pa.int64()}
+SCHEMA = pa.schema([(f.name, _PYTHON_TO_ARROW[str(f.type)]) for f in fields(IndexRow)])
+
+
+def index_row(sample: Sample, offset: int) -> IndexRow:
+    """The row of a sample whose picture begins at `offset`."""
+    about: dict[str, Any] = {}
+    if sample.turns:
+        about["turns"] = [[turn.question, turn.answer] for turn in sample.turns]
+    if sample.items:
+        about["items"] = [dict(item) for item in sample.items]
+    return IndexRow(
+        key=sample.key,
+        sha256=sample.sha256,
+        extension=sample.extension,
+        width=sample.width,
+        height=sample.height,
+        offset=offset,
+        size=len(sample.image),
+        caption=sample.caption,
+        source=sample.source,
+        about=json.dumps(about, ensure_ascii=False, sort_keys=True) if about else "",
+    )
+
+
+def encode_index(rows: Sequence[IndexRow], origin: Mapping[str, str] | None = None) -> bytes:
+    """Parquet bytes; `origin` says where the tar lies when it is not ours."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    if origin:
+        table = table.replace_schema_metadata({_ORIGIN: json.dumps(dict(origin)).encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def decode_index(
+    source: bytes | Path, columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows as dicts, with only `columns` where given."""
+    held = pa.BufferReader(source) if isinstance(source, bytes) else source
+    rows: list[dict[str, Any]] = pq.read_table(held, columns=columns).to_pylist()
+    return rows
+
+
+def origin_of(source: bytes | Path) -> dict[str, str]:
+    """Where the tar of an index lies; empty for a shard of ours."""
+    held = pa.BufferReader(source) if isinstance(source, bytes) else source
+    metadata = pq.read_schema(held).metadata or {}
+    found: dict[str, str] = json.loads(metadata.get(_ORIGIN, b"{}"))
+    return found
+
+
+def tar_beside(index: Path) -> Path:
+    """The tar that an index in the same folder belongs to."""
+    return index.with_name(index.name.removesuffix(SUFFIX) + ".tar")
+
+
+def read_indexed(index: Path, tar: BinaryIO | None = None) -> Iterator[Sample]:
+    """Read the samples that an index lists out of the tar beside it.
+
+    Every picture is held against its digest: a tar that was changed behind the index is a
+    `ShardError`, not another picture.
+    """
+    if tar is None:
+        with tar_beside(index).open("rb") as opened:
+            yield from read_indexed(index, opened)
+        return
+    for held in decode_index(index):
+        row = IndexRow(**held)
+        tar.seek(row.offset)
+        image = tar.read(row.size)
+        if hashlib.sha256(image).hexdigest() != row.sha256:
+            raise ShardError(
+                f"sample {row.key} is not the picture that was registered",
+                field=row.key,
+                fix="The tar was changed in place; put it back, or register a new version",
+            )
+        about = json.loads(row.about) if row.about else {}
+        yield Sample(
+            key=row.key,
+            image=image,
+            extension=row.extension,
+            sha256=row.sha256,
+            width=row.width,
+            height=row.height,
+            caption=row.caption,
+            turns=tuple(Turn(question, answer) for question, answer in about.get("turns", ())),
+            items=tuple(about.get("items", ())),
+            source=row.source,
+        )

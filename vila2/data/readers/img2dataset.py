@@ -1,0 +1,138 @@
+"""What img2dataset wrote: tars, folders or Parquet files, and what it could not download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vila2.data.errors import DataError
+from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.json_rows import parse_json
+from vila2.data.readers.keys import Keys
+from vila2.data.readers.webdataset import Group, groups_of, sample_of
+from vila2.data.sample import RawSample
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+_TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
+_MAX_TEXT_BYTES = 1 << 20
+
+
+class Img2DatasetReader(Reader):
+    """Reads each shard `NNNNN.tar`, `NNNNN/` or `NNNNN.parquet` with its table `NNNNN.parquet`.
+
+    The address of a picture is its source. Rows of the table that were not downloaded are reported
+    as `download-failed` with img2dataset's own message, and rows that say success without a picture
+    as `image-missing`, so that the counts add up to the list that img2dataset was given.
+    """
+
+    looks_like = "img2dataset's output folder: NNNNN.tar or NNNNN/ beside NNNNN.parquet"
+
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        super().__init__(path, options)
+        if not path.is_dir():
+            raise DataError("is not a folder", file=str(path), fix=f"Give {self.looks_like}")
+        self._shards = sorted(
+            {f.stem for f in path.glob("*.tar")}
+            | {f.stem for f in path.glob("*.parquet")}
+            | {f.name for f in path.iterdir() if f.is_dir() and f.name.isdigit()}
+        )
+        if not self._shards:
+            raise DataError("holds no shard", file=str(path), fix=f"Give {self.looks_like}")
+
+    def count(self) -> int | None:
+        """Rows of all tables, where every shard has one."""
+        tables = [self.path / f"{stem}.parquet" for stem in self._shards]
+        if not all(table.is_file() for table in tables):
+            return None
+        return sum(count_of(table) or 0 for table in tables)
+
+    def read(self) -> Iterator[RawSample]:
+        """The pictures of each shard, then the rows of its table that have none."""
+        keys = Keys()
+        for stem in self._shards:
+            seen: set[str] = set()
+            try:
+                for group in self._groups(stem):
+                    key = group.stem.rsplit("/", 1)[-1]
+                    seen.add(key)
+                    made = sample_of(group, keys, captionless=self.options.captionless)
+                    yield replace(made, source=_address(group) or made.source)
+                yield from self._not_there(stem, seen, keys)
+            except (DataError, OSError) as error:
+                problem = f"shard-damaged: after {len(seen)} samples: {error}; the rest is not read"
+                yield RawSample(keys.of(stem, source=stem), stem, None, problem=problem)
+
+    def _groups(self, stem: str) -> Iterator[Group]:
+        tar, folder = self.path / f"{stem}.tar", self.path / stem
+        if tar.is_file():
+            yield from groups_of(tar)
+        elif folder.is_dir():
+            yield from _groups_of_folder(folder)
+        else:
+            yield from _groups_of_table(self.path / f"{stem}.parquet")
+
+    def _not_there(self, stem: str, seen: set[str], keys: Keys) -> Iterator[RawSample]:
+        table = self.path / f"{stem}.parquet"
+        if not table.is_file():
+            return
+        given = set(schema_of(table).names)
+        columns = [name for name in _TABLE_COLUMNS if name in given]
+        if "key" not in columns:
+            raise DataError(
+                "has no column key", file=str(table), field="key", fix="Keep img2dataset's own"
+            )
+        for row in rows_of(table, columns):
+            name = str(row["key"])
+            if name in seen:
+                continue
+            source = str(row.get("url") or f"{stem}/{name}")
+            if row.get("status", "success") == "success":
+                problem = "image-missing: its table says success, but there is no picture"
+            else:
+                told = row.get("error_message") or row["status"]
+                problem = f"download-failed: {told}; download it again or leave it out"
+            yield RawSample(keys.of(name, source=source), source, None, problem=problem)
+
+
+def _groups_of_folder(folder: Path) -> Iterator[Group]:
+    """Neighbouring files of one stem; links are not followed."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.is_symlink())
+    stems: dict[str, list[Path]] = {}
+    for file in files:
+        stems.setdefault(file.stem, []).append(file)
+    for stem, held in stems.items():
+        pairs = []
+        for file in held:
+            limit = -1 if file.suffix.lower() in _PICTURES else _MAX_TEXT_BYTES
+            with file.open("rb") as opened:
+                pairs.append((file.suffix.lower().lstrip("."), opened.read(limit)))
+        yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs))
+
+
+def _groups_of_table(table: Path) -> Iterator[Group]:
+    """The rows of img2dataset's own Parquet output that hold a picture."""
+    given = set(schema_of(table).names)
+    picture = next((name for name in ("jpg", "png", "webp") if name in given), None)
+    if picture is None or "key" not in given:
+        return  # it is the table of what could not be downloaded, and nothing was
+    columns = [name for name in (picture, "key", "url", "caption") if name in given]
+    for row in rows_of(table, columns):
+        if row[picture] is not None:
+            about = {name: row.get(name) for name in ("url", "caption") if row.get(name)}
+            yield Group(table.name, str(row["key"]), ((picture, bytes(row[picture])),), about)
+
+
+def _address(group: Group) -> str:
+    """The `url` of the sample's json, where it has one."""
+    about: Any = group.about
+    if about is None:
+        data = dict(group.members).get("json")
+        try:
+            about = parse_json(data) if data is not None else None
+        except ValueError:
+            return ""
+    url = about.get("url") if isinstance(about, dict) else None
+    return url if isinstance(url, str) else ""

@@ -1,0 +1,63 @@
+"""What stands behind a picture's end: a file that is a picture and something else as well.
+
+Cameras put previews, gain maps and short films behind a JPEG, and some tools pad with zeros; all
+that stays. An archive, a page or a program there makes the file a polyglot: whoever serves or
+unpacks the dataset later would hand it on. Structure: ITU T.81 annex B for JPEG, the PNG
+specification's chunks, and RIFF's size for WebP.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A marker within the coded data: 0xFF followed by neither a stuffed zero, a restart nor a fill.
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_ALONE = {0x01, *range(0xD0, 0xD9)}
+_FOREIGN = (
+    (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive"),
+    (re.compile(rb"%PDF-"), "a PDF"),
+    (re.compile(rb"<(?:!doctype|html|script|svg|\?php)", re.IGNORECASE), "a web page or script"),
+    (re.compile(rb"\x7fELF"), "a program"),
+    (re.compile(rb"Rar!\x1a\x07|7z\xbc\xaf\x27\x1c"), "an archive"),
+    # Two bytes prove nothing in the middle of a film: only at the very beginning.
+    (re.compile(rb"\A\s*(?:MZ|\x1f\x8b\x08|BZh|#!)"), "a program or an archive"),
+)
+
+
+def foreign_tail(data: bytes, extension: str) -> str:
+    """What a picture carries behind its end that is no picture; empty where there is nothing."""
+    tail = data[end_of(data, extension) :]
+    if not tail.strip(b"\0\r\n "):
+        return ""
+    return next((what for pattern, what in _FOREIGN if pattern.search(tail)), "")
+
+
+def end_of(data: bytes, extension: str) -> int:
+    """Where the picture ends; the length of `data` where its structure does not tell."""
+    if extension == "png":
+        return _end_of_png(data)
+    if extension == "webp":
+        size = int.from_bytes(data[4:8], "little") + 8
+        return min(len(data), size + size % 2)
+    return _end_of_jpeg(data)
+
+
+def _end_of_png(data: bytes) -> int:
+    at = 8
+    while at + 12 <= len(data):
+        size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += 12 + size
+        if name == b"IEND":
+            return min(at, len(data))
+    return len(data)
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = found.group(1)[0], found.end()
+        if marker == 0xD9:
+            return at
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return len(data)
