@@ -89,7 +89,7 @@ class LayerJobs:
                         id=f"{job_id}-{shard.index:06d}",
                         task=SHARD_TASK,
                         subject=job_id,
-                        payload={"shard": shard.index, "object_key": shard.object_key},
+                        payload={"shard": shard.index},
                         progress=0,
                     )
                     for shard in shards
@@ -117,10 +117,12 @@ class LayerJobs:
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, claim.subject)
         how = _captioning(api.LayerJobIn.model_validate(row.body))
-        samples = list(read_shard(self._objects.local(claim.payload["object_key"])))
+        datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
+        # Asked for afresh: a take-down may have put another object in its place.
+        shard = datasets.shard(row.body["dataset"], row.version, number)
+        samples = list(read_shard(self._objects.local(shard.object_key)))
         rows = caption_samples(samples, how, self._engines.get(row.model_prefix), progress=report)
         data, summary = encode_layer_shard(rows)
-        number = int(claim.payload["shard"])
         # The fence in the key: a worker that lost its lease cannot overwrite another's output.
         key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
         self._objects.put(key, data)

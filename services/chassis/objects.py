@@ -29,6 +29,14 @@ class ObjectStore(ABC):
         """Store `data` under `key`, replacing what was there, all at once."""
 
     @abstractmethod
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Store `data` unless there is an object under `key`; of several at once, one stores it."""
+
+    @abstractmethod
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file's content as `put` does, without holding it in memory."""
+
+    @abstractmethod
     def get(self, key: str) -> bytes:
         """Read an object; raises `KeyError` where there is none."""
 

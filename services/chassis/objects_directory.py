@@ -33,6 +33,34 @@ class DirectoryObjects(ObjectStore):
             Path(partial).unlink(missing_ok=True)
             raise
 
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write aside, then link: a link to a name that is taken fails."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(data)
+            target.hardlink_to(partial)
+        except FileExistsError:
+            return False
+        finally:
+            Path(partial).unlink(missing_ok=True)
+        return True
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy aside, then rename."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
+        os.close(descriptor)
+        try:
+            shutil.copyfile(path, partial)
+            Path(partial).replace(target)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+
     def get(self, key: str) -> bytes:
         """Read a file; a missing one is a `KeyError`."""
         try:

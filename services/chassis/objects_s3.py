@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import urllib3
 from minio import Minio
@@ -39,6 +40,7 @@ class S3Objects(ObjectStore):
         secure: bool = True,
         region: str = "us-east-1",
         connections: int = 16,
+        create: bool = True,
     ) -> None:
         pool = urllib3.PoolManager(
             maxsize=connections,
@@ -56,12 +58,29 @@ class S3Objects(ObjectStore):
         self._bucket = bucket
         self._cache = cache
         self._cache.mkdir(parents=True, exist_ok=True)
-        if not self._client.bucket_exists(bucket):
+        if create and not self._client.bucket_exists(bucket):
             self._make_bucket()
 
     def put(self, key: str, data: bytes) -> None:
         """Upload; S3 shows an object whole or not at all, in several parts where it is large."""
         self._client.put_object(self._bucket, checked(key), io.BytesIO(data), len(data))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """A conditional write (If-None-Match: *); the server decides between several at once."""
+        try:
+            # The client has no public way to send the condition with a write.
+            self._client._put_object(
+                self._bucket, checked(key), data, cast("Any", {"If-None-Match": "*"})
+            )
+        except S3Error as error:
+            if error.code in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return False
+            raise
+        return True
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload from disk, in several parts where it is large."""
+        self._client.fput_object(self._bucket, checked(key), str(path))
 
     def get(self, key: str) -> bytes:
         """Download; a missing object is a `KeyError`."""

@@ -2,31 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
+from services.chassis.sources import Sources
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
+from services.datasets.audits import AUDIT_TASK, Audits
+from services.datasets.exports import Exports
+from services.datasets.history import History
+from services.datasets.in_place import InPlace
+from services.datasets.incoming import Incoming
 from services.datasets.ingest import INGEST_TASK, Ingest
+from services.datasets.layer_import import LayerImports
 from services.datasets.layers import Layers
+from services.datasets.reading import Reading
 from services.datasets.tables import WorkUnitRow
+from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
+from services.datasets.uploads import Uploads
 from services.datasets.versions import Versions
+from vila2.client import Client
+from vila2.data.fetch import FetchPolicy
 
 
 class DatasetsContext:
-    """Built once per process; `start` begins ingest work."""
+    """Built once per process; `start` begins ingests, audits and take-downs."""
 
-    def __init__(self, *, database: Database, objects: ObjectStore, queue: Queue) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        objects: ObjectStore,
+        queue: Queue,
+        platform: Callable[[str], Client],
+        sources: Sources,
+        fetching: FetchPolicy | None = None,
+    ) -> None:
         self.database = database
         self.objects = objects
         self.units = WorkUnits(database, WorkUnitRow)
-        self.versions = Versions(database, objects, self.units)
+        self.versions = Versions(database, self.units, sources)
+        self.uploads = Uploads(database, objects)
         self.layers = Layers(database, objects)
-        ingest = Ingest(database, objects, self.units)
-        self.worker = Worker(self.units, queue, {INGEST_TASK: ingest.run})
+        self.imports = LayerImports(database, objects, self.layers)
+        self.reading = Reading(database, objects, platform)
+        self.exports = Exports(database)
+        self.history = History(database)
+        self.audits = Audits(database, objects, self.units)
+        self.takedowns = Takedowns(database, objects, self.units, self.layers, platform)
+        ingest = Ingest(
+            database,
+            objects,
+            self.units,
+            incoming=Incoming(database, objects, fetching or FetchPolicy()),
+            in_place=InPlace(objects, sources),
+            uploads=self.uploads,
+        )
+        self.worker = Worker(
+            self.units,
+            queue,
+            {
+                INGEST_TASK: ingest.run,
+                AUDIT_TASK: self.audits.run,
+                TAKEDOWN_TASK: self.takedowns.run,
+            },
+        )
 
     def start(self) -> None:
-        """Take up ingest work, also what an earlier process left."""
+        """Take up the work, also what an earlier process left."""
+        self.uploads.sweep()
         self.worker.start()
 
     def stop(self) -> None:

@@ -1,29 +1,33 @@
-"""The dataset store's routes: parse, call, return."""
+"""The dataset store's routes for datasets and versions: parse, call, return."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from services.chassis.auth import Principal, require
+from services.chassis.bodies import body_of
 from services.chassis.errors import NotFound
+from services.datasets.content import shard_tar
 from services.datasets.context import DatasetsContext
+from services.datasets.uploads import MAX_PIECE_BYTES
 from vila2.api import datasets as api
 
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("datasets:read"))]
 Writer = Annotated[Principal, Depends(require("datasets:write"))]
-CaptionReader = Annotated[Principal, Depends(require("captions:read"))]
-CaptionWriter = Annotated[Principal, Depends(require("captions:write"))]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
 
 
-def _context(request: Request) -> DatasetsContext:
+def context_of(request: Request) -> DatasetsContext:
+    """The service's long-lived objects."""
     context: DatasetsContext = request.app.state.context
     return context
 
 
-Context = Annotated[DatasetsContext, Depends(_context)]
+Context = Annotated[DatasetsContext, Depends(context_of)]
 
 
 @router.post("/datasets", summary="Create a dataset", status_code=201)
@@ -33,15 +37,29 @@ def create_dataset(body: api.DatasetIn, caller: Writer, context: Context) -> api
 
 
 @router.get("/datasets", summary="List datasets")
-def list_datasets(caller: Reader, context: Context) -> list[api.Dataset]:
-    """The team's datasets."""
-    return context.versions.list_datasets(caller.team)
+def list_datasets(
+    caller: Reader, context: Context, query: str = "", after: str = "", limit: Limit = 1000
+) -> api.DatasetPage:
+    """A page of the team's datasets whose names hold `query`, by name."""
+    return context.versions.list_datasets(caller.team, query=query, after=after, limit=limit)
+
+
+@router.post("/datasets/{name}/use", summary="Choose the version in use")
+def use_version(name: str, body: api.LatestIn, caller: Writer, context: Context) -> api.Dataset:
+    """Let the bare name mean this version, such as an earlier one; kept in the history."""
+    return context.versions.use(caller, name, body)
 
 
 @router.post("/datasets/{name}/versions", summary="Open a version", status_code=201)
 def create_version(name: str, body: api.VersionIn, caller: Writer, context: Context) -> api.Version:
-    """Open a version to upload parts to; a known token continues its version."""
+    """Open a version to upload to; a known token continues its version."""
     return context.versions.create_version(caller.team, name, body)
+
+
+@router.get("/datasets/{name}/versions/{number}/uploads", summary="What was uploaded")
+def list_uploads(name: str, number: int, caller: Reader, context: Context) -> list[api.Upload]:
+    """The pieces that the store has; a client that was cut sends the others."""
+    return context.uploads.of_version(caller.team, name, number)
 
 
 @router.put("/datasets/{name}/versions/{number}/parts/{part}", summary="Upload a part")
@@ -49,10 +67,29 @@ async def put_part(
     name: str, number: int, part: int, request: Request, caller: Writer, context: Context
 ) -> api.Version:
     """Upload one tar of raw samples; uploading a part again changes nothing."""
-    from starlette.concurrency import run_in_threadpool
+    data = await body_of(request, MAX_PIECE_BYTES)
+    await run_in_threadpool(context.uploads.put_part, caller.team, name, number, part, data)
+    return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
-    data = await request.body()
-    return await run_in_threadpool(context.versions.put_part, caller.team, name, number, part, data)
+
+@router.put(
+    "/datasets/{name}/versions/{number}/files/{file:path}/pieces/{piece}",
+    summary="Upload a piece of a file",
+)
+async def put_piece(
+    name: str,
+    number: int,
+    file: str,
+    piece: int,
+    request: Request,
+    caller: Writer,
+    context: Context,
+) -> api.Version:
+    """Upload a piece (from 0 on) of a file as it is, to a version opened with a format."""
+    data = await body_of(request, MAX_PIECE_BYTES)
+    put = context.uploads.put_piece
+    await run_in_threadpool(put, caller.team, name, number, file, piece, data)
+    return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
 
 @router.post("/datasets/{name}/versions/{number}/seal", summary="Seal", status_code=202)
@@ -65,14 +102,21 @@ def seal_version(name: str, number: int, caller: Writer, context: Context) -> ap
 
 @router.get("/datasets/{name}/versions/{number}", summary="A version")
 def get_version(name: str, number: int, caller: Reader, context: Context) -> api.Version:
-    """State, counts and progress; number 0 is the newest ready version."""
+    """State, counts and progress; number 0 is the version in use."""
     return context.versions.version(caller.team, name, number)
 
 
 @router.get("/datasets/{name}/versions/{number}/shards", summary="Shards of a version")
-def list_shards(name: str, number: int, caller: Reader, context: Context) -> list[api.Shard]:
-    """Where the version's tars lie."""
-    return context.versions.shards(caller.team, name, number)
+def list_shards(
+    name: str,
+    number: int,
+    caller: Reader,
+    context: Context,
+    after: Annotated[int, Query(ge=-1, description="Shards behind this one.")] = -1,
+    limit: Limit = 1000,
+) -> list[api.Shard]:
+    """Where the version's tars lie, in order."""
+    return context.versions.shards(caller.team, name, number, after=after, limit=limit)
 
 
 @router.get("/datasets/{name}/versions/{number}/rejected", summary="Rejected samples")
@@ -85,62 +129,66 @@ def list_rejected(
 
 @router.get("/datasets/{name}/versions/{number}/shards/{index}/content", summary="A shard's tar")
 def shard_content(name: str, number: int, index: int, caller: Reader, context: Context) -> Response:
-    """The tar itself."""
-    shards = context.versions.shards(caller.team, name, number)
-    if not 0 <= index < len(shards):
+    """The tar itself; of a tar registered in place, one with the admitted samples."""
+    found = context.versions.shards(caller.team, name, number, after=index - 1, limit=1)
+    if not found or found[0].index != index:
         raise NotFound(f"version has no shard {index}", field="index")
-    return Response(context.objects.get(shards[index].object_key), media_type="application/x-tar")
+    return Response(shard_tar(context.objects, found[0]), media_type="application/x-tar")
 
 
-@router.post("/layers", summary="Open a caption layer", status_code=201)
-def open_layer(body: api.LayerIn, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Open a layer over a ready version; a known token returns its layer."""
-    return context.layers.open(caller.team, body)
-
-
-@router.get("/layers", summary="List layers")
-def list_layers(caller: CaptionReader, context: Context) -> list[api.Layer]:
-    """The team's layers."""
-    return context.layers.of_team(caller.team)
-
-
-@router.post("/layers/import", summary="Import captions as a layer", status_code=201)
-def import_layer(body: api.LayerImport, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Match another dataset's captions to this one's pictures by digest."""
-    return context.layers.import_captions(caller.team, body)
-
-
-@router.get("/layers/{layer}", summary="A layer")
-def get_layer(layer: str, caller: CaptionReader, context: Context) -> api.Layer:
-    """A layer by id, or the newest sealed one of that name."""
-    return context.layers.get(caller.team, layer)
-
-
-@router.put("/layers/{layer}/shards/{number}", summary="Record a shard's captions")
-def put_layer_shard(
-    layer: str, number: int, body: api.LayerShardIn, caller: CaptionWriter, context: Context
-) -> api.Layer:
-    """Record where the captions of one shard lie; every sample must be accounted for."""
-    return context.layers.put_shard(caller.team, layer, number, body)
-
-
-@router.post("/layers/{layer}/seal", summary="Seal a layer")
-def seal_layer(layer: str, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Make a complete layer immutable."""
-    return context.layers.seal(caller.team, layer)
-
-
-@router.get("/layers/{layer}/shards/{number}/content", summary="A layer shard's Parquet")
-def layer_content(
-    layer: str, number: int, caller: CaptionReader, context: Context, waive: bool = False
-) -> Response:
-    """The captions of one shard; those of an unsealed layer need `waive=true`."""
-    from services.chassis.errors import Conflict
-
-    held = context.layers.get(caller.team, layer)
-    if held.state != "sealed" and not waive:
-        raise Conflict(f"layer {layer} is not sealed", fix="wait until it is")
-    if not 0 <= number < len(held.shards) or not held.shards[number]:
-        raise NotFound(f"layer {layer} has no shard {number} yet", field="number")
-    data = context.objects.get(held.shards[number])
+@router.get("/datasets/{name}/versions/{number}/shards/{index}/index", summary="A shard's index")
+def shard_index(name: str, number: int, index: int, caller: Reader, context: Context) -> Response:
+    """Parquet: what the shard holds without the pictures, and where in the tar each lies."""
+    found = context.versions.shards(caller.team, name, number, after=index - 1, limit=1)
+    if not found or found[0].index != index:
+        raise NotFound(f"version has no shard {index}", field="index")
+    data = context.objects.get(found[0].index_key)
     return Response(data, media_type="application/vnd.apache.parquet")
+
+
+@router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Lineage of a sample")
+def lineage(name: str, number: int, key: str, caller: Reader, context: Context) -> api.Lineage:
+    """Back to the picture and its source, forward to captions and the models trained on them."""
+    return context.reading.lineage(caller.team, name, number, key)
+
+
+@router.post("/datasets/{name}/versions/{number}/audit", summary="Audit", status_code=202)
+def start_audit(
+    name: str, number: int, body: api.AuditIn, caller: Writer, context: Context
+) -> api.Audit:
+    """Search a version for near-duplicates and for pictures of benchmarks."""
+    started = context.audits.start(caller.team, name, number, body)
+    context.worker.nudge()
+    return started
+
+
+@router.get("/datasets/{name}/versions/{number}/audit", summary="An audit's findings")
+def get_audit(name: str, number: int, caller: Reader, context: Context) -> api.Audit:
+    """How far the audit is, and what it found."""
+    return context.audits.get(caller.team, name, number)
+
+
+@router.post("/takedowns", summary="Take a picture down", status_code=202)
+def start_takedown(body: api.TakedownIn, caller: Writer, context: Context) -> api.Takedown:
+    """Take a picture out of every version, layer and future export; the record stays."""
+    started = context.takedowns.start(caller, body)
+    context.worker.nudge()
+    return started
+
+
+@router.get("/takedowns", summary="List take-downs")
+def list_takedowns(caller: Reader, context: Context) -> list[api.Takedown]:
+    """The team's take-downs, newest first."""
+    return context.takedowns.of_team(caller.team)
+
+
+@router.get("/takedowns/{takedown}", summary="A take-down")
+def get_takedown(takedown: str, caller: Reader, context: Context) -> api.Takedown:
+    """The record of a take-down."""
+    return context.takedowns.get(caller.team, takedown)
+
+
+@router.get("/history", summary="What changed which data is in use")
+def history(caller: Reader, context: Context, limit: Limit = 100) -> list[api.HistoryEntry]:
+    """Newest first: versions chosen, layers withdrawn and restored, and by which key."""
+    return context.history.of_team(caller.team, limit=limit)

@@ -1,14 +1,17 @@
-"""Ingest: the parts of a version become checked, content-addressed shards."""
+"""Ingest: what a version was given becomes checked, content-addressed shards with their indexes."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from google.protobuf import json_format
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
@@ -16,21 +19,35 @@ from services.chassis.metrics import SAMPLES_INGESTED
 from services.chassis.objects import ObjectStore
 from services.chassis.work import Claim, WorkUnits
 from services.chassis.worker import PermanentError, Report
-from services.datasets.tables import DatasetRow, ShardRow, VersionRow
+from services.datasets.in_place import InPlace
+from services.datasets.incoming import Incoming
+from services.datasets.manifests import dataset_manifest
+from services.datasets.tables import DatasetRow, ShardRow, TakedownRow, VersionRow
+from services.datasets.uploads import Uploads
 from vila2.data.errors import DataError
+from vila2.data.index import SUFFIX, encode_index
 from vila2.data.ingest import Admission
-from vila2.data.sample import RawSample
-from vila2.data.shards import read_raw_shard, write_shard
-from vila2.wire.manifests_pb2 import DatasetManifest, ShardRef
+from vila2.data.sample import Sample
+from vila2.data.shards import write_shard
 
 INGEST_TASK = "datasets.ingest"
 
 
 class Ingest:
-    """Turns one version's uploads into shards; running it twice makes the same objects."""
+    """Turns what one version was given into shards; running it twice makes the same objects."""
 
-    def __init__(self, database: Database, objects: ObjectStore, units: WorkUnits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        units: WorkUnits,
+        *,
+        incoming: Incoming,
+        in_place: InPlace,
+        uploads: Uploads,
+    ) -> None:
         self._database, self._objects, self._units = database, objects, units
+        self._incoming, self._in_place, self._uploads = incoming, in_place, uploads
 
     def run(self, claim: Claim, report: Report) -> None:
         """Check every sample, write the shards and the manifest, then mark the version ready."""
@@ -38,89 +55,81 @@ class Ingest:
         with self._database.transaction() as session:
             version = session.get_one(VersionRow, version_id)
             dataset = session.get_one(DatasetRow, version.dataset_id)
-        admission = Admission()
+            gone = _taken_down(session, dataset.team)
+        admission = Admission(
+            captionless=bool(version.options.get("captionless")), taken_down=gone.__contains__
+        )
         try:
-            shards = self._write_shards(version, admission, report)
+            with tempfile.TemporaryDirectory(prefix="vila2-ingest-") as scratch:
+                if version.origin:
+                    shards = list(self._in_place.shards(version, admission, report))
+                else:
+                    shards = list(self._shards(version, admission, Path(scratch), report))
         except DataError as error:
             self._settle_failed(version_id, str(error))
             raise PermanentError(str(error)) from error
+        finally:
+            admission.close()
         if not shards:
             reasons = ", ".join(f"{n} {reason}" for reason, n in admission.rejected.most_common())
-            message = f"no sample was admitted: {reasons or 'the parts are empty'}"
+            message = f"no sample was admitted: {reasons or 'there was none'}"
             self._settle_failed(version_id, message, admission)
             raise PermanentError(message)
-        manifest = self._manifest(dataset, version, shards, admission)
+        manifest = dataset_manifest(dataset, version, shards, dict(admission.rejected))
         text = json_format.MessageToJson(manifest, sort_keys=True)
         self._objects.put(f"datasets/{version_id}/manifest.json", text.encode())
         crashpoint("ingest.written")
         with self._database.transaction() as session:
             if not self._units.complete(session, claim, {"samples": admission.accepted}):
                 return
+            if _taken_down(session, dataset.team) != gone:
+                raise RuntimeError("a picture was taken down while this version was ingested")
             row = session.get_one(VersionRow, version_id)
             session.add_all(shards)
             _record(row, admission)
-            row.state, row.sha256 = "ready", manifest.sha256
+            row.state, row.sha256, row.shards = "ready", manifest.sha256, len(shards)
             row.samples, row.bytes = admission.accepted, sum(shard.bytes for shard in shards)
             owner = session.get_one(DatasetRow, row.dataset_id)
             owner.latest = max(owner.latest or 0, row.number)
         SAMPLES_INGESTED.labels("admitted").inc(admission.accepted)
         SAMPLES_INGESTED.labels("rejected").inc(admission.rejected.total())
+        self._uploads.sweep(version_id)
 
-    def _raws(self, version: VersionRow) -> Iterator[RawSample]:
-        for number, digest in sorted(version.parts.items(), key=lambda part: int(part[0])):
-            key = f"uploads/{version.id}/{int(number):06d}-{digest[:16]}.tar"
-            yield from read_raw_shard(self._objects.get(key))
+    def _shards(
+        self, version: VersionRow, admission: Admission, scratch: Path, report: Report
+    ) -> Iterator[ShardRow]:
+        raws = self._incoming.raws(version, scratch, report)
+        samples = admission.through(raws, workers=os.cpu_count() or 1)
+        for number in itertools.count():
+            first = next(samples, None)
+            if first is None:
+                return
+            batch = itertools.chain([first], itertools.islice(samples, version.shard_samples - 1))
 
-    def _write_shards(
-        self, version: VersionRow, admission: Admission, report: Report
-    ) -> list[ShardRow]:
-        made: list[ShardRow] = []
-        samples = admission.through(self._raws(version))
-        while batch := list(itertools.islice(samples, version.shard_samples)):
-            buffer = io.BytesIO()
-            summary = write_shard(batch, buffer)
-            key = f"shards/{summary.sha256[:2]}/{len(made):06d}-{summary.sha256}.tar"
-            if not self._objects.exists(key):
-                self._objects.put(key, buffer.getvalue())
-            made.append(
-                ShardRow(
-                    version_id=version.id,
-                    number=len(made),
-                    object_key=key,
-                    sha256=summary.sha256,
-                    bytes=summary.bytes,
-                    samples=summary.samples,
-                )
-            )
-            report(admission.accepted)
-        return made
+            def seen() -> None:
+                report(admission.accepted + admission.rejected.total())
 
-    def _manifest(
-        self,
-        dataset: DatasetRow,
-        version: VersionRow,
-        shards: list[ShardRow],
-        admission: Admission,
-    ) -> DatasetManifest:
-        digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
-        return DatasetManifest(
-            dataset=dataset.name,
-            version=version.number,
-            team=dataset.team,
-            kind=dataset.kind,
-            samples=admission.accepted,
-            rejected=dict(admission.rejected),
-            sha256=digest,
-            shards=[
-                ShardRef(
-                    index=shard.number,
-                    object_key=shard.object_key,
-                    sha256=shard.sha256,
-                    bytes=shard.bytes,
-                    samples=shard.samples,
-                )
-                for shard in shards
-            ],
+            yield self._store(version, number, _each(batch, seen), scratch)
+
+    def _store(
+        self, version: VersionRow, number: int, samples: Iterator[Sample], scratch: Path
+    ) -> ShardRow:
+        partial = scratch / "shard.tar"
+        with partial.open("wb") as out:
+            summary = write_shard(samples, out)
+        key = f"shards/{summary.sha256[:2]}/{number:06d}-{summary.sha256}.tar"
+        if not self._objects.exists(key):
+            self._objects.put_file(key, partial)
+        index_key = f"indexes/{version.id}/{number:06d}-{summary.sha256[:16]}{SUFFIX}"
+        self._objects.put(index_key, encode_index(summary.index))
+        return ShardRow(
+            version_id=version.id,
+            number=number,
+            object_key=key,
+            index_key=index_key,
+            sha256=summary.sha256,
+            bytes=summary.bytes,
+            samples=summary.samples,
         )
 
     def _settle_failed(
@@ -131,6 +140,16 @@ class Ingest:
             row.state, row.error = "failed", message[:2000]
             if admission is not None:
                 _record(row, admission)
+
+
+def _taken_down(session: Session, team: str) -> set[str]:
+    return set(session.scalars(select(TakedownRow.sha256).where(TakedownRow.team == team)))
+
+
+def _each(samples: Iterator[Sample], seen: Callable[[], None]) -> Iterator[Sample]:
+    for sample in samples:
+        seen()
+        yield sample
 
 
 def _record(row: VersionRow, admission: Admission) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.work import WorkUnitColumns
@@ -16,7 +25,7 @@ class Base(DeclarativeBase):
 
 
 class DatasetRow(Base):
-    """A named dataset of a team."""
+    """A named dataset of a team; `latest` is the version that its bare name means."""
 
     __tablename__ = "datasets"
     __table_args__ = (UniqueConstraint("team", "name"),)
@@ -29,7 +38,11 @@ class DatasetRow(Base):
 
 
 class VersionRow(Base):
-    """A version: open for parts, then ingesting, then ready and immutable."""
+    """A version: open for uploads, then ingesting, then ready and immutable.
+
+    `format` is "" where a client read the data and uploads raw samples, else the format that the
+    store reads itself; `origin` names the configured source whose tars stay where they are.
+    """
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("dataset_id", "number"),)
@@ -39,46 +52,72 @@ class VersionRow(Base):
     number: Mapped[int] = mapped_column(Integer)
     token: Mapped[str] = mapped_column(String(200), default="", index=True)
     source: Mapped[str] = mapped_column(String, default="")
+    licence: Mapped[str] = mapped_column(String(200), default="")
+    format: Mapped[str] = mapped_column(String(20), default="")
+    options: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    origin: Mapped[str] = mapped_column(String(63), default="")
+    prefix: Mapped[str] = mapped_column(String(400), default="")
     shard_samples: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(12), default="open")
-    parts: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)  # number -> sha256
-    samples: Mapped[int] = mapped_column(Integer, default=0)
-    bytes: Mapped[int] = mapped_column(Integer, default=0)
+    shards: Mapped[int] = mapped_column(Integer, default=0)
+    samples: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     rejected: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     examples: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     notes: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
-    repeated_captions: Mapped[int] = mapped_column(Integer, default=0)
+    repeated_captions: Mapped[int] = mapped_column(BigInteger, default=0)
+    taken_down: Mapped[int] = mapped_column(BigInteger, default=0)
     sha256: Mapped[str] = mapped_column(String(64), default="")
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
+class UploadRow(Base):
+    """A piece of an upload: a part of raw samples (`file` is ""), or a piece of a file.
+
+    `kept` says whether its object is still there; it goes once the version is ready.
+    """
+
+    __tablename__ = "uploads"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    file: Mapped[str] = mapped_column(String(300), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    kept: Mapped[bool] = mapped_column(Boolean, default=True)
+
+
 class ShardRow(Base):
-    """A shard of a version."""
+    """A shard of a version: what is read (`object_key`) and its index."""
 
     __tablename__ = "shards"
 
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
-    object_key: Mapped[str] = mapped_column(String(400))
+    object_key: Mapped[str] = mapped_column(String(400), index=True)
+    index_key: Mapped[str] = mapped_column(String(400), default="")
     sha256: Mapped[str] = mapped_column(String(64))
-    bytes: Mapped[int] = mapped_column(Integer)
+    bytes: Mapped[int] = mapped_column(BigInteger)
     samples: Mapped[int] = mapped_column(Integer)
 
 
 class LayerRow(Base):
-    """A caption layer over a version."""
+    """A caption layer over a version; its counts are the sums over its shards."""
 
     __tablename__ = "layers"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
     team: Mapped[str] = mapped_column(String(60))
     token: Mapped[str] = mapped_column(String(200), default="", index=True)
     name: Mapped[str] = mapped_column(String(200))
     recipe_hash: Mapped[str] = mapped_column(String(64))
     captioner: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(12), default="open")
+    recorded: Mapped[int] = mapped_column(Integer, default=0)
+    captioned: Mapped[int] = mapped_column(BigInteger, default=0)
+    quarantined: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
@@ -95,7 +134,67 @@ class LayerShardRow(Base):
     quarantined: Mapped[dict[str, int]] = mapped_column(JSON)
 
 
+class AuditRow(Base):
+    """A search for near-duplicates and benchmark pictures in one version, and what it found."""
+
+    __tablename__ = "audits"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(12), default="running")
+    benchmarks: Mapped[list[str]] = mapped_column(JSON, default=list)
+    max_distance: Mapped[int] = mapped_column(Integer)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    error: Mapped[str] = mapped_column(String, default="")
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class TakedownRow(Base):
+    """A picture that must be gone from every version, layer and export, and what was done."""
+
+    __tablename__ = "takedowns"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    reason: Mapped[str] = mapped_column(String(2000))
+    requested_by: Mapped[str] = mapped_column(String(200))
+    by_key: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(12), default="running")
+    effects: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class ExportRow(Base):
+    """An export that somebody made, with the waiver where its layer was not sealed."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    layer_id: Mapped[str] = mapped_column(String(40), default="")
+    format: Mapped[str] = mapped_column(String(20))
+    text: Mapped[str] = mapped_column(String(20))
+    waiver: Mapped[str] = mapped_column(String(2000), default="")
+    by_key: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class HistoryRow(Base):
+    """Something that changed which version or layer is in use, and who did it."""
+
+    __tablename__ = "history"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(300))
+    detail: Mapped[str] = mapped_column(String(2000), default="")
+    by_key: Mapped[str] = mapped_column(String(20))
+    at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
 class WorkUnitRow(WorkUnitColumns, Base):
-    """Ingest work."""
+    """Ingest, audits and take-downs."""
 
     __tablename__ = "work_units"

@@ -1,39 +1,39 @@
-"""Datasets and their versions: create, fill, seal, look up."""
+"""Datasets and their versions: create, seal, look up, choose which is in use."""
 
 from __future__ import annotations
-
-import hashlib
-import io
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.chassis.auth import Principal
 from services.chassis.database import Database
-from services.chassis.errors import Conflict, Invalid, NotFound, TooLarge
-from services.chassis.objects import ObjectStore
+from services.chassis.errors import Conflict, Invalid
+from services.chassis.sources import Sources
 from services.chassis.work import FAILED, WorkUnits
+from services.datasets.history import record
 from services.datasets.ingest import INGEST_TASK
-from services.datasets.tables import DatasetRow, ShardRow, VersionRow, WorkUnitRow
+from services.datasets.lookup import (
+    dataset_row,
+    find_dataset,
+    ready_version,
+    shards_of,
+    version_row,
+)
+from services.datasets.tables import DatasetRow, UploadRow, VersionRow, WorkUnitRow
 from vila2.api import datasets as api
 from vila2.api.base import Progress
-from vila2.data.errors import ShardError
-from vila2.data.shards import plain_members
-
-MAX_PART_BYTES = 512 * 1024 * 1024
 
 
 class Versions:
     """Owns the tables `datasets`, `versions` and `shards`, but for what ingest writes."""
 
-    def __init__(self, database: Database, objects: ObjectStore, units: WorkUnits) -> None:
-        self._database = database
-        self._objects = objects
-        self._units = units
+    def __init__(self, database: Database, units: WorkUnits, sources: Sources) -> None:
+        self._database, self._units, self._sources = database, units, sources
 
     def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
         """Create a dataset; the same name and kind again returns the one there is."""
         with self._database.transaction() as session:
-            row = self._find(session, team, body.name)
+            row = find_dataset(session, team, body.name)
             if row is None:
                 row = DatasetRow(team=team, name=body.name, kind=body.kind, latest=0)
                 session.add(row)
@@ -45,18 +45,37 @@ class Versions:
                 )
             return _dataset(row)
 
-    def list_datasets(self, team: str) -> list[api.Dataset]:
-        """The team's datasets by name."""
+    def list_datasets(self, team: str, *, query: str, after: str, limit: int) -> api.DatasetPage:
+        """A page of the team's datasets whose name holds `query`, by name."""
         with self._database.transaction() as session:
             rows = session.scalars(
-                select(DatasetRow).where(DatasetRow.team == team).order_by(DatasetRow.name)
-            )
-            return [_dataset(row) for row in rows]
+                select(DatasetRow)
+                .where(
+                    DatasetRow.team == team,
+                    DatasetRow.name > after,
+                    DatasetRow.name.contains(query, autoescape=True),
+                )
+                .order_by(DatasetRow.name)
+                .limit(limit + 1)
+            ).all()
+            more = len(rows) > limit
+            page = [_dataset(row) for row in rows[:limit]]
+            return api.DatasetPage(datasets=page, after=page[-1].name if more else "")
 
     def create_version(self, team: str, name: str, body: api.VersionIn) -> api.Version:
         """Open a version; a token that is known returns its version instead."""
+        if body.origin:
+            self._sources.check(body.origin, team)
+            if body.format != "webdataset":
+                raise Invalid(
+                    "only WebDataset tars are registered in place",
+                    field="format",
+                    fix="say webdataset, or copy the data by submitting it",
+                )
         with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
+            dataset = dataset_row(session, team, name)
+            # Two that open a version at once must not get one number.
+            session.refresh(dataset, with_for_update=True)
             if body.token:
                 known = session.scalar(
                     select(VersionRow).where(
@@ -73,38 +92,15 @@ class Versions:
                 number=(newest or 0) + 1,
                 token=body.token,
                 source=body.source,
+                licence=body.licence,
+                format=body.format or "",
+                options=body.options.model_dump(),
+                origin=body.origin,
+                prefix=body.prefix.strip("/"),
                 shard_samples=body.shard_samples,
-                state="open",
-                parts={},
             )
             session.add(row)
             session.flush()
-            return self._version(session, dataset, row)
-
-    def put_part(self, team: str, name: str, number: int, part: int, data: bytes) -> api.Version:
-        """Store one uploaded part; sending the same part again changes nothing."""
-        if len(data) > MAX_PART_BYTES:
-            raise TooLarge(
-                f"a part has at most {MAX_PART_BYTES:,} bytes", fix="send more, smaller parts"
-            )
-        try:
-            for _ in plain_members(io.BytesIO(data)):
-                pass
-        except ShardError as error:
-            raise Invalid(str(error), field="body", fix=error.fix or "send a plain tar") from error
-        digest = hashlib.sha256(data).hexdigest()
-        with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
-            row = self._version_row(session, dataset, number)
-            if row.parts.get(str(part)) == digest:
-                return self._version(session, dataset, row)
-            if row.state != "open":
-                raise Conflict(
-                    f"version {number} of {name} is {row.state}, not open",
-                    fix="open a new version for more data",
-                )
-            self._objects.put(part_key(row.id, part, digest), data)
-            row.parts = {**row.parts, str(part): digest}
             return self._version(session, dataset, row)
 
     def seal(self, team: str, name: str, number: int) -> api.Version:
@@ -113,10 +109,12 @@ class Versions:
         Where ingest gave up for a reason that lay outside the data, it is tried again.
         """
         with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
-            row = self._version_row(session, dataset, number)
+            dataset = dataset_row(session, team, name)
+            row = version_row(session, dataset, number)
+            session.refresh(row, with_for_update=True)
             if row.state == "open":
-                if not row.parts:
+                pieces = select(UploadRow.number).where(UploadRow.version_id == row.id).limit(1)
+                if not row.origin and session.scalar(pieces) is None:
                     raise Conflict(f"version {number} of {name} has no parts", fix="upload first")
                 row.state = "ingesting"
                 unit = WorkUnitRow(
@@ -130,94 +128,77 @@ class Versions:
                 self._units.retry(session, f"version-{row.id}")
             return self._version(session, dataset, row)
 
-    def version(self, team: str, name: str, number: int) -> api.Version:
-        """A version; number 0 is the newest that is ready."""
+    def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:
+        """Let the bare name mean this version from now on, such as an earlier one."""
         with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
-            return self._version(session, dataset, self._version_row(session, dataset, number))
+            row = ready_version(session, caller.team, name, body.version)
+            dataset = dataset_row(session, caller.team, name)
+            if dataset.latest != row.number:
+                subject = f"{name}: {dataset.latest} -> {row.number}"
+                record(session, caller, "version-in-use", subject, body.reason)
+                dataset.latest = row.number
+            return _dataset(dataset)
 
-    def shards(self, team: str, name: str, number: int) -> list[api.Shard]:
-        """The shards of a ready version, in order."""
+    def version(self, team: str, name: str, number: int) -> api.Version:
+        """A version; number 0 is the one in use."""
         with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
-            row = self._version_row(session, dataset, number)
-            if row.state != "ready":
-                raise Conflict(f"version {row.number} of {name} is {row.state}", fix="wait for it")
-            shards = session.scalars(
-                select(ShardRow).where(ShardRow.version_id == row.id).order_by(ShardRow.number)
-            )
+            dataset = dataset_row(session, team, name)
+            return self._version(session, dataset, version_row(session, dataset, number))
+
+    def shards(
+        self, team: str, name: str, number: int, *, after: int = -1, limit: int = 0
+    ) -> list[api.Shard]:
+        """Shards of a ready version in order, from behind `after`."""
+        with self._database.transaction() as session:
+            row = ready_version(session, team, name, number)
             return [
                 api.Shard(
                     index=shard.number,
                     object_key=shard.object_key,
+                    index_key=shard.index_key,
                     sha256=shard.sha256,
                     bytes=shard.bytes,
                     samples=shard.samples,
                 )
-                for shard in shards
+                for shard in shards_of(session, row.id, after=after, limit=limit)
             ]
 
     def rejected(self, team: str, name: str, number: int) -> list[api.RejectedExample]:
         """Examples of what was not admitted, some of every reason."""
         with self._database.transaction() as session:
-            dataset = self._dataset(session, team, name)
-            row = self._version_row(session, dataset, number)
+            row = version_row(session, dataset_row(session, team, name), number)
             return [api.RejectedExample(**example) for example in row.examples]
 
-    def _find(self, session: Session, team: str, name: str) -> DatasetRow | None:
-        return session.scalar(
-            select(DatasetRow).where(DatasetRow.team == team, DatasetRow.name == name)
-        )
-
-    def _dataset(self, session: Session, team: str, name: str) -> DatasetRow:
-        row = self._find(session, team, name)
-        if row is None:
-            raise NotFound(
-                f"no dataset {name!r}", field="dataset", fix="`vila2 datasets list` shows yours"
-            )
-        return row
-
-    def _version_row(self, session: Session, dataset: DatasetRow, number: int) -> VersionRow:
-        wanted = number or dataset.latest
-        row = session.scalar(
-            select(VersionRow).where(
-                VersionRow.dataset_id == dataset.id, VersionRow.number == wanted
-            )
-        )
-        if row is None:
-            which = f"version {number}" if number else "ready version"
-            raise NotFound(f"dataset {dataset.name} has no {which}", field="version")
-        return row
-
     def _version(self, session: Session, dataset: DatasetRow, row: VersionRow) -> api.Version:
-        shards = session.scalar(
-            select(func.count()).select_from(ShardRow).where(ShardRow.version_id == row.id)
-        )
         unit = session.get(WorkUnitRow, f"ingest-{row.id}")
         # Ingest marks a version whose data is bad; where it gave up, only its unit can tell.
         gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
         state = "failed" if gave_up else row.state
+        parts = session.scalars(
+            select(UploadRow.number)
+            .where(UploadRow.version_id == row.id, UploadRow.file == "")
+            .order_by(UploadRow.number)
+        ).all()
         return api.Version(
             dataset=dataset.name,
             version=row.number,
             kind=dataset.kind,
             state=state,
-            parts=sorted(int(part) for part in row.parts),
-            shards=shards or 0,
-            samples=row.samples,
-            bytes=row.bytes,
+            source=row.source or "",
+            licence=row.licence or "",
+            origin=row.origin or "",
+            parts=list(parts),
+            shards=row.shards or 0,
+            samples=row.samples or 0,
+            bytes=row.bytes or 0,
             rejected=row.rejected or {},
             repeated_captions=row.repeated_captions or 0,
             notes=row.notes or {},
+            taken_down=row.taken_down or 0,
             sha256=row.sha256 or "",
             error=row.error or (unit.error if unit is not None else "") or "",
             progress=Progress(done=unit.progress if unit else 0, phase=state),
         )
-
-
-def part_key(version_id: int, part: int, digest: str) -> str:
-    """Where an uploaded part lies until it is ingested."""
-    return f"uploads/{version_id}/{part:06d}-{digest[:16]}.tar"
 
 
 def _dataset(row: DatasetRow) -> api.Dataset:

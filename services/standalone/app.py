@@ -28,6 +28,7 @@ from services.chassis.database import Database
 from services.chassis.logging import configure_logging
 from services.chassis.objects_directory import DirectoryObjects
 from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.sources import SourcedObjects, sources_of
 from services.controller.context import ControllerContext
 from services.controller.tables import Base as ControllerBase
 from services.datasets.context import DatasetsContext
@@ -38,6 +39,7 @@ from services.training.backend_local import LocalBackend
 from services.training.context import TrainingContext
 from services.training.tables import Base as TrainingBase
 from vila2.client import TIMEOUT, Client
+from vila2.data.fetch import FetchPolicy
 
 TEAM = "local"
 
@@ -49,10 +51,14 @@ class WorkspaceBusy(RuntimeError):
 class Standalone:
     """The platform in one workspace folder; use it as a context manager.
 
-    `slots` jobs train or evaluate at once; by default one per core, at most two.
+    `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
+    what lists of addresses may reach.
     """
 
-    def __init__(self, workspace: Path, *, slots: int | None = None) -> None:
+    def __init__(
+        self, workspace: Path, *, slots: int | None = None, fetching: FetchPolicy | None = None
+    ) -> None:
+        self._fetching = fetching
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
@@ -86,7 +92,12 @@ class Standalone:
         )
 
     def _build(self, slots: int) -> None:
-        objects = DirectoryObjects(self.workspace / "objects")
+        sources = sources_of(self.workspace)
+        objects = SourcedObjects(
+            DirectoryObjects(self.workspace / "objects"),
+            sources,
+            views=self.workspace / "cache" / "in-place",
+        )
         platform = self._internal.as_team
 
         def database(name: str, base: type) -> Database:
@@ -97,6 +108,9 @@ class Standalone:
             database=database("datasets", DatasetsBase),
             objects=objects,
             queue=InProcessQueue(name="ingest"),
+            platform=platform,
+            sources=sources,
+            fetching=self._fetching,
         )
         training = TrainingContext(
             database=database("training", TrainingBase),

@@ -64,7 +64,8 @@ class SpecBuilder:
             layer = platform.datasets.layer(use.layer)
             if layer.state != "sealed":
                 raise ValueError(f"layer {use.layer} is not sealed: wait for its captions")
-            layers[use.alias] = [str(self._objects.local(key)) for key in layer.shards]
+            held = platform.datasets.layer_shards(layer.id)
+            layers[use.alias] = [str(self._objects.local(shard.object_key)) for shard in held]
         return {
             "name": source.dataset,
             "shards": self._shards(source.dataset, platform),

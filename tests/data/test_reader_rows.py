@@ -164,7 +164,9 @@ def test_grouping_loses_and_doubles_nothing(tmp_path, asked):
     }
 
 
-@pytest.mark.parametrize("format", ["folder", "webdataset", "llava", "benchmark"])
+@pytest.mark.parametrize(
+    "format", ["folder", "webdataset", "img2dataset", "llava", "parquet", "benchmark"]
+)
 def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path, format):
     """It says what the format needs and where it looked."""
     with pytest.raises(DataError, match=r"has no|holds no") as caught:
@@ -177,4 +179,4 @@ def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path, format):
 def test_an_unknown_format_is_answered_with_those_there_are(tmp_path):
     """And with what each looks like."""
     with pytest.raises(DataError, match=r"folder: .*webdataset: .*llava: .*items\.jsonl"):
-        open_reader("parquet", tmp_path)
+        open_reader("zip", tmp_path)

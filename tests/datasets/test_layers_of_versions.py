@@ -11,7 +11,7 @@ from services.chassis.objects_directory import DirectoryObjects
 from services.standalone.app import Standalone
 from tests.data.made_pictures import caption_row
 from tests.standalone import client_with, pictures, submitted
-from vila2.api.datasets import Layer, LayerImport, LayerIn, LayerShardIn
+from vila2.api.datasets import ExportIn, Layer, LayerImport, LayerIn, LayerShardIn
 from vila2.client import ApiError, Client
 from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
 from vila2.wire.manifests_pb2 import LayerManifest
@@ -72,7 +72,7 @@ def test_a_layer_counts_captioned_and_quarantined_samples(captioner: Captioner) 
     layer = captioner.fill(captioner.open(), 0, 1)
     assert (layer.captioned, layer.quarantined) == (2, {"repetition": 2})
     sealed = captioner.client.datasets.seal_layer(layer.id)
-    assert (sealed.state, "" in sealed.shards) == ("sealed", False)
+    assert (sealed.state, sealed.recorded, sealed.shards) == ("sealed", 2, 2)
 
 
 @pytest.mark.parametrize("counts", [
@@ -133,10 +133,34 @@ def test_an_unsealed_layer_is_read_only_by_who_waives_the_seal(captioner: Captio
     datasets = captioner.client.datasets
     layer = captioner.fill(captioner.open(), 0)
     problem = refusal(datasets.layer_content, layer.id, 0)
-    assert (problem.status, problem.fix) == (409, "wait until it is")
-    rows = decode_layer_shard(datasets.layer_content(layer.id, 0, waive=True))
+    assert (problem.status, problem.field) == (409, "export")
+    asked = ExportIn(dataset="foxes", layer=layer.id, format="txt", text="recaption")
+    assert refusal(datasets.begin_export, asked).field == "waiver"
+    waived = datasets.begin_export(asked.model_copy(update={"waiver": "a first look"}))
+    rows = decode_layer_shard(datasets.layer_content(layer.id, 0, export=waived.id))
     assert [row.caption for row in rows] == ["a fox", ""]
-    assert refusal(datasets.layer_content, layer.id, 1, waive=True).status == 404
+    assert refusal(datasets.layer_content, layer.id, 1, export=waived.id).status == 404
+    assert [(held.waiver, held.layer) for held in datasets.exports()] == [
+        ("a first look", layer.id)
+    ]
+
+
+def test_a_waiver_opens_no_other_layer(captioner: Captioner) -> None:
+    """It is given for one layer, by its team."""
+    datasets = captioner.client.datasets
+    layer, other = captioner.fill(captioner.open(), 0), captioner.fill(captioner.open(), 0)
+    asked = ExportIn(dataset="foxes", layer=layer.id, format="txt", text="recaption", waiver="why")
+    waived = datasets.begin_export(asked)
+    assert refusal(datasets.layer_content, other.id, 0, export=waived.id).status == 409
+    assert refusal(datasets.layer_content, other.id, 0, export="export-none").status == 404
+
+
+def test_a_sealed_layer_needs_no_waiver_and_records_none(captioner: Captioner) -> None:
+    """The record of an export does not claim an exception that there was not."""
+    datasets = captioner.client.datasets
+    layer = datasets.seal_layer(captioner.fill(captioner.open(), 0, 1).id)
+    asked = ExportIn(dataset="foxes", layer=layer.id, format="txt", text="recaption", waiver="why")
+    assert datasets.begin_export(asked).waiver == ""
 
 
 def test_a_sealed_layer_is_found_by_its_name_and_an_open_one_is_not(
@@ -177,7 +201,8 @@ def test_the_manifest_of_a_sealed_layer_is_the_proto_message(
     captioner.client.datasets.seal_layer(layer.id)
     manifest = json_format.Parse(path.read_text(), LayerManifest())
     assert (manifest.layer_id, manifest.dataset, manifest.version) == (layer.id, "foxes", 1)
-    assert [shard.object_key for shard in manifest.shards] == layer.shards
+    held = captioner.client.datasets.layer_shards(layer.id)
+    assert [shard.object_key for shard in manifest.shards] == [shard.object_key for shard in held]
     assert [dict(shard.quarantined) for shard in manifest.shards] == [{"repetition": 1}] * 2
 
 
@@ -188,7 +213,7 @@ def imported(client: Client) -> tuple[Layer, dict[str, str]]:
     )
     rows = [
         row
-        for number in range(len(layer.shards))
+        for number in range(layer.shards)
         for row in decode_layer_shard(client.datasets.layer_content(layer.id, number))
     ]
     return layer, {row.key: row.caption or row.reason for row in rows}
@@ -238,6 +263,6 @@ def test_another_team_cannot_reach_a_layer(tmp_path: Path) -> None:
         assert blue.layers() == []
         for name in (layer.id, layer.name):
             assert refusal(blue.layer, name).status == 404
-            assert refusal(blue.layer_content, name, 0, waive=True).status == 404
+            assert refusal(blue.layer_content, name, 0).status == 404
             assert refusal(blue.seal_layer, name).status == 404
             assert refusal(blue.put_layer_shard, name, 0, body).status == 404

@@ -10,57 +10,126 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vila2.api.datasets import Version
+from vila2.api.datasets import LatestIn, Version
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 from vila2.client import Client
-from vila2.data.readers import FORMATS
+from vila2.data.readers import FORMATS, ReadOptions
+from vila2.submit import register
 from vila2.submit import submit as submit_dataset
 
-app = typer.Typer(no_args_is_help=True, help="Submit datasets and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Submit datasets, look at them, keep them clean.")
 console = Console()
 
 
 @app.command("submit")
 def submit(
-    path: Annotated[Path, typer.Argument(help="Folder or file to submit.")],
+    path: Annotated[str, typer.Argument(help="Folder or file, or s3://SOURCE/PREFIX.")],
     name: Annotated[str, typer.Option(help="Dataset name; default: the folder's name.")] = "",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "folder",
     shard_samples: Annotated[int, typer.Option(help="Samples of one shard.", min=1)] = 2000,
+    caption_field: Annotated[str, typer.Option(help="Column of captions.")] = "",
+    image_field: Annotated[str, typer.Option(help="Column of pictures (parquet).")] = "",
+    url_field: Annotated[str, typer.Option(help="Column of addresses (urls).")] = "",
+    captionless: Annotated[
+        bool, typer.Option("--captionless", help="Admit pictures that have no text.")
+    ] = False,
+    source: Annotated[str, typer.Option(help="Where it comes from, for the card.")] = "",
+    licence: Annotated[str, typer.Option(help="Its licence, for the card.")] = "",
+    by_store: Annotated[
+        bool, typer.Option("--by-store", help="Send the files as they are; the store reads them.")
+    ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
     url: Url = "",
     key: Key = "",
 ) -> None:
     """Check every picture and caption, and store the dataset as an immutable version.
 
-    `folder` reads pictures with captions.csv (image,caption) or a .txt beside each; `webdataset`
-    reads tars; `llava` a conversations.json; `benchmark` an items.jsonl. What cannot be admitted is
-    quarantined with a reason and counted; submitting the same data again changes nothing.
+    Formats: `folder` pictures with captions.csv (image,caption), or a .txt or .json beside each;
+    `webdataset` tars; `img2dataset` its output folder; `llava` conversations.json; `parquet` files
+    or a Hugging Face dataset with the pictures' bytes; `urls` a .jsonl, .csv or .parquet list that
+    the store fetches; `benchmark` an items.jsonl. `s3://SOURCE/PREFIX` registers WebDataset tars of
+    a configured source in place. What cannot be admitted is quarantined with a reason and counted;
+    submitting the same data again changes nothing, and a submission that was cut goes on.
     """
+    options = ReadOptions(image_field, caption_field, url_field, captionless)
     with connected(workspace, url, key) as client:
-        chosen = name or path.resolve().name.removesuffix(".tar").lower().replace(" ", "-")
-        version = submit_shown(
-            client, path, name=chosen, format=format, shard_samples=shard_samples
-        )
+        if path.startswith("s3://"):
+            version = _register(client, path, name, options, licence)
+        else:
+            version = submit_shown(
+                client,
+                Path(path),
+                name=name or _name_of(Path(path)),
+                format=format,
+                shard_samples=shard_samples,
+                options=options,
+                source=source,
+                licence=licence,
+                by_store=by_store,
+            )
         print_version(client, version)
         if version.state != "ready":
             raise CliError(version.error or f"the version is {version.state}")
 
 
 def submit_shown(
-    client: Client, path: Path, *, name: str, format: str, shard_samples: int = 2000
+    client: Client,
+    path: Path,
+    *,
+    name: str,
+    format: str,
+    shard_samples: int = 2000,
+    options: ReadOptions | None = None,
+    source: str = "",
+    licence: str = "",
+    by_store: bool = False,
 ) -> Version:
     """Submit with a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _bar() as bar:
         task = bar.add_task(name, total=None)
 
         def report(phase: str, done: int, total: int | None) -> None:
             bar.update(task, description=f"{name}: {phase}", completed=done, total=total)
 
         return submit_dataset(
-            client, path, name=name, format=format, shard_samples=shard_samples, report=report
+            client,
+            path,
+            name=name,
+            format=format,
+            shard_samples=shard_samples,
+            options=options,
+            source=source,
+            licence=licence,
+            by_store=by_store,
+            report=report,
         )
+
+
+def _register(client: Client, path: str, name: str, options: ReadOptions, licence: str) -> Version:
+    origin, _, prefix = path.removeprefix("s3://").partition("/")
+    chosen = name or prefix.strip("/").rsplit("/", 1)[-1].lower() or origin
+    with _bar() as bar:
+        task = bar.add_task(chosen, total=None)
+
+        def report(phase: str, done: int, total: int | None) -> None:
+            bar.update(task, description=f"{chosen}: {phase}", completed=done, total=total)
+
+        return register(
+            client, origin, prefix, name=chosen, options=options, licence=licence, report=report
+        )
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"),
+               TimeRemainingColumn())  # fmt: skip
+    return Progress(*columns, console=console, transient=True)
+
+
+def _name_of(path: Path) -> str:
+    plain = path.resolve().name.lower().replace(" ", "-")
+    for suffix in (".tar", ".parquet", ".jsonl", ".json", ".csv"):
+        plain = plain.removesuffix(suffix)
+    return plain
 
 
 def print_version(client: Client, version: Version) -> None:
@@ -71,6 +140,10 @@ def print_version(client: Client, version: Version) -> None:
         f"{sum(version.rejected.values()):,} quarantined, "
         f"{version.repeated_captions:,} repeated captions"
     )
+    if version.origin:
+        console.print(f"  registered in place: {version.source}")
+    if version.taken_down:
+        console.print(f"  {version.taken_down:,} taken down since")
     for note, count in version.notes.items():
         console.print(f"  {count:,} admitted with a note: {note}")
     if not version.rejected:
@@ -84,11 +157,16 @@ def print_version(client: Client, version: Version) -> None:
 
 
 @app.command("list")
-def list_datasets(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
-    """All datasets and their newest versions."""
+def list_datasets(
+    query: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """All datasets and the versions in use."""
     with connected(workspace, url, key) as client:
         table = Table("dataset", "kind", "version", "samples", "shards", "quarantined")
-        for dataset in client.datasets.all():
+        for dataset in client.datasets.all(query):
             if not dataset.latest:
                 table.add_row(dataset.name, dataset.kind, "-", "-", "-", "-")
                 continue
@@ -112,6 +190,31 @@ def show(
     key: Key = "",
 ) -> None:
     """One version: counts, and what was not admitted."""
-    dataset, _, number = name.partition("@")
+    dataset, number = split_version(name)
     with connected(workspace, url, key) as client:
-        print_version(client, client.datasets.version(dataset, int(number or 0)))
+        print_version(client, client.datasets.version(dataset, number))
+
+
+@app.command("use")
+def use(
+    name: Annotated[str, typer.Argument(help="dataset@version.")],
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Let the dataset's bare name mean this version: roll back, or forward again."""
+    dataset, number = split_version(name)
+    if not number:
+        raise CliError("give dataset@version; `vila2 datasets show` tells the version in use")
+    with connected(workspace, url, key) as client:
+        client.datasets.use(dataset, LatestIn(version=number, reason=reason))
+        console.print(f"[bold]{dataset}[/] now means version {number}")
+
+
+def split_version(name: str) -> tuple[str, int]:
+    """`NAME@VERSION` as its two parts; version 0 where there is none."""
+    dataset, _, number = name.partition("@")
+    if number and not number.isdigit():
+        raise CliError(f"{number!r} is not a version number: give NAME@NUMBER")
+    return dataset, int(number or 0)

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from vila2.cli import captions, datasets, demo, export, recipes, runs, up
+from vila2.cli import captions, demo, export, governance, recipes, runs, up
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import DataError
@@ -34,7 +34,8 @@ Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA
 in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
 """,
 )
-app.add_typer(datasets.app, name="datasets")
+# The same group: its commands are in two files, for submitting and for keeping clean.
+app.add_typer(governance.app, name="datasets")
 app.add_typer(runs.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(recipes.app, name="recipes")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
-from vila2.data.tars import MAX_MEMBER_BYTES, plain_members
+from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of, plain_members
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -188,9 +188,14 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
     return count
 
 
-def read_raw_shard(source: bytes | BinaryIO | Path) -> Iterator[RawSample]:
-    """Read an upload back; every field is checked for its type, since a stranger sent it."""
-    for stem, members in _groups(source):
+def read_raw_shard(
+    source: bytes | BinaryIO | Path, *, limit: int = MAX_MEMBERS
+) -> Iterator[RawSample]:
+    """Read an upload back; every field is checked for its type, since a stranger sent it.
+
+    `limit` is the number of members that the tar may have.
+    """
+    for stem, members in _groups(source, limit):
         try:
             about = json.loads(members["json"])
             raw = RawSample(
@@ -217,11 +222,14 @@ def _text(value: Any) -> str:
     return value
 
 
-def _groups(source: bytes | BinaryIO | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _groups(
+    source: bytes | BinaryIO | Path, limit: int = MAX_MEMBERS
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Members of neighbouring names with one stem, as {extension: bytes}."""
     key: str | None = None
     members: dict[str, bytes] = {}
-    for name, data in plain_members(source):
+    for member in members_of(source, limit=limit):
+        name, data = member.name, member.data
         if not _NAME.fullmatch(name):
             raise ShardError(f"member name {name!r} is not KEY.EXTENSION", field=name)
         stem, extension = name.rsplit(".", 1)

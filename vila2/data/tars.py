@@ -21,6 +21,7 @@ MAX_MEMBER_BYTES = 64 * 1024 * 1024
 MAX_MEMBERS = 200_000
 # Long names and PAX headers are read into memory whole before anything can be asked of them.
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_EXPANSION = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class _StrictHeader(tarfile.TarInfo):
         return made
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> _StrictHeader:  # type: ignore[override]
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictHeader:
         header = super().frombuf(buf, encoding, errors)
         if header.type in _NAMING and header.size > _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header claims {header.size:,} bytes")
-        return header  # type: ignore[return-value]
+        return header
 
 
 # Headers that describe the next member: GNU long names and links, PAX and Solaris attributes.
@@ -85,9 +86,10 @@ def members_of(
     mode: Literal["r|*", "r|"] = "r|*" if compressed else "r|"
     try:
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=_StrictHeader) as tar:
-            count = 0
+            count, total = 0, 0
             while (member := tar.next()) is not None:
-                tar.members.clear()  # it remembers every header; a stream has no use for them
+                # It remembers every header, and a stream has no use for them.
+                tar.members = []  # type: ignore[attr-defined]
                 count += 1
                 if count > limit:
                     raise ShardError(
@@ -98,6 +100,12 @@ def members_of(
                 _check(member)
                 extracted = tar.extractfile(member)
                 data = extracted.read() if extracted else b""
+                total += len(data)
+                if compressed and total > _MAX_EXPANSION * (stream.tell() + _MAX_HEADER_BYTES):
+                    raise ShardError(
+                        f"it expands to more than {_MAX_EXPANSION} times its size",
+                        fix="Pictures do not compress like that; pack them without compression",
+                    )
                 yield Member(member.name.removeprefix("./"), data, member.offset_data)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if isinstance(error, ShardError):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vila2/v1/manifests.proto\x12\x08vila2.v1\"]\n\x08ShardRef\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\nobject_key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0f\n\x07samples\x18\x05 \x01(\r\"\x80\x02\n\x0f\x44\x61tasetManifest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04team\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\"\n\x06shards\x18\x05 \x03(\x0b\x32\x12.vila2.v1.ShardRef\x12\x0f\n\x07samples\x18\x06 \x01(\x04\x12\x39\n\x08rejected\x18\x07 \x03(\x0b\x32\'.vila2.v1.DatasetManifest.RejectedEntry\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xc8\x01\n\rLayerShardRef\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\nobject_key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tcaptioned\x18\x04 \x01(\r\x12=\n\x0bquarantined\x18\x05 \x03(\x0b\x32(.vila2.v1.LayerShardRef.QuarantinedEntry\x1a\x32\n\x10QuarantinedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x9e\x01\n\rLayerManifest\x12\x10\n\x08layer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x13\n\x0brecipe_hash\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\'\n\x06shards\x18\x07 \x03(\x0b\x32\x17.vila2.v1.LayerShardRef\"s\n\rModelManifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x15\n\robject_prefix\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vila2/v1/manifests.proto\x12\x08vila2.v1\"p\n\x08ShardRef\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\nobject_key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0f\n\x07samples\x18\x05 \x01(\r\x12\x11\n\tindex_key\x18\x06 \x01(\t\"\x94\x02\n\x0f\x44\x61tasetManifest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04team\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\"\n\x06shards\x18\x05 \x03(\x0b\x32\x12.vila2.v1.ShardRef\x12\x0f\n\x07samples\x18\x06 \x01(\x04\x12\x39\n\x08rejected\x18\x07 \x03(\x0b\x32\'.vila2.v1.DatasetManifest.RejectedEntry\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x12\x12\n\ntaken_down\x18\t \x01(\x04\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xc8\x01\n\rLayerShardRef\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\nobject_key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tcaptioned\x18\x04 \x01(\r\x12=\n\x0bquarantined\x18\x05 \x03(\x0b\x32(.vila2.v1.LayerShardRef.QuarantinedEntry\x1a\x32\n\x10QuarantinedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x9e\x01\n\rLayerManifest\x12\x10\n\x08layer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x13\n\x0brecipe_hash\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\'\n\x06shards\x18\x07 \x03(\x0b\x32\x17.vila2.v1.LayerShardRef\"s\n\rModelManifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x15\n\robject_prefix\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._loaded_options = None
   _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._serialized_options = b'8\001'
   _globals['_SHARDREF']._serialized_start=38
-  _globals['_SHARDREF']._serialized_end=131
-  _globals['_DATASETMANIFEST']._serialized_start=134
-  _globals['_DATASETMANIFEST']._serialized_end=390
-  _globals['_DATASETMANIFEST_REJECTEDENTRY']._serialized_start=343
-  _globals['_DATASETMANIFEST_REJECTEDENTRY']._serialized_end=390
-  _globals['_LAYERSHARDREF']._serialized_start=393
-  _globals['_LAYERSHARDREF']._serialized_end=593
-  _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._serialized_start=543
-  _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._serialized_end=593
-  _globals['_LAYERMANIFEST']._serialized_start=596
-  _globals['_LAYERMANIFEST']._serialized_end=754
-  _globals['_MODELMANIFEST']._serialized_start=756
-  _globals['_MODELMANIFEST']._serialized_end=871
+  _globals['_SHARDREF']._serialized_end=150
+  _globals['_DATASETMANIFEST']._serialized_start=153
+  _globals['_DATASETMANIFEST']._serialized_end=429
+  _globals['_DATASETMANIFEST_REJECTEDENTRY']._serialized_start=382
+  _globals['_DATASETMANIFEST_REJECTEDENTRY']._serialized_end=429
+  _globals['_LAYERSHARDREF']._serialized_start=432
+  _globals['_LAYERSHARDREF']._serialized_end=632
+  _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._serialized_start=582
+  _globals['_LAYERSHARDREF_QUARANTINEDENTRY']._serialized_end=632
+  _globals['_LAYERMANIFEST']._serialized_start=635
+  _globals['_LAYERMANIFEST']._serialized_end=793
+  _globals['_MODELMANIFEST']._serialized_start=795
+  _globals['_MODELMANIFEST']._serialized_end=910
 # @@protoc_insertion_point(module_scope)

@@ -29,11 +29,14 @@ class ShardRef(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     object_key: _builtins.str
     sha256: _builtins.str
     bytes: _builtins.int
     samples: _builtins.int
+    index_key: _builtins.str
+    """Parquet: the samples without their pictures, and where each lies in the tar."""
     def __init__(
         self,
         *,
@@ -42,10 +45,11 @@ class ShardRef(_message.Message):
         sha256: _builtins.str = ...,
         bytes: _builtins.int = ...,
         samples: _builtins.int = ...,
+        index_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "index", b"index", "object_key", b"object_key", "samples", b"samples", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "index", b"index", "index_key", b"index_key", "object_key", b"object_key", "samples", b"samples", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,6 +89,7 @@ class DatasetManifest(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    TAKEN_DOWN_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     version: _builtins.int
     team: _builtins.str
@@ -93,6 +98,8 @@ class DatasetManifest(_message.Message):
     samples: _builtins.int
     sha256: _builtins.str
     """Digest over the shards' digests, in order."""
+    taken_down: _builtins.int
+    """Samples taken down since the version was sealed."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardRef]: ...
     @_builtins.property
@@ -110,10 +117,11 @@ class DatasetManifest(_message.Message):
         samples: _builtins.int = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         sha256: _builtins.str = ...,
+        taken_down: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "kind", b"kind", "rejected", b"rejected", "samples", b"samples", "sha256", b"sha256", "shards", b"shards", "team", b"team", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "kind", b"kind", "rejected", b"rejected", "samples", b"samples", "sha256", b"sha256", "shards", b"shards", "taken_down", b"taken_down", "team", b"team", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

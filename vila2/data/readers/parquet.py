@@ -197,8 +197,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:
-    made = [(turn or {}).get("question") for turn in value or ()]
-    answers = [(turn or {}).get("answer") for turn in value or ()]
-    if not all(isinstance(text, str) for text in (*made, *answers)):
-        raise BadRow("field turns must hold questions and answers as text")
-    return tuple(Turn(question, answer) for question, answer in zip(made, answers, strict=True))
+    made = []
+    for turn in value or ():
+        question, answer = (turn or {}).get("question"), (turn or {}).get("answer")
+        if not isinstance(question, str) or not isinstance(answer, str):
+            raise BadRow("field turns must hold questions and answers as text")
+        made.append(Turn(question, answer))
+    return tuple(made)

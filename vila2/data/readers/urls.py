@@ -79,12 +79,12 @@ class UrlListReader(Reader):
                 names = self._columns(set(row))
             url, caption = row.get(names["url"]), row.get(names.get("caption", ""))
             if not isinstance(url, str) or not url.strip():
-                problem = f"url-missing: field {names['url']} is empty; fill it or drop the row"
-                yield UrlRow(keys.of(where, source=where), where, None, problem)
+                odd = f"url-missing: field {names['url']} is empty; fill it or drop the row"
+                yield UrlRow(keys.of(where, source=where), where, None, odd)
                 continue
             named = row.get(names.get("key", ""))
             key = keys.of(str(named) if named not in (None, "") else url, source=where)
-            problem = None
+            problem: str | None = None
             if not isinstance(caption, str) or not caption.strip():
                 caption = None
                 if not options.captionless:
@@ -92,7 +92,8 @@ class UrlListReader(Reader):
             yield UrlRow(key, url.strip(), caption, problem)
 
     def _columns(self, given: set[str]) -> dict[str, str]:
-        options, found = self.options, {}
+        options = self.options
+        found: dict[str, str] = {}
         for role, wanted, usual in (
             ("url", options.url_field, URL_FIELDS),
             ("caption", options.caption_field, CAPTION_FIELDS),

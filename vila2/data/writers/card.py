@@ -47,6 +47,12 @@ def dataset_card(
     quarantined: Mapping[str, int] | None = None,
     recipe_hash: str = "",
     made: str = "",
+    licence: str = "",
+    scores: Mapping[str, tuple[float, float, float]] | None = None,
+    waiver: str = "",
+    taken_down: int = 0,
+    near_duplicates: int | None = None,
+    contamination: Mapping[str, int] | None = None,
     limits: Sequence[str] = LIMITS,
 ) -> str:
     """Return the card of an export as Markdown, with the metadata block that hubs read.
@@ -57,8 +63,12 @@ def dataset_card(
     never admitted, `left_out` those of the version not exported, `fallbacks` those exported with
     the original text for lack of a caption. `layer`, `captioner`, `prompts`, `captioned`,
     `quarantined` (by reason) and `recipe_hash` describe the captions; without a `layer` there are
-    none and the section is left out. `made` tells how in sentences, `limits` what to beware of.
-    Names and texts are escaped: they come from users and must not become markup.
+    none and the section is left out. `scores` are the captioner's, (score, low, high) by benchmark;
+    `waiver` says why a layer that was not sealed went out, and stands first. `taken_down` counts
+    samples that had to go since, `near_duplicates` pictures that look like another (`None`: nobody
+    looked), `contamination` by benchmark the pictures of it that are here. `made` tells how in
+    sentences, `limits` what to beware of. Names and texts are escaped: they come from users and
+    must not become markup.
 
     Raises `ValueError` where `exported` and `left_out` do not add up to `admitted`.
     """
@@ -77,8 +87,10 @@ def dataset_card(
         "",
         f"# {_plain(dataset)}, version {version}",
         "",
+        *([f"> **Not sealed.** {_plain(waiver)}", ""] if waiver else []),
         *_facts(
             ("Source", _plain(source)),
+            ("Licence", _plain(licence) or "not stated"),
             ("Digest", f"sha256 `{digest}`"),
             ("Text", _plain(text)),
             ("Recipe", f"`{recipe_hash}`" if recipe_hash else ""),
@@ -92,6 +104,16 @@ def dataset_card(
                 *((f"left out: {reason}", count) for reason, count in _sorted(left_out)),
                 *((f"not admitted: {reason}", count) for reason, count in _sorted(rejected)),
                 ("admitted with a text that another has too", repeated_captions),
+                *([("taken down since", taken_down)] if taken_down else []),
+                *(
+                    [("look like another picture (perceptual hash)", near_duplicates)]
+                    if near_duplicates is not None
+                    else []
+                ),
+                *(
+                    (f"pictures of the benchmark {name} that are here", count)
+                    for name, count in sorted((contamination or {}).items())
+                ),
             ],
         ),
     ]
@@ -106,6 +128,10 @@ def dataset_card(
                 ),
                 *(f"  - {_plain(reason)}: {count:,}" for reason, count in _sorted(quarantined)),
                 *(f"- Prompt: {_plain(prompt)}" for prompt in prompts),
+                *(
+                    f"- Captioner's score on {_plain(name)}: {score:.3f} ({low:.3f} to {high:.3f})"
+                    for name, (score, low, high) in sorted((scores or {}).items())
+                ),
             ],
         )
     lines += _section("How it was made", [_plain(made)] if made else [])

@@ -1,0 +1,19 @@
+"""A shard's tar as it is sent out."""
+
+from __future__ import annotations
+
+import io
+
+from services.chassis.objects import ObjectStore
+from vila2.api.datasets import Shard
+from vila2.data.index import SUFFIX
+from vila2.data.shards import read_shard, write_shard
+
+
+def shard_tar(objects: ObjectStore, shard: Shard) -> bytes:
+    """The stored tar; for one that stays in its source, the admitted samples packed anew."""
+    if not shard.object_key.endswith(SUFFIX):
+        return objects.get(shard.object_key)
+    out = io.BytesIO()
+    write_shard(read_shard(objects.local(shard.object_key)), out)
+    return out.getvalue()

@@ -1,0 +1,80 @@
+"""Finding a team's rows by name; every query is by team, so nobody finds another's."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.chassis.errors import Conflict, NotFound
+from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow
+
+
+def find_dataset(session: Session, team: str, name: str) -> DatasetRow | None:
+    """A dataset by name, or `None`."""
+    return session.scalar(
+        select(DatasetRow).where(DatasetRow.team == team, DatasetRow.name == name)
+    )
+
+
+def dataset_row(session: Session, team: str, name: str) -> DatasetRow:
+    """A dataset by name, or `NotFound`."""
+    row = find_dataset(session, team, name)
+    if row is None:
+        raise NotFound(
+            f"no dataset {name!r}", field="dataset", fix="`vila2 datasets list` shows yours"
+        )
+    return row
+
+
+def version_row(session: Session, dataset: DatasetRow, number: int) -> VersionRow:
+    """A version; number 0 is the dataset's latest."""
+    wanted = number or dataset.latest
+    row = session.scalar(
+        select(VersionRow).where(VersionRow.dataset_id == dataset.id, VersionRow.number == wanted)
+    )
+    if row is None:
+        which = f"version {number}" if number else "ready version"
+        raise NotFound(f"dataset {dataset.name} has no {which}", field="version")
+    return row
+
+
+def ready_version(session: Session, team: str, name: str, number: int = 0) -> VersionRow:
+    """A version that is ready, or a clear refusal."""
+    row = version_row(session, dataset_row(session, team, name), number)
+    if row.state != "ready":
+        raise Conflict(f"version {row.number} of {name} is {row.state}", fix="wait for it")
+    return row
+
+
+def named_version(session: Session, team: str, name: str) -> VersionRow:
+    """A ready version by `NAME` or `NAME@VERSION`."""
+    base, _, number = name.partition("@")
+    if number and not number.isdigit():
+        raise NotFound(f"{name!r} is not NAME@VERSION", field="dataset", fix="give a number")
+    return ready_version(session, team, base, int(number or 0))
+
+
+def shards_of(
+    session: Session, version_id: int, *, after: int = -1, limit: int = 0
+) -> list[ShardRow]:
+    """Shards of a version in order, from behind `after`; all of them where `limit` is 0."""
+    query = (
+        select(ShardRow)
+        .where(ShardRow.version_id == version_id, ShardRow.number > after)
+        .order_by(ShardRow.number)
+    )
+    return list(session.scalars(query.limit(limit) if limit else query))
+
+
+def layer_row(session: Session, team: str, layer: str) -> LayerRow:
+    """A layer by id, or the newest sealed one of that name."""
+    row = session.scalar(select(LayerRow).where(LayerRow.id == layer, LayerRow.team == team))
+    if row is None:
+        row = session.scalar(
+            select(LayerRow)
+            .where(LayerRow.name == layer, LayerRow.team == team, LayerRow.state == "sealed")
+            .order_by(LayerRow.created_at.desc())
+        )
+    if row is None:
+        raise NotFound(f"no layer {layer!r}", field="layer", fix="`vila2 captions layers`")
+    return row

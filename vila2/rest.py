@@ -1,0 +1,68 @@
+"""Requests to one service, and what a refusal looks like to a caller."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter
+
+from vila2.api.problem import Problem
+
+TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ApiError(Exception):
+    """A request that a service refused; `problem` says which field and what to do."""
+
+    def __init__(self, problem: Problem) -> None:
+        where = f" [{problem.field}]" if problem.field else ""
+        fix = f". {problem.fix[0].upper()}{problem.fix[1:]}" if problem.fix else ""
+        super().__init__(f"{problem.detail}{where}{fix}")
+        self.problem = problem
+
+
+class Unreachable(Exception):
+    """Nothing answers at a service's address."""
+
+
+class Rest:
+    """Requests to one service."""
+
+    def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
+        self._http = http
+        self._headers = {"x-vila2-team": team} if team else {}
+
+    def send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence."""
+        try:
+            response = self._http.request(method, f"v1/{path}", headers=self._headers, **options)
+        except httpx2.TransportError as error:
+            raise Unreachable(
+                f"no answer from {self._http.base_url} ({error}); is `vila2 up` running?"
+            ) from error
+        if response.status_code < 400:
+            return response
+        try:
+            problem = Problem.model_validate(response.json())
+        except ValueError:
+            problem = Problem(
+                type="about:blank",
+                title="Error",
+                status=response.status_code,
+                detail=f"{method} {path}: status {response.status_code}",
+            )
+        raise ApiError(problem)
+
+    def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
+        """A request that answers with one model."""
+        return model.model_validate(self.send(method, path, **options).json())
+
+    def many(self, model: type[M], path: str, **options: Any) -> list[M]:
+        """A request that answers with a list."""
+        found: list[M] = TypeAdapter(list[model]).validate_python(  # type: ignore[valid-type]
+            self.send("GET", path, **options).json()
+        )
+        return found
