@@ -187,7 +187,7 @@ def test_a_token_gives_the_layer_that_it_opened(captioner: Captioner) -> None:
 
 def test_a_layer_needs_a_ready_version(captioner: Captioner) -> None:
     """There is nothing to caption otherwise."""
-    with pytest.raises(ApiError, match="no ready version"):
+    with pytest.raises(ApiError, match="has no version 9"):
         captioner.open(version=9)
 
 

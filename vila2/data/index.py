@@ -80,7 +80,9 @@ def decode_index(
 ) -> list[dict[str, Any]]:
     """Rows as dicts, with only `columns` where given."""
     held = pa.BufferReader(source) if isinstance(source, bytes) else source
-    rows: list[dict[str, Any]] = pq.read_table(held, columns=columns).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(
+        held, columns=None if columns is None else list(columns)
+    ).to_pylist()
     return rows
 
 
