@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,12 +33,13 @@ class Captioned:
         """The picture's name in the export, such as `000123.jpg`."""
         return f"{self.sample.key}.{self.sample.extension}"
 
-    def record(self) -> str:
+    def record(self, **more: str) -> str:
         """One line of JSON with all there is to know of the sample beside its picture.
 
         `caption` is the assembled text, `original` the submitted one; `captions` holds for each
         layer its `caption`, `status` and `reason`, and with which model, prompt, seed, attempt and
-        temperature it was made, its tokens, log-probability and finish reason.
+        temperature it was made, its tokens, log-probability and finish reason. `more` adds fields
+        or puts others in their place.
         """
         sample = self.sample
         about = {
@@ -52,8 +54,22 @@ class Captioned:
             "height": sample.height,
             "sha256": sample.sha256,
             "source": sample.source,
+            **more,
         }
         return json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def in_groups(samples: Iterable[Captioned], size: int) -> Iterator[tuple[int, Iterator[Captioned]]]:
+    """Yield groups of at most `size` samples with their number, none of them empty.
+
+    Nothing is held: a group must be used up before the next is asked for.
+    """
+    rest = iter(samples)
+    for number in itertools.count():
+        first = next(rest, None)
+        if first is None:
+            return
+        yield number, itertools.chain([first], itertools.islice(rest, size - 1))
 
 
 def _row(row: CaptionRow | str) -> dict[str, Any]:

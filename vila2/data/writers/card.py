@@ -6,9 +6,23 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+import yaml
+
+from vila2.data.writers.hub import card_metadata
+
 FILES = {
     "webdataset": "Tars with `KEY.jpg` (or png, webp), `KEY.txt` (the caption) and `KEY.json` (all "
     "else, for each layer also how its caption was made).",
+    "parquet": "Parquet files in `data/`, which `datasets.load_dataset` reads: `image` with the "
+    "picture's bytes, `caption`, `original`, and in `captions` for each layer how its caption was "
+    "made. `items` is a list as JSON.",
+    "vila": "Tars with `KEY.jpg` (or png, webp), `KEY.txt` (the caption) and `KEY.json`; beside "
+    "each `NNNNNN.tar` a `NNNNNN.json` that maps the picture's `url` to its caption: "
+    '`{url: {"output": caption}}`. `url` is the web address that the picture came from, else its '
+    "name in the tar. `provenance.jsonl`: for each picture how each layer's caption was made.",
+    "txt": "`KEY.jpg` (or png, webp) and `KEY.txt` (the caption) side by side, 10,000 samples to a "
+    "folder, and `provenance.jsonl`: for each picture the original text and how each layer's "
+    "caption was made.",
     "llava": "`conversations.json` in LLaVA's format, the pictures in `images/`, and "
     "`provenance.jsonl`: for each picture the original text and how each layer's caption was made.",
     "folder": "`captions.csv` (image, caption, original, sha256), the pictures in `images/`, and "
@@ -52,7 +66,7 @@ def dataset_card(
     waiver: str = "",
     taken_down: int = 0,
     near_duplicates: int | None = None,
-    contamination: Mapping[str, int] | None = None,
+    contamination: Mapping[str, int | None] | None = None,
     limits: Sequence[str] = LIMITS,
 ) -> str:
     """Return the card of an export as Markdown, with the metadata block that hubs read.
@@ -65,10 +79,10 @@ def dataset_card(
     `quarantined` (by reason) and `recipe_hash` describe the captions; without a `layer` there are
     none and the section is left out. `scores` are the captioner's, (score, low, high) by benchmark;
     `waiver` says why a layer that was not sealed went out, and stands first. `taken_down` counts
-    samples that had to go since, `near_duplicates` pictures that look like another (`None`: nobody
-    looked), `contamination` by benchmark the pictures of it that are here. `made` tells how in
-    sentences, `limits` what to beware of. Names and texts are escaped: they come from users and
-    must not become markup.
+    samples that had to go since, `near_duplicates` pictures that look like another and
+    `contamination` by benchmark the pictures of it that are here, `None` where nobody looked.
+    `licence` is that of the pictures and original texts. `made` tells how in sentences, `limits`
+    what to beware of. Names and texts are escaped: they come from users and must not become markup.
 
     Raises `ValueError` where `exported` and `left_out` do not add up to `admitted`.
     """
@@ -83,11 +97,12 @@ def dataset_card(
         f"pretty_name: {json.dumps(f'{dataset}, version {version}', ensure_ascii=False)}",
         f"size_categories: [{_size(exported)}]",
         *(["tags: [synthetic-captions]"] if layer else []),
+        *(_yaml(card_metadata()) if format == "parquet" else []),
         "---",
         "",
         f"# {_plain(dataset)}, version {version}",
         "",
-        *([f"> **Not sealed.** {_plain(waiver)}", ""] if waiver else []),
+        *_warning(_plain(waiver)),
         *_facts(
             ("Source", _plain(source)),
             ("Licence", _plain(licence) or "not stated"),
@@ -98,25 +113,28 @@ def dataset_card(
         *_section("Files", [FILES[format]] if format else []),
         *_table(
             "Samples",
+            ("", "number"),
             [
                 ("exported", exported),
                 *((f"exported with the original text: {r}", n) for r, n in _sorted(fallbacks)),
                 *((f"left out: {reason}", count) for reason, count in _sorted(left_out)),
                 *((f"not admitted: {reason}", count) for reason, count in _sorted(rejected)),
                 ("admitted with a text that another has too", repeated_captions),
-                *([("taken down since", taken_down)] if taken_down else []),
-                *(
-                    [("look like another picture (perceptual hash)", near_duplicates)]
-                    if near_duplicates is not None
-                    else []
-                ),
-                *(
-                    (f"pictures of the benchmark {name} that are here", count)
-                    for name, count in sorted((contamination or {}).items())
-                ),
+                ("taken down since", taken_down),
+            ],
+        ),
+        *_section(
+            "Near-duplicates and contamination",
+            [
+                f"- Pictures that look like another: {_checked(near_duplicates)}",
+                *([] if contamination else ["- Pictures of a benchmark: not checked"]),
             ],
         ),
     ]
+    if contamination:
+        lines += _table(
+            "", ("benchmark", "its pictures that are here"), sorted(contamination.items())
+        )
     if layer:
         lines += _section(
             f"Captions: {_plain(layer)}",
@@ -128,12 +146,14 @@ def dataset_card(
                 ),
                 *(f"  - {_plain(reason)}: {count:,}" for reason, count in _sorted(quarantined)),
                 *(f"- Prompt: {_plain(prompt)}" for prompt in prompts),
-                *(
-                    f"- Captioner's score on {_plain(name)}: {score:.3f} ({low:.3f} to {high:.3f})"
-                    for name, (score, low, high) in sorted((scores or {}).items())
-                ),
             ],
         )
+        if scores:
+            lines += _table(
+                "Scores of the captioner",
+                ("benchmark", "score (interval)"),
+                [(name, _score(*scores[name])) for name in sorted(scores)],
+            )
     lines += _section("How it was made", [_plain(made)] if made else [])
     lines += _section("Limits", [f"- {limit}" for limit in limits])
     return "\n".join(lines) + "\n"
@@ -147,13 +167,37 @@ def _facts(*facts: tuple[str, str]) -> list[str]:
     return [f"- {name}: {value}" for name, value in facts if value]
 
 
+def _warning(waiver: str) -> list[str]:
+    if not waiver:
+        return []
+    return [
+        "> **Not sealed.** The layer of captions went out without the checks that seal a layer.",
+        f"> Waived: {waiver}",
+        "",
+    ]
+
+
 def _section(title: str, body: Sequence[str]) -> list[str]:
-    return ["", f"## {title}", "", *body] if body else []
+    return ["", *([f"## {title}", ""] if title else []), *body] if body else []
 
 
-def _table(title: str, rows: Sequence[tuple[str, int]]) -> list[str]:
-    body = [f"| {_plain(name)} | {count:,} |" for name, count in rows]
-    return _section(title, ["| | number |", "|---|---:|", *body])
+def _table(
+    title: str, head: tuple[str, str], rows: Sequence[tuple[str, int | str | None]]
+) -> list[str]:
+    body = [f"| {_plain(name)} | {_checked(value)} |" for name, value in rows]
+    return _section(title, [f"| {head[0]} | {head[1]} |", "|---|---:|", *body])
+
+
+def _checked(value: int | str | None) -> str:
+    return "not checked" if value is None else f"{value:,}" if isinstance(value, int) else value
+
+
+def _score(score: float, low: float, high: float) -> str:
+    return f"{score:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _yaml(about: Mapping[str, object]) -> list[str]:
+    return yaml.safe_dump(about, sort_keys=False).splitlines()
 
 
 def _sorted(counts: Mapping[str, int]) -> list[tuple[str, int]]:

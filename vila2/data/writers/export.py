@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +16,14 @@ from vila2.data.shards import check_key
 from vila2.data.writers.captioned import Captioned
 from vila2.data.writers.folder import write_folder
 from vila2.data.writers.llava import write_llava
+from vila2.data.writers.parquet import write_parquet
+from vila2.data.writers.txt import write_txt
+from vila2.data.writers.vila import write_vila
 from vila2.data.writers.webdataset import write_webdataset
 
-FORMATS = ("webdataset", "llava", "folder")
+_SHARDED = {"webdataset": write_webdataset, "parquet": write_parquet, "vila": write_vila}
+_WHOLE = {"llava": write_llava, "folder": write_folder, "txt": write_txt}
+FORMATS = (*_SHARDED, *_WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,9 @@ def export(
     """Write `samples` and the dataset card (as README.md) into `directory`, all or nothing.
 
     `directory` must be missing or empty: the export is written beside it and renamed when it is
-    whole, so a job that is killed leaves a hidden folder and no half export. `samples` is passed
-    over once and never held. `shard_size` is the number of samples per tar and has no meaning for
+    whole, so a job that is killed leaves a hidden folder and no half export; the next export to
+    the same `directory` on the same machine removes it. `samples` is passed over once and never
+    held. `shard_size` is the number of samples per tar or Parquet file and has no meaning for
     other formats; `progress` is called with the number of samples passed to the writer so far. A
     sample without text, a caption of another picture, a key that occurs twice, or no sample at all
     is a `DataError`.
@@ -58,14 +66,15 @@ def export(
             file=str(directory),
             fix="Name a new folder; an export never mixes with other files",
         )
-    partial = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
+    _remove_leftovers(directory)
+    partial = directory.parent / f".{directory.name}-{os.getpid()}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
     try:
         checked = _checked(samples, progress, turns_are_text=format == "llava")
-        if format == "webdataset":
-            count = write_webdataset(checked, partial, shard_size=shard_size)
+        if format in _SHARDED:
+            count = _SHARDED[format](checked, partial, shard_size=shard_size)
         else:
-            count = (write_llava if format == "llava" else write_folder)(checked, partial)
+            count = _WHOLE[format](checked, partial)
         if not count:
             raise DataError("there is no sample to export", fix="Choose a version that has some")
         (partial / "README.md").write_text(card, encoding="utf-8")
@@ -75,6 +84,27 @@ def export(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return ExportSummary(samples=count, files=len(sizes), bytes=sum(sizes))
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what exports to `directory` left that were killed: those whose process is gone."""
+    if not directory.parent.is_dir():
+        return
+    hidden = re.compile(rf"\.{re.escape(directory.name)}-([1-9][0-9]{{0,8}})-[0-9a-f]{{8}}")
+    for path in directory.parent.iterdir():
+        named = hidden.fullmatch(path.name)
+        if named and path.is_dir() and not path.is_symlink() and not _runs(int(named[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def _checked(

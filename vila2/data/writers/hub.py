@@ -1,0 +1,66 @@
+"""The columns of the Parquet export, as Hugging Face's `datasets` wants to be told of them. Pure.
+
+The files say it as JSON in their metadata, the card as YAML; both are derived from `COLUMNS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from vila2.data.layers import CaptionRow
+
+DATA_FILES = "data/train-*.parquet"
+_KINDS = {"str": "string", "int": "int64", "float": "float64"}
+# The key and the picture's digest stand in the row once.
+PROVENANCE_FIELDS = {
+    field.name: _KINDS[str(field.type)]
+    for field in fields(CaptionRow)
+    if field.name not in ("key", "sha256")
+}
+# A mapping is a list of such structs. What a benchmark asks has fields of its own for each
+# benchmark, so `items` is a list as JSON text.
+COLUMNS: Mapping[str, str | Mapping[str, str]] = {
+    "key": "string",
+    "image": "image",
+    "caption": "string",
+    "original": "string",
+    "width": "int32",
+    "height": "int32",
+    "sha256": "string",
+    "source": "string",
+    "turns": {"question": "string", "answer": "string"},
+    "captions": {"layer": "string", **PROVENANCE_FIELDS},
+    "items": "string",
+}
+
+
+def features() -> dict[str, Any]:
+    """What stands in a Parquet file's metadata under `huggingface`, so that pictures decode."""
+    return {"info": {"features": {name: _feature(kind) for name, kind in COLUMNS.items()}}}
+
+
+def card_metadata() -> dict[str, Any]:
+    """What the card's YAML block must hold so that `load_dataset` finds files and columns."""
+    files = [{"split": "train", "path": DATA_FILES}]
+    return {
+        "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": {"features": _named(COLUMNS)},
+    }
+
+
+def _feature(kind: str | Mapping[str, str]) -> Any:
+    if not isinstance(kind, str):
+        # A list of one struct is read by every version of `datasets`, its type `List` since 4.
+        return [{name: _feature(held) for name, held in kind.items()}]
+    return {"_type": "Image"} if kind == "image" else {"dtype": kind, "_type": "Value"}
+
+
+def _named(kinds: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "dtype": kind}
+        if isinstance(kind, str)
+        else {"name": name, "list": _named(kind)}
+        for name, kind in kinds.items()
+    ]
