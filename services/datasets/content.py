@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 
+from services.chassis.errors import Conflict
 from services.chassis.objects import ObjectStore
 from vila2.api.datasets import Shard
+from vila2.data.errors import DataError
 from vila2.data.index import SUFFIX
 from vila2.data.shards import read_shard, write_shard
 
@@ -15,5 +17,8 @@ def shard_tar(objects: ObjectStore, shard: Shard) -> bytes:
     if not shard.object_key.endswith(SUFFIX):
         return objects.get(shard.object_key)
     out = io.BytesIO()
-    write_shard(read_shard(objects.local(shard.object_key)), out)
+    try:
+        write_shard(read_shard(objects.local(shard.object_key)), out)
+    except DataError as error:
+        raise Conflict(error.message, field=error.field, fix=error.fix) from error
     return out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -43,11 +44,17 @@ def running(
     ready: Callable[[], bool],
     env: Mapping[str, str] | None = None,
     seconds: float = 30,
+    user: str | None = None,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends; its output goes to `log`."""
+    """Run a server until `stop` ends it with the block; its output goes to `log`."""
     with log.open("wb") as out:
         child = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            user=user,
         )
     try:
         deadline = time.monotonic() + seconds
@@ -57,7 +64,7 @@ def running(
             time.sleep(0.05)
         yield child
     finally:
-        child.terminate()
+        child.send_signal(stop)
         try:
             child.wait(10)
         except subprocess.TimeoutExpired:

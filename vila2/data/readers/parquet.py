@@ -125,7 +125,7 @@ class ParquetReader(Reader):
         caption = texts[0] if texts else None
         yield RawSample(key, str(source), image, caption, turns=turns, problem=problem)
         for _ in texts[1:]:
-            extra = f"caption-extra: {where} has several texts, the first is used"
+            extra = "caption-extra: the row has several texts, of which the first is used"
             yield RawSample(key, where, None, problem=extra)
 
 
