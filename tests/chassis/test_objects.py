@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -190,3 +191,23 @@ def test_a_large_object_goes_up_in_parts(s3_server: S3Server, tmp_path: Path) ->
     data = bytes(range(256)) * 4096 * 12
     objects.put("big", data)
     assert objects.get("big") == data
+
+
+def test_of_many_that_put_if_absent_at_once_one_does(objects: ObjectStore) -> None:
+    """The others are told, and what stands there is the winner's."""
+    with ThreadPoolExecutor(8) as pool:
+        stored = list(pool.map(lambda n: objects.put_if_absent("a/b", b"%d" % n), range(8)))
+    assert stored.count(True) == 1
+    assert objects.get("a/b") == b"%d" % stored.index(True)
+    assert not objects.put_if_absent("a/b", b"again")
+    assert list(objects.keys("a")) == ["a/b"]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 12 * 1024 * 1024])
+def test_a_file_is_put_as_its_bytes_are(objects: ObjectStore, tmp_path: Path, size: int) -> None:
+    """Also one that S3 takes in several parts."""
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    objects.put_file("some/file.bin", file)
+    assert objects.get("some/file.bin") == file.read_bytes()
+    assert file.exists()

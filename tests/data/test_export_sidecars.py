@@ -23,14 +23,14 @@ def test_each_tar_has_a_table_of_its_captions_by_address(tmp_path):
     made = [addressed(number, source) for number, source in enumerate(sources)]
     out = written("vila", tmp_path / "out", *made, shard_size=3)
     assert sorted(path.name for path in out.glob("0*")) == [
-        "000000.json", "000000.tar", "000001.json", "000001.tar",
+        "000000.tar", "000000.tar.json", "000001.tar", "000001.tar.json",
     ]  # fmt: skip
-    assert json.loads((out / "000000.json").read_text()) == {
+    assert json.loads((out / "000000.tar.json").read_text()) == {
         "https://e.org/Ü.png": {"output": "a fox, 0"},
         "HTTP://e.org/b": {"output": "a fox, 1"},
         "k2.png": {"output": "a fox, 2"},
     }
-    assert json.loads((out / "000001.json").read_text()) == {"k3.png": {"output": "a fox, 3"}}
+    assert json.loads((out / "000001.tar.json").read_text()) == {"k3.png": {"output": "a fox, 3"}}
 
 
 def test_a_sample_in_the_tar_says_its_address_and_its_provenance(tmp_path):
@@ -38,7 +38,7 @@ def test_a_sample_in_the_tar_says_its_address_and_its_provenance(tmp_path):
     out = written("vila", tmp_path / "out", addressed(0, "https://e.org/a"), addressed(1, "b"))
     with tarfile.open(out / "000000.tar") as tar:
         held = [json.loads(tar.extractfile(f"k{n}.json").read()) for n in range(2)]
-    table = json.loads((out / "000000.json").read_text())
+    table = json.loads((out / "000000.tar.json").read_text())
     assert [table[about["url"]]["output"] for about in held] == ["a fox, 0", "a fox, 1"]
     assert held == records("vila", out)
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 from tests.standalone import submitted, until
@@ -105,12 +106,10 @@ def test_benchmark_pictures_in_the_training_data_are_reported(
 def test_a_version_that_was_not_audited_says_how_to(client: Client, tmp_path: Path) -> None:
     """With the command that does it."""
     submitted(client, folder(tmp_path / "one", {"a.png": saved(drawing(1))}), name="one")
-    try:
+    with pytest.raises(ApiError) as refused:
         client.datasets.audit("one")
-    except ApiError as error:
-        assert (error.problem.status, "datasets audit" in error.problem.fix) == (404, True)
-    else:
-        raise AssertionError("there is none")
+    assert refused.value.problem.status == 404
+    assert "datasets audit one@1" in refused.value.problem.fix
 
 
 def test_auditing_again_after_a_new_benchmark_looks_at_it_too(

@@ -19,7 +19,7 @@ def objects(platform: Standalone):
 
 
 def test_a_dataset_goes_back_to_an_earlier_version(platform: Standalone, tmp_path: Path) -> None:
-    """The bare name means it from then on; the newer one stays, and the history says who and why."""
+    """The bare name means it from then on; the newer one stays, the history says who and why."""
     client = platform.client
     for count in (2, 3):
         submitted(client, pictures(tmp_path / "foxes", count=count), name="foxes")

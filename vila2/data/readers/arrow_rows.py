@@ -20,7 +20,8 @@ def schema_of(path: Path) -> pa.Schema:
     """The columns of a file; raises `DataError` where it is no Parquet or Arrow file."""
     try:
         schema = _arrow_stream(path).schema if path.suffix == ".arrow" else pq.read_schema(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except Exception as error:
+        # Arrow raises many types on hostile metadata (RuntimeError, OSError, UnicodeDecodeError).
         raise _unreadable(path, error) from error
     if len(schema.names) > MAX_COLUMNS:
         raise DataError(
@@ -49,7 +50,7 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
         for batch in _batches(path, columns):
             yield from batch.to_pylist()
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 

@@ -17,7 +17,7 @@ FILES = {
     "picture's bytes, `caption`, `original`, and in `captions` for each layer how its caption was "
     "made. `items` is a list as JSON.",
     "vila": "Tars with `KEY.jpg` (or png, webp), `KEY.txt` (the caption) and `KEY.json`; beside "
-    "each `NNNNNN.tar` a `NNNNNN.json` that maps the picture's `url` to its caption: "
+    "each `NNNNNN.tar` a `NNNNNN.tar.json` that maps the picture's `url` to its caption: "
     '`{url: {"output": caption}}`. `url` is the web address that the picture came from, else its '
     "name in the tar. `provenance.jsonl`: for each picture how each layer's caption was made.",
     "txt": "`KEY.jpg` (or png, webp) and `KEY.txt` (the caption) side by side, 10,000 samples to a "

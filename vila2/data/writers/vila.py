@@ -13,7 +13,7 @@ from vila2.data.writers.webdataset import add_captioned
 
 
 def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int) -> int:
-    """Write `000000.tar`, `000000.json`, ... and `provenance.jsonl`; returns the number of samples.
+    """Write `000000.tar`, `000000.tar.json`, ... and `provenance.jsonl`; returns their samples.
 
     A tar is as the WebDataset export's. Its table is `{url: {"output": caption}}`, where `url` is
     the sample's source if that is a web address and else the picture's name in the tar; `key.json`
@@ -28,7 +28,7 @@ def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int
             with (
                 (directory / f"{name}.tar").open("wb") as out,
                 tarfile.open(fileobj=out, mode="w|") as tar,
-                (directory / f"{name}.json").open("w", encoding="utf-8") as table,
+                (directory / f"{name}.tar.json").open("w", encoding="utf-8") as table,
             ):
                 for captioned in group:
                     url = url_of(captioned)
