@@ -11,6 +11,8 @@ from services.chassis.logging import configure_logging
 from services.standalone.app import Standalone
 from vila2.client import Client
 
+pytest_plugins = ("tests.servers.postgres",)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _log_to_a_file(tmp_path_factory: pytest.TempPathFactory) -> None:

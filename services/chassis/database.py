@@ -1,7 +1,8 @@
 """The database seam: one engine per service, sessions that commit or roll back whole.
 
 SQLite runs in WAL mode with a busy timeout, and its writes take the lock at once
-(`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way through.
+(`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way through. PostgreSQL
+lets writers overlap: there, what looks up and then writes says so with `exclusively`.
 """
 
 from __future__ import annotations
@@ -11,20 +12,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy import Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
+
+from services.chassis.migrations import Migrations
 
 
 class Database:
-    """A service's tables and the sessions on them."""
+    """A service's tables and the sessions on them.
 
-    def __init__(self, engine: Engine, metadata: MetaData) -> None:
+    With `migrations` the tables are brought to the newest step; without, they are just made.
+    """
+
+    def __init__(
+        self, engine: Engine, metadata: MetaData, migrations: Migrations | None = None
+    ) -> None:
         self._engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False)
-        metadata.create_all(engine)
+        if migrations is None:
+            metadata.create_all(engine)
+        else:
+            migrations.upgrade(engine)
 
     @classmethod
-    def sqlite(cls, path: Path, metadata: MetaData) -> Database:
+    def open(cls, url: str, metadata: MetaData, migrations: Migrations | None = None) -> Database:
+        """Open what the URL names: `sqlite:///file` or `postgresql+psycopg://user@host/name`."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            return cls.sqlite(Path(parsed.database), metadata, migrations)
+        if parsed.get_backend_name() == "postgresql":
+            return cls.postgres(url, metadata, migrations)
+        raise ValueError(
+            f"cannot open the database {parsed.render_as_string()}: use sqlite:///FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        )
+
+    @classmethod
+    def sqlite(
+        cls, path: Path, metadata: MetaData, migrations: Migrations | None = None
+    ) -> Database:
         """Open (or make) a SQLite file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
@@ -41,7 +67,41 @@ class Database:
         def _begin(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-        return cls(engine, metadata)
+        return cls(engine, metadata, migrations)
+
+    @classmethod
+    def postgres(
+        cls,
+        url: str,
+        metadata: MetaData,
+        migrations: Migrations | None = None,
+        *,
+        pool_size: int = 5,
+    ) -> Database:
+        """Open a PostgreSQL database, in the service's own schema if it has migrations.
+
+        At most `pool_size` connections are kept, and as many again opened in a rush.
+        """
+        engine = create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_recycle=1800,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 10},
+        )
+        if migrations is not None:
+            schema = migrations.service
+
+            @event.listens_for(engine, "connect")
+            def _schema(connection: Any, _: Any) -> None:
+                # Committed at once, or the pool's first rollback would undo it.
+                connection.autocommit = True
+                connection.execute(f'SET search_path TO "{schema}"')
+                connection.autocommit = False
+
+        return cls(engine, metadata, migrations)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -52,3 +112,18 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
+
+
+def exclusively(session: Session, name: str) -> None:
+    """Until this transaction ends, no other passes here with the same name.
+
+    For what looks up and then inserts. SQLite's transactions exclude each other as they are.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(
+            text(
+                "SELECT pg_advisory_xact_lock("
+                "hashtextextended(current_schema() || ':' || :name, 0))"
+            ),
+            {"name": name},
+        )

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import httpx2
 from fastapi import FastAPI
+from sqlalchemy.orm import DeclarativeBase
 
 import services.caption.app as caption_app
 import services.controller.app as controller_app
@@ -21,22 +22,28 @@ import services.datasets.app as datasets_app
 import services.specialist.app as specialist_app
 import services.training.app as training_app
 from services.caption.context import CaptionContext
+from services.caption.migrations import MIGRATIONS as CAPTION
 from services.caption.tables import Base as CaptionBase
 from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
 from services.chassis.database import Database
 from services.chassis.logging import configure_logging
+from services.chassis.migrations import Migrations
 from services.chassis.objects_directory import DirectoryObjects
 from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.sources import SourcedObjects, sources_of
 from services.controller.context import ControllerContext
+from services.controller.migrations import MIGRATIONS as CONTROLLER
 from services.controller.tables import Base as ControllerBase
 from services.datasets.context import DatasetsContext
+from services.datasets.migrations import MIGRATIONS as DATASETS
 from services.datasets.tables import Base as DatasetsBase
 from services.specialist.context import SpecialistContext
+from services.specialist.migrations import MIGRATIONS as SPECIALIST
 from services.specialist.tables import Base as SpecialistBase
 from services.training.backend_local import LocalBackend
 from services.training.context import TrainingContext
+from services.training.migrations import MIGRATIONS as TRAINING
 from services.training.tables import Base as TrainingBase
 from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
@@ -100,12 +107,12 @@ class Standalone:
         )
         platform = self._internal.as_team
 
-        def database(name: str, base: type) -> Database:
-            path = self.workspace / "db" / f"{name}.sqlite"
-            return Database.sqlite(path, base.metadata)  # type: ignore[attr-defined]
+        def database(base: type[DeclarativeBase], migrations: Migrations) -> Database:
+            path = self.workspace / "db" / f"{migrations.service}.sqlite"
+            return Database.sqlite(path, base.metadata, migrations)
 
         datasets = DatasetsContext(
-            database=database("datasets", DatasetsBase),
+            database=database(DatasetsBase, DATASETS),
             objects=objects,
             queue=InProcessQueue(name="ingest"),
             platform=platform,
@@ -113,7 +120,7 @@ class Standalone:
             fetching=self._fetching,
         )
         training = TrainingContext(
-            database=database("training", TrainingBase),
+            database=database(TrainingBase, TRAINING),
             objects=objects,
             backend=LocalBackend(),
             platform=platform,
@@ -122,16 +129,16 @@ class Standalone:
             interrupt_on_stop=True,
         )
         caption = CaptionContext(
-            database=database("caption", CaptionBase),
+            database=database(CaptionBase, CAPTION),
             objects=objects,
             queue=InProcessQueue(name="caption"),
             platform=platform,
         )
         specialist = SpecialistContext(
-            database=database("specialist", SpecialistBase), platform=platform
+            database=database(SpecialistBase, SPECIALIST), platform=platform
         )
         controller = ControllerContext(
-            database=database("controller", ControllerBase), platform=platform
+            database=database(ControllerBase, CONTROLLER), platform=platform
         )
         # This process holds the workspace's lock, so whoever held a lease is gone.
         datasets.units.release_all()

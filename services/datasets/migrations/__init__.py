@@ -1,0 +1,9 @@
+"""The dataset store's migrations: one file per step in `versions/`, numbered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.chassis.migrations import Migrations
+
+MIGRATIONS = Migrations("datasets", Path(__file__).parent)
