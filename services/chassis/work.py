@@ -2,8 +2,12 @@
 
 A worker claims a unit and gets a *fence*, one higher than any before. It writes its output under a
 key that holds the fence, then completes the unit by compare-and-set: a worker whose lease ran out
-loses quietly, whatever it wrote. Rows that are ready are themselves the outbox: a relay publishes
-a hint for each until somebody claims it, so a lost or doubled message changes nothing.
+loses quietly, whatever it wrote. Every move is one UPDATE that names the state and the fence it
+starts from, so it is as right in PostgreSQL, whose writers overlap (the second waits for the row
+and then finds it changed), as in SQLite, whose writers queue.
+
+Rows that are ready are themselves the outbox: a relay publishes a hint for each until somebody
+claims it, so a lost or doubled message changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import JSON, Float, Integer, String, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from services.chassis.crashpoint import crashpoint
@@ -65,10 +70,17 @@ class WorkUnits:
         self._lease = lease_seconds
 
     def add(self, session: Session, units: Iterable[DeclarativeBase]) -> None:
-        """Add units in the caller's transaction; one that is there already is left as it is."""
-        for unit in units:
-            if session.get(self._table, unit.id) is None:  # type: ignore[attr-defined]
-                session.add(unit)
+        """Add units in the caller's transaction; one that is there already is left as it is.
+
+        Always in the order of their ids: two requests that add the same units then wait for each
+        other instead of ending in a deadlock.
+        """
+        dialect = session.get_bind().dialect.name
+        insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        given = [vars(unit) for unit in units]
+        for values in sorted(given, key=lambda values: str(values["id"])):
+            columns = {name: values[name] for name in values if not name.startswith("_")}
+            session.execute(insert(self._table.__table__).values(columns).on_conflict_do_nothing())
 
     def claim(self, unit_id: str, *, owner: str) -> Claim | None:
         """Take a unit that is ready or whose lease ran out; `None` where somebody holds it.
@@ -150,15 +162,18 @@ class WorkUnits:
     def cancel(self, session: Session, subject: str) -> None:
         """Stop what is not done; a worker in the middle loses its fence."""
         table = self._table
+        waiting = table.state.in_((READY, LEASED))
+        self._lock(session, (table.subject == subject) & waiting)
         session.execute(
             update(table)
-            .where(table.subject == subject, table.state.in_((READY, LEASED)))
+            .where(table.subject == subject, waiting)
             .values(state=CANCELLED, fence=table.fence + 1)
         )
 
     def retry(self, session: Session, subject: str) -> None:
         """Give the failed units of a subject all their attempts again."""
         table = self._table
+        self._lock(session, (table.subject == subject) & (table.state == FAILED))
         session.execute(
             update(table)
             .where(table.subject == subject, table.state == FAILED)
@@ -174,6 +189,11 @@ class WorkUnits:
                 .where(table.state == LEASED)
                 .values(state=READY, attempts=table.attempts - 1)
             )
+
+    def _lock(self, session: Session, which: Any) -> None:
+        """Take the rows in the order of their ids, so that overlapping changes cannot deadlock."""
+        table = self._table
+        session.execute(select(table.id).where(which).order_by(table.id).with_for_update()).all()
 
     def _hold(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:
         table = self._table

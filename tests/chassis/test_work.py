@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,10 +12,11 @@ from tests.chassis.units import Bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path)
+def bench(database_url: str) -> Iterator[Bench]:
+    made = Bench(database_url)
     made.add("u1")
-    return made
+    yield made
+    made.database.close()
 
 
 def claimed(claim: Claim | None) -> Claim:
@@ -48,6 +50,37 @@ def test_of_many_workers_that_claim_at_once_one_gets_the_unit(bench: Bench) -> N
         thread.join()
     assert len(got) == 8
     assert sum(claim is not None for claim in got) == 1
+
+
+def test_many_workers_share_many_units_without_taking_one_twice(bench: Bench) -> None:
+    """Eight workers go through the same fifty units; each is had by one of them."""
+    units = [f"many-{number:02d}" for number in range(50)]
+    bench.add(*units)
+
+    def work(owner: str) -> list[str]:
+        return [unit for unit in units if bench.units.claim(unit, owner=owner) is not None]
+
+    with ThreadPoolExecutor(8) as workers:
+        taken = list(workers.map(work, "abcdefgh"))
+    assert sorted(unit for units in taken for unit in units) == units
+
+
+def test_two_requests_that_add_the_same_units_at_once_both_succeed(bench: Bench) -> None:
+    """A client that repeats itself too soon sees no error, and each unit is there once."""
+    units = [f"same-{number:02d}" for number in range(20)]
+    with ThreadPoolExecutor(4) as requests:
+        list(requests.map(lambda order: bench.add(*order), [units, units[::-1]] * 4))
+    with bench.database.transaction() as session:
+        assert bench.units.counts(session, "job") == {READY: 21}
+
+
+def test_cancelling_and_retrying_at_once_never_deadlocks(bench: Bench) -> None:
+    """Changes of many rows take them in one order."""
+    bench.add(*(f"many-{number:02d}" for number in range(50)))
+    with ThreadPoolExecutor(8) as requests:
+        list(requests.map(lambda _: bench.cancel(), range(16)))
+    with bench.database.transaction() as session:
+        assert bench.units.counts(session, "job") == {CANCELLED: 51}
 
 
 def test_a_worker_whose_lease_ran_out_cannot_complete_what_another_took_over(

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -12,6 +9,7 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from services.chassis.work import CANCELLED, DONE, FAILED, Claim
@@ -26,10 +24,10 @@ class Workers(RuleBasedStateMachine):
 
     claims: Bundle[Claim] = Bundle("claims")
 
-    def __init__(self) -> None:
+    def __init__(self, bench: Bench) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.bench = Bench(Path(self.folder.name))
+        self.bench = bench
+        self.bench.clear()
         self.bench.add(*UNITS, max_attempts=3)
         self.fences: dict[str, list[int]] = {unit: [] for unit in UNITS}
         self.completions = dict.fromkeys(UNITS, 0)
@@ -87,15 +85,19 @@ class Workers(RuleBasedStateMachine):
             if state in OVER:
                 self.over[unit] = state
 
-    def teardown(self) -> None:
-        self.bench.database.close()
-        self.folder.cleanup()
 
-
-TestWorkers = Workers.TestCase
-TestWorkers.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_whatever_workers_do_a_unit_is_completed_once_and_by_its_holder(
+    database_url: str,
+) -> None:
+    """Searched by Hypothesis, in each kind of database."""
+    bench = Bench(database_url)
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: Workers(bench),
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+    bench.database.close()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,10 @@ from tests.chassis.units import Bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(database_url: str) -> Iterator[Bench]:
+    made = Bench(database_url)
+    yield made
+    made.database.close()
 
 
 @pytest.fixture

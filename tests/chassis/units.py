@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import DeclarativeBase
 
 from services.chassis.database import Database
@@ -25,8 +24,8 @@ class UnitRow(WorkUnitColumns, Base):
 class Bench:
     """A database with units; `units` leases for a minute, `lapsing` for less than no time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = Database.sqlite(folder / "work.sqlite", Base.metadata)
+    def __init__(self, url: str) -> None:
+        self.database = Database.open(url, Base.metadata)
         self.units = WorkUnits(self.database, UnitRow)
         self.lapsing = WorkUnits(self.database, UnitRow, lease_seconds=-1.0)
 
@@ -51,3 +50,8 @@ class Bench:
         """As if the pause after a failure were over."""
         with self.database.transaction() as session:
             session.execute(update(UnitRow).values(not_before=0.0))
+
+    def clear(self) -> None:
+        """As if nothing had ever been added."""
+        with self.database.transaction() as session:
+            session.execute(delete(UnitRow))
