@@ -13,7 +13,7 @@ from services.caption.captioning import Captioning, caption_samples
 from services.caption.engine_embedded import EmbeddedEngines
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
 from services.chassis.work import CANCELLED, DONE, FAILED, Claim, WorkUnits
@@ -67,6 +67,7 @@ class LayerJobs:
         job_id = f"captions-{uuid.uuid4().hex[:12]}"
         with self._database.transaction() as session:
             # The same request may have come in again while the others were being asked.
+            exclusively(session, f"token:{team}:{token}")
             known = _known(session, team, token)
             if known is not None:
                 return self._job(session, known)
@@ -106,7 +107,7 @@ class LayerJobs:
     def cancel(self, team: str, job_id: str) -> api.LayerJob:
         """Stop a job; what is captioned stays in the open layer."""
         with self._database.transaction() as session:
-            row = self._row(session, team, job_id)
+            row = self._row(session, team, job_id, lock=True)
             if row.state == "running":
                 row.state = "cancelled"
                 self._units.cancel(session, job_id)
@@ -166,7 +167,9 @@ class LayerJobs:
         failed = [unit for unit in units if unit.state == FAILED]
         if failed:
             with self._database.transaction() as session:
-                held = session.get_one(LayerJobRow, job_id)
+                held = session.get_one(LayerJobRow, job_id, with_for_update=True)
+                if held.state != "running":
+                    return
                 held.state = "failed"
                 held.error = f"{len(failed)} of {len(units)} shards failed: {failed[0].error}"
             return
@@ -178,7 +181,7 @@ class LayerJobs:
         crashpoint("caption.recorded")
         datasets.seal_layer(row.layer)
         with self._database.transaction() as session:
-            held = session.get_one(LayerJobRow, job_id)
+            held = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if held.state == "running":
                 held.state = "sealed"
 
@@ -218,8 +221,8 @@ class LayerJobs:
             ]
         )
 
-    def _row(self, session: Session, team: str, job_id: str) -> LayerJobRow:
-        row = session.get(LayerJobRow, job_id)
+    def _row(self, session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
+        row = session.get(LayerJobRow, job_id, with_for_update=lock or None)
         if row is None or row.team != team:
             raise NotFound(f"no caption job {job_id!r}", field="job")
         return row

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.controller.planner import RoundFacts
 from services.controller.state import ENDED, is_legal
@@ -48,6 +48,7 @@ class Runs:
             known = self._of_token(session, team, token)
         fixed = recipe if known is not None else pin(recipe)
         with self._database.transaction() as session:
+            exclusively(session, f"token:{team}:{token}")
             row = self._of_token(session, team, token)
             if row is None:
                 row = RunRow(
@@ -135,6 +136,7 @@ class Runs:
     def add_round(self, run_id: str, *, name: str, kind: str, position: int, message: str) -> None:
         """Add a round, unless it is there already."""
         with self._database.transaction() as session:
+            exclusively(session, f"rounds:{run_id}")
             there = session.scalar(
                 select(RoundRow).where(RoundRow.run_id == run_id, RoundRow.name == name)
             )
@@ -198,7 +200,8 @@ class Runs:
             self._event(session, run.id, f"run.{state}", "", message)
 
     def _event(self, session: Session, run_id: str, kind: str, round: str, message: str) -> None:
-        run = session.get_one(RunRow, run_id)
+        # Locked, so that two events at once get two numbers.
+        run = session.get_one(RunRow, run_id, with_for_update=True)
         run.events = (run.events or 0) + 1
         body = RunEvent(
             run_id=run_id,

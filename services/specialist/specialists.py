@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
 from services.specialist.tables import SpecialistRow
 from vila2.api import specialist as api
@@ -31,6 +31,7 @@ class Specialists:
     def start(self, team: str, body: api.SpecialistIn) -> api.Specialist:
         """Begin; a known token returns its specialist."""
         with self._database.transaction() as session:
+            exclusively(session, f"token:{team}:{body.token}")
             row = session.scalar(
                 select(SpecialistRow).where(
                     SpecialistRow.team == team, SpecialistRow.token == body.token
@@ -57,7 +58,7 @@ class Specialists:
     def cancel(self, team: str, specialist_id: str) -> api.Specialist:
         """Stop a specialist and what it has others do."""
         with self._database.transaction() as session:
-            row = self._row(session, team, specialist_id)
+            row = self._row(session, team, specialist_id, lock=True)
             if row.state in _ACTIVE:
                 row.state = "cancelled"
         platform = self._platform(team)
@@ -113,8 +114,10 @@ class Specialists:
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
-    def _row(self, session: Session, team: str, specialist_id: str) -> SpecialistRow:
-        row = session.get(SpecialistRow, specialist_id)
+    def _row(
+        self, session: Session, team: str, specialist_id: str, *, lock: bool = False
+    ) -> SpecialistRow:
+        row = session.get(SpecialistRow, specialist_id, with_for_update=lock or None)
         if row is None or row.team != team:
             raise NotFound(f"no specialist {specialist_id!r}", field="specialist")
         return row

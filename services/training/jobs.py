@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.training.tables import JobRow
 from vila2.api import training as api
@@ -31,6 +31,7 @@ class Jobs:
         if (body.train is None) == (body.evaluate is None):
             raise Invalid("give either train or evaluate", field="train", fix="set exactly one")
         with self._database.transaction() as session:
+            exclusively(session, f"token:{team}:{body.token}")
             row = session.scalar(
                 select(JobRow).where(JobRow.team == team, JobRow.token == body.token)
             )
@@ -58,7 +59,7 @@ class Jobs:
     def cancel(self, team: str, job_id: str) -> api.Job:
         """Mark a job cancelled; the dispatcher stops what runs."""
         with self._database.transaction() as session:
-            row = self._row(session, team, job_id)
+            row = self._row(session, team, job_id, lock=True)
             if row.state in ("queued", "running"):
                 row.state, row.ended_at = "cancelled", time.time()
             return self._job(row)
@@ -103,8 +104,8 @@ class Jobs:
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
-    def _row(self, session: Session, team: str, job_id: str) -> JobRow:
-        row = session.get(JobRow, job_id)
+    def _row(self, session: Session, team: str, job_id: str, *, lock: bool = False) -> JobRow:
+        row = session.get(JobRow, job_id, with_for_update=lock or None)
         if row is None or row.team != team:
             raise NotFound(f"no job {job_id!r}", field="job")
         return row

@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
 from services.chassis.objects import ObjectStore
 from services.training.tables import ModelRow
@@ -50,6 +50,7 @@ class Registry:
         text = json_format.MessageToJson(manifest, sort_keys=True)
         self._objects.put(f"models/{name}.manifest.json", text.encode())
         with self._database.transaction() as session:
+            exclusively(session, f"model:{name}")
             if session.get(ModelRow, name) is None:
                 session.add(
                     ModelRow(
