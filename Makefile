@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick check fmt wire setup clean help
+.PHONY: demo test quick check fmt wire migration setup clean help
 
 help:            ## what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -45,6 +45,11 @@ fmt: $(STAMP)    ## format and fix what can be fixed
 
 wire: $(STAMP)   ## regenerate vila2/wire from proto/
 	$(BIN)/python proto/generate.py
+
+migration: $(STAMP) ## write a service's next migration: SERVICE=datasets NAME=add_x
+	$(BIN)/python -m services.chassis.new_migration $(SERVICE) $(NAME)
+	$(BIN)/ruff check -q --fix services/$(SERVICE)/migrations
+	$(BIN)/ruff format -q services/$(SERVICE)/migrations
 
 clean:           ## remove the environment and the demo's workspace
 	rm -rf $(VENV) $(WORKSPACE)
