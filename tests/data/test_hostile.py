@@ -120,8 +120,28 @@ def test_the_end_of_a_jpeg_is_found_in_its_structure(options, seed, tail):
 @given(st.binary(max_size=400), st.sampled_from(["jpg", "png", "webp"]))
 def test_any_bytes_have_an_end(data, extension):
     """The search ends, within the data."""
-    assert end_of(data, extension) >= 0
-    foreign_tail(data, extension)
+    end = end_of(data, extension)
+    assert end is None or 0 <= end <= len(data)
+    foreign_tail(data, end)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@given(cut=st.floats(0, 0.999))
+def test_a_cut_picture_is_found_by_its_structure_alone(kind, cut):
+    """Without decoding a pixel, wherever it was cut."""
+    data = picture(0, size=(40, 30), kind=kind)
+    assert inspect(data, decoded=False) == inspect(data)
+    with pytest.raises(ImageRejected):
+        inspect(data[: int(cut * len(data))], decoded=False)
+
+
+@given(at=st.integers(8, 2000), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_a_png_is_found_by_its_checksums(at, bit):
+    """Or by its header; nothing of it passes."""
+    data = bytearray(picture(0, size=(40, 30)))
+    data[min(at, len(data) - 1)] ^= 1 << bit
+    with pytest.raises(ImageRejected):
+        inspect(bytes(data), decoded=False)
 
 
 def test_a_file_whose_reader_dies_is_a_clear_error(tmp_path: Path, monkeypatch):

@@ -179,6 +179,13 @@ def test_no_file_breaks_the_reader(tmp_path, data, at):
             assert raw.problem or raw.image is not None
 
 
+def test_metadata_that_ends_the_process_of_its_reader_is_an_error(tmp_path):
+    """Asked for this file's column metadata, Arrow 26 aborts; so nothing asks for it."""
+    hostile = Path(__file__).parent / "hostile" / "size-statistics.parquet"
+    (made,) = read(hostile)
+    assert made.problem.startswith("file-damaged: ")
+
+
 def img2dataset(path: Path, *, layout: str) -> Path:
     """Three pictures that came, one that did not, as img2dataset lays them out."""
     path.mkdir()

@@ -15,6 +15,7 @@ from made_pictures import picture, sample, tar_of
 from vila2.data.errors import DataError, ShardError
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.shards import read_raw_shard, read_shard, write_raw_shard, write_shard
+from vila2.data.tar_out import TarOut
 from vila2.data.tars import MAX_MEMBER_BYTES, plain_members
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
@@ -229,3 +230,23 @@ def test_a_picture_too_large_to_send_travels_as_a_problem():
     (raw,) = read_raw_shard(out.getvalue())
     assert raw.image is None
     assert raw.problem.startswith("image-too-large-bytes: ")
+
+
+NAMES = st.from_regex(r"[a-z]{1,90}\.txt", fullmatch=True)
+
+
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=6))
+def test_a_tar_is_written_byte_for_byte_as_tarfile_writes_it(members):
+    """Its headers come from a template; the format is the same."""
+    ours, theirs = io.BytesIO(), io.BytesIO()
+    with TarOut(ours) as out:
+        offsets = [out.add(name, data) for name, data in members]
+    with tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o644
+            tar.addfile(info, io.BytesIO(data))
+    assert ours.getvalue() == theirs.getvalue()
+    assert out.size == len(ours.getvalue())
+    for offset, (_, data) in zip(offsets, members, strict=True):
+        assert ours.getvalue()[offset : offset + len(data)] == data

@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["vila2.data"]):
     from vila2.data.readers import open_reader
     from vila2.data.readers.urls import UrlListReader
     from vila2.data.shards import read_raw_shard, read_shard
-    from vila2.data.tails import foreign_tail
+    from vila2.data.tails import end_of, foreign_tail
     from vila2.data.tars import members_of
 
 _ROOT = Path(tempfile.mkdtemp(prefix="vila2-fuzz-"))
@@ -40,7 +40,7 @@ def upload(data: bytes) -> None:
 def picture(data: bytes) -> None:
     """A picture, whole."""
     for extension in ("jpg", "png", "webp"):
-        foreign_tail(data, extension)
+        foreign_tail(data, end_of(data, extension))
     inspect(data)
 
 

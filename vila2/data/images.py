@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vila2.data.tails import foreign_tail
+from vila2.data.tails import checksums_hold, end_of, foreign_tail
 
 # A camera's JPEG may carry previews or a gain map behind the picture; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -62,8 +62,13 @@ class ImageRejected(ValueError):
 _DEFAULT = ImageLimits()
 
 
-def inspect(data: bytes | None, *, limits: ImageLimits = _DEFAULT) -> ImageInfo:
+def inspect(
+    data: bytes | None, *, limits: ImageLimits = _DEFAULT, decoded: bool = True
+) -> ImageInfo:
     """Check a picture whole, down to its last byte, and return what it is.
+
+    Without `decoded`, only its structure is: a JPEG to its end mark, a PNG by its checksums, a WebP
+    by its length. What is cut is found; coded data that no decoder reads is not.
 
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
@@ -72,14 +77,26 @@ def inspect(data: bytes | None, *, limits: ImageLimits = _DEFAULT) -> ImageInfo:
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
-        foreign = foreign_tail(data or b"", extension)
+        end = end_of(data or b"", extension)
+        foreign = foreign_tail(data or b"", end)
         if foreign:
             raise ImageRejected(
                 "image-polyglot",
                 f"behind the picture's end stands {foreign}; save the picture again without it",
             )
         name = "JPEG" if extension == "jpg" else str(image.format)
-        return ImageInfo(name, extension, *_rgb(image).size)
+        if not decoded and end is None:
+            raise _damaged("it ends early")
+        if not decoded and extension == "png" and not checksums_hold(data or b""):
+            raise _damaged("a checksum does not hold")
+        if decoded and extension != "jpg":
+            return ImageInfo(name, extension, *_rgb(image).size)
+        size = image.size
+        if decoded:
+            # At an eighth of its size every coded bit is still read, and that is what can fail.
+            image.draft("L", (1, 1))
+            _rgb(image)
+        return ImageInfo(name, extension, *(size if _orientation(image) < 5 else size[::-1]))
 
 
 def decode(
@@ -198,7 +215,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise _damaged(error) from error
 
 
-def _damaged(error: Exception) -> ImageRejected:
+def _damaged(error: Exception | str) -> ImageRejected:
     return ImageRejected(
         "image-truncated", f"the picture's data is cut or damaged ({error}); submit it again"
     )

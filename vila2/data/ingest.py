@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from vila2.data.images import ImageLimits, ImageRejected, inspect
@@ -32,13 +31,18 @@ class _NotAdmitted(Exception):
 
 
 def admit(
-    raw: RawSample, *, limits: ImageLimits | None = None, captionless: bool = False
+    raw: RawSample,
+    *,
+    limits: ImageLimits | None = None,
+    captionless: bool = False,
+    decoded: bool = True,
 ) -> Sample | Rejected:
     """Check one raw sample by itself; pure.
 
     Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
     item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
-    With `captionless`, a picture without any text is admitted: a model will give it one.
+    With `captionless`, a picture without any text is admitted: a model will give it one. Without
+    `decoded`, the structure of a picture is checked and not its pixels.
     """
     try:
         if raw.problem is not None:
@@ -46,7 +50,7 @@ def admit(
             if not _SLUG.fullmatch(reason):
                 reason, detail = "sample-unreadable", raw.problem
             raise _NotAdmitted(reason, detail or reason)
-        info = inspect(raw.image, limits=limits or ImageLimits())
+        info = inspect(raw.image, limits=limits or ImageLimits(), decoded=decoded)
         image = raw.image or b""
         return Sample(
             key=clean_key(raw.key),
@@ -156,6 +160,7 @@ class Admission:
 
     limits: ImageLimits = field(default_factory=ImageLimits)
     captionless: bool = False
+    decoded: bool = True
     taken_down: Callable[[str], bool] = lambda _: False
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -196,7 +201,7 @@ class Admission:
                 yield first, outcome.result()
 
     def _alone(self, raw: RawSample) -> Sample | Rejected:
-        return admit(raw, limits=self.limits, captionless=self.captionless)
+        return admit(raw, limits=self.limits, captionless=self.captionless, decoded=self.decoded)
 
     def _count(self, raw: RawSample, outcome: Sample | Rejected) -> Sample | Rejected:
         if isinstance(outcome, Sample):
@@ -263,7 +268,7 @@ class Admission:
         return sample
 
     def _note(self, raw: RawSample, sample: Sample) -> None:
-        named = _PICTURE_SUFFIXES.get(PurePosixPath(sample.source).suffix.lower())
+        named = _PICTURE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
         if named is not None and named != sample.extension:
             self.notes["extension-differs"] += 1
         texts = [raw.caption or ""]

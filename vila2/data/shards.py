@@ -6,11 +6,8 @@ bytes and a shard's sha256 is its identity. Read member by member without unpack
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +16,12 @@ from typing import Any, BinaryIO
 from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
+from vila2.data.tar_out import TarOut
 from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of, plain_members
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "ShardSummary",
-    "add_member",
     "check_key",
     "plain_members",
     "read_raw_shard",
@@ -48,36 +45,6 @@ class ShardSummary:
     index: tuple[IndexRow, ...] = field(default=(), repr=False)
 
 
-class _Hashing(io.RawIOBase):
-    """Passes bytes on to `out` and hashes them on the way."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self.digest = hashlib.sha256()
-        self.count = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        written = bytes(data)
-        self.digest.update(written)
-        self.count += len(written)
-        self._out.write(written)
-        return len(written)
-
-
-def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """Add a plain file without time or owner."""
-    if len(data) > MAX_MEMBER_BYTES:
-        raise ShardError(
-            f"member {name} has {len(data):,} bytes, the limit is {MAX_MEMBER_BYTES:,}", field=name
-        )
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
-    tar.addfile(info, io.BytesIO(data))
-
-
 def check_key(key: str, extension: str) -> None:
     """Raise `ShardError` unless both are fit to name a file, wherever the sample came from."""
     if not _KEY.fullmatch(key) or extension not in IMAGE_EXTENSIONS:
@@ -93,19 +60,18 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
 
     Raises `ShardError` for a key that cannot name a file or occurs twice.
     """
-    hashing = _Hashing(out)
     keys: set[str] = set()
     index: list[IndexRow] = []
-    with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+    with TarOut(out) as tar:
         for sample in samples:
             check_key(sample.key, sample.extension)
             if sample.key in keys:
                 raise ShardError(f"key {sample.key} occurs twice in one shard", field="key")
             keys.add(sample.key)
-            index.append(index_row(sample, tar.offset + tarfile.BLOCKSIZE))
-            add_member(tar, f"{sample.key}.{sample.extension}", sample.image)
+            offset = tar.add(f"{sample.key}.{sample.extension}", sample.image)
+            index.append(index_row(sample, offset))
             if sample.caption:
-                add_member(tar, f"{sample.key}.txt", sample.caption.encode())
+                tar.add(f"{sample.key}.txt", sample.caption.encode())
             about = {
                 "sha256": sample.sha256,
                 "width": sample.width,
@@ -115,9 +81,8 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
                 "items": [dict(item) for item in sample.items],
             }
             text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-            add_member(tar, f"{sample.key}.json", text.encode())
-    digest = hashing.digest.hexdigest()
-    return ShardSummary(len(keys), hashing.count, digest, tuple(index))
+            tar.add(f"{sample.key}.json", text.encode())
+    return ShardSummary(len(keys), tar.size, tar.digest, tuple(index))
 
 
 def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
@@ -163,7 +128,7 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
     place, at the dataset store. A picture too large for a member travels as a problem.
     """
     count = 0
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+    with TarOut(out) as tar:
         for count, raw in enumerate(raws, 1):
             stem = f"{count:08d}"
             image, problem = raw.image, raw.problem
@@ -182,9 +147,9 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
                 "problem": problem,
             }
             # Unpaired surrogates (undecodable file names) survive only as ASCII escapes.
-            add_member(tar, f"{stem}.json", json.dumps(about).encode())
+            tar.add(f"{stem}.json", json.dumps(about).encode())
             if image is not None:
-                add_member(tar, f"{stem}.bin", image)
+                tar.add(f"{stem}.bin", image)
     return count
 
 

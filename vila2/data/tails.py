@@ -9,6 +9,7 @@ specification's chunks, and RIFF's size for WebP.
 from __future__ import annotations
 
 import re
+import zlib
 
 # A marker within the coded data: 0xFF followed by neither a stuffed zero, a restart nor a fill.
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -24,35 +25,49 @@ _FOREIGN = (
 )
 
 
-def foreign_tail(data: bytes, extension: str) -> str:
-    """What a picture carries behind its end that is no picture; empty where there is nothing."""
-    tail = data[end_of(data, extension) :]
+def end_of(data: bytes, extension: str) -> int | None:
+    """Where the picture ends by its structure; `None` where it does not reach its end."""
+    if extension == "png":
+        return _end_of_png(data)
+    if extension == "webp":
+        size = int.from_bytes(data[4:8], "little") + 8
+        return None if size > len(data) else min(len(data), size + size % 2)
+    return _end_of_jpeg(data)
+
+
+def foreign_tail(data: bytes, end: int | None) -> str:
+    """What stands behind a picture's `end` that is no picture; empty where there is nothing."""
+    tail = data[len(data) if end is None else end :]
     if not tail.strip(b"\0\r\n "):
         return ""
     return next((what for pattern, what in _FOREIGN if pattern.search(tail)), "")
 
 
-def end_of(data: bytes, extension: str) -> int:
-    """Where the picture ends; the length of `data` where its structure does not tell."""
-    if extension == "png":
-        return _end_of_png(data)
-    if extension == "webp":
-        size = int.from_bytes(data[4:8], "little") + 8
-        return min(len(data), size + size % 2)
-    return _end_of_jpeg(data)
+def checksums_hold(data: bytes) -> bool:
+    """Whether every chunk of a PNG, up to its end, is as its checksum says."""
+    at = 8
+    while at + 12 <= len(data):
+        size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        held, checksum = data[at + 4 : at + 8 + size], data[at + 8 + size : at + 12 + size]
+        if zlib.crc32(held).to_bytes(4, "big") != checksum:
+            return False
+        if name == b"IEND":
+            return True
+        at += 12 + size
+    return False
 
 
-def _end_of_png(data: bytes) -> int:
+def _end_of_png(data: bytes) -> int | None:
     at = 8
     while at + 12 <= len(data):
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         at += 12 + size
         if name == b"IEND":
-            return min(at, len(data))
-    return len(data)
+            return at if at <= len(data) else None
+    return None
 
 
-def _end_of_jpeg(data: bytes) -> int:
+def _end_of_jpeg(data: bytes) -> int | None:
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = found.group(1)[0], found.end()
@@ -60,4 +75,4 @@ def _end_of_jpeg(data: bytes) -> int:
             return at
         if marker not in _ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
-    return len(data)
+    return None

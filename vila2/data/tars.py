@@ -11,7 +11,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from vila2.data.errors import ShardError
@@ -83,7 +83,9 @@ def members_of(
             yield from members_of(opened, compressed=compressed, limit=limit)
         return
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    mode: Literal["r|*", "r|"] = "r|*" if compressed else "r|"
+    # Where the source can seek, members are read from it directly; a pipe is read as it comes.
+    direct = not compressed and stream.seekable()
+    mode: Literal["r|*", "r|", "r:"] = "r|*" if compressed else "r:" if direct else "r|"
     try:
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=_StrictHeader) as tar:
             count, total = 0, 0
@@ -98,8 +100,7 @@ def members_of(
                 if member.isdir():
                     continue
                 _check(member)
-                extracted = tar.extractfile(member)
-                data = extracted.read() if extracted else b""
+                data = _bytes_of(tar, member, stream if direct else None)
                 total += len(data)
                 if compressed and total > _MAX_EXPANSION * (stream.tell() + _MAX_HEADER_BYTES):
                     raise ShardError(
@@ -114,6 +115,17 @@ def members_of(
         raise ShardError(f"not a readable tar ({error})", fix="Pack it again") from error
 
 
+def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo, stream: BinaryIO | None) -> bytes:
+    if stream is None:
+        extracted = tar.extractfile(member)
+        return extracted.read() if extracted else b""
+    stream.seek(member.offset_data)
+    data = stream.read(member.size)
+    if len(data) < member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
+
+
 def _check(member: tarfile.TarInfo) -> None:
     if not member.isfile() or member.issparse():
         raise ShardError(
@@ -121,7 +133,7 @@ def _check(member: tarfile.TarInfo) -> None:
             field=member.name,
             fix="Pack plain files only",
         )
-    if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
+    if member.name.startswith("/") or ".." in member.name.split("/"):
         raise ShardError(
             f"member {member.name!r} points outside the tar",
             field=member.name,

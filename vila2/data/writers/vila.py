@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from vila2.data.errors import DataError
+from vila2.data.tar_out import TarOut
 from vila2.data.writers.captioned import PROVENANCE, Captioned, in_groups
 from vila2.data.writers.webdataset import add_captioned
 
@@ -27,7 +27,7 @@ def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int
             seen: dict[str, str] = {}
             with (
                 (directory / f"{name}.tar").open("wb") as out,
-                tarfile.open(fileobj=out, mode="w|") as tar,
+                TarOut(out) as tar,
                 (directory / f"{name}.tar.json").open("w", encoding="utf-8") as table,
             ):
                 for captioned in group:

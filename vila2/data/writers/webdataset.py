@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from vila2.data.shards import add_member
+from vila2.data.tar_out import TarOut
 from vila2.data.writers.captioned import Captioned, in_groups
 
 
@@ -19,15 +18,15 @@ def write_webdataset(samples: Iterable[Captioned], directory: Path, *, shard_siz
     count = 0
     for number, group in in_groups(samples, shard_size):
         path = directory / f"{number:05d}.tar"
-        with path.open("wb") as out, tarfile.open(fileobj=out, mode="w|") as tar:
+        with path.open("wb") as out, TarOut(out) as tar:
             for captioned in group:
                 add_captioned(tar, captioned, captioned.record())
                 count += 1
     return count
 
 
-def add_captioned(tar: tarfile.TarFile, captioned: Captioned, record: str) -> None:
+def add_captioned(tar: TarOut, captioned: Captioned, record: str) -> None:
     """Add the members of one sample; `record` is what `key.json` holds."""
-    add_member(tar, captioned.file_name, captioned.sample.image)
-    add_member(tar, f"{captioned.sample.key}.txt", captioned.text.encode())
-    add_member(tar, f"{captioned.sample.key}.json", record.encode())
+    tar.add(captioned.file_name, captioned.sample.image)
+    tar.add(f"{captioned.sample.key}.txt", captioned.text.encode())
+    tar.add(f"{captioned.sample.key}.json", record.encode())
