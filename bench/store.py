@@ -14,6 +14,7 @@ Without `--pictures` (a folder of JPEGs) 2,000 JPEGs of 500×375 are drawn. Prin
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import itertools
 import json
@@ -126,7 +127,7 @@ def _ingest(pictures: list[Path], scratch: Path, repeats: int) -> None:
                 sink.write({"__key__": path.stem, "jpg": path.read_bytes(), "txt": text})
 
     for decoded, checked in ((False, "structure"), (True, "every pixel decoded")):
-        one, two = _alternating(repeats, lambda d=decoded: ours(decoded=d), instead)
+        one, two = _alternating(repeats, functools.partial(ours, decoded=decoded), instead)
         _row(
             f"ingest, {checked}, pictures/s (ShardWriter)",
             f"{len(pictures) / one:,.0f}",
@@ -199,19 +200,19 @@ def _shards(scratch: Path, repeats: int) -> None:
                      "samples": 10_000}
                     for n in range(count)
                 ]  # fmt: skip
-                session.bulk_insert_mappings(ShardRow, rows)  # type: ignore[arg-type]
+                session.bulk_insert_mappings(ShardRow, rows)
         client = platform.client.datasets
-        for what, ask in (
-            ("summary", lambda name: client.version(name)),
-            ("search by name", lambda name: client.all(name)),
-            ("a page of 1,000 shards... of 100 where there are no more",
-             lambda name: client.shard(name, 1, 50)),
-        ):  # fmt: skip
+        asks: dict[str, Callable[[str], object]] = {
+            "summary": client.version,
+            "search by name": client.all,
+            "one shard looked up": lambda name: client.shard(name, 1, 50),
+        }
+        for what, ask in asks.items():
             large, small = _alternating(
-                repeats * 5, lambda ask=ask: ask("large"), lambda ask=ask: ask("small")
+                repeats * 5, functools.partial(ask, "large"), functools.partial(ask, "small")
             )
             _row(
-                f"{what.partition('...')[0]}, 100,000 shards of 10,000 pictures (100 shards)",
+                f"{what}, of 100,000 shards with 10,000 pictures each (of 100 shards)",
                 f"{large * 1000:.1f} ms",
                 f"{small * 1000:.1f} ms",
                 f"{small / large:.2f}",

@@ -18,7 +18,7 @@ import numpy as np
 from services.caption.gate import GateLimits, check
 from services.chassis.metrics import CAPTION_TOKENS, CAPTIONS
 from vila2.api.caption import GateIn, SamplingIn
-from vila2.data.images import decode
+from vila2.data.images import ImageRejected, decode
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
 from vila2.specialists import SETTLED_REASONS, task_reason
@@ -92,9 +92,15 @@ def caption_samples(
     """Caption every sample or say why not; rows are in the samples' order."""
     limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
     size = engine.image_size
-    pixels = [decode(sample.image, size=(size, size)) for sample in samples]
     rows: list[CaptionRow | None] = [None] * len(samples)
-    waiting = list(range(len(samples)))
+    pixels: dict[int, np.ndarray] = {}
+    for i, sample in enumerate(samples):
+        try:
+            pixels[i] = decode(sample.image, size=(size, size))
+        except ImageRejected as error:
+            # Of a version whose pixels were not checked at ingest.
+            rows[i] = _undecodable(sample, how, error.reason)
+    waiting = list(pixels)
     for attempt in range(how.gate.attempts):
         asks = [_ask(samples[i], pixels[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
@@ -150,6 +156,25 @@ def _ask(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> A
         top_p=how.sampling.top_p,
         max_new_tokens=how.sampling.max_new_tokens,
         sha256=sample.sha256,
+    )
+
+
+def _undecodable(sample: Sample, how: Captioning, reason: str) -> CaptionRow:
+    return CaptionRow(
+        key=sample.key,
+        sha256=sample.sha256,
+        caption="",
+        status=QUARANTINED,
+        reason=reason,
+        prompt_id="",
+        prompt="",
+        model=how.model,
+        seed=0,
+        attempt=0,
+        temperature=0.0,
+        tokens=0,
+        logprob=0.0,
+        finish_reason="not-asked",
     )
 
 

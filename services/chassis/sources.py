@@ -155,13 +155,14 @@ class SourcedObjects(ObjectStore):
         tar = self._sources.open(source).local(rest.rsplit("/", 1)[0])
         # The tar's path names its version in the source, so a changed tar gives another view.
         name_of_both = hashlib.sha256(f"{index}\n{tar}".encode()).hexdigest()[:32]
+        # Both are called by it too: whoever keeps something by a shard's name must not mix two up.
         view = self._views / name_of_both
         view.mkdir(parents=True, exist_ok=True)
-        for name, target in (("shard.index.parquet", index), ("shard.tar", tar)):
-            link = view / name
+        for name, target in ((".index.parquet", index), (".tar", tar)):
+            link = view / f"{name_of_both}{name}"
             if not link.is_symlink():
                 try:
                     link.symlink_to(target.resolve())
                 except FileExistsError:
                     continue  # another thread was first
-        return view / "shard.index.parquet"
+        return view / f"{name_of_both}.index.parquet"

@@ -57,7 +57,9 @@ class Ingest:
             dataset = session.get_one(DatasetRow, version.dataset_id)
             gone = _taken_down(session, dataset.team)
         admission = Admission(
-            captionless=bool(version.options.get("captionless")), taken_down=gone.__contains__
+            captionless=bool(version.options.get("captionless")),
+            decoded=not version.options.get("structure_only"),
+            taken_down=gone.__contains__,
         )
         try:
             with tempfile.TemporaryDirectory(prefix="vila2-ingest-") as scratch:
@@ -99,7 +101,9 @@ class Ingest:
         self, version: VersionRow, admission: Admission, scratch: Path, report: Report
     ) -> Iterator[ShardRow]:
         raws = self._incoming.raws(version, scratch, report)
-        samples = admission.through(raws, workers=os.cpu_count() or 1)
+        # Decoding leaves Python's lock alone; nothing else here gains by threads.
+        workers = (os.cpu_count() or 1) if admission.decoded else 1
+        samples = admission.through(raws, workers=workers)
         for number in itertools.count():
             first = next(samples, None)
             if first is None:

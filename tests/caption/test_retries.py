@@ -136,3 +136,14 @@ def test_whatever_can_change_a_caption_changes_the_recipe_hash(change: dict[str,
     """And nothing else does."""
     assert how().recipe_hash() == how().recipe_hash()
     assert how(**change).recipe_hash() != how().recipe_hash()
+
+
+def test_a_picture_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
+    """Of a version that was checked by structure alone; nothing is asked about it."""
+    engine = Scripted(lambda _, __: GOOD)
+    rows = caption_samples([sample("a", image=b"no picture"), sample("b")], how(), engine)
+    assert [(row.key, row.status, row.reason) for row in rows] == [
+        ("a", QUARANTINED, "image-format-not-allowed"),
+        ("b", CAPTIONED, ""),
+    ]
+    assert [len(asks) for asks in engine.rounds] == [1]

@@ -175,3 +175,14 @@ def test_a_csv_with_a_formula_is_taken_as_text(client: Client, tmp_path: Path) -
     version = submit(client, path, name="d", format="folder", poll_seconds=0.02)
     assert version.samples == 1
     assert client.datasets.lineage("d", 1, "p0").caption == "=cmd|' /C calc'!A0"
+
+
+def test_a_version_may_be_checked_by_structure_alone(client: Client, tmp_path: Path) -> None:
+    """For pictures that were decoded before: what is cut is still found."""
+    from vila2.data.readers import ReadOptions
+
+    path = pictures(tmp_path / "d", count=3)
+    (path / "p0.png").write_bytes(picture(0)[:-20])
+    options = ReadOptions(structure_only=True)
+    version = submit(client, path, name="d", format="folder", options=options, poll_seconds=0.02)
+    assert (version.samples, version.rejected) == (2, {"image-truncated": 1})

@@ -50,6 +50,9 @@ class ReadOptionsIn(Model):
     caption_field: str = Field("", max_length=200)
     url_field: str = Field("", max_length=200)
     captionless: bool = Field(False, description="Admit pictures that have no text.")
+    structure_only: bool = Field(
+        False, description="Check that pictures are whole, and do not decode their pixels."
+    )
 
 
 class VersionIn(Model):

@@ -33,6 +33,10 @@ def submit(
     captionless: Annotated[
         bool, typer.Option("--captionless", help="Admit pictures that have no text.")
     ] = False,
+    structure_only: Annotated[
+        bool,
+        typer.Option("--structure-only", help="Check that pictures are whole; decode no pixel."),
+    ] = False,
     source: Annotated[str, typer.Option(help="Where it comes from, for the card.")] = "",
     licence: Annotated[str, typer.Option(help="Its licence, for the card.")] = "",
     by_store: Annotated[
@@ -51,7 +55,9 @@ def submit(
     a configured source in place. What cannot be admitted is quarantined with a reason and counted;
     submitting the same data again changes nothing, and a submission that was cut goes on.
     """
-    options = ReadOptions(image_field, caption_field, url_field, captionless)
+    options = ReadOptions(
+        image_field, caption_field, url_field, captionless, structure_only=structure_only
+    )
     with connected(workspace, url, key) as client:
         if path.startswith("s3://"):
             version = _register(client, path, name, options, licence)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from vila2.data.assembly import AssemblyCounts, assemble
-from vila2.data.images import decode
+from vila2.data.errors import DataError
+from vila2.data.images import ImageRejected, decode
 from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
@@ -49,6 +50,17 @@ class Batch:
         return int(self.attention.sum())
 
 
+def _decoded(sample: Sample, size: int) -> np.ndarray:
+    try:
+        return decode(sample.image, size=(size, size))
+    except ImageRejected as error:
+        raise DataError(
+            f"sample {sample.key}: {error.detail}",
+            field=sample.key,
+            fix="Submit the data again without --structure-only, which leaves such pictures out",
+        ) from error
+
+
 class PictureCache:
     """Decoded pictures, or the frozen tower's features of them, kept in files per shard."""
 
@@ -64,7 +76,7 @@ class PictureCache:
         shard_digest = shard.stem.split("-")[-1]
 
         def pixels() -> np.ndarray:
-            return np.stack([decode(sample.image, size=(size, size)) for sample in samples])
+            return np.stack([_decoded(sample, size) for sample in samples])
 
         if self.features is None:
             return pixels()

@@ -20,12 +20,15 @@ class ReadOptions:
     """Which columns or fields hold what; empty means that the reader looks for the usual names.
 
     `captionless` lets pictures without any text pass: they get their captions from a model.
+    `structure_only` has admission check a picture's structure and not decode its pixels: for data
+    whose pictures were decoded before, three times as fast.
     """
 
     image_field: str = ""
     caption_field: str = ""
     url_field: str = ""
     captionless: bool = False
+    structure_only: bool = False
 
 
 class Reader(ABC):
