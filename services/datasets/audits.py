@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
 from services.chassis.objects import ObjectStore
 from services.chassis.work import FAILED, Claim, WorkUnits
@@ -52,6 +52,7 @@ class Audits:
         """Have a version searched; asking again searches it again."""
         with self._database.transaction() as session:
             version = ready_version(session, team, name, number)
+            exclusively(session, f"audit:{version.id}")
             chosen = body.benchmarks if body.benchmarks is not None else _benchmarks(session, team)
             held = [named_version(session, team, benchmark) for benchmark in chosen]
             row = session.get(AuditRow, version.id)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
 from services.chassis.sources import IN_PLACE
@@ -65,6 +65,7 @@ class Takedowns:
         """Begin a take-down; the same picture again returns the one there is."""
         digest = body.sha256 or self._digest(caller.team, body)
         with self._database.transaction() as session:
+            exclusively(session, f"takedown:{caller.team}:{digest}")
             known = session.scalar(
                 select(TakedownRow).where(
                     TakedownRow.team == caller.team, TakedownRow.sha256 == digest

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
-from services.chassis.database import Database
+from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid
 from services.chassis.sources import Sources
 from services.chassis.work import FAILED, WorkUnits
@@ -33,6 +33,7 @@ class Versions:
     def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
         """Create a dataset; the same name and kind again returns the one there is."""
         with self._database.transaction() as session:
+            exclusively(session, f"dataset:{team}:{body.name}")
             row = find_dataset(session, team, body.name)
             if row is None:
                 row = DatasetRow(team=team, name=body.name, kind=body.kind, latest=0)

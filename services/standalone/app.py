@@ -29,9 +29,9 @@ from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
 from services.chassis.database import Database
 from services.chassis.logging import configure_logging
 from services.chassis.migrations import Migrations
-from services.chassis.objects_directory import DirectoryObjects
 from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.sources import SourcedObjects, sources_of
+from services.chassis.settings import StorageSettings
+from services.chassis.sources import sources_of
 from services.controller.context import ControllerContext
 from services.controller.migrations import MIGRATIONS as CONTROLLER
 from services.controller.tables import Base as ControllerBase
@@ -59,13 +59,20 @@ class Standalone:
     """The platform in one workspace folder; use it as a context manager.
 
     `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
-    what lists of addresses may reach.
+    what lists of addresses may reach; `storage` says where rows and objects lie, by default as the
+    environment does.
     """
 
     def __init__(
-        self, workspace: Path, *, slots: int | None = None, fetching: FetchPolicy | None = None
+        self,
+        workspace: Path,
+        *,
+        slots: int | None = None,
+        fetching: FetchPolicy | None = None,
+        storage: StorageSettings | None = None,
     ) -> None:
         self._fetching = fetching
+        self._storage = storage or StorageSettings()
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
@@ -100,16 +107,12 @@ class Standalone:
 
     def _build(self, slots: int) -> None:
         sources = sources_of(self.workspace)
-        objects = SourcedObjects(
-            DirectoryObjects(self.workspace / "objects"),
-            sources,
-            views=self.workspace / "cache" / "in-place",
-        )
+        storage = self._storage
+        objects = storage.objects(self.workspace, sources)
         platform = self._internal.as_team
 
         def database(base: type[DeclarativeBase], migrations: Migrations) -> Database:
-            path = self.workspace / "db" / f"{migrations.service}.sqlite"
-            return Database.sqlite(path, base.metadata, migrations)
+            return storage.database(self.workspace, base.metadata, migrations)
 
         datasets = DatasetsContext(
             database=database(DatasetsBase, DATASETS),
@@ -140,9 +143,10 @@ class Standalone:
         controller = ControllerContext(
             database=database(ControllerBase, CONTROLLER), platform=platform
         )
-        # This process holds the workspace's lock, so whoever held a lease is gone.
-        datasets.units.release_all()
-        caption.units.release_all()
+        if not storage.shared:
+            # This process holds the workspace's lock, so whoever held a lease is gone.
+            datasets.units.release_all()
+            caption.units.release_all()
         self.apps = {
             "datasets": datasets_app.create_app(datasets, keys=self._keys),
             "training": training_app.create_app(training, keys=self._keys),
