@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.chassis.objects import ObjectStore, checked
@@ -22,44 +23,37 @@ class DirectoryObjects(ObjectStore):
 
     def put(self, key: str, data: bytes) -> None:
         """Write aside, then rename: a reader sees the old object or the new one."""
-        target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(data)
-            Path(partial).replace(target)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        with self._aside(key) as (partial, target):
+            partial.write_bytes(data)
+            partial.replace(target)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write aside, then link: a link to a name that is taken fails."""
-        target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(data)
-            target.hardlink_to(partial)
-        except FileExistsError:
-            return False
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with self._aside(key) as (partial, target):
+            partial.write_bytes(data)
+            try:
+                target.hardlink_to(partial)
+            except FileExistsError:
+                return False
         return True
 
     def put_file(self, key: str, path: Path) -> None:
         """Copy aside, then rename."""
+        with self._aside(key) as (partial, target):
+            shutil.copyfile(path, partial)
+            partial.replace(target)
+
+    @contextmanager
+    def _aside(self, key: str) -> Iterator[tuple[Path, Path]]:
+        """A file beside the object's own, and that; what is left of the first goes at the end."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
         os.close(descriptor)
         try:
-            shutil.copyfile(path, partial)
-            Path(partial).replace(target)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+            yield Path(name), target
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def get(self, key: str) -> bytes:
         """Read a file; a missing one is a `KeyError`."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from google.protobuf import json_format
 from sqlalchemy import select
@@ -24,6 +23,7 @@ from services.chassis.objects import ObjectStore
 from services.chassis.sources import IN_PLACE
 from services.chassis.work import FAILED, Claim, WorkUnits
 from services.chassis.worker import Report
+from services.datasets.effects import Effects
 from services.datasets.erasing import Erased, Erasing
 from services.datasets.layers import Layers
 from services.datasets.lookup import named_version, shards_of
@@ -264,53 +264,6 @@ class Takedowns:
             progress=Progress(done=(unit.progress or 0) if unit else 0, unit="shards"),
             **shown,
         )
-
-
-class Effects:
-    """What a take-down did so far; every change is written to its row."""
-
-    def __init__(self, row: TakedownRow) -> None:
-        self._row = row
-
-    @property
-    def samples(self) -> int:
-        """Samples taken out."""
-        return int(self._row.effects.get("samples", 0))
-
-    @property
-    def versions(self) -> list[str]:
-        """Versions that held the picture, as NAME@VERSION."""
-        return list(self._row.effects.get("versions", []))
-
-    @property
-    def layers(self) -> list[str]:
-        """Layers that described it."""
-        return list(self._row.effects.get("layers", []))
-
-    def add(
-        self, *, samples: int = 0, captions: int = 0, version: str = "", layer: str = ""
-    ) -> None:
-        """Count samples and rows of captions, and remember where they were."""
-        self._set("samples", self.samples + samples)
-        self._set("captions", int(self._row.effects.get("captions", 0)) + captions)
-        self.extend("versions", [version] if version else [])
-        self.extend("layers", [layer] if layer else [])
-
-    def drop(self, *keys: str) -> None:
-        """Remember objects that must go."""
-        self.extend("drop", keys)
-
-    def left(self, where: str) -> None:
-        """Remember a place that the store cannot reach."""
-        self.extend("left_in_place", [where])
-
-    def extend(self, name: str, values: Any) -> None:
-        """Add to a list what is not in it yet."""
-        self._set(name, list(dict.fromkeys([*self._row.effects.get(name, []), *values])))
-
-    def _set(self, name: str, value: Any) -> None:
-        # A new dict: the database layer does not see changes within one.
-        self._row.effects = {**self._row.effects, name: value}
 
 
 def _point_to(session: Session, shard: ShardRow, erased: Erased) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vila2.api.datasets import LatestIn, Version
+from vila2.cli.progress import progress_bar
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 from vila2.client import Client
 from vila2.data.readers import FORMATS, ReadOptions
@@ -91,7 +91,7 @@ def submit_shown(
     by_store: bool = False,
 ) -> Version:
     """Submit with a progress bar."""
-    with _bar() as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task(name, total=None)
 
         def report(phase: str, done: int, total: int | None) -> None:
@@ -114,7 +114,7 @@ def submit_shown(
 def _register(client: Client, path: str, name: str, options: ReadOptions, licence: str) -> Version:
     origin, _, prefix = path.removeprefix("s3://").partition("/")
     chosen = name or prefix.strip("/").rsplit("/", 1)[-1].lower() or origin
-    with _bar() as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task(chosen, total=None)
 
         def report(phase: str, done: int, total: int | None) -> None:
@@ -123,12 +123,6 @@ def _register(client: Client, path: str, name: str, options: ReadOptions, licenc
         return register(
             client, origin, prefix, name=chosen, options=options, licence=licence, report=report
         )
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"),
-               TimeRemainingColumn())  # fmt: skip
-    return Progress(*columns, console=console, transient=True)
 
 
 def _name_of(path: Path) -> str:

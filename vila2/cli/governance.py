@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vila2.api.datasets import Audit, AuditIn, Takedown, TakedownIn
 from vila2.cli.datasets import app, split_version
+from vila2.cli.progress import progress_bar
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 
 __all__ = ["app"]
@@ -44,7 +44,7 @@ def audit(
         found = client.datasets.start_audit(
             dataset, number, AuditIn(benchmarks=against, max_distance=max_distance)
         )
-        with _bar() as bar:
+        with progress_bar(console) as bar:
             task = bar.add_task(f"{dataset}: hashing", total=None)
             while found.state == "running":
                 time.sleep(0.3)
@@ -144,7 +144,7 @@ def takedown(
     )
     with connected(workspace, url, key) as client:
         found = client.datasets.take_down(body)
-        with _bar() as bar:
+        with progress_bar(console) as bar:
             task = bar.add_task("searching shards", total=None)
             while found.state == "running":
                 time.sleep(0.3)
@@ -194,9 +194,3 @@ def history(
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"),
-               TimeRemainingColumn())  # fmt: skip
-    return Progress(*columns, console=console, transient=True)
