@@ -76,12 +76,13 @@ def submit(
             options=ReadOptionsIn(**asdict(options)),
         ),
     )
+    total = reader.count()
     if opened.state == "open":
         if by_store:
             _send_files(client, opened, path, report)
         else:
-            _send_parts(client, opened, reader.read(), reader.count(), report)
-    return _ingested(client, opened, report, poll_seconds)
+            total = _send_parts(client, opened, reader.read(), total, report)
+    return _ingested(client, opened, report, poll_seconds, total)
 
 
 def register(
@@ -120,7 +121,8 @@ def register(
 
 def _send_parts(
     client: Client, opened: Version, raws: Iterator[RawSample], total: int | None, report: Report
-) -> None:
+) -> int:
+    """Send every part that the store lacks; returns the number of samples read."""
     held = _held(client, opened)
     done = number = 0
     for number, part in enumerate(_parts(raws)):
@@ -138,6 +140,7 @@ def _send_parts(
             "has changed while it was submitted: the store has more parts than there are now",
             fix="Submit it again under another name",
         )
+    return done
 
 
 def _send_files(client: Client, opened: Version, path: Path, report: Report) -> None:
@@ -158,12 +161,18 @@ def _held(client: Client, opened: Version) -> dict[tuple[str, int], str]:
     return {(held.file, held.number): held.sha256 for held in uploads}
 
 
-def _ingested(client: Client, opened: Version, report: Report, poll_seconds: float) -> Version:
+def _ingested(
+    client: Client,
+    opened: Version,
+    report: Report,
+    poll_seconds: float,
+    total: int | None = None,
+) -> Version:
     version = client.datasets.seal_version(opened.dataset, opened.version)
     while version.state == "ingesting":
         time.sleep(poll_seconds)
         version = client.datasets.version(opened.dataset, opened.version)
-        report("checking", version.progress.done, None)
+        report("checking", version.progress.done, total)
     return version
 
 
