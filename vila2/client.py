@@ -40,6 +40,27 @@ class CaptionClient(Rest):
         """Stop captioning."""
         return self.one(caption_api.LayerJob, "POST", f"layers/{job}/cancel")
 
+    def pause_layer(self, job: str) -> caption_api.LayerJob:
+        """Begin no further shard."""
+        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/pause")
+
+    def resume_layer(self, job: str) -> caption_api.LayerJob:
+        """Go on."""
+        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/resume")
+
+    def retry_failed(self, job: str) -> caption_api.LayerJob:
+        """Try the shards that gave up again."""
+        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/retry-failed")
+
+    def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
+        """What went wrong in a layer."""
+        given: dict[str, Any] = {"reason": reason, "first": first}
+        return self.one(caption_api.Failures, "GET", f"layers/{job}/failures", params=given)
+
+    def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
+        """Caption pictures now."""
+        return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())
+
     def preview(self, body: caption_api.PreviewIn) -> caption_api.Preview:
         """Caption a few samples now."""
         return self.one(caption_api.Preview, "POST", "previews", json=body.model_dump())

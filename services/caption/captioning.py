@@ -17,7 +17,7 @@ import numpy as np
 
 from services.caption.gate import GateLimits, check
 from services.chassis.metrics import CAPTION_TOKENS, CAPTIONS
-from vila2.api.caption import GateIn, SamplingIn
+from vila2.api.caption import GateIn, Preview, PreviewCaption, SamplingIn
 from vila2.data.images import ImageRejected, decode
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
@@ -196,4 +196,23 @@ def _row(
         tokens=answer.tokens,
         logprob=answer.logprob,
         finish_reason=answer.finish_reason,
+    )
+
+
+def preview_of(rows: Sequence[CaptionRow]) -> Preview:
+    """Rows as they are shown to whoever asked for them now."""
+    return Preview(
+        captions=[
+            PreviewCaption(
+                key=row.key,
+                caption=row.caption,
+                status=row.status,
+                reason=row.reason,
+                prompt=row.prompt,
+                attempt=row.attempt,
+                tokens=row.tokens,
+                logprob=row.logprob,
+            )
+            for row in rows
+        ]
     )

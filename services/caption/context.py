@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.caption.control import LayerControl
+from services.caption.direct import Direct
 from services.caption.engine_embedded import EmbeddedEngines
 from services.caption.layer_jobs import SHARD_TASK, LayerJobs
 from services.caption.tables import WorkUnitRow
@@ -30,7 +32,10 @@ class CaptionContext:
         self._database = database
         units = WorkUnits(database, WorkUnitRow)
         self.units = units
-        self.jobs = LayerJobs(database, objects, units, EmbeddedEngines(objects.local), platform)
+        engines = EmbeddedEngines(objects.local)
+        self.jobs = LayerJobs(database, objects, units, engines, platform)
+        self.control = LayerControl(database, objects, units, self.jobs)
+        self.direct = Direct(engines, platform)
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # A worker that dies between its last shard and the seal leaves the rest to this loop.
         self._settler = Loop("settle-layers", self.jobs.settle_all, seconds=1.0)

@@ -51,6 +51,10 @@ class EmbeddedEngine:
             made = self._captioner.generate(requests, progress=progress)
         return [Answer(g.text, g.tokens, g.logprob, g.finish_reason) for g in made]
 
+    def prompt_tokens(self, question: str) -> int:
+        """Tokens of a question with its picture."""
+        return len(self._captioner.chat.prompt(question))
+
 
 class EmbeddedEngines:
     """Loaded models by object prefix, the least recently used dropped beyond `keep`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
 
+from services.caption.chat import stream_of
 from services.caption.context import CaptionContext
 from services.chassis.auth import Principal, require
 from vila2.api import caption as api
+from vila2.api import openai
 
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("captions:read"))]
@@ -41,6 +44,64 @@ def get_layer(job: str, caller: Reader, context: Context) -> api.LayerJob:
 def cancel_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
     """Stop; a worker in the middle of a shard loses its fence."""
     return context.jobs.cancel(caller.team, job)
+
+
+@router.post("/layers/{job}/pause", summary="Pause captioning")
+def pause_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
+    """Begin no further shard; those in the middle finish."""
+    return context.control.pause(caller.team, job)
+
+
+@router.post("/layers/{job}/resume", summary="Resume captioning")
+def resume_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
+    """Go on with the shards that wait."""
+    resumed = context.control.resume(caller.team, job)
+    context.worker.nudge()
+    return resumed
+
+
+@router.post("/layers/{job}/retry-failed", summary="Retry failed shards")
+def retry_failed(job: str, caller: Writer, context: Context) -> api.LayerJob:
+    """Give the shards that gave up all their attempts again."""
+    retried = context.control.retry_failed(caller.team, job)
+    context.worker.nudge()
+    return retried
+
+
+@router.get("/layers/{job}/failures", summary="What went wrong")
+def failures(
+    job: str,
+    caller: Reader,
+    context: Context,
+    reason: str = "",
+    first: Annotated[int, Query(ge=0, description="Go on from this shard.")] = 0,
+) -> api.Failures:
+    """Shards that gave up, and quarantined samples with their reasons and refused texts."""
+    return context.control.failures(caller.team, job, reason=reason, first=first)
+
+
+@router.post("/captions", summary="Caption pictures now")
+def captions(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
+    """Caption the pictures in the request by the batch's path, gate and retries included."""
+    return context.direct.captions(caller.team, body)
+
+
+@router.get("/models", summary="Models that can be asked (OpenAI)")
+def models(caller: Reader, context: Context) -> openai.ServedModels:
+    """The team's models, in OpenAI's form."""
+    return context.direct.models(caller.team)
+
+
+@router.post("/chat/completions", summary="Ask about a picture (OpenAI)", response_model=None)
+def chat(
+    body: openai.ChatIn, caller: Reader, context: Context
+) -> openai.ChatCompletion | StreamingResponse:
+    """One user message with a picture and a question; `stream` sends the words one by one."""
+    made = context.direct.chat(caller.team, body)
+    if not body.stream:
+        return made
+    usage = body.stream_options is not None and body.stream_options.include_usage
+    return StreamingResponse(stream_of(made, usage=usage), media_type="text/event-stream")
 
 
 @router.post("/previews", summary="Caption a few samples now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from collections.abc import Callable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.captioning import Captioning, caption_samples
+from services.caption.captioning import Captioning, caption_samples, preview_of
 from services.caption.engine_embedded import EmbeddedEngines
+from services.caption.modes import combined, to_caption
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
@@ -22,9 +24,10 @@ from vila2.api import caption as api
 from vila2.api.base import Progress
 from vila2.api.datasets import LayerIn, LayerShardIn
 from vila2.client import Client
-from vila2.data.layers import encode_layer_shard
+from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
+from vila2.datasets_client import DatasetsClient
 
 SHARD_TASK = "caption.shard"
 
@@ -54,12 +57,13 @@ class LayerJobs:
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
         shards = platform.datasets.shards(body.dataset, version.version)
+        _check_base(platform.datasets, body, version.version)
         layer = platform.datasets.open_layer(
             LayerIn(
                 name=body.name,
                 dataset=body.dataset,
                 version=version.version,
-                recipe_hash=_captioning(body).recipe_hash(),
+                recipe_hash=_recipe_hash(body),
                 captioner=body.model,
                 token=f"caption:{token}",
             )
@@ -102,13 +106,13 @@ class LayerJobs:
     def get(self, team: str, job_id: str) -> api.LayerJob:
         """A job and its counts."""
         with self._database.transaction() as session:
-            return self._job(session, self._row(session, team, job_id))
+            return self._job(session, job_row(session, team, job_id))
 
     def cancel(self, team: str, job_id: str) -> api.LayerJob:
         """Stop a job; what is captioned stays in the open layer."""
         with self._database.transaction() as session:
-            row = self._row(session, team, job_id, lock=True)
-            if row.state == "running":
+            row = job_row(session, team, job_id, lock=True)
+            if row.state in ("running", "paused"):
                 row.state = "cancelled"
                 self._units.cancel(session, job_id)
             return self._job(session, row)
@@ -122,7 +126,12 @@ class LayerJobs:
         # Asked for afresh: a take-down may have put another object in its place.
         shard = datasets.shard(row.body["dataset"], row.version, number)
         samples = list(read_shard(self._objects.local(shard.object_key)))
-        rows = caption_samples(samples, how, self._engines.get(row.model_prefix), progress=report)
+        body = api.LayerJobIn.model_validate(row.body)
+        base = self._base(datasets, body, number)
+        asked = to_caption(samples, base, body.mode)
+        engine = self._engines.get(row.model_prefix)
+        made = caption_samples(asked, how, engine, progress=report)
+        rows = combined(samples, base, made, body.mode)
         data, summary = encode_layer_shard(rows)
         # The fence in the key: a worker that lost its lease cannot overwrite another's output.
         key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
@@ -146,8 +155,13 @@ class LayerJobs:
             self._objects.delete(key)
 
     def settle_all(self) -> None:
-        """Seal or fail every running job whose units have all ended."""
+        """Seal or fail every running job whose units have all ended; hold those of paused jobs."""
         with self._database.transaction() as session:
+            for paused in session.scalars(
+                select(LayerJobRow.id).where(LayerJobRow.state == "paused")
+            ).all():
+                # A unit that failed in the middle came back as ready.
+                self._units.pause(session, paused)
             running = session.scalars(
                 select(LayerJobRow.id).where(LayerJobRow.state == "running")
             ).all()
@@ -205,27 +219,14 @@ class LayerJobs:
         how = _captioning(body)
         engine = self._engines.get(model.object_prefix)
         rows = caption_samples([found[key] for key in body.keys], how, engine)
-        return api.Preview(
-            captions=[
-                api.PreviewCaption(
-                    key=row.key,
-                    caption=row.caption,
-                    status=row.status,
-                    reason=row.reason,
-                    prompt=row.prompt,
-                    attempt=row.attempt,
-                    tokens=row.tokens,
-                    logprob=row.logprob,
-                )
-                for row in rows
-            ]
-        )
+        return preview_of(rows)
 
-    def _row(self, session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
-        row = session.get(LayerJobRow, job_id, with_for_update=lock or None)
-        if row is None or row.team != team:
-            raise NotFound(f"no caption job {job_id!r}", field="job")
-        return row
+    def _base(
+        self, datasets: DatasetsClient, body: api.LayerJobIn, shard: int
+    ) -> list[CaptionRow] | None:
+        if body.mode == "overwrite":
+            return None
+        return decode_layer_shard(datasets.layer_content(body.base_layer, shard))
 
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
         units = session.scalars(select(WorkUnitRow).where(WorkUnitRow.subject == row.id)).all()
@@ -258,10 +259,42 @@ class LayerJobs:
 _ENDED = (DONE, FAILED, CANCELLED)
 
 
+def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
+    """A team's job, or `NotFound`; with `lock` nobody else changes it meanwhile."""
+    row = session.get(LayerJobRow, job_id, with_for_update=lock or None)
+    if row is None or row.team != team:
+        raise NotFound(f"no caption job {job_id!r}", field="job")
+    return row
+
+
 def _known(session: Session, team: str, token: str) -> LayerJobRow | None:
     return session.scalar(
         select(LayerJobRow).where(LayerJobRow.team == team, LayerJobRow.token == token)
     )
+
+
+def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) -> None:
+    """Raise `Invalid` unless keep and append have a sealed layer to start from."""
+    if body.mode == "overwrite":
+        return
+    base = datasets.layer(body.base_layer) if body.base_layer else None
+    if base is None or (base.dataset, base.version, base.state) != (
+        body.dataset, version, "sealed",
+    ):  # fmt: skip
+        raise Invalid(
+            f"mode {body.mode} needs a sealed layer of {body.dataset}@{version}",
+            field="base_layer",
+            fix="name one, or use mode overwrite",
+        )
+
+
+def _recipe_hash(body: api.LayerJobIn) -> str:
+    """What decides the captions; a layer that starts from another is decided by that as well."""
+    by_model = _captioning(body).recipe_hash()
+    if body.mode == "overwrite":
+        return by_model
+    text = f"{by_model}:{body.mode}:{body.base_layer}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:

@@ -25,6 +25,7 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
 
 READY, LEASED, DONE, FAILED, CANCELLED = "ready", "leased", "done", "failed", "cancelled"
+PAUSED = "paused"
 LEASE_SECONDS = 60.0
 
 
@@ -162,13 +163,27 @@ class WorkUnits:
     def cancel(self, session: Session, subject: str) -> None:
         """Stop what is not done; a worker in the middle loses its fence."""
         table = self._table
-        waiting = table.state.in_((READY, LEASED))
+        waiting = table.state.in_((READY, PAUSED, LEASED))
         self._lock(session, (table.subject == subject) & waiting)
         session.execute(
             update(table)
             .where(table.subject == subject, waiting)
             .values(state=CANCELLED, fence=table.fence + 1)
         )
+
+    def pause(self, session: Session, subject: str) -> None:
+        """Let no worker begin what waits; who is in the middle finishes."""
+        self._move(session, subject, READY, PAUSED)
+
+    def resume(self, session: Session, subject: str) -> None:
+        """Let workers begin again."""
+        self._move(session, subject, PAUSED, READY)
+
+    def _move(self, session: Session, subject: str, state: str, to: str) -> None:
+        table = self._table
+        held = (table.subject == subject) & (table.state == state)
+        self._lock(session, held)
+        session.execute(update(table).where(held).values(state=to))
 
     def retry(self, session: Session, subject: str) -> None:
         """Give the failed units of a subject all their attempts again."""

@@ -3,20 +3,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.caption.context import CaptionContext
 from services.caption.tables import Base, WorkUnitRow
 from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
 from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.work import Claim, WorkUnits
-from services.standalone.app import Standalone
-from tests import tiny
-from tests.standalone import pictures, submitted, until
-from vila2.api.caption import GateIn, LayerJobIn, PreviewIn, SamplingIn
+from tests.caption.studio import Studio, opened
+from tests.standalone import until
+from vila2.api.caption import PreviewIn
 from vila2.client import ApiError
 from vila2.data.layers import decode_layer_shard
 
@@ -25,42 +22,8 @@ KEYS = [f"p{n}" for n in range(5)]
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
-    tiny.model().save(folder / "model")
-    with Standalone(folder / "workspace") as platform:
-        registry = platform.apps["training"].state.context.registry
-        model = registry.add(
-            team="local", base_name="untrained", folder=folder / "model", sha256="ab" * 32,
-            parent="", job="job-0001", parameters=1, data=[],
-        )  # fmt: skip
-        submitted(platform.client, pictures(folder / "foxes", count=5), name="foxes",
-                  shard_samples=3)  # fmt: skip
-        yield Studio(platform, model)
-
-
-class Studio:
-    """A platform with five foxes in two shards and a model that was never trained."""
-
-    def __init__(self, platform: Standalone, model: str) -> None:
-        self.platform, self.client, self.model = platform, platform.client, model
-        self.objects = DirectoryObjects(platform.workspace / "objects")
-
-    def asked(self, **fields: Any) -> dict[str, Any]:
-        return {
-            "dataset": "foxes",
-            "model": self.model,
-            "prompts": ["Describe the picture.", "What is this?"],
-            "sampling": SamplingIn(temperature=1.0, max_new_tokens=6),
-            "gate": GateIn(attempts=2),
-            "seed": 3,
-            **fields,
-        }
-
-    def job(self, **fields: Any) -> LayerJobIn:
-        return LayerJobIn(name="self", **self.asked(**fields))
-
-    def outputs(self, layer: str) -> list[str]:
-        return [key for key in self.objects.keys(f"layers/{layer}") if key.endswith(".parquet")]
+    with opened(tmp_path_factory.mktemp("studio")) as made:
+        yield made
 
 
 class Service:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import httpx2
 import pytest
-import uvicorn
 
 import vila2.submit as submitting
-from services.standalone.app import Standalone, mounted
+from services.standalone.app import Standalone
 from tests.data.made_pictures import picture
-from tests.servers.process import free_port
+from tests.servers.platform_http import served
 from tests.standalone import pictures, submitted, until
 from vila2.client import Client, Unreachable
 from vila2.data.shards import read_shard
@@ -124,13 +122,7 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
         name: pictures(tmp_path / name, count=60, first=first)
         for name, first in (("left", 0), ("right", 100))
     }
-    with Standalone(workspace) as platform:
-        port = free_port()
-        config = uvicorn.Config(mounted(platform), port=port, log_level="error", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until(lambda: server.started)
+    with Standalone(workspace) as platform, served(platform) as url:
         program = (
             "import sys, time, pathlib, vila2.submit as s\n"
             "from vila2.client import Client\n"
@@ -145,7 +137,7 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
         )
 
         def started(name: str) -> subprocess.Popen[str]:
-            command = [sys.executable, "-c", program, f"http://127.0.0.1:{port}", platform.key,
+            command = [sys.executable, "-c", program, url, platform.key,
                        name, str(folders[name])]  # fmt: skip
             return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -164,8 +156,6 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
             assert sorted(held) == sorted(f"p{n}" for n in range(first, first + 60))
         shard = platform.client.datasets.shard_content("left", 1, 0)
         assert picture(0) in shard
-        server.should_exit = True
-        thread.join(10)
 
 
 def _parts(platform: Standalone, name: str) -> int:

@@ -9,7 +9,8 @@ from pydantic import Field
 from vila2.api.base import Model, Progress
 
 Task = Literal["general", "spatial", "ocr", "grounding"]
-LayerJobState = Literal["running", "sealed", "failed", "cancelled"]
+LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
+Mode = Literal["overwrite", "keep", "append"]
 
 
 class SamplingIn(Model):
@@ -42,6 +43,12 @@ class LayerJobIn(Model):
     gate: GateIn = GateIn()
     seed: int = 0
     task: Task = "general"
+    mode: Mode = Field(
+        "overwrite",
+        description="With a base layer: caption every sample anew; keep its captions and make "
+        "those that it lacks; or append a new caption to each of its own.",
+    )
+    base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
     token: str = Field("", description="The same token gives the same job.")
 
 
@@ -59,6 +66,47 @@ class LayerJob(Model):
     quarantined: dict[str, int] = {}
     error: str = ""
     progress: Progress
+
+
+class FailedShard(Model):
+    """A shard whose unit gave up."""
+
+    shard: int
+    attempts: int
+    error: str
+
+
+class QuarantinedSample(Model):
+    """A sample without a caption, and the last text that was refused."""
+
+    key: str
+    shard: int
+    reason: str
+    attempts: int
+    prompt: str
+    text: str
+
+
+class Failures(Model):
+    """What went wrong in a layer so far."""
+
+    shards: list[FailedShard]
+    samples: list[QuarantinedSample]
+    next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
+
+
+class CaptionsIn(Model):
+    """Pictures to caption now, by exactly the batch's path."""
+
+    model: str
+    images: list[str] = Field(
+        min_length=1, max_length=64, description="Data URLs (data:image/...;base64,...) or base64."
+    )
+    prompts: list[str] = Field(min_length=1, examples=[["Describe the image briefly."]])
+    sampling: SamplingIn = SamplingIn()
+    gate: GateIn = GateIn()
+    seed: int = 0
+    task: Task = "general"
 
 
 class PreviewIn(Model):

@@ -1,0 +1,88 @@
+"""Captions and answers now, for a picture in the request: no layer, no work units."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from services.caption.captioning import Ask, Captioning, caption_samples, preview_of
+from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
+from services.caption.engine_embedded import EmbeddedEngine, EmbeddedEngines
+from services.chassis.errors import Invalid
+from vila2.api import caption as api
+from vila2.api import openai
+from vila2.client import Client
+from vila2.data.images import decode
+from vila2.data.ingest import admit
+from vila2.data.sample import RawSample, Sample
+
+
+class Direct:
+    """Asks the same engines as the layers do."""
+
+    def __init__(self, engines: EmbeddedEngines, platform: Callable[[str], Client]) -> None:
+        self._engines, self._platform = engines, platform
+
+    def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
+        """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
+        samples = [
+            _sample(picture_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
+            for n, image in enumerate(body.images)
+        ]
+        how = Captioning(
+            body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task
+        )
+        rows = caption_samples(samples, how, self._engine(team, body.model))
+        return preview_of(rows)
+
+    def chat(self, team: str, body: openai.ChatIn) -> openai.ChatCompletion:
+        """One answer, as the model gives it: no gate, no second attempt."""
+        picture, question = question_of(body.messages)
+        sample = _sample(picture, "image", field="messages[0].content")
+        engine = self._engine(team, body.model)
+        size = engine.image_size
+        ask = Ask(
+            pixels=decode(sample.image, size=(size, size)),
+            question=question,
+            seed=body.seed,
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            sha256=sample.sha256,
+        )
+        (answer,) = engine.answer([ask], progress=lambda _: None)
+        asked = engine.prompt_tokens(question)
+        return openai.ChatCompletion(
+            id=f"chatcmpl-{uuid.uuid4().hex[:24]}",
+            created=int(time.time()),
+            model=body.model,
+            choices=[
+                openai.Choice(
+                    message=openai.ChatMessage(content=answer.text),
+                    finish_reason="length" if answer.finish_reason == "length" else "stop",
+                )
+            ],
+            usage=openai.Usage(
+                prompt_tokens=asked,
+                completion_tokens=answer.tokens,
+                total_tokens=asked + answer.tokens,
+            ),
+        )
+
+    def models(self, team: str) -> openai.ServedModels:
+        """The team's models, any of which may be asked."""
+        found = self._platform(team).training.models()
+        served = [openai.ServedModel(id=model.name, owned_by=team) for model in found]
+        return openai.ServedModels(data=served)
+
+    def _engine(self, team: str, model: str) -> EmbeddedEngine:
+        return self._engines.get(self._platform(team).training.model(model).object_prefix)
+
+
+def _sample(picture: bytes, key: str, *, field: str) -> Sample:
+    """The picture, held to the same limits as one that is submitted."""
+    made = admit(RawSample(key, key, picture), captionless=True)
+    if isinstance(made, Sample):
+        return made
+    raise Invalid(made.detail, field=field, fix=f"send another picture ({made.reason})")

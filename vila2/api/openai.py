@@ -1,0 +1,117 @@
+"""REST models of OpenAI's chat interface, as far as one question about one picture goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vila2.api.base import Model
+
+
+class TextPart(Model):
+    """A piece of text in a message."""
+
+    type: Literal["text"]
+    text: str = Field(max_length=32_000)
+
+
+class ImageUrl(Model):
+    """A picture as a data URL: `data:image/jpeg;base64,...`."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImagePart(Model):
+    """A picture in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(Model):
+    """A message; this model answers one `user` message."""
+
+    role: Literal["user", "system", "developer", "assistant"]
+    content: str | list[Part]
+    name: str | None = None
+
+
+class StreamOptions(Model):
+    """What a stream tells beside the text."""
+
+    include_usage: bool = False
+
+
+class ChatIn(Model):
+    """A question about a picture. A parameter that is not listed here is an error, not ignored."""
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    temperature: float = Field(0.0, ge=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=4096)
+    max_completion_tokens: int | None = Field(None, ge=1, le=4096)
+    seed: int = Field(0, ge=0)
+    n: Literal[1] = 1
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+
+class Usage(Model):
+    """Tokens of a reply; `prompt_tokens` counts the text and the picture."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatMessage(Model):
+    """The reply's text."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(Model):
+    """The one reply."""
+
+    index: int = 0
+    message: ChatMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None = None
+
+
+class ChatCompletion(Model):
+    """A reply that came in one piece."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class ServedModel(Model):
+    """A model that can be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str
+
+
+class ServedModels(Model):
+    """All models of the team."""
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]
+
+
+Chunk = dict[str, Any]
