@@ -68,16 +68,16 @@ def test_every_route_declares_one_scope_that_keys_can_have(
 ) -> None:
     """And what changes something needs a scope to write."""
     routes = [route for route in routes_of(platform, service) if route.include_in_schema]
-    paths = {(method, route.path) for route in routes for method in route.methods}
+    paths = {(method, route.path_format) for route in routes for method in route.methods}
     assert {(m, _tail(p)) for m, p in documented(platform, service)} == {
         (m, _tail(p)) for m, p in paths
     }
     for route in routes:
         scopes = scopes_of(route)
-        assert len(scopes) == 1, route.path
+        assert len(scopes) == 1, route.path_format
         assert scopes[0] in ALL_SCOPES
         if route.methods & {"PUT", "DELETE", "PATCH"}:
-            assert scopes[0].endswith(":write"), route.path
+            assert scopes[0].endswith(":write"), route.path_format
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -85,7 +85,7 @@ def test_what_is_open_tells_nothing_but_health_and_counts(
     platform: Standalone, service: str
 ) -> None:
     """Health and metrics need no key; nothing else is outside /v1 but the documents."""
-    outside = {route.path for route in routes_of(platform, service) if not route.include_in_schema}
+    outside = {route.path_format for route in routes_of(platform, service) if not route.include_in_schema}
     assert outside <= {"/healthz", "/metrics"}
 
 

@@ -52,12 +52,14 @@ def submit(
     source: str = "",
     licence: str = "",
     by_store: bool = False,
+    again: bool = False,
     report: Report = lambda *_: None,
     poll_seconds: float = 0.3,
 ) -> Version:
     """Read, upload and seal; returns the version once it is ingested.
 
-    With `by_store` (always for `urls`) the files go up as they are and the store reads them.
+    With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
+    `again` a new version is made even of data that was submitted before.
     Raises `DataError` for data that cannot be read, `ApiError` where the store refuses. Check the
     returned version's `state` and `rejected`.
     """
@@ -65,12 +67,13 @@ def submit(
     by_store = by_store or format in READ_BY_STORE
     reader = open_reader(format, path, options)  # says at once what is wrong with the path
     client.datasets.create(DatasetIn(name=name, kind=KIND_OF_FORMAT[format]))
+    anew = f":{time.time_ns()}" if again else ""
     opened = client.datasets.open_version(
         name,
         VersionIn(
             source=source or path.name,
             licence=licence,
-            token=_token(path, f"{format}:{shard_samples}:{by_store}:{asdict(options)}"),
+            token=_token(path, f"{format}:{shard_samples}:{by_store}:{asdict(options)}{anew}"),
             shard_samples=shard_samples,
             format=format if by_store else None,
             options=ReadOptionsIn(**asdict(options)),

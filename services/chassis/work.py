@@ -185,15 +185,16 @@ class WorkUnits:
         self._lock(session, held)
         session.execute(update(table).where(held).values(state=to))
 
-    def retry(self, session: Session, subject: str) -> None:
-        """Give the failed units of a subject all their attempts again."""
+    def retry(self, session: Session, subject: str) -> bool:
+        """Give the failed units of a subject all their attempts again; whether there were any."""
         table = self._table
         self._lock(session, (table.subject == subject) & (table.state == FAILED))
-        session.execute(
+        changed = session.execute(
             update(table)
             .where(table.subject == subject, table.state == FAILED)
             .values(state=READY, attempts=0, not_before=0.0, error="")
         )
+        return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     def release_all(self) -> None:
         """At the start of the only process: whoever held a lease is gone, so give all back."""

@@ -139,6 +139,9 @@ class Ingest:
     def _settle_failed(
         self, version_id: int, message: str, admission: Admission | None = None
     ) -> None:
+        # What was not fetched is asked for again when the version is sealed again.
+        for key in list(self._objects.keys(f"uploads/{version_id}/fetched")):
+            self._objects.delete(key)
         with self._database.transaction() as session:
             row = session.get_one(VersionRow, version_id)
             row.state, row.error = "failed", message[:2000]

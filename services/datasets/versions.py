@@ -107,7 +107,7 @@ class Versions:
     def seal(self, team: str, name: str, number: int) -> api.Version:
         """Close a version for uploads and have it ingested; sealing twice changes nothing.
 
-        Where ingest gave up for a reason that lay outside the data, it is tried again.
+        Where ingest failed or gave up, it is tried again.
         """
         with self._database.transaction() as session:
             dataset = dataset_row(session, team, name)
@@ -125,8 +125,9 @@ class Versions:
                     payload={"version_id": row.id},
                 )
                 self._units.add(session, [unit])
-            elif row.state == "ingesting":
-                self._units.retry(session, f"version-{row.id}")
+            elif row.state != "ready" and self._units.retry(session, f"version-{row.id}"):
+                # A failed one as well: what could not be fetched may be there by now.
+                row.state, row.error = "ingesting", ""
             return self._version(session, dataset, row)
 
     def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:

@@ -144,11 +144,15 @@ def test_threads_that_open_a_database_at_once_all_succeed(service: str, database
         assert all(threads.map(open_once, [service] * 4, [database_url] * 4))
 
 
-def test_processes_that_open_a_database_at_once_all_succeed(database_url: str) -> None:
-    """Replicas of a service start together."""
+def test_processes_that_open_databases_at_once_all_succeed(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Replicas of a service start together; new SQLite files are where they used to collide."""
     fresh = multiprocessing.get_context("spawn")
+    urls = [database_url, *(f"sqlite:///{tmp_path}/{number}" for number in range(10))]
     with ProcessPoolExecutor(3, mp_context=fresh) as processes:
-        assert all(processes.map(open_once, ["datasets"] * 3, [database_url] * 3))
+        rivals = [url for url in urls for _ in range(3)]
+        assert all(processes.map(open_once, ["datasets"] * len(rivals), rivals))
 
 
 def test_services_share_a_postgresql_database_without_seeing_each_other(postgres_url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from services.standalone.app import Standalone
 from tests.data.made_pictures import picture
 from tests.servers.pictures_web import Page, PicturesWeb, pictures_web
-from tests.standalone import submitted
+from tests.standalone import submitted, until
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy
 from vila2.submit import submit
@@ -138,3 +138,30 @@ def test_fetching_that_was_cut_goes_on_with_the_rest(
     assert {path: count for path, count in web.asked.items() if path.endswith(".png")} == {
         f"/{n}.png": 1 for n in range(6)
     }
+
+
+def test_a_list_that_could_not_be_fetched_is_tried_again_when_it_is_submitted_again(
+    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+) -> None:
+    """The site was down, and is back: the same submission becomes ready."""
+    held = dict(web.pages)
+    web.pages.clear()
+    path = jsonl(tmp_path / "l.jsonl", rows(web))
+    failed = submitted(fetching.client, path, name="w", format="urls")
+    assert (failed.state, failed.rejected) == ("failed", {"http-status": 4})
+    web.pages.update(held)
+    until(lambda: submitted(fetching.client, path, name="w", format="urls").state == "ready")
+    assert fetching.client.datasets.version("w").samples == 4
+
+
+def test_a_list_is_fetched_anew_where_that_is_said(
+    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+) -> None:
+    """What was gone the first time may have come back; the first version stays."""
+    path = jsonl(tmp_path / "l.jsonl", rows(web))
+    gone = web.pages.pop("/3.png")
+    assert submitted(fetching.client, path, name="w", format="urls").samples == 3
+    web.pages["/3.png"] = gone
+    assert submitted(fetching.client, path, name="w", format="urls").version == 1
+    again = submit(fetching.client, path, name="w", format="urls", again=True, poll_seconds=0.02)
+    assert (again.version, again.samples) == (2, 4)

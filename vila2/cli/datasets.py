@@ -42,6 +42,9 @@ def submit(
     by_store: Annotated[
         bool, typer.Option("--by-store", help="Send the files as they are; the store reads them.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="A new version, even of data submitted before.")
+    ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
     url: Url = "",
     key: Key = "",
@@ -72,6 +75,7 @@ def submit(
                 source=source,
                 licence=licence,
                 by_store=by_store,
+                again=again,
             )
         print_version(client, version)
         if version.state != "ready":
@@ -89,6 +93,7 @@ def submit_shown(
     source: str = "",
     licence: str = "",
     by_store: bool = False,
+    again: bool = False,
 ) -> Version:
     """Submit with a progress bar."""
     with progress_bar(console) as bar:
@@ -107,6 +112,7 @@ def submit_shown(
             source=source,
             licence=licence,
             by_store=by_store,
+            again=again,
             report=report,
         )
 
