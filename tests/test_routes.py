@@ -85,7 +85,9 @@ def test_what_is_open_tells_nothing_but_health_and_counts(
     platform: Standalone, service: str
 ) -> None:
     """Health and metrics need no key; nothing else is outside /v1 but the documents."""
-    outside = {route.path_format for route in routes_of(platform, service) if not route.include_in_schema}
+    outside = {
+        route.path_format for route in routes_of(platform, service) if not route.include_in_schema
+    }
     assert outside <= {"/healthz", "/metrics"}
 
 
