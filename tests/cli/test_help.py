@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vila2.cli.main import app
+from vila2.cli.workspace import CliError
 from vila2.recipe import RecipeError, load_recipe, parse_recipe, recipe_text, shipped_recipes
 
 RUN = CliRunner()
@@ -77,3 +78,14 @@ def test_a_missing_folder_is_an_error_without_a_traceback(tmp_path: Path) -> Non
     told = RUN.invoke(app, ["datasets", "submit", str(tmp_path / "none"), "-w", str(tmp_path)])
     assert told.exit_code != 0
     assert "does not exist" in str(told.exception)
+
+
+def test_a_workspace_of_another_version_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    import sqlite3
+
+    (tmp_path / "db").mkdir()
+    with sqlite3.connect(tmp_path / "db" / "datasets.sqlite") as old:
+        old.execute("CREATE TABLE datasets (id INTEGER PRIMARY KEY, colour TEXT)")
+    told = RUN.invoke(app, ["datasets", "list", "-w", str(tmp_path)])
+    assert isinstance(told.exception, CliError)
+    assert "move it away" in str(told.exception)

@@ -15,6 +15,7 @@ def standalone(workspace: Path) -> Any:
     from vila2.cli.workspace import CliError
 
     try:
+        from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
         from services.standalone.app import Standalone, WorkspaceBusy
     except ModuleNotFoundError as error:
         raise CliError(
@@ -25,6 +26,10 @@ def standalone(workspace: Path) -> Any:
         return Standalone(workspace)
     except WorkspaceBusy as error:
         raise CliError(str(error)) from error
+    except (DatabaseNewer, DatabaseUnknown) as error:
+        raise CliError(
+            f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
+        ) from error
 
 
 @contextmanager
