@@ -28,7 +28,7 @@ from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
 from services.chassis.database import Database
 from services.chassis.logging import configure_logging
-from services.chassis.migrations import Migrations
+from services.chassis.migrations import DatabaseNewer, DatabaseUnknown, Migrations
 from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
@@ -49,6 +49,8 @@ from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
 
 TEAM = "local"
+# What opening a workspace raises where its databases are not of this version.
+OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
 
 
 class WorkspaceBusy(RuntimeError):

@@ -15,8 +15,7 @@ def standalone(workspace: Path) -> Any:
     from vila2.cli.workspace import CliError
 
     try:
-        from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
-        from services.standalone.app import Standalone, WorkspaceBusy
+        from services.standalone.app import OF_ANOTHER_VERSION, Standalone, WorkspaceBusy
     except ModuleNotFoundError as error:
         raise CliError(
             f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
@@ -26,7 +25,7 @@ def standalone(workspace: Path) -> Any:
         return Standalone(workspace)
     except WorkspaceBusy as error:
         raise CliError(str(error)) from error
-    except (DatabaseNewer, DatabaseUnknown) as error:
+    except OF_ANOTHER_VERSION as error:
         raise CliError(
             f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
         ) from error
