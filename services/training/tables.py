@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import JSON, Float, Integer, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -48,6 +48,6 @@ class ModelRow(Base):
     parent: Mapped[str] = mapped_column(String(200))
     job: Mapped[str] = mapped_column(String(40))
     object_prefix: Mapped[str] = mapped_column(String(200))
-    parameters: Mapped[int] = mapped_column(Integer)
+    parameters: Mapped[int] = mapped_column(BigInteger)
     data: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)

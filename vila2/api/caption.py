@@ -49,7 +49,7 @@ class LayerJobIn(Model):
         "those that it lacks; or append a new caption to each of its own.",
     )
     base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
-    token: str = Field("", description="The same token gives the same job.")
+    token: str = Field("", max_length=180, description="The same token gives the same job.")
 
 
 class LayerJob(Model):

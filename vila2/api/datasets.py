@@ -138,7 +138,7 @@ class LayerIn(Model):
     version: int
     recipe_hash: str
     captioner: str
-    token: str = Field("", description="The same token gives the same layer.")
+    token: str = Field("", max_length=200, description="The same token gives the same layer.")
 
 
 class LayerShardIn(Model):

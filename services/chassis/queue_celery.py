@@ -1,0 +1,119 @@
+"""Hints through Celery and a Redis-compatible broker.
+
+A message is acknowledged as soon as a worker has it. If that worker dies, the hint is gone, and the
+relay publishes another once the unit's lease has run out: what must not be lost is in SQL. So none
+of the broker's own ways to give a message to a second worker is needed, and a unit may take longer
+than any of its time-outs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from services.chassis.queue import Handler, Queue, decode, encode
+
+_log = structlog.get_logger()
+# A hint that no worker took by then is dropped; the relay has published another meanwhile.
+_EXPIRES_SECONDS = 120.0
+
+
+class CeleryQueue(Queue):
+    """Publishes to, and with `workers` consumes from, the broker's list `vila2.NAME`.
+
+    A unit is not hinted again by this process for `repeat_seconds`, so that a long backlog does not
+    fill the broker with repetitions; `publish` is False while the broker cannot be reached.
+    """
+
+    def __init__(
+        self, broker: str, *, name: str, workers: int = 1, repeat_seconds: float = 10.0
+    ) -> None:
+        self._name, self._workers, self._repeat = name, workers, repeat_seconds
+        self._published: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._worker: Any = None
+        self._thread: threading.Thread | None = None
+        self._app = Celery(f"vila2.{name}", broker=broker, set_as_current=False)
+        self._app.conf.update(
+            accept_content=["json"],
+            broker_connection_max_retries=None,
+            broker_connection_retry_on_startup=True,
+            broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
+            task_default_queue=f"vila2.{name}",
+            task_ignore_result=True,
+            task_serializer="json",
+            worker_cancel_long_running_tasks_on_connection_loss=False,
+            worker_enable_remote_control=False,
+            worker_hijack_root_logger=False,
+            worker_prefetch_multiplier=1,
+        )
+
+    def register(self, task: str, handler: Handler) -> None:
+        """Say which function takes a task's hints."""
+
+        def take(message: str) -> None:
+            envelope = decode(message.encode())
+            try:
+                handler(envelope.unit_id)
+            except Exception:
+                # The unit's lease runs out and it is tried again; Celery has no part in that.
+                _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
+
+        # Not shared: another queue of this process has handlers of its own.
+        self._app.task(take, name=task, shared=False)
+
+    def publish(self, task: str, unit_id: str) -> bool:
+        """Send a hint, unless one for this unit is on its way; False without a broker."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._published.get(unit_id, -self._repeat) < self._repeat:
+                return True
+        try:
+            self._app.send_task(
+                task, [encode(task, unit_id).decode()], expires=_EXPIRES_SECONDS, retry=False
+            )
+        except (OperationalError, OSError) as error:
+            _log.warning("broker unreachable", queue=self._name, error=str(error)[:200])
+            return False
+        with self._lock:
+            self._published[unit_id] = now
+            if len(self._published) > 10_000:
+                recent = now - self._repeat
+                self._published = {u: at for u, at in self._published.items() if at > recent}
+        return True
+
+    def start(self) -> None:
+        """Consume in threads of this process; without workers, only publish.
+
+        One queue of a process can consume: Celery's threads find their tasks by its default app.
+        """
+        if not self._workers:
+            return
+        self._app.set_default()
+        self._worker = self._app.WorkController(
+            pool="threads",
+            concurrency=self._workers,
+            hostname=f"{self._name}@{threading.get_ident()}",
+            loglevel="WARNING",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        self._thread = threading.Thread(
+            target=self._worker.start, name=f"celery-{self._name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more, and wait for the handlers that run."""
+        if self._worker is not None:
+            self._worker.stop()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+        self._app.close()
