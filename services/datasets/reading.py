@@ -8,15 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from services.chassis.database import Database
-from services.chassis.errors import Conflict, NotFound
+from services.chassis.errors import Conflict
 from services.chassis.objects import ObjectStore
+from services.datasets.finding import find_sample
 from services.datasets.lookup import layer_row, ready_version, shards_of
 from services.datasets.tables import LayerRow, LayerShardRow
 from vila2.api import datasets as api
 from vila2.api.training import RegisteredModel
 from vila2.client import Client
 from vila2.data.diff import CaptionDiff
-from vila2.data.index import decode_index
 from vila2.data.layers import CaptionRow, decode_layer_shard
 
 _SHARDS_AT_ONCE = 20
@@ -73,14 +73,7 @@ class Reading:
                 .where(LayerRow.version_id == version.id)
                 .order_by(LayerRow.created_at)
             ).all()
-        for shard in shards:
-            keys = decode_index(self._objects.get(shard.index_key), ("key",))
-            at = next((n for n, row in enumerate(keys) if row["key"] == key), None)
-            if at is not None:
-                break
-        else:
-            raise NotFound(f"dataset {dataset} has no sample {key!r}", field="key")
-        held = decode_index(self._objects.get(shard.index_key))[at]
+        shard, held = find_sample(self._objects, shards, dataset, key)
         models = self._platform(team).training.models()
         captions = [
             made

@@ -25,6 +25,7 @@ from services.chassis.work import FAILED, Claim, WorkUnits
 from services.chassis.worker import Report
 from services.datasets.effects import Effects
 from services.datasets.erasing import Erased, Erasing
+from services.datasets.finding import find_sample
 from services.datasets.layers import Layers
 from services.datasets.lookup import named_version, shards_of
 from services.datasets.manifests import dataset_manifest
@@ -144,11 +145,8 @@ class Takedowns:
         with self._database.transaction() as session:
             version = named_version(session, team, body.dataset)
             shards = shards_of(session, version.id)
-        for shard in shards:
-            for held in decode_index(self._objects.get(shard.index_key), ("key", "sha256")):
-                if held["key"] == body.key:
-                    return str(held["sha256"])
-        raise NotFound(f"dataset {body.dataset} has no sample {body.key!r}", field="key")
+        _, held = find_sample(self._objects, shards, body.dataset, body.key)
+        return str(held["sha256"])
 
     def _take_out(self, row: TakedownRow, version_id: int, shard: ShardRow) -> None:
         """New objects without the picture, then the rows that point to them, in one transaction."""

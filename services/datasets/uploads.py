@@ -24,7 +24,6 @@ from vila2.data.errors import ShardError
 from vila2.data.tars import members_of
 
 MAX_PIECE_BYTES = 512 * 1024 * 1024
-MAX_FILES = 100_000
 _SEGMENT = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 

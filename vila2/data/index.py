@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,6 @@ from vila2.data.errors import ShardError
 from vila2.data.sample import Sample, Turn
 
 SUFFIX = ".index.parquet"
-_ORIGIN = b"vila2.origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,9 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
     )
 
 
-def encode_index(rows: Sequence[IndexRow], origin: Mapping[str, str] | None = None) -> bytes:
-    """Parquet bytes; `origin` says where the tar lies when it is not ours."""
+def encode_index(rows: Sequence[IndexRow]) -> bytes:
+    """The Parquet bytes of a shard's index."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    if origin:
-        table = table.replace_schema_metadata({_ORIGIN: json.dumps(dict(origin)).encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
@@ -84,14 +81,6 @@ def decode_index(
         held, columns=None if columns is None else list(columns)
     ).to_pylist()
     return rows
-
-
-def origin_of(source: bytes | Path) -> dict[str, str]:
-    """Where the tar of an index lies; empty for a shard of ours."""
-    held = pa.BufferReader(source) if isinstance(source, bytes) else source
-    metadata = pq.read_schema(held).metadata or {}
-    found: dict[str, str] = json.loads(metadata.get(_ORIGIN, b"{}"))
-    return found
 
 
 def tar_beside(index: Path) -> Path:

@@ -17,13 +17,12 @@ from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.tar_out import TarOut
-from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of, plain_members
+from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "ShardSummary",
     "check_key",
-    "plain_members",
     "read_raw_shard",
     "read_shard",
     "write_raw_shard",
