@@ -77,6 +77,17 @@ class ChatFormat:
         """Ids that ask `question` about the picture and leave the answer to the model."""
         return [*self._start(), self._ids[USER], *self.text_ids(question), self._ids[ASSISTANT]]
 
+    def question_of(self, rendered: str) -> str:
+        """The question of a prompt that `CHAT_TEMPLATE` rendered; what it holds is plain text.
+
+        A server gets prompts rendered. Markup of ours inside the question must stay text there as
+        well, so the prompt is taken apart instead of being read as tokens.
+        """
+        start, end = f"{BOS}{IMAGE}{USER}", ASSISTANT
+        if not (rendered.startswith(start) and rendered.endswith(end)):
+            raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
+        return rendered[len(start) : -len(end)]
+
     def encode(self, text: TrainingText, *, max_length: int) -> Encoded:
         """Encode one training sample within `max_length` tokens.
 

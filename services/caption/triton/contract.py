@@ -1,0 +1,62 @@
+"""The tensors between the caption service and Triton: those of Triton's vLLM backend.
+
+Our Python backend declares the same, so one client serves both. Names and meanings follow
+`vllm_backend`'s `src/utils/request.py`: `image` is base64 of an encoded picture,
+`sampling_parameters` a JSON object of vLLM's SamplingParams, and the token counts include the token
+that ends an answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as `config.pbtxt` declares it."""
+
+    name: str
+    data_type: str  # without TYPE_
+    dims: tuple[int, ...] = (1,)
+    optional: bool = False
+
+
+INPUTS = (
+    Tensor("text_input", "STRING"),
+    Tensor("image", "STRING", (-1,), optional=True),
+    Tensor("stream", "BOOL", optional=True),
+    Tensor("sampling_parameters", "STRING", optional=True),
+    Tensor("exclude_input_in_output", "BOOL", optional=True),
+    Tensor("return_finish_reason", "BOOL", optional=True),
+    Tensor("return_cumulative_logprob", "BOOL", optional=True),
+    Tensor("return_num_input_tokens", "BOOL", optional=True),
+    Tensor("return_num_output_tokens", "BOOL", optional=True),
+)
+OUTPUTS = (
+    Tensor("text_output", "STRING", (-1,)),
+    Tensor("finish_reason", "STRING", (-1,)),
+    Tensor("cumulative_logprob", "FP32", (-1,)),
+    Tensor("num_input_tokens", "UINT32"),
+    Tensor("num_output_tokens", "UINT32", (-1,)),
+)
+
+
+def picture_text(pixels: np.ndarray) -> str:
+    """uint8 (H, W, 3) as base64 of a PNG: lossless, so that the engine sees these very pixels."""
+    out = io.BytesIO()
+    # Level 1: on a fast network, time counts more than a tenth of the bytes.
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def sampling_text(*, temperature: float, top_p: float, max_new_tokens: int, seed: int) -> str:
+    """vLLM's SamplingParams as JSON."""
+    return json.dumps(
+        {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens, "seed": seed}
+    )

@@ -1,0 +1,197 @@
+"""Triton's Python backend for a captioner: it runs in Triton's own process, not in a service's.
+
+Requests of all clients go into one scheduler, which lets them join the running batch as others
+leave. The tensors are those of the vLLM backend. This file is copied into every model's folder of
+the repository; the captioner it runs is the library's.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from PIL import Image
+
+from vila2.model.captioner import Captioner
+from vila2.model.requests import Generation, Request, Sampling
+from vila2.model.scheduler import QueueFull, Scheduler, Ticket
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+WATCH_SECONDS = 0.5
+
+
+class TritonPythonModel:
+    """One model: `1/checkpoint` holds its weights, `1/model.json` how it is run."""
+
+    def initialize(self, args):
+        here = Path(args["model_repository"]) / args["model_version"]
+        options = json.loads((here / "model.json").read_text())
+        device = "cpu"
+        if args["model_instance_kind"] == "GPU":
+            device = f"cuda:{args['model_instance_device_id']}"
+        captioner = Captioner.load(
+            here / "checkpoint",
+            batch_size=options["batch_size"],
+            device=device,
+            threads=options["threads"] or None,
+        )
+        self.chat, self.size = captioner.chat, captioner.image_size
+        self.scheduler = Scheduler(captioner, max_waiting=options["max_waiting"])
+        self.open = {}  # ticket -> its response sender
+        self.lock = threading.Lock()
+        self.meters = Meters(args["model_name"], captioner.batch_size)
+        self.ending = threading.Event()
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self.begin(request, sender)
+            except QueueFull as error:
+                refuse(sender, str(error), pb_utils.TritonError.UNAVAILABLE)
+            except Exception as error:
+                refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+
+    def begin(self, request, sender):
+        """Read a request and queue it; every sender gets exactly one final response."""
+        asked = self.read(request)
+        prompt = self.chat.prompt(asked.question)
+        stream = boolean(request, "stream")
+        sent = [0]
+
+        def on_text(text):
+            # Bytes of a character that is not whole yet are held back.
+            if not text.endswith("\ufffd") and len(text) > sent[0]:
+                sender.send(pb_utils.InferenceResponse([strings("text_output", text[sent[0] :])]))
+                sent[0] = len(text)
+
+        def on_end(made):
+            if self.take(ticket):
+                self.meters.ended(made)
+                sender.send(answer(made, text=made.text[sent[0] :]), flags=FINAL)
+
+        def on_error(error):
+            if self.take(ticket):
+                refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+
+        ticket = Ticket(asked, prompt, on_end, on_error, on_text if stream else None)
+        with self.lock:
+            self.open[ticket] = sender
+        try:
+            self.scheduler.submit([ticket])
+        except Exception:
+            self.take(ticket)
+            raise
+
+    def read(self, request):
+        """The captioner's request; raises ValueError with what is wrong."""
+        question = self.chat.question_of(text(request, "text_input"))
+        with Image.open(io.BytesIO(base64.b64decode(text(request, "image")))) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        if pixels.shape != (self.size, self.size, 3):
+            raise ValueError(f"image: it is {pixels.shape}, this model wants {self.size} pixels")
+        given = json.loads(text(request, "sampling_parameters") or "{}")
+        sampling = Sampling(
+            temperature=float(given.get("temperature", 0.0)),
+            top_p=float(given.get("top_p", 1.0)),
+            max_new_tokens=int(given.get("max_tokens", 64)),
+        )
+        return Request(pixels, question, int(given.get("seed", 0)), sampling)
+
+    def take(self, ticket):
+        """Whether this ticket was still open; it no longer is."""
+        with self.lock:
+            return self.open.pop(ticket, None) is not None
+
+    def watch(self):
+        """Drop what clients have cancelled, and tell the meters how full the engine is."""
+        while not self.ending.wait(WATCH_SECONDS):
+            with self.lock:
+                opened = list(self.open.items())
+            for ticket, sender in opened:
+                if sender.is_cancelled() and self.take(ticket):
+                    ticket.cancelled = True
+                    sender.send(flags=FINAL)
+            self.meters.filled(self.scheduler)
+
+    def finalize(self):
+        self.ending.set()
+        self.scheduler.close()
+
+
+class Meters:
+    """Counters on Triton's /metrics. A family that is collected takes its metrics along."""
+
+    def __init__(self, model, capacity):
+        counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
+        self.families, self.metrics = [], {}
+        for name, kind, description in (
+            ("prompt_tokens_total", counter, "Tokens read, pictures included"),
+            ("output_tokens_total", counter, "Tokens generated"),
+            ("rows_total", counter, "Rows that a step of the engine worked on, summed"),
+            ("slots_total", counter, "Rows that the same steps had room for, summed"),
+            ("running_requests", gauge, "Rows in the engine's batch"),
+            ("waiting_requests", gauge, "Requests that wait for a row"),
+        ):
+            family = pb_utils.MetricFamily(
+                name=f"vila2_engine_{name}", description=description, kind=kind
+            )
+            self.families.append(family)
+            self.metrics[name] = family.Metric(labels={"model": model})
+        self.capacity = capacity
+        self.rows = self.steps = 0
+
+    def ended(self, made: Generation):
+        self.metrics["prompt_tokens_total"].increment(made.prompt_tokens)
+        self.metrics["output_tokens_total"].increment(output_tokens(made))
+
+    def filled(self, scheduler):
+        rows, steps = scheduler.rows, scheduler.steps
+        self.metrics["rows_total"].increment(rows - self.rows)
+        self.metrics["slots_total"].increment((steps - self.steps) * self.capacity)
+        self.rows, self.steps = rows, steps
+        self.metrics["running_requests"].set(scheduler.running)
+        self.metrics["waiting_requests"].set(scheduler.waiting)
+
+
+def answer(made, *, text):
+    tokens = output_tokens(made)
+    return pb_utils.InferenceResponse(
+        [
+            strings("text_output", text),
+            strings("finish_reason", made.finish_reason),
+            pb_utils.Tensor("cumulative_logprob", np.array([made.logprob * tokens], np.float32)),
+            pb_utils.Tensor("num_input_tokens", np.array([made.prompt_tokens], np.uint32)),
+            pb_utils.Tensor("num_output_tokens", np.array([tokens], np.uint32)),
+        ]
+    )
+
+
+def output_tokens(made):
+    """As vLLM counts: with the token that ended the answer."""
+    return made.tokens + (made.finish_reason == "stop")
+
+
+def strings(name, value):
+    return pb_utils.Tensor(name, np.array([value.encode()], dtype=np.object_))
+
+
+def text(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return "" if tensor is None else tensor.as_numpy().reshape(-1)[0].decode()
+
+
+def boolean(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return tensor is not None and bool(tensor.as_numpy().reshape(-1)[0])
+
+
+def refuse(sender, message, code):
+    error = pb_utils.TritonError(message, code)
+    sender.send(pb_utils.InferenceResponse(error=error), flags=FINAL)

@@ -1,0 +1,38 @@
+"""What a captioner is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn; temperature 0 is greedy decoding."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question about one picture; `pixels` is uint8 (H, W, 3) at the model's input size."""
+
+    pixels: np.ndarray
+    question: str
+    seed: int
+    sampling: Sampling
+    sha256: str = ""  # of the picture, where its features may be cached
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """An answer. `logprob` is the mean over its tokens in nats; `finish_reason` stop or length."""
+
+    text: str
+    tokens: int
+    logprob: float
+    finish_reason: str
+    prompt_tokens: int = 0

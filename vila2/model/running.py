@@ -1,0 +1,255 @@
+"""The rows that a captioner is working on: one batch that requests join and leave at any step.
+
+Rows are left-padded and share one KV cache. A row leaves when it ends, so a long answer does not
+hold the short ones, and others take its place: they are read in together (one forward pass over
+their prompts) and their cache is set beside the others'. This is continuous batching (Yu et al.
+2022, "Orca", section 3) for models whose prompt holds a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from vila2.model.build import VLM
+from vila2.model.chat import ChatFormat
+from vila2.model.features import VisionFeatures
+from vila2.model.requests import Generation, Request
+
+# Left columns that no row uses any more are cut once there are this many.
+_SPARE_COLUMNS = 16
+
+
+@dataclass(slots=True)
+class _Row:
+    ticket: Hashable
+    request: Request
+    length: int  # positions in the cache that belong to this row
+    stream: np.random.Generator | None
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class RunningBatch:
+    """Not safe for concurrent use; `step` gives every row one token."""
+
+    def __init__(
+        self,
+        vlm: VLM,
+        chat: ChatFormat,
+        *,
+        device: torch.device,
+        features: VisionFeatures | None = None,
+    ) -> None:
+        self._vlm, self._chat, self._device, self._features = vlm, chat, device, features
+        self._rows: list[_Row] = []
+        self._keys: list[torch.Tensor] = []  # per layer (rows, heads, columns, head size)
+        self._values: list[torch.Tensor] = []
+        self._attention = torch.empty(0)
+        self._logits = torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def partial(self, ticket: Hashable) -> str:
+        """The text of a row so far; empty for one that is not here."""
+        for row in self._rows:
+            if row.ticket == ticket:
+                return self._chat.decode(row.ids)
+        return ""
+
+    def drop(self, tickets: set[Hashable]) -> None:
+        """Forget rows that nobody waits for."""
+        keep = [slot for slot, row in enumerate(self._rows) if row.ticket not in tickets]
+        self._keep(keep)
+
+    @torch.inference_mode()
+    def admit(
+        self,
+        tickets: Sequence[Hashable],
+        requests: Sequence[Request],
+        prompts: Sequence[Sequence[int]],
+    ) -> None:
+        """Read prompts (token ids, with the picture's) in, and let their rows join."""
+        longest = max(len(prompt) for prompt in prompts)
+        ids = torch.full((len(prompts), longest), self._chat.pad_id)
+        attention = torch.zeros_like(ids)
+        for slot, prompt in enumerate(prompts):
+            ids[slot, longest - len(prompt) :] = torch.tensor(prompt)
+            attention[slot, longest - len(prompt) :] = 1
+        ids, attention = ids.to(self._device), attention.to(self._device)
+        cache = self._empty_cache()
+        with self._vision(requests) as pixel_values:
+            logits = self._vlm.model(
+                input_ids=ids,
+                pixel_values=pixel_values,
+                attention_mask=attention,
+                position_ids=(attention.cumsum(1) - 1).clamp(min=0),
+                past_key_values=cache,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        keys = [layer.keys for layer in cache.layers]
+        values = [layer.values for layer in cache.layers]
+        if self._rows:
+            columns = max(longest, self._attention.shape[1])
+            self._keys = _side_by_side(self._keys, keys, columns)
+            self._values = _side_by_side(self._values, values, columns)
+            self._attention = torch.cat(
+                [_padded(self._attention, columns, 1), _padded(attention, columns, 1)]
+            )
+            self._logits = torch.cat([self._logits, logits])
+        else:
+            self._keys, self._values = keys, values
+            self._attention, self._logits = attention, logits
+        for ticket, request, prompt in zip(tickets, requests, prompts, strict=True):
+            drawn = request.sampling.temperature > 0
+            stream = np.random.default_rng(request.seed) if drawn else None
+            self._rows.append(_Row(ticket, request, len(prompt), stream))
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Hashable, Generation]]:
+        """Give every row its next token; returns the rows that ended."""
+        logits = self._logits.float()
+        tokens = _choose(logits, self._rows)
+        chosen = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist()
+        ended: list[tuple[Hashable, Generation]] = []
+        keep: list[int] = []
+        for slot, (row, token) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
+            row.logprobs.append(chosen[slot])
+            stopped = token == self._chat.eos_id
+            if not stopped:
+                row.ids.append(token)
+            if stopped or len(row.ids) >= row.request.sampling.max_new_tokens:
+                ended.append((row.ticket, self._generation(row, stopped=stopped)))
+            else:
+                keep.append(slot)
+        if len(keep) < len(self._rows):
+            self._keep(keep)
+            tokens = tokens[torch.tensor(keep, dtype=torch.long, device=self._device)]
+        if self._rows:
+            self._forward(tokens)
+        return ended
+
+    def _forward(self, tokens: torch.Tensor) -> None:
+        ones = self._attention.new_ones(len(self._rows), 1)
+        self._attention = torch.cat([self._attention, ones], 1)
+        positions = torch.tensor([[row.length] for row in self._rows], device=self._device)
+        cache = self._empty_cache()
+        for number, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+            cache.update(keys, values, number)
+        self._logits = self._vlm.model(
+            input_ids=tokens[:, None],
+            attention_mask=self._attention,
+            position_ids=positions,
+            past_key_values=cache,
+        ).logits[:, -1]
+        self._keys = [layer.keys for layer in cache.layers]
+        self._values = [layer.values for layer in cache.layers]
+        for row in self._rows:
+            row.length += 1
+
+    def _keep(self, slots: Sequence[int]) -> None:
+        """Let the other rows go, and cut the columns on the left that only they used."""
+        self._rows = [self._rows[slot] for slot in slots]
+        if not self._rows:
+            self._keys, self._values = [], []
+            return
+        index = torch.tensor(slots, dtype=torch.long, device=self._device)
+        spare = self._attention.shape[1] - max(row.length for row in self._rows)
+        first = spare if spare >= _SPARE_COLUMNS else 0
+        self._keys = [keys[index, :, first:] for keys in self._keys]
+        self._values = [values[index, :, first:] for values in self._values]
+        self._attention = self._attention[index, first:]
+        self._logits = self._logits[index]
+
+    def _generation(self, row: _Row, *, stopped: bool) -> Generation:
+        return Generation(
+            text=self._chat.decode(row.ids),
+            tokens=len(row.ids),
+            logprob=float(np.mean(row.logprobs)),
+            finish_reason="stop" if stopped else "length",
+            prompt_tokens=row.length + 1 - len(row.logprobs),
+        )
+
+    def _empty_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self._vlm.model.config.get_text_config())
+
+    def _vision(self, requests: Sequence[Request]) -> VisionInput:
+        return VisionInput(self._vlm, self._features, requests, self._device)
+
+
+class VisionInput:
+    """Context that yields `pixel_values`, with the tower bypassed where all features are cached."""
+
+    def __init__(
+        self,
+        vlm: VLM,
+        features: VisionFeatures | None,
+        requests: Sequence[Request],
+        device: torch.device,
+    ) -> None:
+        self._vlm = vlm
+        self._features = features
+        self._requests = requests
+        self._device = device
+        self._bypass: object | None = None
+
+    def __enter__(self) -> torch.Tensor:
+        digests = [request.sha256 for request in self._requests]
+        if self._features is not None and self._features.has(digests):
+            self._bypass = self._features.bypass(self._vlm)
+            return self._features.take(digests).to(self._device)
+        stacked = np.stack([request.pixels for request in self._requests])
+        return self._vlm.normalise(torch.from_numpy(stacked).to(self._device))
+
+    def __exit__(self, *_: object) -> None:
+        if self._bypass is not None:
+            self._bypass.restore()  # type: ignore[attr-defined]
+
+
+def _padded(tensor: torch.Tensor, columns: int, axis: int) -> torch.Tensor:
+    """Zeros on the left of `axis` up to `columns`."""
+    missing = columns - tensor.shape[axis]
+    if not missing:
+        return tensor
+    shape = list(tensor.shape)
+    shape[axis] = missing
+    return torch.cat([tensor.new_zeros(shape), tensor], axis)
+
+
+def _side_by_side(
+    left: list[torch.Tensor], right: list[torch.Tensor], columns: int
+) -> list[torch.Tensor]:
+    return [
+        torch.cat([_padded(a, columns, 2), _padded(b, columns, 2)])
+        for a, b in zip(left, right, strict=True)
+    ]
+
+
+def _choose(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+    """Next token ids (rows,): greedy, or drawn from the row's own random stream."""
+    tokens = logits.argmax(-1)
+    for slot, row in enumerate(rows):
+        if row.stream is not None:
+            sampling = row.request.sampling
+            tokens[slot] = _draw(logits[slot], sampling.temperature, sampling.top_p, row.stream)
+    return tokens
+
+
+def _draw(
+    logits: torch.Tensor, temperature: float, top_p: float, stream: np.random.Generator
+) -> int:
+    probabilities = (logits / temperature).softmax(-1).double().cpu().numpy()
+    order = np.argsort(-probabilities)
+    cumulative = np.cumsum(probabilities[order])
+    # Nucleus (Holtzman et al. 2020): the smallest set whose mass reaches top_p.
+    count = int(np.searchsorted(cumulative, top_p)) + 1
+    kept = order[:count]
+    mass = probabilities[kept] / probabilities[kept].sum()
+    return int(stream.choice(kept, p=mass))

@@ -1,0 +1,155 @@
+"""Start Triton on the loopback as a child of this process, and end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vila2.triton.install import Installed, TritonMissing, libpython
+
+
+@dataclass
+class TritonServer:
+    """One server over a model repository: a folder, or an address `s3://http://HOST:PORT/B/P`.
+
+    Models are loaded when a client asks for them (explicit control); `threads` is what each model's
+    process may use. `env` holds the storage's keys where the repository lies in S3.
+    """
+
+    repository: str
+    log: Path
+    grpc_port: int
+    http_port: int
+    metrics_port: int
+    threads: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    installed: Installed = field(default_factory=Installed.default)
+    _child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for gRPC clients."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus finds its metrics."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._child is not None
+        return self._child.pid
+
+    def start(self, *, seconds: float = 60.0) -> None:
+        """Start and wait until it is ready; raises `TritonMissing` with the end of its log."""
+        self.installed.check()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            self._child = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **_environment(self.installed, self.threads), **self.env},
+                start_new_session=True,  # Ctrl-C is ours to pass on, after the requests have ended
+            )
+        end = time.monotonic() + seconds
+        while not self.ready():
+            if self._child.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise TritonMissing(
+                    f"Triton did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}"
+                )
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            address = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
+            with urllib.request.urlopen(address, timeout=1) as answer:  # noqa: S310  # loopback
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """Let requests end, then end the server."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+            try:
+                self._child.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._sweep()
+
+    def kill(self) -> None:
+        """End the server and its models' processes at once."""
+        if self._child is not None and self._child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+        self._sweep()
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _sweep(self) -> None:
+        """Shared memory that a killed server leaves behind."""
+        for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # noqa: S108
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+    @property
+    def _shared_memory(self) -> str:
+        return f"vila2_{self.grpc_port}_"
+
+    def _command(self) -> Sequence[str]:
+        installed = self.installed.server
+        return [
+            str(self.installed.binary),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={installed / 'backends'}",
+            f"--cache-directory={installed / 'caches'}",
+            "--model-control-mode=explicit",
+            "--exit-on-error=false",
+            "--exit-timeout-secs=10",
+            "--http-address=127.0.0.1", f"--http-port={self.http_port}",
+            "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}",
+            "--metrics-address=127.0.0.1", f"--metrics-port={self.metrics_port}",
+            "--allow-gpu-metrics=false", "--allow-sagemaker=false", "--allow-vertex-ai=false",
+            "--backend-config=python,stub-timeout-seconds=120",
+            f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
+        ]  # fmt: skip
+
+
+def _environment(installed: Installed, threads: int) -> dict[str, str]:
+    """What makes the backend's processes use this environment's packages, with NumPy 1 first.
+
+    They find the environment by the `python3` on PATH, and must load that interpreter's own
+    library: another of the same version number may not fit its standard library.
+    """
+    import vila2
+
+    package = Path(vila2.__file__).parent.parent
+    found = os.environ.get("LD_LIBRARY_PATH", "")
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(libpython().parent), found])),
+        "PYTHONPATH": os.pathsep.join([str(installed.numpy), str(package)]),
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
