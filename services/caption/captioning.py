@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
+from services.caption.engine import Answer, Ask, Engine
 from services.caption.gate import GateLimits, check
 from services.chassis.metrics import CAPTION_TOKENS, CAPTIONS
 from vila2.api.caption import GateIn, Preview, PreviewCaption, SamplingIn
@@ -22,38 +22,6 @@ from vila2.data.images import ImageRejected, decode
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
 from vila2.specialists import SETTLED_REASONS, task_reason
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question for an engine; `pixels` uint8 (H, W, 3) at the engine's input size."""
-
-    pixels: np.ndarray
-    question: str
-    seed: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an engine said; `logprob` is the mean per token, nats."""
-
-    text: str
-    tokens: int
-    logprob: float
-    finish_reason: str
-
-
-class Engine(Protocol):
-    """A captioner that is loaded and ready."""
-
-    image_size: int
-
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
-        """Answer all, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import time
 import uuid
 from collections.abc import Callable
 
-from services.caption.captioning import Ask, Captioning, caption_samples, preview_of
+from services.caption.captioning import Captioning, caption_samples, preview_of
 from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
-from services.caption.engine_embedded import EmbeddedEngine, EmbeddedEngines
+from services.caption.engine import Answer, Ask, Engine, Engines
 from services.chassis.errors import Invalid
 from vila2.api import caption as api
 from vila2.api import openai
@@ -21,7 +21,7 @@ from vila2.data.sample import RawSample, Sample
 class Direct:
     """Asks the same engines as the layers do."""
 
-    def __init__(self, engines: EmbeddedEngines, platform: Callable[[str], Client]) -> None:
+    def __init__(self, engines: Engines, platform: Callable[[str], Client]) -> None:
         self._engines, self._platform = engines, platform
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
@@ -76,7 +76,7 @@ class Direct:
         served = [openai.ServedModel(id=model.name, owned_by=team) for model in found]
         return openai.ServedModels(data=served)
 
-    def _engine(self, team: str, model: str) -> EmbeddedEngine:
+    def _engine(self, team: str, model: str) -> Engine:
         return self._engines.get(self._platform(team).training.model(model).object_prefix)
 
 

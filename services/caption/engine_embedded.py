@@ -7,53 +7,65 @@ that talks to a remote engine never imports it.
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.captioning import Answer, Ask
+from services.caption.engine import Answer, Ask
 
 
 class EmbeddedEngine:
-    """One loaded model; calls are serialised, since a captioner is not safe for concurrent use."""
+    """One loaded model; requests of all callers run in one batch."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         from vila2.model.captioner import Captioner
+        from vila2.model.scheduler import Scheduler
 
         # Half the cores: jobs train beside it, and threads that wait for each other are slower
         # than one.
         threads = max(1, (os.cpu_count() or 1) // 2)
-        self._captioner: Any = Captioner.load(directory, batch_size=batch_size, threads=threads)
-        self._lock = threading.Lock()
-        self.image_size: int = self._captioner.image_size
+        captioner = Captioner.load(directory, batch_size=batch_size, threads=threads)
+        self._chat = captioner.chat
+        self._scheduler: Any = Scheduler(captioner)
+        self.image_size: int = captioner.image_size
 
     def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
         """Answer all, in order."""
-        from vila2.model.captioner import Request, Sampling
+        made = self._scheduler.generate([_request(ask) for ask in asks], progress=progress)
+        return [_answer(generation) for generation in made]
 
-        requests = [
-            Request(
-                pixels=ask.pixels,
-                question=ask.question,
-                seed=ask.seed,
-                sampling=Sampling(
-                    temperature=ask.temperature,
-                    top_p=ask.top_p,
-                    max_new_tokens=ask.max_new_tokens,
-                ),
-                sha256=ask.sha256,
-            )
-            for ask in asks
-        ]
-        with self._lock:
-            made = self._captioner.generate(requests, progress=progress)
-        return [Answer(g.text, g.tokens, g.logprob, g.finish_reason) for g in made]
+    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+        """Pieces of the text as they are made, then the answer."""
+        from vila2.model.scheduler import Ticket
 
-    def prompt_tokens(self, question: str) -> int:
-        """Tokens of a question with its picture."""
-        return len(self._captioner.chat.prompt(question))
+        events: queue.Queue[Any] = queue.Queue()
+        ticket = Ticket(
+            _request(ask), self._chat.prompt(ask.question), events.put, events.put, events.put
+        )
+        self._scheduler.submit([ticket])
+        sent = 0
+        try:
+            while True:
+                event = events.get()
+                if isinstance(event, Exception):
+                    raise event
+                text = event if isinstance(event, str) else event.text
+                whole = not isinstance(event, str) or not text.endswith("\ufffd")
+                if whole and len(text) > sent:
+                    yield text[sent:]
+                    sent = len(text)
+                if not isinstance(event, str):
+                    yield _answer(event)
+                    return
+        finally:
+            ticket.cancelled = True
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self._scheduler.close()
 
 
 class EmbeddedEngines:
@@ -74,6 +86,35 @@ class EmbeddedEngines:
                 engine = EmbeddedEngine(self._locate(prefix), batch_size=self._batch_size)
                 self._loaded[prefix] = engine
             self._loaded.move_to_end(prefix)
+            # Whoever still holds a dropped engine finishes with it; it goes with the last of them.
             while len(self._loaded) > self._keep:
                 self._loaded.popitem(last=False)
             return engine
+
+    def release(self, prefix: str) -> None:
+        """Forget a model; who is being answered still is."""
+        with self._lock:
+            self._loaded.pop(prefix, None)
+
+    def close(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._loaded.clear()
+
+
+def _request(ask: Ask) -> Any:
+    from vila2.model.requests import Request, Sampling
+
+    return Request(
+        pixels=ask.pixels,
+        question=ask.question,
+        seed=ask.seed,
+        sampling=Sampling(
+            temperature=ask.temperature, top_p=ask.top_p, max_new_tokens=ask.max_new_tokens
+        ),
+        sha256=ask.sha256,
+    )
+
+
+def _answer(made: Any) -> Answer:
+    return Answer(made.text, made.tokens, made.logprob, made.finish_reason, made.prompt_tokens)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.captioning import Captioning, caption_samples, preview_of
-from services.caption.engine_embedded import EmbeddedEngines
+from services.caption.engine import Engines
 from services.caption.modes import combined, to_caption
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
@@ -40,7 +40,7 @@ class LayerJobs:
         database: Database,
         objects: ObjectStore,
         units: WorkUnits,
-        engines: EmbeddedEngines,
+        engines: Engines,
         platform: Callable[[str], Client],
     ) -> None:
         self._database, self._objects, self._units = database, objects, units

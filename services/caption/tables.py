@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import JSON, Float, String
+from sqlalchemy import JSON, BigInteger, Float, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.work import WorkUnitColumns
@@ -31,6 +31,47 @@ class LayerJobRow(Base):
     state: Mapped[str] = mapped_column(String(12), default="running")
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class ServedModelRow(Base):
+    """A model that the inference server has, had, or could not load."""
+
+    __tablename__ = "served_models"
+
+    prefix: Mapped[str] = mapped_column(String(200), primary_key=True)
+    state: Mapped[str] = mapped_column(String(12))
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    since: Mapped[float] = mapped_column(Float, default=time.time)
+    used_at: Mapped[float] = mapped_column(Float, default=time.time)
+    error: Mapped[str] = mapped_column(String, default="")
+
+
+class EndpointRow(Base):
+    """A name that stays while the models behind it change."""
+
+    __tablename__ = "endpoints"
+
+    team: Mapped[str] = mapped_column(String(60), primary_key=True)
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    deployment: Mapped[str] = mapped_column(String(40), default="")
+    previous: Mapped[str] = mapped_column(String(40), default="")
+
+
+class DeploymentRow(Base):
+    """One attempt to put a model behind an endpoint, and how its gate judged."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    endpoint: Mapped[str] = mapped_column(String(60))
+    model: Mapped[str] = mapped_column(String(120))
+    model_prefix: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    golden: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    error: Mapped[str] = mapped_column(String, default="")
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+    changed_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
 class WorkUnitRow(WorkUnitColumns, Base):

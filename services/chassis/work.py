@@ -29,6 +29,10 @@ PAUSED = "paused"
 LEASE_SECONDS = 60.0
 
 
+class Postponed(Exception):  # noqa: N818  # it says what becomes of the unit
+    """What the work needs is not there now; the unit waits and loses none of its attempts."""
+
+
 class WorkUnitColumns:
     """The columns of a service's `work_units` table; the service owns the table."""
 
@@ -139,6 +143,17 @@ class WorkUnits:
                     "not_before": time.time() + pause,
                 },
             )
+
+    def postpone(self, claim: Claim, reason: str, *, seconds: float) -> None:
+        """Give the unit back to be tried later, as if this attempt had not been."""
+        values = {
+            "state": READY,
+            "attempts": claim.attempt - 1,
+            "error": reason[:2000],
+            "not_before": time.time() + seconds,
+        }
+        with self._database.transaction() as session:
+            self._hold(session, claim, values)
 
     def claimable(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units that wait for a worker, oldest id first."""

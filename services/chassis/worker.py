@@ -11,10 +11,12 @@ import structlog
 
 from services.chassis.loop import Loop
 from services.chassis.queue import Queue
-from services.chassis.work import LEASE_SECONDS, Claim, WorkUnits
+from services.chassis.work import LEASE_SECONDS, Claim, Postponed, WorkUnits
 
 _log = structlog.get_logger()
 
+# How long what a unit needs is left in peace before somebody asks again.
+POSTPONED_SECONDS = 5.0
 Report = Callable[[int], None]
 Run = Callable[[Claim, Report], None]
 
@@ -78,6 +80,9 @@ class Worker:
         heart.start()
         try:
             self._tasks[claim.task](claim, report)
+        except Postponed as error:
+            _log.warning("unit postponed", unit=unit_id, reason=str(error)[:300])
+            self._units.postpone(claim, str(error), seconds=POSTPONED_SECONDS)
         except PermanentError as error:
             self._units.fail(claim, str(error), final=True)
         except Exception as error:

@@ -1,0 +1,214 @@
+"""The engine on a Triton server: a bounded, adaptive window of requests, and patience.
+
+A server that is full, dead or coming back is waited for politely: one probe asks whether it is
+there, all requests wait for that answer, and only those without an answer are asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Queue
+from typing import Any
+
+import structlog
+
+from services.caption.engine import Answer, Ask, EngineUnavailable
+from services.caption.triton.connection import (
+    Busy,
+    Connection,
+    Crashed,
+    Down,
+    NotLoaded,
+    TritonError,
+)
+from services.caption.triton.prompts import PromptFormat
+from services.caption.triton.served import ServedModels
+from services.caption.triton.window import Window
+from services.chassis.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
+from services.chassis.objects import ObjectStore
+
+_log = structlog.get_logger()
+# After so long without any answer a unit is given back, so that its lease holds nobody up.
+PATIENCE_SECONDS = 45.0
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class TritonEngine:
+    """One model on the server."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        served: ServedModels,
+        prefix: str,
+        prompts: PromptFormat,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._connection, self._served, self._prefix = connection, served, prefix
+        self._name = name_of(prefix)
+        self._prompts, self._patience = prompts, patience
+        self.image_size = prompts.image_size
+        self.window: Window = connection.run(_window())
+        self._mending: asyncio.Task[None] | None = None
+        self._answered = time.monotonic()
+
+    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+        """Answer all, in order."""
+        self._answered = time.monotonic()
+        return self._connection.run(self._all(asks, progress))
+
+    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+        """Pieces of the text as they come, then the answer; asked again only before the first."""
+        events: Queue[Any] = Queue()
+        self._answered = time.monotonic()
+        work = self._connection.begin(self._pieces(ask, events))
+        try:
+            while True:
+                event = events.get()
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                if isinstance(event, Answer):
+                    return
+        finally:
+            work.cancel()
+
+    async def _all(self, asks: Sequence[Ask], progress: Callable[[int], None]) -> list[Answer]:
+        answers: list[Answer | None] = [None] * len(asks)
+        waiting = iter(range(len(asks)))
+        done = 0
+
+        async def some() -> None:
+            nonlocal done
+            for number in waiting:  # the same iterator for all: each takes the next
+                answers[number] = await self._one(asks[number])
+                done += 1
+                progress(done)
+                self._served.touch(self._prefix)
+
+        # As many as the window can ever hold; it lets in those for whom there is room.
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(asks), self.window.most)):
+                group.create_task(some())
+        return [answer for answer in answers if answer is not None]
+
+    async def _one(self, ask: Ask) -> Answer:
+        prompt = self._prompts.render(ask.question)
+        attempt = 0
+        while True:
+            async with self.window.slot() as epoch:
+                self._show()
+                try:
+                    answer = await self._connection.infer(self._name, prompt, ask)
+                    self.window.succeeded()
+                    self._answered = time.monotonic()
+                    return answer
+                except (Busy, Down, NotLoaded, Crashed) as error:
+                    trouble: TritonError = error
+                    self.window.overfull(epoch)
+            await self._wait_out(trouble, attempt)
+            attempt += 1
+
+    async def _pieces(self, ask: Ask, events: Queue[Any]) -> None:
+        prompt = self._prompts.render(ask.question)
+        attempt, said = 0, False
+        while True:
+            try:
+                async for piece in self._connection.pieces(self._name, prompt, ask):
+                    events.put(piece)
+                    said = True
+                self._served.touch(self._prefix)
+                return
+            except (Busy, Down, NotLoaded, Crashed) as error:
+                try:
+                    if said:
+                        raise EngineUnavailable(str(error)) from error
+                    await self._wait_out(error, attempt)
+                except Exception as final:
+                    events.put(final)
+                    return
+                attempt += 1
+            except Exception as error:
+                events.put(error)
+                return
+
+    async def _wait_out(self, trouble: TritonError, attempt: int) -> None:
+        """Come back when it is worth asking again; raises `EngineUnavailable` when it is not."""
+        ENGINE_TROUBLE.labels(type(trouble).__name__.lower()).inc()
+        if time.monotonic() - self._answered > self._patience:
+            raise EngineUnavailable(f"the inference server gives no answer: {trouble}")
+        await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        if isinstance(trouble, Busy):
+            return
+        # One mends, all wait for it.
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend(trouble))
+        await asyncio.shield(self._mending)
+
+    async def _mend(self, trouble: TritonError) -> None:
+        attempt = 0
+        while not await self._connection.ready():
+            if time.monotonic() - self._answered > self._patience:
+                raise EngineUnavailable(f"the inference server is down: {trouble}")
+            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            attempt += 1
+        # A server that was started anew knows no model; one whose process died must be reloaded.
+        loaded = asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
+        await loaded
+        self._answered = time.monotonic()
+
+    def _show(self) -> None:
+        ENGINE_IN_FLIGHT.labels(self._name).set(self.window.in_flight)
+        ENGINE_WINDOW.labels(self._name).set(int(self.window.limit))
+
+
+class TritonEngines:
+    """Models on one Triton server, which several processes may use."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        objects: ObjectStore,
+        served: ServedModels,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._connection, self._objects, self._served = connection, objects, served
+        self._patience = patience
+        self._known: dict[str, TritonEngine] = {}
+        self._lock = threading.Lock()
+
+    def get(self, prefix: str) -> TritonEngine:
+        """The engine of that model, loaded if need be."""
+        self._served.ensure(prefix)
+        with self._lock:
+            engine = self._known.get(prefix)
+            if engine is None:
+                prompts = PromptFormat.of_model(self._objects, prefix)
+                engine = TritonEngine(
+                    self._connection, self._served, prefix, prompts, patience=self._patience
+                )
+                self._known[prefix] = engine
+            return engine
+
+    def release(self, prefix: str) -> None:
+        """Unload it, once its requests have ended."""
+        self._served.release(prefix)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def name_of(prefix: str) -> str:
+    """Triton's name for a model: its registered name, which holds its digest."""
+    return prefix.rpartition("/")[2]
+
+
+async def _window() -> Window:
+    """Made on the loop that it is used on."""
+    return Window()

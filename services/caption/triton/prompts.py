@@ -1,0 +1,47 @@
+"""Prompts as the vLLM backend wants them: rendered by the model's own chat template."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.chassis.objects import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How one model is asked: its template, its special tokens, the side of its pictures."""
+
+    template: Template
+    tokens: dict[str, str]
+    image_size: int
+
+    @classmethod
+    def of_model(cls, objects: ObjectStore, prefix: str) -> PromptFormat:
+        """Read the few small files that say it; the weights stay where they are."""
+        tokenizer: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer_config.json"))
+        preset = json.loads(objects.get(f"{prefix}/vila2_preset.json"))
+        try:
+            source = objects.get(f"{prefix}/chat_template.jinja").decode()
+        except KeyError:
+            source = tokenizer["chat_template"]
+        # A template is a stranger's program: it may look at the messages and at nothing else.
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        names = ("bos_token", "eos_token")
+        tokens = {name: _content(tokenizer.get(name)) for name in names}
+        return cls(environment.from_string(source), tokens, int(preset["image_size"]))
+
+    def render(self, question: str) -> str:
+        """One picture and one question, ready for the answer."""
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        messages = [{"role": "user", "content": content}]
+        return self.template.render(messages=messages, add_generation_prompt=True, **self.tokens)
+
+
+def _content(token: Any) -> str:
+    """A special token is stored as a string or as a dictionary."""
+    return str(token["content"]) if isinstance(token, dict) else str(token or "")

@@ -1,0 +1,211 @@
+"""Which models the Triton server holds: a ledger in SQL, since several processes use one server.
+
+Whoever needs a model claims its row and loads it; the others wait for that. Beyond the memory
+budget the model that was not asked for longest is unloaded; one that is in use never is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from services.caption.engine import EngineUnavailable, ModelRefused
+from services.caption.tables import ServedModelRow
+from services.caption.triton.connection import Connection, Down, Refused
+from services.caption.triton.repository import EngineOptions, publish
+from services.chassis.database import Database, exclusively
+from services.chassis.objects import ObjectStore
+
+_log = structlog.get_logger()
+LOADING, READY, FAILED, UNLOADED = "loading", "ready", "failed", "unloaded"
+IN_USE_SECONDS = 20.0
+_TOUCH_SECONDS = 5.0
+_LOAD_SECONDS = 600.0
+_POLL_SECONDS = 0.2
+# A server needs more than the weights: activations and the KV cache.
+_OVERHEAD = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A model that takes memory on the server."""
+
+    prefix: str
+    bytes: int
+    used_at: float
+    loading: bool
+
+
+def victims(held: Sequence[Held], *, wanted: int, budget: int, now: float) -> list[str] | None:
+    """Whom to unload so that `wanted` bytes fit, least recently used first. Pure.
+
+    `None` where even unloading all that is not in use would not make room.
+    """
+    missing = sum(model.bytes for model in held) + wanted - budget
+    gone: list[str] = []
+    for model in sorted(held, key=lambda model: model.used_at):
+        if missing <= 0:
+            break
+        if not model.loading and now - model.used_at > IN_USE_SECONDS:
+            gone.append(model.prefix)
+            missing -= model.bytes
+    return gone if missing <= 0 else None
+
+
+class ServedModels:
+    """Owns the table `served_models`."""
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        connection: Connection,
+        *,
+        options: EngineOptions,
+        budget: int,
+        keep: Callable[[Session], set[str]] = lambda _: set(),
+    ) -> None:
+        self._database, self._objects, self._connection = database, objects, connection
+        self._options, self._budget, self._keep = options, budget, keep
+        self._touched: dict[str, float] = {}
+
+    def ensure(self, prefix: str) -> None:
+        """Return when the model is loaded; raises `EngineUnavailable` or `ModelRefused`."""
+        end = time.monotonic() + _LOAD_SECONDS
+        while time.monotonic() < end:
+            with self._database.transaction() as session:
+                row = session.get(ServedModelRow, prefix)
+                state, error = (row.state, row.error) if row else (UNLOADED, "")
+                overdue = row is not None and row.since < time.time() - _LOAD_SECONDS
+            if state == READY:
+                self.touch(prefix)
+                return
+            if state == FAILED and not overdue and error:
+                raise ModelRefused(error)
+            if (state != LOADING or overdue) and self._claim(prefix, state):
+                self._load(prefix)
+                return
+            time.sleep(_POLL_SECONDS)
+        raise EngineUnavailable(f"{prefix} is not loaded after {_LOAD_SECONDS:.0f} s")
+
+    def revive(self, prefix: str, trouble: str) -> None:
+        """The server lost the model, or its process died: load it anew, once for all who ask."""
+        asked = time.time()
+        if not self._claim(prefix, READY, before=asked):
+            self.ensure(prefix)
+            return
+        _log.warning("model is loaded anew", model=prefix, trouble=trouble[:200])
+        try:
+            self._connection.unload(_name(prefix))
+        except (Down, Refused):
+            _log.info("nothing to unload", model=prefix)
+        self._load(prefix)
+
+    def touch(self, prefix: str) -> None:
+        """Somebody uses the model; written now and then."""
+        now = time.time()
+        if now - self._touched.get(prefix, 0.0) > _TOUCH_SECONDS:
+            self._touched[prefix] = now
+            self._set(prefix, used_at=now)
+
+    def release(self, prefix: str) -> None:
+        """Unload a model that is not in use; whoever asks for it again has it loaded again."""
+        with self._database.transaction() as session:
+            row = session.get(ServedModelRow, prefix)
+            if row is None or row.state != READY or time.time() - row.used_at <= IN_USE_SECONDS:
+                return
+            row.state, row.since = UNLOADED, time.time()
+        self._unload(prefix)
+
+    def held(self) -> list[ServedModelRow]:
+        """What takes memory now."""
+        with self._database.transaction() as session:
+            rows = session.scalars(
+                select(ServedModelRow).where(ServedModelRow.state.in_((LOADING, READY)))
+            ).all()
+            session.expunge_all()
+            return list(rows)
+
+    def _claim(self, prefix: str, state: str, *, before: float | None = None) -> bool:
+        """Become the one who loads it, if there is room; make room if there is not."""
+        weight = _bytes(self._objects.local(prefix))
+        now = time.time()
+        with self._database.transaction() as session:
+            exclusively(session, "served-models")
+            row = session.get(ServedModelRow, prefix)
+            if row is not None and row.state != state and row.since > now - _LOAD_SECONDS:
+                return False
+            if before is not None and row is not None and row.since > before - _POLL_SECONDS:
+                return False  # it was loaded since the trouble began
+            keep = self._keep(session)
+            others = [
+                Held(other.prefix, other.bytes, now if other.prefix in keep else other.used_at,
+                     other.state == LOADING)
+                for other in session.scalars(
+                    select(ServedModelRow).where(ServedModelRow.state.in_((LOADING, READY)))
+                )
+                if other.prefix != prefix
+            ]  # fmt: skip
+            gone = victims(others, wanted=weight, budget=self._budget, now=now)
+            if gone is None:
+                held = ", ".join(_name(other.prefix) for other in others) or "nothing"
+                raise EngineUnavailable(
+                    f"{_name(prefix)} needs {weight / 2**20:.0f} MiB on the inference server, "
+                    f"which has {self._budget / 2**20:.0f} MiB for models and uses {held}: "
+                    "waiting for one of them to end; VILA2_TRITON_MEMORY raises the limit"
+                )
+            session.execute(
+                update(ServedModelRow)
+                .where(ServedModelRow.prefix.in_(gone))
+                .values(state=UNLOADED, since=now)
+            )
+            if row is None:
+                row = ServedModelRow(prefix=prefix)
+                session.add(row)
+            row.state, row.since, row.used_at = LOADING, now, now
+            row.bytes, row.error = weight, ""
+        for other_prefix in gone:
+            self._unload(other_prefix)
+        return True
+
+    def _load(self, prefix: str) -> None:
+        try:
+            publish(self._objects, _name(prefix), prefix, self._options)
+            self._connection.load(_name(prefix))
+        except Refused as error:
+            self._set(prefix, state=FAILED, error=f"Triton cannot load it: {error}"[:2000])
+            raise ModelRefused(f"Triton cannot load {_name(prefix)}: {error}") from error
+        except Down as error:
+            self._set(prefix, state=UNLOADED)
+            raise EngineUnavailable(f"the inference server is down: {error}") from error
+        except BaseException:
+            self._set(prefix, state=UNLOADED)
+            raise
+        self._set(prefix, state=READY, since=time.time(), used_at=time.time())
+
+    def _unload(self, prefix: str) -> None:
+        try:
+            self._connection.unload(_name(prefix))
+        except (Down, Refused) as error:
+            _log.warning("model was not unloaded", model=prefix, error=str(error)[:200])
+
+    def _set(self, prefix: str, **values: object) -> None:
+        with self._database.transaction() as session:
+            session.execute(
+                update(ServedModelRow).where(ServedModelRow.prefix == prefix).values(**values)
+            )
+
+
+def _name(prefix: str) -> str:
+    return prefix.rpartition("/")[2]
+
+
+def _bytes(folder: Path) -> int:
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return int(weights * _OVERHEAD)
