@@ -33,6 +33,7 @@ from services.chassis.objects import ObjectStore
 _log = structlog.get_logger()
 # After so long without any answer a unit is given back, so that its lease holds nobody up.
 PATIENCE_SECONDS = 45.0
+_REVIVALS = 3
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -55,6 +56,7 @@ class TritonEngine:
         self.window: Window = connection.run(_window())
         self._mending: asyncio.Task[None] | None = None
         self._answered = time.monotonic()
+        self._revivals = 0  # since the last answer
 
     def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
         """Answer all, in order."""
@@ -91,9 +93,13 @@ class TritonEngine:
                 self._served.touch(self._prefix)
 
         # As many as the window can ever hold; it lets in those for whom there is room.
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(asks), self.window.most)):
-                group.create_task(some())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(asks), self.window.most)):
+                    group.create_task(some())
+        except ExceptionGroup as errors:
+            # All of them say the same thing, and callers know it by its type.
+            raise errors.exceptions[0] from errors
         return [answer for answer in answers if answer is not None]
 
     async def _one(self, ask: Ask) -> Answer:
@@ -105,7 +111,7 @@ class TritonEngine:
                 try:
                     answer = await self._connection.infer(self._name, prompt, ask)
                     self.window.succeeded()
-                    self._answered = time.monotonic()
+                    self._answered, self._revivals = time.monotonic(), 0
                     return answer
                 except (Busy, Down, NotLoaded, Crashed) as error:
                     trouble: TritonError = error
@@ -156,9 +162,15 @@ class TritonEngine:
                 raise EngineUnavailable(f"the inference server is down: {trouble}")
             await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
             attempt += 1
+        if self._revivals >= _REVIVALS:
+            self._revivals = 0
+            raise EngineUnavailable(
+                f"{self._name} was loaded {_REVIVALS} times and ended each time without an "
+                f"answer: {trouble}. The inference server's log says why"
+            )
+        self._revivals += 1
         # A server that was started anew knows no model; one whose process died must be reloaded.
-        loaded = asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
-        await loaded
+        await asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
         self._answered = time.monotonic()
 
     def _show(self) -> None:

@@ -7,16 +7,19 @@ crashes on NumPy 2, so both lie in a folder of their own, and only the backend's
 
 from __future__ import annotations
 
+import filecmp
 import platform
 import shutil
 import subprocess
 import sys
 import sysconfig
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
 SERVER = "nvidia-pytriton==0.7.0"  # Triton 2.51
 NUMPY = "numpy==1.26.4"
+_DONE = ".installed"
 _STUB = "triton_python_backend_stub"
 
 
@@ -46,13 +49,18 @@ class Installed:
         return self.server / "bin" / "tritonserver"
 
     @property
-    def numpy(self) -> Path:
-        """A folder for PYTHONPATH that puts NumPy 1 before the environment's own."""
-        return self.folder / "numpy"
+    def environment(self) -> Path:
+        """A Python environment for the backend: this one's packages, but NumPy 1 before them."""
+        return self.folder / "environment"
+
+    @property
+    def packages(self) -> Path:
+        """Where that environment has its own packages."""
+        return self.environment / "lib" / f"python{_version()}" / "site-packages"
 
     def check(self) -> None:
         """Raise `TritonMissing` unless Triton can be started here."""
-        if not self.binary.exists() or not (self.numpy / "numpy").exists():
+        if not self.binary.exists() or not (self.packages / "numpy").exists():
             raise TritonMissing("Triton is not installed: run `vila2 triton install`")
         if not libpython().exists():
             raise TritonMissing(
@@ -69,14 +77,21 @@ def install(where: Installed) -> None:
             "run Triton's container and give its address with VILA2_TRITON_URL"
         )
     _pip(SERVER, where.folder / "server")
-    _pip(NUMPY, where.numpy)
+    if not (where.packages / _DONE).exists():
+        venv.create(where.environment, clear=True, with_pip=False, symlinks=True)
+        # The backend reads no PYTHONPATH; what a `.pth` file adds comes after the packages here.
+        ours = [path for path in map(Path, sys.path) if path.name == "site-packages"]
+        lines = [f"import site; site.addsitedir({str(path)!r})\n" for path in ours]
+        (where.packages / "platform.pth").write_text("".join(lines))
+    _pip(NUMPY, where.packages, clear=False)
     stub = where.server / "python_backend_stubs" / _version() / _STUB
     if not stub.exists():
         raise TritonMissing(
             f"Triton's Python backend has no build for Python {_version()}: use 3.11 to 3.13"
         )
     target = where.server / "backends" / "python" / _STUB
-    shutil.copy(stub, target)
+    if not target.exists() or not filecmp.cmp(stub, target, shallow=False):
+        shutil.copy(stub, target)
     for program in (target, where.binary):
         program.chmod(0o755)
 
@@ -96,12 +111,13 @@ def _version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _pip(requirement: str, target: Path) -> None:
+def _pip(requirement: str, target: Path, *, clear: bool = True) -> None:
     """Install one wheel, without what it asks for, into a folder of its own."""
-    done = target / ".installed"
+    done = target / _DONE
     if done.exists() and done.read_text() == requirement:
         return
-    shutil.rmtree(target, ignore_errors=True)
+    if clear:
+        shutil.rmtree(target, ignore_errors=True)
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
         "--no-deps", "--only-binary=:all:", "--target", str(target), requirement,

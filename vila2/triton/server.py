@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -137,19 +136,15 @@ class TritonServer:
 
 
 def _environment(installed: Installed, threads: int) -> dict[str, str]:
-    """What makes the backend's processes use this environment's packages, with NumPy 1 first.
+    """What makes the backend's processes use the environment that has NumPy 1.
 
-    They find the environment by the `python3` on PATH, and must load that interpreter's own
-    library: another of the same version number may not fit its standard library.
+    They find it by the `python3` on PATH, and must load that interpreter's own library: another of
+    the same version number may not fit its standard library.
     """
-    import vila2
-
-    package = Path(vila2.__file__).parent.parent
     found = os.environ.get("LD_LIBRARY_PATH", "")
     return {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PATH": os.pathsep.join([str(installed.environment / "bin"), os.environ.get("PATH", "")]),
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(libpython().parent), found])),
-        "PYTHONPATH": os.pathsep.join([str(installed.numpy), str(package)]),
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -141,6 +141,8 @@ class Connection:
                     return
         except InferenceServerException as error:
             raise _kind(str(error)) from error
+        except grpc.RpcError as error:
+            raise Down(str(error)) from error
 
 
 _WANTED = [triton.InferRequestedOutput(tensor.name) for tensor in OUTPUTS]
