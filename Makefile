@@ -21,6 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt -e '.[embedded,photos,dev]'
+	-$(BIN)/vila2 triton install
 	@touch $(STAMP)
 
 demo: $(STAMP)   ## run the whole method on this machine, resuming where it stopped

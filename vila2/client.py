@@ -61,6 +61,27 @@ class CaptionClient(Rest):
         """Caption pictures now."""
         return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())
 
+    def deploy(self, endpoint: str, body: caption_api.DeploymentIn) -> caption_api.Deployment:
+        """Put a model behind an endpoint."""
+        path = f"endpoints/{endpoint}/deployments"
+        return self.one(caption_api.Deployment, "POST", path, json=body.model_dump())
+
+    def rollback(self, endpoint: str) -> caption_api.Deployment:
+        """Put the model before the present one back."""
+        return self.one(caption_api.Deployment, "POST", f"endpoints/{endpoint}/rollback")
+
+    def deployment(self, deployment: str) -> caption_api.Deployment:
+        """How far a deployment is."""
+        return self.one(caption_api.Deployment, "GET", f"deployments/{deployment}")
+
+    def endpoint(self, name: str) -> caption_api.Endpoint:
+        """The model behind an endpoint, and its deployments."""
+        return self.one(caption_api.Endpoint, "GET", f"endpoints/{name}")
+
+    def endpoints(self) -> list[caption_api.Endpoint]:
+        """All endpoints of the team."""
+        return self.many(caption_api.Endpoint, "endpoints")
+
     def preview(self, body: caption_api.PreviewIn) -> caption_api.Preview:
         """Caption a few samples now."""
         return self.one(caption_api.Preview, "POST", "previews", json=body.model_dump())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
+import uuid
 from collections.abc import Iterator
 
 from services.chassis.errors import Invalid
@@ -61,15 +63,18 @@ def picture_of(text: str, *, field: str) -> bytes:
         raise Invalid(f"it is not base64 ({error})", field=field, fix="encode the bytes") from error
 
 
-def stream_of(completion: api.ChatCompletion, *, usage: bool) -> Iterator[str]:
-    """Server-sent events of a reply: the role, the words one by one, the end."""
+def stream_of(
+    pieces: Iterator[str | api.ChatCompletion], *, model: str, usage: bool
+) -> Iterator[str]:
+    """Server-sent events of a reply: the role, the pieces of text as they come, the end."""
+    identity, created = f"chatcmpl-{uuid.uuid4().hex[:24]}", int(time.time())
 
     def event(choices: list[api.Chunk], **more: object) -> str:
         chunk = {
-            "id": completion.id,
+            "id": identity,
             "object": "chat.completion.chunk",
-            "created": completion.created,
-            "model": completion.model,
+            "created": created,
+            "model": model,
             "choices": choices,
             **more,
         }
@@ -78,11 +83,12 @@ def stream_of(completion: api.ChatCompletion, *, usage: bool) -> Iterator[str]:
     def piece(delta: dict[str, str], end: str | None = None) -> list[api.Chunk]:
         return [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}]
 
-    choice = completion.choices[0]
     yield event(piece({"role": "assistant", "content": ""}))
-    for number, word in enumerate(choice.message.content.split(" ")):
-        yield event(piece({"content": word if number == 0 else f" {word}"}))
-    yield event(piece({}, choice.finish_reason))
-    if usage:
-        yield event([], usage=completion.usage.model_dump())
+    for part in pieces:
+        if isinstance(part, str):
+            yield event(piece({"content": part}))
+            continue
+        yield event(piece({}, part.choices[0].finish_reason))
+        if usage:
+            yield event([], usage=part.usage.model_dump())
     yield "data: [DONE]\n\n"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.caption.control import LayerControl
+from services.caption.deployments import Deployments
 from services.caption.direct import Direct
-from services.caption.engine_embedded import EmbeddedEngines
 from services.caption.layer_jobs import SHARD_TASK, LayerJobs
+from services.caption.settings import CaptionSettings
 from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
@@ -19,7 +20,7 @@ from vila2.client import Client
 
 
 class CaptionContext:
-    """Built once per process; `start` begins captioning."""
+    """Built once per process, for the service or for one of its workers."""
 
     def __init__(
         self,
@@ -28,25 +29,35 @@ class CaptionContext:
         objects: ObjectStore,
         queue: Queue,
         platform: Callable[[str], Client],
+        settings: CaptionSettings | None = None,
     ) -> None:
         self._database = database
         units = WorkUnits(database, WorkUnitRow)
         self.units = units
-        engines = EmbeddedEngines(objects.local)
-        self.jobs = LayerJobs(database, objects, units, engines, platform)
+        self.engines = (settings or CaptionSettings()).engines(database, objects)
+        self.deployments = Deployments(database, objects, self.engines, platform)
+        self.jobs = LayerJobs(database, objects, units, self.engines, platform, self.deployments)
         self.control = LayerControl(database, objects, units, self.jobs)
-        self.direct = Direct(engines, platform)
+        self.direct = Direct(self.engines, platform, self.deployments)
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # A worker that dies between its last shard and the seal leaves the rest to this loop.
         self._settler = Loop("settle-layers", self.jobs.settle_all, seconds=1.0)
+        self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
 
     def start(self) -> None:
         """Take up captioning, also what an earlier process left."""
         self.worker.start()
         self._settler.start()
+        self.deployer.start()
+
+    def start_worker(self) -> None:
+        """Only do shards: layers, deployments and hints are the service's."""
+        self.worker.start(relay=False)
 
     def stop(self) -> None:
         """Stop working and close the database."""
+        self.deployer.stop()
         self._settler.stop()
         self.worker.stop()
+        self.engines.close()
         self._database.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from services.caption.captioning import Captioning, caption_samples, preview_of
 from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
-from services.caption.engine import Answer, Ask, Engine, Engines
+from services.caption.deployments import Deployments
+from services.caption.engine import Ask, Engine, Engines
 from services.chassis.errors import Invalid
 from vila2.api import caption as api
 from vila2.api import openai
@@ -21,8 +22,10 @@ from vila2.data.sample import RawSample, Sample
 class Direct:
     """Asks the same engines as the layers do."""
 
-    def __init__(self, engines: Engines, platform: Callable[[str], Client]) -> None:
-        self._engines, self._platform = engines, platform
+    def __init__(
+        self, engines: Engines, platform: Callable[[str], Client], deployments: Deployments
+    ) -> None:
+        self._engines, self._platform, self._deployments = engines, platform, deployments
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
@@ -30,17 +33,24 @@ class Direct:
             _sample(picture_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
         ]
+        name = self._deployments.resolve(team, body.model)
         how = Captioning(
-            body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task
+            name, body.prompts, body.sampling, body.gate, body.seed, task=body.task
         )
-        rows = caption_samples(samples, how, self._engine(team, body.model))
+        rows = caption_samples(samples, how, self._engine(team, name))
         return preview_of(rows)
 
-    def chat(self, team: str, body: openai.ChatIn) -> openai.ChatCompletion:
-        """One answer, as the model gives it: no gate, no second attempt."""
+    def chat(
+        self, team: str, body: openai.ChatIn
+    ) -> Iterator[str | openai.ChatCompletion]:
+        """One answer, as the model gives it: pieces of its text, then all of it.
+
+        No gate, no second attempt. What can be wrong with the request is raised here, before the
+        first piece.
+        """
         picture, question = question_of(body.messages)
         sample = _sample(picture, "image", field="messages[0].content")
-        engine = self._engine(team, body.model)
+        engine = self._engine(team, self._deployments.resolve(team, body.model))
         size = engine.image_size
         ask = Ask(
             pixels=decode(sample.image, size=(size, size)),
@@ -51,29 +61,13 @@ class Direct:
             max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
             sha256=sample.sha256,
         )
-        (answer,) = engine.answer([ask], progress=lambda _: None)
-        asked = engine.prompt_tokens(question)
-        return openai.ChatCompletion(
-            id=f"chatcmpl-{uuid.uuid4().hex[:24]}",
-            created=int(time.time()),
-            model=body.model,
-            choices=[
-                openai.Choice(
-                    message=openai.ChatMessage(content=answer.text),
-                    finish_reason="length" if answer.finish_reason == "length" else "stop",
-                )
-            ],
-            usage=openai.Usage(
-                prompt_tokens=asked,
-                completion_tokens=answer.tokens,
-                total_tokens=asked + answer.tokens,
-            ),
-        )
+        return _completing(body, engine, ask)
 
     def models(self, team: str) -> openai.ServedModels:
-        """The team's models, any of which may be asked."""
-        found = self._platform(team).training.models()
-        served = [openai.ServedModel(id=model.name, owned_by=team) for model in found]
+        """The team's endpoints and models, any of which may be asked."""
+        names = [endpoint.name for endpoint in self._deployments.endpoints(team) if endpoint.model]
+        names += [model.name for model in self._platform(team).training.models()]
+        served = [openai.ServedModel(id=name, owned_by=team) for name in names]
         return openai.ServedModels(data=served)
 
     def _engine(self, team: str, model: str) -> Engine:
@@ -86,3 +80,29 @@ def _sample(picture: bytes, key: str, *, field: str) -> Sample:
     if isinstance(made, Sample):
         return made
     raise Invalid(made.detail, field=field, fix=f"send another picture ({made.reason})")
+
+
+def _completing(
+    body: openai.ChatIn, engine: Engine, ask: Ask
+) -> Iterator[str | openai.ChatCompletion]:
+    identity, created = f"chatcmpl-{uuid.uuid4().hex[:24]}", int(time.time())
+    for piece in engine.stream(ask):
+        if isinstance(piece, str):
+            yield piece
+            continue
+        yield openai.ChatCompletion(
+            id=identity,
+            created=created,
+            model=body.model,
+            choices=[
+                openai.Choice(
+                    message=openai.ChatMessage(content=piece.text),
+                    finish_reason="length" if piece.finish_reason == "length" else "stop",
+                )
+            ],
+            usage=openai.Usage(
+                prompt_tokens=piece.prompt_tokens,
+                completion_tokens=piece.tokens,
+                total_tokens=piece.prompt_tokens + piece.tokens,
+            ),
+        )

@@ -61,8 +61,8 @@ class Engines(Protocol):
     def get(self, prefix: str) -> Engine:
         """The engine of that model, loaded if need be; raises `EngineUnavailable`."""
 
-    def release(self, prefix: str) -> None:
-        """Nobody will ask this model soon: its memory may be given back."""
+    def release(self, prefix: str) -> bool:
+        """Nobody will ask this model soon: give its memory back; False while it is in use."""
 
     def close(self) -> None:
         """Let go of everything."""

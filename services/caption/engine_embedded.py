@@ -91,10 +91,11 @@ class EmbeddedEngines:
                 self._loaded.popitem(last=False)
             return engine
 
-    def release(self, prefix: str) -> None:
+    def release(self, prefix: str) -> bool:
         """Forget a model; who is being answered still is."""
         with self._lock:
             self._loaded.pop(prefix, None)
+        return True
 
     def close(self) -> None:
         """Forget all."""

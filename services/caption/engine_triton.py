@@ -207,9 +207,9 @@ class TritonEngines:
                 self._known[prefix] = engine
             return engine
 
-    def release(self, prefix: str) -> None:
+    def release(self, prefix: str) -> bool:
         """Unload it, once its requests have ended."""
-        self._served.release(prefix)
+        return self._served.release(prefix)
 
     def close(self) -> None:
         """Close the connection."""

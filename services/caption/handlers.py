@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from services.caption.chat import stream_of
@@ -97,11 +97,51 @@ def chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
     """One user message with a picture and a question; `stream` sends the words one by one."""
-    made = context.direct.chat(caller.team, body)
+    pieces = context.direct.chat(caller.team, body)
     if not body.stream:
-        return made
+        return next(piece for piece in pieces if not isinstance(piece, str))
     usage = body.stream_options is not None and body.stream_options.include_usage
-    return StreamingResponse(stream_of(made, usage=usage), media_type="text/event-stream")
+    events = stream_of(pieces, model=body.model, usage=usage)
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+EndpointName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
+
+
+@router.get("/endpoints", summary="Endpoints")
+def list_endpoints(caller: Reader, context: Context) -> list[api.Endpoint]:
+    """Names that stay while the models behind them change."""
+    return context.deployments.endpoints(caller.team)
+
+
+@router.get("/endpoints/{endpoint}", summary="An endpoint")
+def get_endpoint(endpoint: EndpointName, caller: Reader, context: Context) -> api.Endpoint:
+    """The model behind it, the one before, and its deployments."""
+    return context.deployments.endpoint(caller.team, endpoint)
+
+
+@router.post("/endpoints/{endpoint}/deployments", summary="Deploy a model", status_code=202)
+def deploy(
+    endpoint: EndpointName, body: api.DeploymentIn, caller: Writer, context: Context
+) -> api.Deployment:
+    """Load, compare with the trainer's own answers, flip, drain, unload; no request fails."""
+    made = context.deployments.deploy(caller.team, endpoint, body)
+    context.deployer.nudge()
+    return made
+
+
+@router.post("/endpoints/{endpoint}/rollback", summary="Roll back", status_code=202)
+def rollback(endpoint: EndpointName, caller: Writer, context: Context) -> api.Deployment:
+    """Put the model before the present one back, by the same way."""
+    made = context.deployments.rollback(caller.team, endpoint)
+    context.deployer.nudge()
+    return made
+
+
+@router.get("/deployments/{deployment}", summary="How far a deployment is")
+def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Deployment:
+    """Its state, what the golden set said, and why it failed."""
+    return context.deployments.get(caller.team, deployment)
 
 
 @router.post("/previews", summary="Caption a few samples now")

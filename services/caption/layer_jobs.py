@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.captioning import Captioning, caption_samples, preview_of
+from services.caption.deployments import Deployments
 from services.caption.engine import Engines
 from services.caption.modes import combined, to_caption
 from services.caption.tables import LayerJobRow, WorkUnitRow
@@ -42,9 +43,10 @@ class LayerJobs:
         units: WorkUnits,
         engines: Engines,
         platform: Callable[[str], Client],
+        deployments: Deployments,
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
-        self._engines, self._platform = engines, platform
+        self._engines, self._platform, self._deployments = engines, platform, deployments
 
     def start(self, team: str, body: api.LayerJobIn) -> api.LayerJob:
         """Open a layer and add a unit per shard; a known token returns its job."""
@@ -54,6 +56,8 @@ class LayerJobs:
             if known is not None:
                 return self._job(session, known)
         platform = self._platform(team)
+        # A layer is of one model, whatever its endpoint answers with later.
+        body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
         shards = platform.datasets.shards(body.dataset, version.version)
@@ -202,6 +206,7 @@ class LayerJobs:
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
         """Caption a few samples by exactly the batch's path."""
         platform = self._platform(team)
+        body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         datasets, model = platform.datasets, platform.training.model(body.model)
         wanted = set(body.keys)
         found: dict[str, Sample] = {}

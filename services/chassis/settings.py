@@ -49,6 +49,25 @@ class StorageSettings(BaseSettings):
         path = workspace / "db" / f"{migrations.service}.sqlite"
         return Database.sqlite(path, metadata, migrations)
 
+    def repository(self, workspace: Path, prefix: str) -> str:
+        """Objects below a prefix as Triton names a model repository: a folder, or S3."""
+        if self.s3_endpoint:
+            scheme = "https" if self.s3_secure else "http"
+            return f"s3://{scheme}://{self.s3_endpoint}/{self.s3_bucket}/{prefix}"
+        folder = workspace / "objects" / prefix
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def storage_keys(self) -> dict[str, str]:
+        """The environment variables by which others reach the same S3 server."""
+        if not self.s3_endpoint:
+            return {}
+        return {
+            "AWS_ACCESS_KEY_ID": self.s3_access_key.get_secret_value(),
+            "AWS_SECRET_ACCESS_KEY": self.s3_secret_key.get_secret_value(),
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
     def objects(self, workspace: Path, sources: Sources) -> ObjectStore:
         """The object store, which also reads what lies in sources."""
         cache = workspace / "cache"

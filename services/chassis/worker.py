@@ -39,10 +39,11 @@ class Worker:
         for task in tasks:
             queue.register(task, self.take)
 
-    def start(self) -> None:
-        """Deliver hints and publish one for every unit that waits."""
+    def start(self, *, relay: bool = True) -> None:
+        """Deliver hints and, with `relay`, publish one for every unit that waits."""
         self._queue.start()
-        self._relay.start()
+        if relay:
+            self._relay.start()
 
     def stop(self) -> None:
         """Publish no more and let the present units end."""

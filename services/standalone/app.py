@@ -23,7 +23,9 @@ import services.specialist.app as specialist_app
 import services.training.app as training_app
 from services.caption.context import CaptionContext
 from services.caption.migrations import MIGRATIONS as CAPTION
+from services.caption.settings import CaptionSettings
 from services.caption.tables import Base as CaptionBase
+from services.caption.triton.repository import PREFIX
 from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
 from services.chassis.database import Database
@@ -47,6 +49,7 @@ from services.training.migrations import MIGRATIONS as TRAINING
 from services.training.tables import Base as TrainingBase
 from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
+from vila2.triton.server import TritonServer, free_ports
 
 TEAM = "local"
 # What opening a workspace raises where its databases are not of this version.
@@ -62,7 +65,8 @@ class Standalone:
 
     `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
     what lists of addresses may reach; `storage` says where rows and objects lie, by default as the
-    environment does.
+    environment does; `captioning` says the same of the engine and its workers. With `triton` a
+    Triton server is started for the captions and ended with the platform.
     """
 
     def __init__(
@@ -72,8 +76,12 @@ class Standalone:
         slots: int | None = None,
         fetching: FetchPolicy | None = None,
         storage: StorageSettings | None = None,
+        captioning: CaptionSettings | None = None,
+        triton: bool = False,
     ) -> None:
         self._fetching = fetching
+        self._captioning = captioning or CaptionSettings()
+        self._triton: TritonServer | None = None
         self._storage = storage or StorageSettings()
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
@@ -86,7 +94,13 @@ class Standalone:
         self.apps: dict[str, FastAPI] = {}
         self._internal = self._client(self._service_key)
         self.client = self._client(self.key)
-        self._build(slots or min(2, os.cpu_count() or 1))
+        if triton:
+            self._start_triton()
+        try:
+            self._build(slots or min(2, os.cpu_count() or 1))
+        except BaseException:
+            self._stop_triton()
+            raise
 
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:
         """The workspace's own key: made once, kept where only its owner can read it."""
@@ -136,8 +150,10 @@ class Standalone:
         caption = CaptionContext(
             database=database(CaptionBase, CAPTION),
             objects=objects,
-            queue=InProcessQueue(name="caption"),
+            # With a broker, shards are for workers of their own; here hints are only published.
+            queue=self._captioning.queue(workers=0 if self._captioning.workers_apart else 1),
             platform=platform,
+            settings=self._captioning,
         )
         specialist = SpecialistContext(
             database=database(SpecialistBase, SPECIALIST), platform=platform
@@ -148,7 +164,8 @@ class Standalone:
         if not storage.shared:
             # This process holds the workspace's lock, so whoever held a lease is gone.
             datasets.units.release_all()
-            caption.units.release_all()
+            if not self._captioning.workers_apart:
+                caption.units.release_all()
         self.apps = {
             "datasets": datasets_app.create_app(datasets, keys=self._keys),
             "training": training_app.create_app(training, keys=self._keys),
@@ -169,7 +186,24 @@ class Standalone:
         ___: TracebackType | None,
     ) -> None:
         self._apps_thread.stop()
+        self._stop_triton()
         self._lock.close()
+
+    def _start_triton(self) -> None:
+        """A server of our own over the models that this platform publishes."""
+        first = free_ports(3)
+        self._triton = TritonServer(
+            self._storage.repository(self.workspace, PREFIX),
+            self.workspace / "triton.log",
+            *first,
+            env=self._storage.storage_keys(),
+        )
+        self._triton.start()
+        self._captioning = self._captioning.model_copy(update={"triton_url": self._triton.url})
+
+    def _stop_triton(self) -> None:
+        if self._triton is not None:
+            self._triton.stop()
 
     def transport(self, service: str) -> InProcessTransport:
         """A client transport into one of the services."""

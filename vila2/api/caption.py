@@ -10,6 +10,7 @@ from vila2.api.base import Model, Progress
 
 Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
+DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
 Mode = Literal["overwrite", "keep", "append"]
 
 
@@ -120,6 +121,44 @@ class PreviewIn(Model):
     gate: GateIn = GateIn()
     seed: int = 0
     task: Task = "general"
+
+
+class DeploymentIn(Model):
+    """Put a model behind an endpoint."""
+
+    model: str
+    golden: bool = Field(
+        True, description="Compare its answers with the trainer's own before it is used."
+    )
+
+
+class GoldenResult(Model):
+    """How the served model's answers compare with the trainer's."""
+
+    items: int
+    same: int
+    drift: float = Field(description="Mean distance of the log-probabilities, nats per token.")
+    reason: str = ""
+
+
+class Deployment(Model):
+    """A model on its way behind an endpoint, there, or gone again."""
+
+    id: str
+    endpoint: str
+    model: str
+    state: DeploymentState
+    error: str = ""
+    golden: GoldenResult | None = None
+
+
+class Endpoint(Model):
+    """A name that stays while the models behind it change; asked like a model."""
+
+    name: str
+    model: str = Field(description="What answers now; empty before the first deployment.")
+    previous: str = ""
+    deployments: list[Deployment]
 
 
 class PreviewCaption(Model):

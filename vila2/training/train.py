@@ -23,6 +23,7 @@ import torch
 
 from vila2.data.shards import read_shard
 from vila2.model.build import VLM, compose, fresh_projector, weights_digest
+from vila2.model.golden import write_golden
 from vila2.model.preset import load_preset
 from vila2.training.checkpoint import (
     Position,
@@ -236,6 +237,8 @@ class Trainer:
         partial = self._out / "model.partial"
         shutil.rmtree(partial, ignore_errors=True)
         vlm.save(partial)
+        last = self._spec.stages[-1].sources[0]
+        write_golden(partial, (s for shard in last.shards for s in read_shard(Path(shard))))
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)

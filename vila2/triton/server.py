@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -14,6 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vila2.triton.install import Installed, TritonMissing, libpython
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of the loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in sockets)
 
 
 @dataclass

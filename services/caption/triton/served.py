@@ -114,14 +114,17 @@ class ServedModels:
             self._touched[prefix] = now
             self._set(prefix, used_at=now)
 
-    def release(self, prefix: str) -> None:
-        """Unload a model that is not in use; whoever asks for it again has it loaded again."""
+    def release(self, prefix: str) -> bool:
+        """Unload a model, unless it is in use; whoever asks for it again has it loaded again."""
         with self._database.transaction() as session:
             row = session.get(ServedModelRow, prefix)
-            if row is None or row.state != READY or time.time() - row.used_at <= IN_USE_SECONDS:
-                return
+            if row is None or row.state != READY:
+                return row is None or row.state != LOADING
+            if time.time() - row.used_at <= IN_USE_SECONDS:
+                return False
             row.state, row.since = UNLOADED, time.time()
         self._unload(prefix)
+        return True
 
     def held(self) -> list[ServedModelRow]:
         """What takes memory now."""

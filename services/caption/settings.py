@@ -1,0 +1,81 @@
+"""Which engine answers and who carries hints, from environment variables.
+
+    VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
+    VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
+    VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
+    VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.caption.engine import Engines
+from services.chassis.database import Database
+from services.chassis.objects import ObjectStore
+from services.chassis.queue import Queue
+from services.chassis.queue_inprocess import InProcessQueue
+
+
+class CaptionSettings(BaseSettings):
+    """The seams of the caption service."""
+
+    model_config = SettingsConfigDict(env_prefix="VILA2_")
+
+    triton_url: str = ""
+    triton_backend: Literal["python", "vllm"] = "python"
+    triton_memory: int = Field(4096, ge=1)
+    triton_batch_size: int = Field(64, ge=1)
+    triton_threads: int = Field(1, ge=0)
+    triton_gpus: int = Field(0, ge=0)
+    triton_instances: int = Field(1, ge=1)
+    triton_checkpoints: str = "/models"
+    triton_patience: float = Field(45.0, gt=0)
+    broker_url: SecretStr = SecretStr("")
+
+    def engines(self, database: Database, objects: ObjectStore) -> Engines:
+        """The engine port."""
+        if not self.triton_url:
+            from services.caption.engine_embedded import EmbeddedEngines
+
+            return EmbeddedEngines(objects.local)
+        from services.caption.deployments import prefixes_in_use
+        from services.caption.engine_triton import TritonEngines
+        from services.caption.triton.connection import Connection
+        from services.caption.triton.repository import EngineOptions
+        from services.caption.triton.served import ServedModels
+
+        connection = Connection(self.triton_url)
+        served = ServedModels(
+            database,
+            objects,
+            connection,
+            options=EngineOptions(
+                backend=self.triton_backend,
+                batch_size=self.triton_batch_size,
+                threads=self.triton_threads,
+                gpus=self.triton_gpus,
+                instances=self.triton_instances,
+                checkpoints=self.triton_checkpoints,
+            ),
+            budget=self.triton_memory * 2**20,
+            keep=prefixes_in_use,
+        )
+        return TritonEngines(connection, objects, served, patience=self.triton_patience)
+
+    def queue(self, *, workers: int) -> Queue:
+        """The queue port: with `workers` it consumes here, without it only publishes."""
+        broker = self.broker_url.get_secret_value()
+        if not broker:
+            return InProcessQueue(name="caption", workers=workers or 1)
+        from services.chassis.queue_celery import CeleryQueue
+
+        return CeleryQueue(broker, name="caption", workers=workers)
+
+    @property
+    def workers_apart(self) -> bool:
+        """Whether layers are captioned in other processes."""
+        return bool(self.broker_url.get_secret_value())

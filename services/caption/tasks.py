@@ -1,0 +1,97 @@
+"""A caption worker: `vila2-caption-worker`, any number of them on any number of machines.
+
+It takes hints from the broker, claims shards in SQL, reads and decodes them, asks the engine, and
+commits one file per shard. It needs what the caption service needs (see the two `settings.py`) and
+
+    VILA2_PLATFORM_URL    where the platform's services are, each below its own name
+    VILA2_SERVICE_KEY     a key with the scope internal:act-as
+
+SIGTERM ends it after the shards in hand; killed at once, another worker does them again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from prometheus_client import start_http_server
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.caption.context import CaptionContext
+from services.caption.migrations import MIGRATIONS
+from services.caption.settings import CaptionSettings
+from services.caption.tables import Base
+from services.chassis.logging import configure_logging
+from services.chassis.settings import StorageSettings
+from services.chassis.sources import sources_of
+from vila2.client import Client
+
+
+class PlatformSettings(BaseSettings):
+    """How a worker reaches the other services."""
+
+    model_config = SettingsConfigDict(env_prefix="VILA2_")
+
+    platform_url: str = ""
+    service_key: SecretStr = SecretStr("")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work until told to stop; returns 0, or 2 with what is missing."""
+    parser = argparse.ArgumentParser(
+        prog="vila2-caption-worker",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--concurrency", type=int, default=2, help="shards at once (default 2)")
+    parser.add_argument(
+        "--workspace", type=Path, default=Path(os.environ.get("VILA2_WORKSPACE", ".vila2")),
+        help="folder of the SQLite files and objects, where the environment names no servers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics-port", type=int, default=0, help="serve /metrics here, on the loopback"
+    )
+    given = parser.parse_args(arguments)
+    storage, caption, platform = StorageSettings(), CaptionSettings(), PlatformSettings()
+    missing = [
+        name
+        for name, value in (
+            ("VILA2_BROKER_URL", caption.broker_url.get_secret_value()),
+            ("VILA2_PLATFORM_URL", platform.platform_url),
+            ("VILA2_SERVICE_KEY", platform.service_key.get_secret_value()),
+        )
+        if not value
+    ]
+    if missing:
+        print(f"set {', '.join(missing)}; --help says what they are", file=sys.stderr)  # noqa: T201
+        return 2
+    configure_logging(path=None)
+    if given.metrics_port:
+        start_http_server(given.metrics_port, addr="127.0.0.1")
+    client = Client.connect(
+        platform.platform_url, key=platform.service_key.get_secret_value()
+    )
+    context = CaptionContext(
+        database=storage.database(given.workspace, Base.metadata, MIGRATIONS),
+        objects=storage.objects(given.workspace, sources_of(given.workspace)),
+        queue=caption.queue(workers=given.concurrency),
+        platform=client.as_team,
+        settings=caption,
+    )
+    ending = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: ending.set())
+    context.start_worker()
+    ending.wait()
+    context.stop()
+    client.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
