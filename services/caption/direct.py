@@ -34,15 +34,11 @@ class Direct:
             for n, image in enumerate(body.images)
         ]
         name = self._deployments.resolve(team, body.model)
-        how = Captioning(
-            name, body.prompts, body.sampling, body.gate, body.seed, task=body.task
-        )
+        how = Captioning(name, body.prompts, body.sampling, body.gate, body.seed, task=body.task)
         rows = caption_samples(samples, how, self._engine(team, name))
         return preview_of(rows)
 
-    def chat(
-        self, team: str, body: openai.ChatIn
-    ) -> Iterator[str | openai.ChatCompletion]:
+    def chat(self, team: str, body: openai.ChatIn) -> Iterator[str | openai.ChatCompletion]:
         """One answer, as the model gives it: pieces of its text, then all of it.
 
         No gate, no second attempt. What can be wrong with the request is raised here, before the

@@ -28,9 +28,7 @@ def judge(items: Sequence[GoldenItem], answers: Sequence[Answer]) -> GoldenResul
     drift /= max(1, len(items))
     reason = ""
     if same < LEAST_SHARE * len(items):
-        item, answer = next(
-            (i, a) for i, a in zip(items, answers, strict=True) if i.text != a.text
-        )
+        item, answer = next((i, a) for i, a in zip(items, answers, strict=True) if i.text != a.text)
         reason = (
             f"{same} of {len(items)} golden answers are the trainer's: to {item.question!r} the "
             f"engine says {answer.text[:80]!r}, the trainer {item.text[:80]!r}"

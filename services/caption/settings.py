@@ -1,9 +1,9 @@
 """Which engine answers and who carries hints, from environment variables.
 
-    VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
-    VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
-    VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
-    VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
+VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
+VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
+VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
+VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
 """
 
 from __future__ import annotations

@@ -73,9 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(path=None)
     if given.metrics_port:
         start_http_server(given.metrics_port, addr="127.0.0.1")
-    client = Client.connect(
-        platform.platform_url, key=platform.service_key.get_secret_value()
-    )
+    client = Client.connect(platform.platform_url, key=platform.service_key.get_secret_value())
     context = CaptionContext(
         database=storage.database(given.workspace, Base.metadata, MIGRATIONS),
         objects=storage.objects(given.workspace, sources_of(given.workspace)),

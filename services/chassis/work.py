@@ -29,7 +29,7 @@ PAUSED = "paused"
 LEASE_SECONDS = 60.0
 
 
-class Postponed(Exception):  # noqa: N818  # it says what becomes of the unit
+class Postponed(Exception):  # it says what becomes of the unit
     """What the work needs is not there now; the unit waits and loses none of its attempts."""
 
 

@@ -191,11 +191,13 @@ class Standalone:
 
     def _start_triton(self) -> None:
         """A server of our own over the models that this platform publishes."""
-        first = free_ports(3)
+        grpc_port, http_port, metrics_port = free_ports(3)
         self._triton = TritonServer(
             self._storage.repository(self.workspace, PREFIX),
             self.workspace / "triton.log",
-            *first,
+            grpc_port,
+            http_port,
+            metrics_port,
             env=self._storage.storage_keys(),
         )
         self._triton.start()

@@ -10,7 +10,7 @@ from typing import Any
 from vila2.client import Client
 
 
-def standalone(workspace: Path) -> Any:
+def standalone(workspace: Path, *, triton: bool = False) -> Any:
     """The embedded platform; a clear error where its extra is not installed."""
     from vila2.cli.workspace import CliError
 
@@ -22,7 +22,7 @@ def standalone(workspace: Path) -> Any:
             "in this process, or give --url of one that runs"
         ) from error
     try:
-        return Standalone(workspace)
+        return Standalone(workspace, triton=triton)
     except WorkspaceBusy as error:
         raise CliError(str(error)) from error
     except OF_ANOTHER_VERSION as error:

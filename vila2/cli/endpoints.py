@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vila2.api.caption import Deployment, DeploymentIn
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Url, Workspace, connected
+from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 from vila2.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Put models behind names that applications ask.")
@@ -24,13 +24,14 @@ def deploy(
         bool, typer.Option(help="Do not compare with the trainer's own answers.")
     ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = None,
+    url: Url = "",
+    key: Key = "",
 ) -> None:
     """Load a model, compare its answers with the trainer's, and let the endpoint answer with it.
 
     Whoever is being answered by the model before is answered to the end.
     """
-    with connected(workspace, url) as client:
+    with connected(workspace, url, key) as client:
         begun = client.caption.deploy(endpoint, DeploymentIn(model=model, golden=not unchecked))
         _follow(client, begun)
 
@@ -39,18 +40,19 @@ def deploy(
 def rollback(
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
     workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = None,
+    url: Url = "",
+    key: Key = "",
 ) -> None:
     """Put the model before the present one back."""
-    with connected(workspace, url) as client:
+    with connected(workspace, url, key) as client:
         _follow(client, client.caption.rollback(endpoint))
 
 
 @app.command("list")
-def list_endpoints(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = None) -> None:
+def list_endpoints(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
     """Endpoints, the models behind them, and those before."""
     table = Table("endpoint", "model", "before", "last deployment")
-    with connected(workspace, url) as client:
+    with connected(workspace, url, key) as client:
         for endpoint in client.caption.endpoints():
             last = endpoint.deployments[0]
             said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")

@@ -7,11 +7,12 @@ import sys
 import typer
 from rich.console import Console
 
-from vila2.cli import captions, demo, export, governance, recipes, runs, up
+from vila2.cli import captions, demo, endpoints, export, governance, recipes, runs, triton, up
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import DataError
 from vila2.recipe import RecipeError
+from vila2.triton.install import TritonMissing
 
 app = typer.Typer(
     name="vila2",
@@ -39,6 +40,8 @@ app.add_typer(governance.app, name="datasets")
 app.add_typer(runs.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(triton.app, name="triton")
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("export")(export.export)
@@ -48,7 +51,7 @@ def main() -> None:
     """Run the command; a known error is one clear sentence and exit status 1."""
     try:
         app()
-    except (ApiError, CliError, DataError, RecipeError, Unreachable) as error:
+    except (ApiError, CliError, DataError, RecipeError, TritonMissing, Unreachable) as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
         sys.exit(1)
 

@@ -126,7 +126,7 @@ class Connection:
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": model, "inputs": inputs, "outputs": _WANTED}
 
-        said = ""
+        said, last = "", None
         try:
             answers: Any = self._client.stream_infer(one(), stream_timeout=self._seconds)
             async for result, error in answers:
@@ -137,8 +137,11 @@ class Connection:
                 if piece and stream:
                     yield piece
                 if _text(result.as_numpy("finish_reason")):
-                    yield _answer(said, result)
-                    return
+                    last = _answer(said, result)
+            # Only now: leaving a stream before the server ends it cancels it, and Triton has a race
+            # there that ends the whole server (triton-inference-server/server#8034).
+            if last is not None:
+                yield last
         except InferenceServerException as error:
             raise _kind(str(error)) from error
         except grpc.RpcError as error:

@@ -109,15 +109,23 @@ class TritonPythonModel:
         with self.lock:
             return self.open.pop(ticket, None) is not None
 
+    def cancelled(self):
+        """Take out what clients have cancelled.
+
+        Under the lock, so that no sender is asked after its final response: that ends the server.
+        """
+        with self.lock:
+            gone = [(t, sender) for t, sender in self.open.items() if sender.is_cancelled()]
+            for ticket, _ in gone:
+                del self.open[ticket]
+        return gone
+
     def watch(self):
         """Drop what clients have cancelled, and tell the meters how full the engine is."""
         while not self.ending.wait(WATCH_SECONDS):
-            with self.lock:
-                opened = list(self.open.items())
-            for ticket, sender in opened:
-                if sender.is_cancelled() and self.take(ticket):
-                    ticket.cancelled = True
-                    sender.send(flags=FINAL)
+            for ticket, sender in self.cancelled():
+                ticket.cancelled = True
+                sender.send(flags=FINAL)
             self.meters.filled(self.scheduler)
 
     def finalize(self):

@@ -92,9 +92,7 @@ def config_text(name: str, options: EngineOptions) -> str:
         _tensors("output", OUTPUTS),
     ]
     if options.backend == "vllm":
-        parts.append(
-            'parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }'
-        )
+        parts.append('parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }')
     return "\n".join(parts) + "\n"
 
 
