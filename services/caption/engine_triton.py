@@ -7,12 +7,14 @@ there, all requests wait for that answer, and only those without an answer are a
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from queue import Queue
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import structlog
 
 from services.caption.engine import Answer, Ask, EngineUnavailable
@@ -30,9 +32,12 @@ from services.caption.triton.window import Window
 from services.chassis.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
 from services.chassis.objects import ObjectStore
 
+T = TypeVar("T")
 _log = structlog.get_logger()
 # After so long without any answer a unit is given back, so that its lease holds nobody up.
 PATIENCE_SECONDS = 45.0
+_SILENCE_SECONDS = 5.0
+_BUSY_SECONDS = 0.1
 _REVIVALS = 3
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -55,6 +60,8 @@ class TritonEngine:
         self.image_size = prompts.image_size
         self.window: Window = connection.run(_window())
         self._mending: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._open: set[asyncio.Task[Any]] = set()  # requests at the server
         self._answered = time.monotonic()
         self._revivals = 0  # since the last answer
 
@@ -109,7 +116,8 @@ class TritonEngine:
             async with self.window.slot() as epoch:
                 self._show()
                 try:
-                    answer = await self._connection.infer(self._name, prompt, ask)
+                    asked = self._connection.infer(self._name, prompt, ask)
+                    answer = await self._watched(asked)
                     self.window.succeeded()
                     self._answered, self._revivals = time.monotonic(), 0
                     return answer
@@ -124,9 +132,14 @@ class TritonEngine:
         attempt, said = 0, False
         while True:
             try:
-                async for piece in self._connection.pieces(self._name, prompt, ask):
-                    events.put(piece)
-                    said = True
+
+                async def take() -> None:
+                    nonlocal said
+                    async for piece in self._connection.pieces(self._name, prompt, ask):
+                        events.put(piece)
+                        said = True
+
+                await self._watched(take())
                 self._served.touch(self._prefix)
                 return
             except (Busy, Down, NotLoaded, Crashed) as error:
@@ -142,20 +155,65 @@ class TritonEngine:
                 events.put(error)
                 return
 
+    async def _watched(self, request: Coroutine[Any, Any, T]) -> T:
+        """Wait for a request; raises `Crashed` where the model's process took it along."""
+        task = asyncio.create_task(request)
+        self._open.add(task)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelled() and task not in self._open:
+                raise Crashed(f"the process of {self._name} ended with the request") from None
+            task.cancel()
+            raise
+        finally:
+            self._open.discard(task)
+
+    async def _watch(self) -> None:
+        """While requests are open and nothing comes back, find out whether anybody is there.
+
+        When a model's process dies, Triton refuses new requests but leaves the open ones hanging.
+        """
+        while self._open:
+            await asyncio.sleep(1.0)
+            if time.monotonic() - self._answered < _SILENCE_SECONDS or not self._open:
+                continue
+            pixels = np.zeros((self.image_size, self.image_size, 3), np.uint8)
+            canary = Ask(pixels, "canary", 0, 0.0, 1.0, 1, "")
+            try:
+                prompt = self._prompts.render(canary.question)
+                await self._connection.infer(self._name, prompt, canary)
+                self._answered = time.monotonic()
+            except (Crashed, NotLoaded) as error:
+                await asyncio.shield(self._mend_once(error))
+            except TritonError as error:
+                _log.info("canary was not answered", model=self._name, reason=str(error)[:200])
+
+    def _mend_once(self, trouble: TritonError) -> asyncio.Task[None]:
+        """One mends, all wait for it."""
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend(trouble))
+        return self._mending
+
     async def _wait_out(self, trouble: TritonError, attempt: int) -> None:
         """Come back when it is worth asking again; raises `EngineUnavailable` when it is not."""
         ENGINE_TROUBLE.labels(type(trouble).__name__.lower()).inc()
         if time.monotonic() - self._answered > self._patience:
             raise EngineUnavailable(f"the inference server gives no answer: {trouble}")
-        await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
         if isinstance(trouble, Busy):
+            # The window is half as wide now, and that is what keeps a full server from more.
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _BUSY_SECONDS)
             return
-        # One mends, all wait for it.
-        if self._mending is None or self._mending.done():
-            self._mending = asyncio.create_task(self._mend(trouble))
-        await asyncio.shield(self._mending)
+        await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        await asyncio.shield(self._mend_once(trouble))
 
     async def _mend(self, trouble: TritonError) -> None:
+        if isinstance(trouble, Crashed):
+            lost, self._open = self._open, set()
+            for request in lost:
+                request.cancel()
         attempt = 0
         while not await self._connection.ready():
             if time.monotonic() - self._answered > self._patience:

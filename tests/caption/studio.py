@@ -11,22 +11,35 @@ from services.chassis.objects_directory import DirectoryObjects
 from services.standalone.app import Standalone
 from tests import tiny
 from tests.standalone import pictures, submitted
+from tests.data.made_pictures import picture
 from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.data.sample import Sample
+from vila2.model.golden import write_golden
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Studio]:
+def opened(
+    folder: Path, *, count: int = 5, shard_samples: int = 3, **standalone: Any
+) -> Iterator[Studio]:
     """The platform in a folder of its own."""
-    tiny.model().save(folder / "model")
-    with Standalone(folder / "workspace") as platform:
-        registry = platform.apps["training"].state.context.registry
-        model = registry.add(
-            team="local", base_name="untrained", folder=folder / "model", sha256="ab" * 32,
-            parent="", job="job-0001", parameters=1, data=[],
-        )  # fmt: skip
-        submitted(platform.client, pictures(folder / "foxes", count=5), name="foxes",
-                  shard_samples=3)  # fmt: skip
+    with Standalone(folder / "workspace", **standalone) as platform:
+        model = registered(platform, folder / "model", number=1)
+        submitted(platform.client, pictures(folder / "foxes", count=count), name="foxes",
+                  shard_samples=shard_samples)  # fmt: skip
         yield Studio(platform, model)
+
+
+def registered(platform: Standalone, folder: Path, *, number: int, golden: bool = True) -> str:
+    """A model that was never trained, in the registry; another number gives other weights."""
+    tiny.model(seed=number - 1).save(folder)
+    if golden:
+        sample = Sample("p0", picture(0), "png", "ab" * 32, 32, 32, "a fox")
+        write_golden(folder, [sample] * 4)
+    name: str = platform.apps["training"].state.context.registry.add(
+        team="local", base_name="untrained", folder=folder, sha256=f"{number:02d}" * 32,
+        parent="", job=f"job-{number:04d}", parameters=1, data=[],
+    )  # fmt: skip
+    return name
 
 
 class Studio:

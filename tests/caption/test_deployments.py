@@ -1,0 +1,149 @@
+"""Deployments: embedded for the rules, on a real Triton for the swap under load."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.caption.studio import Studio, opened, registered
+from tests.data.made_pictures import picture
+from tests.servers.triton import triton_server
+from tests.standalone import until
+from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn, GateIn, SamplingIn
+from vila2.client import ApiError
+from vila2.model.golden import GOLDEN_FILE
+
+DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with opened(tmp_path_factory.mktemp("studio")) as made:
+        yield made
+
+
+def deployed(studio: Studio, endpoint: str, model: str, **fields: bool) -> Deployment:
+    """Wait until it is decided."""
+    begun = studio.client.caption.deploy(endpoint, DeploymentIn(model=model, **fields))
+    until(lambda: studio.client.caption.deployment(begun.id).state != "deploying", seconds=90)
+    return studio.client.caption.deployment(begun.id)
+
+
+def asked(studio: Studio, model: str, *, seed: int = 0) -> str:
+    body = CaptionsIn(
+        model=model, images=[DATA_URL], prompts=["What is this?"], seed=seed,
+        sampling=SamplingIn(max_new_tokens=8), gate=GateIn(attempts=1),
+    )  # fmt: skip
+    return studio.client.caption.captions(body).captions[0].caption
+
+
+def test_an_endpoint_answers_with_the_model_that_was_deployed(studio: Studio) -> None:
+    done = deployed(studio, "first", studio.model)
+    assert (done.state, done.error) == ("active", "")
+    assert done.golden is not None
+    assert (done.golden.items, done.golden.same) == (4, 4)
+    assert asked(studio, "first") == asked(studio, studio.model)
+    assert "first" in [m.name for m in studio.client.caption.endpoints()]
+
+
+def test_a_rollback_is_one_call(studio: Studio, tmp_path: Path) -> None:
+    other = registered(studio.platform, tmp_path / "m", number=2)
+    deployed(studio, "back", studio.model)
+    deployed(studio, "back", other)
+    assert studio.client.caption.endpoint("back").model == other
+    begun = studio.client.caption.rollback("back")
+    until(lambda: studio.client.caption.deployment(begun.id).state == "active", seconds=60)
+    endpoint = studio.client.caption.endpoint("back")
+    assert (endpoint.model, endpoint.previous) == (studio.model, other)
+    until(
+        lambda: [d.state for d in studio.client.caption.endpoint("back").deployments]
+        == ["active", "retired", "retired"],
+        seconds=60,
+    )
+
+
+def test_a_model_that_answers_otherwise_than_its_trainer_is_refused(
+    studio: Studio, tmp_path: Path
+) -> None:
+    """Its golden answers are another model's; the endpoint stays with the one before."""
+    deployed(studio, "guarded", studio.model)
+    wrong = registered(studio.platform, tmp_path / "m", number=3)
+    key = f"models/{wrong}/{GOLDEN_FILE}"
+    items = [{**item, "text": "a fox, says the trainer"}
+             for item in json.loads(studio.objects.get(key))]  # fmt: skip
+    studio.objects.put(key, json.dumps(items).encode())
+    refused = deployed(studio, "guarded", wrong)
+    assert refused.state == "failed"
+    assert "0 of 4 golden answers" in refused.error
+    assert "a fox, says the trainer" in refused.error
+    assert studio.client.caption.endpoint("guarded").model == studio.model
+    # Whoever knows better says so.
+    assert deployed(studio, "guarded", wrong, golden=False).state == "active"
+
+
+def test_a_model_without_a_golden_set_needs_a_word(studio: Studio, tmp_path: Path) -> None:
+    bare = registered(studio.platform, tmp_path / "m", number=4, golden=False)
+    refused = deployed(studio, "bare", bare)
+    assert refused.state == "failed"
+    assert "golden=false" in refused.error
+    with pytest.raises(ApiError, match="has no model yet"):
+        asked(studio, "bare")
+    assert deployed(studio, "bare", bare, golden=False).state == "active"
+
+
+def test_a_layer_names_the_model_not_the_endpoint(studio: Studio) -> None:
+    """What the endpoint answers with later does not change what the layer is of."""
+    deployed(studio, "layers", studio.model)
+    job = studio.client.caption.start_layer(studio.job(model="layers", token="by-endpoint"))
+    assert job.model == studio.model
+    until(lambda: studio.client.caption.layer_job(job.id).state == "sealed", seconds=60)
+    assert studio.client.datasets.layer(job.layer).captioner == studio.model
+
+
+def test_what_is_not_there_is_named(studio: Studio) -> None:
+    with pytest.raises(ApiError, match="nobody"):
+        studio.client.caption.deploy("first", DeploymentIn(model="nobody"))
+    with pytest.raises(ApiError, match="no endpoint 'nowhere'"):
+        studio.client.caption.rollback("nowhere")
+    deployed(studio, "once", studio.model)
+    with pytest.raises(ApiError, match="had no other model"):
+        studio.client.caption.rollback("once")
+
+
+def test_a_swap_under_load_fails_no_request(tmp_path: Path) -> None:
+    """On Triton, four callers all the while; every answer is one model's or the other's."""
+    triton_server(tmp_path / "probe")  # skips, or fails, where there is none
+    with opened(tmp_path, triton=True) as studio:
+        other = registered(studio.platform, tmp_path / "m", number=2)
+        deployed(studio, "captioner", studio.model)
+        expected = {name: asked(studio, name) for name in (studio.model, other)}
+        assert len(set(expected.values())) == 2
+        ending = threading.Event()
+        answers: list[str] = []
+        failures: list[Exception] = []
+
+        def load() -> None:
+            while not ending.is_set():
+                try:
+                    answers.append(asked(studio, "captioner"))
+                except Exception as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for model in (other, studio.model, other):
+            assert deployed(studio, "captioner", model).state == "active"
+            before = len(answers)
+            until(lambda seen=before: len(answers) > seen + 20, seconds=30)
+        ending.set()
+        for thread in threads:
+            thread.join(60)
+        assert failures == []
+        assert set(answers) == set(expected.values())
+        assert answers[-1] == expected[other]
