@@ -61,8 +61,10 @@ def test_a_rollback_is_one_call(studio: Studio, tmp_path: Path) -> None:
     endpoint = studio.client.caption.endpoint("back")
     assert (endpoint.model, endpoint.previous) == (studio.model, other)
     until(
-        lambda: [d.state for d in studio.client.caption.endpoint("back").deployments]
-        == ["active", "retired", "retired"],
+        lambda: (
+            [d.state for d in studio.client.caption.endpoint("back").deployments]
+            == ["active", "retired", "retired"]
+        ),
         seconds=60,
     )
 

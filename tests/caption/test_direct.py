@@ -166,15 +166,17 @@ def test_several_texts_of_a_message_are_one_question() -> None:
     assert question_of([message]) == (b"abc", "What is it?")
 
 
-@given(st.text(max_size=60))
-def test_a_stream_loses_no_character(text: str) -> None:
+@given(st.lists(st.text(max_size=20), max_size=6))
+def test_a_stream_loses_no_character(pieces: list[str]) -> None:
     """Blanks, line ends and quotes included."""
+    text = "".join(pieces)
     completion = api.ChatCompletion(
         id="c", created=1, model="m",
         choices=[api.Choice(message=api.ChatMessage(content=text), finish_reason="stop")],
         usage=api.Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2),
     )  # fmt: skip
-    events = [e.removeprefix("data: ").strip() for e in stream_of(completion, usage=False)]
+    sent = stream_of(iter([*pieces, completion]), model="m", usage=False)
+    events = [event.removeprefix("data: ").strip() for event in sent]
     assert events[-1] == "[DONE]"
     deltas = [json.loads(event)["choices"][0]["delta"] for event in events[:-1]]
     assert "".join(delta.get("content", "") for delta in deltas) == text

@@ -267,7 +267,8 @@ def stub(server: TritonServer) -> psutil.Process:
     found = [
         child
         for child in psutil.Process(server.pid).children(recursive=True)
-        if "python_backend_stub" in child.name() or "python_backend_stub" in " ".join(child.cmdline())
+        if "python_backend_stub" in child.name()
+        or "python_backend_stub" in " ".join(child.cmdline())
     ]
     assert found
     return found[0]

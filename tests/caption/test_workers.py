@@ -20,12 +20,11 @@ from services.caption.settings import CaptionSettings
 from services.chassis.settings import StorageSettings
 from tests.caption.studio import Studio, opened
 from tests.servers.platform_http import served
-from tests.servers.postgres import Postgres
 from tests.servers.process import free_port
 from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
 from tests.standalone import until
-from vila2.api.caption import LayerJob
+from vila2.api.caption import LayerJob, PreviewIn
 from vila2.data.layers import decode_layer_shard
 from vila2.triton.server import TritonServer
 
@@ -54,8 +53,8 @@ class Cluster:
         self.workers.append(child)
         return child
 
-    def captioned(self, job: LayerJob) -> int:
-        return self.studio.client.caption.layer_job(job.id).captioned
+    def done(self, job: LayerJob) -> int:
+        return self.studio.client.caption.layer_job(job.id).progress.done
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -65,12 +64,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, postgres: Postgres) -> Iterator[Cluster]:
+def cluster(folder: Path, postgres_url: str) -> Iterator[Cluster]:
     broker_port = free_port()
-    url = postgres.database()
     triton = triton_server(folder / "workspace" / "objects" / "serving")
     env = {
-        "VILA2_DATABASE_URL": url,
+        "VILA2_DATABASE_URL": postgres_url,
         "VILA2_BROKER_URL": f"redis://127.0.0.1:{broker_port}/0",
         "VILA2_TRITON_URL": triton.url,
         "OMP_NUM_THREADS": "1",
@@ -79,7 +77,7 @@ def cluster(folder: Path, postgres: Postgres) -> Iterator[Cluster]:
                                triton_url=triton.url)  # fmt: skip
     with triton, opened(
         folder, count=COUNT, shard_samples=SHARD, captioning=settings,
-        storage=StorageSettings(database_url=SecretStr(url)),
+        storage=StorageSettings(database_url=SecretStr(postgres_url)),
     ) as studio, served(studio.platform) as address:  # fmt: skip
         key = (studio.platform.workspace / "service-key").read_text().strip()
         env |= {"VILA2_PLATFORM_URL": address, "VILA2_SERVICE_KEY": key}
@@ -108,21 +106,21 @@ def restarted(folder: Path, port: int, ending: threading.Event) -> threading.Thr
 
 @pytest.mark.slow
 def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
-    tmp_path: Path, postgres: Postgres
+    tmp_path: Path, postgres_url: str
 ) -> None:
     """kill -9 of workers, of Triton, of the broker, in the middle of a layer."""
     ending = threading.Event()
-    with cluster(tmp_path, postgres) as made:
+    with cluster(tmp_path, postgres_url) as made:
         broker = restarted(tmp_path, made.broker_port, ending)
         try:
             first = made.worker()
             metrics = free_port()
             made.worker("--metrics-port", str(metrics))
             job = made.studio.client.caption.start_layer(made.studio.job(token="all"))
-            until(lambda: made.captioned(job) >= 2 * SHARD, seconds=90)
+            until(lambda: made.done(job) >= 2 * SHARD, seconds=90)
             first.send_signal(signal.SIGKILL)
             made.worker()
-            until(lambda: made.captioned(job) >= 6 * SHARD, seconds=90)
+            until(lambda: made.done(job) >= 6 * SHARD, seconds=90)
             made.triton.kill()
             time.sleep(1)
             made.triton.start()
@@ -146,14 +144,10 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
         assert done.captioned + sum(done.quarantined.values()) == COUNT
         assert "vila2_captions_total{" in told
         # The same layer, undisturbed and in one process, has the same captions.
-        again = made.studio.client.caption.preview(_preview(made.studio, [r.key for r in rows[:60]]))
+        again = client.caption.preview(
+            PreviewIn(keys=[row.key for row in rows[:60]], **made.studio.asked())
+        )
         assert [c.caption for c in again.captions] == [row.caption for row in rows[:60]]
-
-
-def _preview(studio: Studio, keys: list[str]):  # type: ignore[no-untyped-def]
-    from vila2.api.caption import PreviewIn
-
-    return PreviewIn(keys=keys, **studio.asked())
 
 
 def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
