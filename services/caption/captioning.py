@@ -16,9 +16,16 @@ import numpy as np
 
 from services.caption.engine import Answer, Ask, Engine
 from services.caption.gate import GateLimits, check
-from services.chassis.metrics import CAPTION_TOKENS, CAPTIONS
+from services.caption.pictures import decoded_ahead
+from services.chassis.metrics import (
+    CAPTION_TOKENS,
+    CAPTION_WORDS,
+    CAPTIONS,
+    REJECTIONS,
+    RETRIES,
+)
 from vila2.api.caption import GateIn, Preview, PreviewCaption, SamplingIn
-from vila2.data.images import ImageRejected, decode
+from vila2.data.images import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
 from vila2.specialists import SETTLED_REASONS, task_reason
@@ -57,20 +64,42 @@ def caption_samples(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[CaptionRow]:
-    """Caption every sample or say why not; rows are in the samples' order."""
+    """Caption every sample or say why not; rows are in the samples' order.
+
+    Pictures are decoded a chunk ahead of the engine, so memory does not grow with the shard.
+    """
+    rows: list[CaptionRow] = []
+    for chunk, pixels in decoded_ahead(samples, size=engine.image_size):
+        done = len(rows)
+        rows += _caption_chunk(chunk, pixels, how, engine, partial(_beyond, progress, done))
+    for row in rows:
+        CAPTIONS.labels(row.reason or CAPTIONED).inc()
+        CAPTION_TOKENS.inc(row.tokens)
+        RETRIES.inc(row.attempt)
+        if row.status == CAPTIONED:
+            CAPTION_WORDS.observe(len(row.caption.split()))
+    return rows
+
+
+def _caption_chunk(
+    samples: Sequence[Sample],
+    pixels: Sequence[np.ndarray | ImageRejected],
+    how: Captioning,
+    engine: Engine,
+    progress: Callable[[int], None],
+) -> list[CaptionRow]:
     limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
-    size = engine.image_size
-    rows: list[CaptionRow | None] = [None] * len(samples)
-    pixels: dict[int, np.ndarray] = {}
-    for i, sample in enumerate(samples):
-        try:
-            pixels[i] = decode(sample.image, size=(size, size))
-        except ImageRejected as error:
+    rows: dict[int, CaptionRow] = {}
+    pictures: dict[int, np.ndarray] = {}
+    for i, (sample, picture) in enumerate(zip(samples, pixels, strict=True)):
+        if isinstance(picture, ImageRejected):
             # Of a version whose pixels were not checked at ingest.
-            rows[i] = _undecodable(sample, how, error.reason)
-    waiting = list(pixels)
+            rows[i] = _undecodable(sample, how, picture.reason)
+        else:
+            pictures[i] = picture
+    waiting = list(pictures)
     for attempt in range(how.gate.attempts):
-        asks = [_ask(samples[i], pixels[i], how, attempt) for i in waiting]
+        asks = [_ask(samples[i], pictures[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
         answers = engine.answer(asks, progress=partial(_beyond, progress, settled))
         failed = []
@@ -78,15 +107,12 @@ def caption_samples(
             reason = _reason_to_drop(how, ask, answer, limits)
             rows[i] = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
             if reason and reason not in SETTLED_REASONS:
+                REJECTIONS.labels(reason).inc()
                 failed.append(i)
         waiting = failed
         if not waiting:
             break
-    done = [row for row in rows if row is not None]
-    for row in done:
-        CAPTIONS.labels(row.reason or CAPTIONED).inc()
-        CAPTION_TOKENS.inc(row.tokens)
-    return done
+    return [rows[i] for i in range(len(samples))]
 
 
 def _reason_to_drop(how: Captioning, ask: Ask, answer: Answer, limits: GateLimits) -> str | None:

@@ -12,6 +12,7 @@ from services.caption.settings import CaptionSettings
 from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
+from services.chassis.metrics import LEASE_AGE, QUEUE_AGE
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
 from services.chassis.work import WorkUnits
@@ -32,16 +33,17 @@ class CaptionContext:
         settings: CaptionSettings | None = None,
     ) -> None:
         self._database = database
-        units = WorkUnits(database, WorkUnitRow)
+        settings = settings or CaptionSettings()
+        units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units
-        self.engines = (settings or CaptionSettings()).engines(database, objects)
+        self.engines = settings.engines(database, objects)
         self.deployments = Deployments(database, objects, self.engines, platform)
         self.jobs = LayerJobs(database, objects, units, self.engines, platform, self.deployments)
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments)
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # A worker that dies between its last shard and the seal leaves the rest to this loop.
-        self._settler = Loop("settle-layers", self.jobs.settle_all, seconds=1.0)
+        self._settler = Loop("settle-layers", self._settle, seconds=1.0)
         self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
 
     def start(self) -> None:
@@ -53,6 +55,12 @@ class CaptionContext:
     def start_worker(self) -> None:
         """Only do shards: layers, deployments and hints are the service's."""
         self.worker.start(relay=False)
+
+    def _settle(self) -> None:
+        self.jobs.settle_all()
+        ages = self.units.ages()
+        QUEUE_AGE.labels("caption").set(ages.oldest_claimable)
+        LEASE_AGE.labels("caption").set(ages.oldest_lease)
 
     def stop(self) -> None:
         """Stop working and close the database."""

@@ -3,6 +3,7 @@
 VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
 VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
 VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
+VILA2_LEASE_SECONDS    how long a silent worker keeps its shard (default 60)
 VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
 """
 
@@ -35,6 +36,7 @@ class CaptionSettings(BaseSettings):
     triton_checkpoints: str = "/models"
     triton_patience: float = Field(45.0, gt=0)
     broker_url: SecretStr = SecretStr("")
+    lease_seconds: float = Field(60.0, gt=1)
 
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
         """The engine port."""
@@ -74,6 +76,15 @@ class CaptionSettings(BaseSettings):
         from services.chassis.queue_celery import CeleryQueue
 
         return CeleryQueue(broker, name="caption", workers=workers)
+
+    @property
+    def local_workers(self) -> int:
+        """Shards at once in the service's own process.
+
+        Two with a server, so that the end of one does not leave it idle; one with the embedded
+        engine, so that a layer's captions are made in the same batches each time.
+        """
+        return 0 if self.workers_apart else 2 if self.triton_url else 1
 
     @property
     def workers_apart(self) -> bool:

@@ -11,6 +11,29 @@ REQUEST_SECONDS = Histogram(
     "vila2_http_request_seconds", "Time to answer.", ["service", "method", "route"]
 )
 CAPTIONS = Counter("vila2_captions_total", "Captions by outcome.", ["outcome"])
+REJECTIONS = Counter(
+    "vila2_gate_rejections_total", "Answers that the gate refused, by reason.", ["reason"]
+)
+RETRIES = Counter("vila2_caption_retries_total", "Further attempts at a caption.")
+CAPTION_WORDS = Histogram(
+    "vila2_caption_words", "Length of captions.", buckets=(2, 5, 10, 20, 40, 60, 80, 120, 200, 400)
+)
+UNITS_CLAIMED = Counter("vila2_units_claimed_total", "Work units taken.", ["task"])
+UNITS_REDELIVERED = Counter(
+    "vila2_units_redelivered_total", "Work units taken again, whose first worker left.", ["task"]
+)
+UNITS_ENDED = Counter(
+    "vila2_units_ended_total", "Work units by how an attempt ended.", ["task", "outcome"]
+)
+UNIT_SECONDS = Histogram(
+    "vila2_unit_seconds", "Time at a work unit.", ["task"], buckets=(1, 5, 15, 60, 300, 900, 3600)
+)
+QUEUE_AGE = Gauge(
+    "vila2_queue_oldest_seconds", "How long the oldest claimable unit has waited.", ["service"]
+)
+LEASE_AGE = Gauge(
+    "vila2_lease_oldest_seconds", "Since the oldest live lease was last renewed.", ["service"]
+)
 CAPTION_TOKENS = Counter("vila2_caption_tokens_total", "Generated tokens.")
 SAMPLES_INGESTED = Counter("vila2_samples_ingested_total", "Samples by outcome.", ["outcome"])
 JOBS = Counter("vila2_jobs_total", "Training and evaluation jobs ended.", ["kind", "state"])

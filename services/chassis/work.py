@@ -46,7 +46,7 @@ class WorkUnitColumns:
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer, default=4)
-    not_before: Mapped[float] = mapped_column(Float, default=0.0)
+    not_before: Mapped[float] = mapped_column(Float, default=time.time)  # ready since then
     error: Mapped[str] = mapped_column(String, default="")
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     progress: Mapped[int] = mapped_column(Integer, default=0)
@@ -62,6 +62,14 @@ class Claim:
     payload: dict[str, Any]
     fence: int
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Seconds; 0 where there is none."""
+
+    oldest_claimable: float
+    oldest_lease: float
 
 
 class WorkUnits:
@@ -167,6 +175,21 @@ class WorkUnits:
             )
             return [(row.id, row.task) for row in rows]
 
+    def ages(self) -> Ages:
+        """How long the oldest unit waits, and since when the stalest lease was renewed."""
+        table, now = self._table, time.time()
+        with self._database.transaction() as session:
+            ready = session.scalar(
+                select(func.min(table.not_before)).where(
+                    table.state == READY, table.not_before <= now
+                )
+            )
+            lease = session.scalar(select(func.min(table.lease_until)).where(table.state == LEASED))
+        return Ages(
+            oldest_claimable=now - ready if ready else 0.0,
+            oldest_lease=now - (lease - self._lease) if lease else 0.0,
+        )
+
     def counts(self, session: Session, subject: str) -> dict[str, int]:
         """Units of a subject by state: the fan-in is this count, never a chord."""
         table = self._table
@@ -207,7 +230,7 @@ class WorkUnits:
         changed = session.execute(
             update(table)
             .where(table.subject == subject, table.state == FAILED)
-            .values(state=READY, attempts=0, not_before=0.0, error="")
+            .values(state=READY, attempts=0, not_before=time.time(), error="")
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
 

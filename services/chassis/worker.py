@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 from services.chassis.loop import Loop
+from services.chassis.metrics import (
+    UNIT_SECONDS,
+    UNITS_CLAIMED,
+    UNITS_ENDED,
+    UNITS_REDELIVERED,
+)
 from services.chassis.queue import Queue
 from services.chassis.work import LEASE_SECONDS, Claim, Postponed, WorkUnits
 
@@ -65,6 +72,10 @@ class Worker:
         claim = self._units.claim(unit_id, owner=self._owner)
         if claim is None:
             return
+        UNITS_CLAIMED.labels(claim.task).inc()
+        if claim.attempt > 1:
+            UNITS_REDELIVERED.labels(claim.task).inc()
+        began, outcome = time.monotonic(), "done"
         seen = {"progress": 0}
 
         def report(done: int) -> None:
@@ -82,13 +93,18 @@ class Worker:
         try:
             self._tasks[claim.task](claim, report)
         except Postponed as error:
+            outcome = "postponed"
             _log.warning("unit postponed", unit=unit_id, reason=str(error)[:300])
             self._units.postpone(claim, str(error), seconds=POSTPONED_SECONDS)
         except PermanentError as error:
+            outcome = "refused"
             self._units.fail(claim, str(error), final=True)
         except Exception as error:
+            outcome = "failed"
             _log.exception("unit failed", unit=unit_id, attempt=claim.attempt)
             self._units.fail(claim, f"{type(error).__name__}: {error}")
         finally:
             ending.set()
             heart.join()
+            UNITS_ENDED.labels(claim.task, outcome).inc()
+            UNIT_SECONDS.labels(claim.task).observe(time.monotonic() - began)

@@ -151,7 +151,7 @@ class Standalone:
             database=database(CaptionBase, CAPTION),
             objects=objects,
             # With a broker, shards are for workers of their own; here hints are only published.
-            queue=self._captioning.queue(workers=0 if self._captioning.workers_apart else 1),
+            queue=self._captioning.queue(workers=self._captioning.local_workers),
             platform=platform,
             settings=self._captioning,
         )

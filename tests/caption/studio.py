@@ -10,8 +10,8 @@ from typing import Any
 from services.chassis.objects_directory import DirectoryObjects
 from services.standalone.app import Standalone
 from tests import tiny
-from tests.standalone import pictures, submitted
 from tests.data.made_pictures import picture
+from tests.standalone import pictures, submitted
 from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
 from vila2.data.sample import Sample
 from vila2.model.golden import write_golden

@@ -72,6 +72,7 @@ def cluster(folder: Path, postgres_url: str) -> Iterator[Cluster]:
         "VILA2_BROKER_URL": f"redis://127.0.0.1:{broker_port}/0",
         "VILA2_TRITON_URL": triton.url,
         "OMP_NUM_THREADS": "1",
+        "VILA2_LEASE_SECONDS": "10",
     }
     settings = CaptionSettings(broker_url=SecretStr(env["VILA2_BROKER_URL"]),
                                triton_url=triton.url)  # fmt: skip
@@ -142,7 +143,13 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
         assert len(rows) == COUNT
         assert sorted(row.key for row in rows) == sorted(f"p{n}" for n in range(COUNT))
         assert done.captioned + sum(done.quarantined.values()) == COUNT
-        assert "vila2_captions_total{" in told
+        for name in (
+            "captions_total{",
+            "caption_words_bucket",
+            "units_claimed_total",
+            "engine_window",
+        ):
+            assert f"vila2_{name}" in told
         # The same layer, undisturbed and in one process, has the same captions.
         again = client.caption.preview(
             PreviewIn(keys=[row.key for row in rows[:60]], **made.studio.asked())

@@ -111,8 +111,8 @@ def decode(
     with _opened(data, limits) as image:
         if size is not None and FORMATS[str(image.format)] == "jpg":
             width, height = size if _orientation(image) < 5 else size[::-1]
-            # Twice the target keeps enough detail for the bicubic resize that follows.
-            image.draft("RGB", (width * 2, height * 2))
+            # Never below the target: libjpeg halves in the frequency domain, bicubic does the rest.
+            image.draft("RGB", (width, height))
         rgb = _rgb(image)
         if size is not None and rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BICUBIC)

@@ -2,8 +2,8 @@
 
 Rows are left-padded and share one KV cache. A row leaves when it ends, so a long answer does not
 hold the short ones, and others take its place: they are read in together (one forward pass over
-their prompts) and their cache is set beside the others'. This is continuous batching (Yu et al.
-2022, "Orca", section 3) for models whose prompt holds a picture.
+their prompts) and their cache is set beside the others' (`slots.py`). This is continuous batching
+(Yu et al. 2022, "Orca", section 3) for models whose prompt holds a picture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from vila2.model.build import VLM
 from vila2.model.chat import ChatFormat
 from vila2.model.features import VisionFeatures
 from vila2.model.requests import Generation, Request
-
-# Left columns that no row uses any more are cut once there are this many.
-_SPARE_COLUMNS = 16
+from vila2.model.slots import Slots
 
 
 @dataclass(slots=True)
@@ -30,6 +28,7 @@ class _Row:
     request: Request
     length: int  # positions in the cache that belong to this row
     stream: np.random.Generator | None
+    last: int = 0  # its newest token
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
@@ -47,9 +46,7 @@ class RunningBatch:
     ) -> None:
         self._vlm, self._chat, self._device, self._features = vlm, chat, device, features
         self._rows: list[_Row] = []
-        self._keys: list[torch.Tensor] = []  # per layer (rows, heads, columns, head size)
-        self._values: list[torch.Tensor] = []
-        self._attention = torch.empty(0)
+        self._slots = Slots()
         self._logits = torch.empty(0)
 
     def __len__(self) -> int:
@@ -62,10 +59,10 @@ class RunningBatch:
                 return self._chat.decode(row.ids)
         return ""
 
+    @torch.inference_mode()
     def drop(self, tickets: set[Hashable]) -> None:
         """Forget rows that nobody waits for."""
-        keep = [slot for slot, row in enumerate(self._rows) if row.ticket not in tickets]
-        self._keep(keep)
+        self._leave([slot for slot, row in enumerate(self._rows) if row.ticket in tickets])
 
     @torch.inference_mode()
     def admit(
@@ -92,19 +89,8 @@ class RunningBatch:
                 past_key_values=cache,
                 logits_to_keep=1,
             ).logits[:, -1]
-        keys = [layer.keys for layer in cache.layers]
-        values = [layer.values for layer in cache.layers]
-        if self._rows:
-            columns = max(longest, self._attention.shape[1])
-            self._keys = _side_by_side(self._keys, keys, columns)
-            self._values = _side_by_side(self._values, values, columns)
-            self._attention = torch.cat(
-                [_padded(self._attention, columns, 1), _padded(attention, columns, 1)]
-            )
-            self._logits = torch.cat([self._logits, logits])
-        else:
-            self._keys, self._values = keys, values
-            self._attention, self._logits = attention, logits
+        self._slots.join(cache, rows=len(self._rows))
+        self._logits = torch.cat([self._logits, logits]) if self._rows else logits
         for ticket, request, prompt in zip(tickets, requests, prompts, strict=True):
             drawn = request.sampling.temperature > 0
             stream = np.random.default_rng(request.seed) if drawn else None
@@ -117,54 +103,44 @@ class RunningBatch:
         tokens = _choose(logits, self._rows)
         chosen = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist()
         ended: list[tuple[Hashable, Generation]] = []
-        keep: list[int] = []
+        leaving: list[int] = []
         for slot, (row, token) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
             row.logprobs.append(chosen[slot])
+            row.last = token
             stopped = token == self._chat.eos_id
             if not stopped:
                 row.ids.append(token)
             if stopped or len(row.ids) >= row.request.sampling.max_new_tokens:
                 ended.append((row.ticket, self._generation(row, stopped=stopped)))
-            else:
-                keep.append(slot)
-        if len(keep) < len(self._rows):
-            self._keep(keep)
-            tokens = tokens[torch.tensor(keep, dtype=torch.long, device=self._device)]
+                leaving.append(slot)
+        self._leave(leaving)
         if self._rows:
-            self._forward(tokens)
+            self._forward()
         return ended
 
-    def _forward(self, tokens: torch.Tensor) -> None:
-        ones = self._attention.new_ones(len(self._rows), 1)
-        self._attention = torch.cat([self._attention, ones], 1)
-        positions = torch.tensor([[row.length] for row in self._rows], device=self._device)
-        cache = self._empty_cache()
-        for number, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-            cache.update(keys, values, number)
-        self._logits = self._vlm.model(
-            input_ids=tokens[:, None],
-            attention_mask=self._attention,
-            position_ids=positions,
-            past_key_values=cache,
-        ).logits[:, -1]
-        self._keys = [layer.keys for layer in cache.layers]
-        self._values = [layer.values for layer in cache.layers]
+    def _forward(self) -> None:
         for row in self._rows:
             row.length += 1
+        tokens = torch.tensor([[row.last] for row in self._rows], device=self._device)
+        lengths = torch.tensor([[row.length] for row in self._rows], device=self._device)
+        self._logits = self._vlm.model(
+            input_ids=tokens,
+            attention_mask=self._slots.attention(lengths),
+            position_ids=lengths - 1,
+            past_key_values=self._slots.cache(len(self._rows)),
+        ).logits[:, -1]
 
-    def _keep(self, slots: Sequence[int]) -> None:
-        """Let the other rows go, and cut the columns on the left that only they used."""
-        self._rows = [self._rows[slot] for slot in slots]
-        if not self._rows:
-            self._keys, self._values = [], []
-            return
-        index = torch.tensor(slots, dtype=torch.long, device=self._device)
-        spare = self._attention.shape[1] - max(row.length for row in self._rows)
-        first = spare if spare >= _SPARE_COLUMNS else 0
-        self._keys = [keys[index, :, first:] for keys in self._keys]
-        self._values = [values[index, :, first:] for values in self._values]
-        self._attention = self._attention[index, first:]
-        self._logits = self._logits[index]
+    def _leave(self, slots: Sequence[int]) -> None:
+        """Let rows go: the last row takes the place of each."""
+        for slot in sorted(slots, reverse=True):
+            last = len(self._rows) - 1
+            if slot != last:
+                self._slots.move(last, slot)
+                self._logits[slot] = self._logits[last]
+                self._rows[slot] = self._rows[last]
+            self._rows.pop()
+        self._logits = self._logits[: len(self._rows)]
+        self._slots.trim(max((row.length for row in self._rows), default=0))
 
     def _generation(self, row: _Row, *, stopped: bool) -> Generation:
         return Generation(
@@ -211,25 +187,6 @@ class VisionInput:
     def __exit__(self, *_: object) -> None:
         if self._bypass is not None:
             self._bypass.restore()  # type: ignore[attr-defined]
-
-
-def _padded(tensor: torch.Tensor, columns: int, axis: int) -> torch.Tensor:
-    """Zeros on the left of `axis` up to `columns`."""
-    missing = columns - tensor.shape[axis]
-    if not missing:
-        return tensor
-    shape = list(tensor.shape)
-    shape[axis] = missing
-    return torch.cat([tensor.new_zeros(shape), tensor], axis)
-
-
-def _side_by_side(
-    left: list[torch.Tensor], right: list[torch.Tensor], columns: int
-) -> list[torch.Tensor]:
-    return [
-        torch.cat([_padded(a, columns, 2), _padded(b, columns, 2)])
-        for a, b in zip(left, right, strict=True)
-    ]
 
 
 def _choose(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
