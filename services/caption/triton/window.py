@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 class Window:
     """Bounds the requests in flight; used within one event loop."""
 
-    def __init__(self, *, first: int = 32, least: int = 1, most: int = 256) -> None:
+    def __init__(self, *, first: int = 128, least: int = 1, most: int = 256) -> None:
         self.limit = float(first)
         self.in_flight = 0
         self.most = most
