@@ -111,8 +111,8 @@ def decode(
     with _opened(data, limits) as image:
         if size is not None and FORMATS[str(image.format)] == "jpg":
             width, height = size if _orientation(image) < 5 else size[::-1]
-            # Twice the target leaves the bicubic resize all it needs; where that saves nothing, once
-            # the target still halves the work (`bench/captioning.py` prints the difference).
+            # Twice the target leaves bicubic all it needs; where that saves nothing, the target
+            # itself still halves the work (`bench/captioning.py` prints the difference).
             enough = 2 if min(image.size[0] // width, image.size[1] // height) >= 4 else 1
             image.draft("RGB", (width * enough, height * enough))
         rgb = _rgb(image)
