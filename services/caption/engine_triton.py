@@ -74,17 +74,15 @@ class TritonEngine:
         """Pieces of the text as they come, then the answer; asked again only before the first."""
         events: Queue[Any] = Queue()
         self._answered = time.monotonic()
-        work = self._connection.begin(self._pieces(ask, events))
-        try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-                if isinstance(event, Answer):
-                    return
-        finally:
-            work.cancel()
+        # Whoever stops listening leaves the stream to end by itself: see `Connection.pieces`.
+        self._connection.begin(self._pieces(ask, events))
+        while True:
+            event = events.get()
+            if isinstance(event, Exception):
+                raise event
+            yield event
+            if isinstance(event, Answer):
+                return
 
     async def _all(self, asks: Sequence[Ask], progress: Callable[[int], None]) -> list[Answer]:
         answers: list[Answer | None] = [None] * len(asks)
@@ -99,14 +97,13 @@ class TritonEngine:
                 progress(done)
                 self._served.touch(self._prefix)
 
-        # As many as the window can ever hold; it lets in those for whom there is room.
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(len(asks), self.window.most)):
-                    group.create_task(some())
-        except ExceptionGroup as errors:
-            # All of them say the same thing, and callers know it by its type.
-            raise errors.exceptions[0] from errors
+        # As many as the window can ever hold; it lets in those for whom there is room. After an
+        # error the others end by themselves: to cancel many streams at once harms the server.
+        takers = (some() for _ in range(min(len(asks), self.window.most)))
+        ended = await asyncio.gather(*takers, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
         return [answer for answer in answers if answer is not None]
 
     async def _one(self, ask: Ask) -> Answer:
