@@ -275,11 +275,13 @@ def stub(server: TritonServer) -> psutil.Process:
 
 
 def test_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Killed at once: no process, no shared memory."""
+    """Killed at once: none of its session's processes, no shared memory."""
     server = triton_server(tmp_path / "serving")
     server.start()
     pid = server.pid
     os.kill(pid, signal.SIGKILL)
     server.kill()
     assert not psutil.pid_exists(pid)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
     assert not list(Path("/dev/shm").glob(f"vila2_{server.grpc_port}_*"))

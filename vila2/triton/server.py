@@ -104,8 +104,7 @@ class TritonServer:
     def kill(self) -> None:
         """End the server and its models' processes at once."""
         if self._child is not None and self._child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.kill()
             self._child.wait()
         self._sweep()
 
@@ -117,7 +116,12 @@ class TritonServer:
         self.stop()
 
     def _sweep(self) -> None:
-        """Shared memory that a killed server leaves behind."""
+        """What a server that died leaves behind: its models' processes, and shared memory."""
+        if self._child is not None:
+            # They are of its session, which outlives it for as long as one of them runs.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child = None
         for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # noqa: S108
             with contextlib.suppress(OSError):
                 left.unlink()
