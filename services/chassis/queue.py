@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from vila2.wire.queue_pb2 import TaskEnvelope
 
-Handler = Callable[[str], None]  # takes the unit's id
+Handler = Callable[[str], object]  # takes the unit's id
 
 
 class Queue(ABC):

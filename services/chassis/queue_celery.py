@@ -104,6 +104,9 @@ class CeleryQueue(Queue):
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,
+            # Celery's own event loop goes deaf where a broker goes away again just as its
+            # connection is made anew: it then polls nothing, for ever. The plain loop does not.
+            use_eventloop=False,
         )
         self._thread = threading.Thread(
             target=self._worker.start, name=f"celery-{self._name}", daemon=True

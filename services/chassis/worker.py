@@ -24,6 +24,8 @@ _log = structlog.get_logger()
 
 # How long what a unit needs is left in peace before somebody asks again.
 POSTPONED_SECONDS = 5.0
+# A worker that no hint reaches looks for itself: the broker may be away, or its client deaf.
+IDLE_SECONDS = 5.0
 Report = Callable[[int], None]
 Run = Callable[[Claim, Report], None]
 
@@ -43,18 +45,23 @@ class Worker:
         self._units, self._queue, self._tasks = units, queue, tasks
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._relay = Loop("relay", self.relay_once, seconds=0.5)
+        self._look = Loop("look", self._look_for_work, seconds=IDLE_SECONDS)
+        self._took = time.monotonic()
+        self._busy, self._ending = 0, False
+        self._counting = threading.Lock()
         for task in tasks:
             queue.register(task, self.take)
 
     def start(self, *, relay: bool = True) -> None:
-        """Deliver hints and, with `relay`, publish one for every unit that waits."""
+        """Deliver hints; with `relay` publish one for every unit that waits, else work by them."""
         self._queue.start()
-        if relay:
-            self._relay.start()
+        (self._relay if relay else self._look).start()
 
     def stop(self) -> None:
         """Publish no more and let the present units end."""
+        self._ending = True
         self._relay.stop()
+        self._look.stop()
         self._queue.stop()
 
     def nudge(self) -> None:
@@ -67,11 +74,33 @@ class Worker:
             if not self._queue.publish(task, unit_id):
                 return
 
-    def take(self, unit_id: str) -> None:
-        """Claim and run a unit, if nobody else has."""
+    def _look_for_work(self) -> None:
+        """What waits in SQL, while hints do not come."""
+        if time.monotonic() - self._took < IDLE_SECONDS:
+            return
+        while not (self._ending or self._busy):
+            found = self._units.claimable(limit=1)
+            if not found or not self.take(found[0][0]):
+                return
+
+    def take(self, unit_id: str) -> bool:
+        """Claim and run a unit; False where somebody else has."""
         claim = self._units.claim(unit_id, owner=self._owner)
         if claim is None:
-            return
+            return False
+        self._count(1)
+        try:
+            self._run(unit_id, claim)
+        finally:
+            self._count(-1)
+        return True
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._busy += more
+            self._took = time.monotonic()
+
+    def _run(self, unit_id: str, claim: Claim) -> None:
         UNITS_CLAIMED.labels(claim.task).inc()
         if claim.attempt > 1:
             UNITS_REDELIVERED.labels(claim.task).inc()

@@ -145,3 +145,17 @@ def test_two_workers_on_one_table_do_each_unit_once(
     started(task)
     until(lambda: all(bench.row(unit).state == DONE for unit in units))
     assert sorted(ran) == units
+
+
+def test_a_worker_that_no_hint_reaches_looks_for_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker is away, and nobody relays: what waits in SQL is done all the same."""
+    monkeypatch.setattr("services.chassis.worker.IDLE_SECONDS", 0.1)
+    worker = Worker(bench.units, InProcessQueue(), {"t": completing(bench)})
+    worker.start(relay=False)
+    try:
+        bench.add("u1", "u2", "u3")
+        until(lambda: all(bench.row(f"u{n}").state == DONE for n in (1, 2, 3)))
+    finally:
+        worker.stop()

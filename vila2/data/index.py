@@ -64,6 +64,23 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
     )
 
 
+def sample_of(row: IndexRow, image: bytes) -> Sample:
+    """The sample of a row, with its picture's bytes."""
+    about = json.loads(row.about) if row.about else {}
+    return Sample(
+        key=row.key,
+        image=image,
+        extension=row.extension,
+        sha256=row.sha256,
+        width=row.width,
+        height=row.height,
+        caption=row.caption,
+        turns=tuple(Turn(question, answer) for question, answer in about.get("turns", ())),
+        items=tuple(about.get("items", ())),
+        source=row.source,
+    )
+
+
 def encode_index(rows: Sequence[IndexRow]) -> bytes:
     """The Parquet bytes of a shard's index."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
@@ -108,16 +125,4 @@ def read_indexed(index: Path, tar: BinaryIO | None = None) -> Iterator[Sample]:
                 field=row.key,
                 fix="The tar was changed in place; put it back, or register a new version",
             )
-        about = json.loads(row.about) if row.about else {}
-        yield Sample(
-            key=row.key,
-            image=image,
-            extension=row.extension,
-            sha256=row.sha256,
-            width=row.width,
-            height=row.height,
-            caption=row.caption,
-            turns=tuple(Turn(question, answer) for question, answer in about.get("turns", ())),
-            items=tuple(about.get("items", ())),
-            source=row.source,
-        )
+        yield sample_of(row, image)

@@ -17,12 +17,13 @@ from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.tar_out import TarOut
-from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of
+from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, Member, members_of
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "ShardSummary",
     "check_key",
+    "index_shard",
     "read_raw_shard",
     "read_shard",
     "write_raw_shard",
@@ -94,20 +95,31 @@ def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
     if isinstance(source, Path) and source.name.endswith(SUFFIX):
         yield from read_indexed(source)
         return
+    for sample, _ in _placed(source):
+        yield sample
+
+
+def index_shard(path: Path) -> list[IndexRow]:
+    """The index of a shard that `write_shard` wrote, made by reading it once."""
+    return [index_row(sample, offset) for sample, offset in _placed(path)]
+
+
+def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
+    """Samples, each with where its picture begins in the tar."""
     for key, members in _groups(source):
         extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
         if extension is None or "json" not in members:
             raise ShardError(f"sample {key} lacks its picture or its json", field=key)
         try:
-            about = json.loads(members["json"])
-            yield Sample(
+            about = json.loads(members["json"].data)
+            sample = Sample(
                 key=key,
-                image=members[extension],
+                image=members[extension].data,
                 extension=extension,
                 sha256=about["sha256"],
                 width=about["width"],
                 height=about["height"],
-                caption=members.get("txt", b"").decode(),
+                caption=members["txt"].data.decode() if "txt" in members else "",
                 turns=tuple(Turn(question, answer) for question, answer in about["turns"]),
                 items=tuple(about["items"]),
                 source=about["source"],
@@ -118,6 +130,7 @@ def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
                 field=key,
                 fix="Fetch the shard again, or submit the version again",
             ) from error
+        yield sample, members[extension].offset
 
 
 def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
@@ -161,11 +174,11 @@ def read_raw_shard(
     """
     for stem, members in _groups(source, limit):
         try:
-            about = json.loads(members["json"])
+            about = json.loads(members["json"].data)
             raw = RawSample(
                 key=_text(about["key"]),
                 source=_text(about["source"]),
-                image=members.get("bin"),
+                image=members["bin"].data if "bin" in members else None,
                 caption=None if about["caption"] is None else _text(about["caption"]),
                 turns=tuple(Turn(_text(q), _text(a)) for q, a in about["turns"]),
                 items=tuple({_text(k): v for k, v in item.items()} for item in about["items"]),
@@ -188,12 +201,12 @@ def _text(value: Any) -> str:
 
 def _groups(
     source: bytes | BinaryIO | Path, limit: int = MAX_MEMBERS
-) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Members of neighbouring names with one stem, as {extension: bytes}."""
+) -> Iterator[tuple[str, dict[str, Member]]]:
+    """Members of neighbouring names with one stem, by extension."""
     key: str | None = None
-    members: dict[str, bytes] = {}
+    members: dict[str, Member] = {}
     for member in members_of(source, limit=limit):
-        name, data = member.name, member.data
+        name = member.name
         if not _NAME.fullmatch(name):
             raise ShardError(f"member name {name!r} is not KEY.EXTENSION", field=name)
         stem, extension = name.rsplit(".", 1)
@@ -203,6 +216,6 @@ def _groups(
             key, members = stem, {}
         if extension in members:
             raise ShardError(f"member {name!r} occurs twice", field=name)
-        members[extension] = data
+        members[extension] = member
     if key is not None:
         yield key, members

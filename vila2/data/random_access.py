@@ -1,0 +1,99 @@
+"""Samples of a shard in any order, without reading the others: what shuffled visits need.
+
+A shard's index says where each picture lies in its tar. The index is made once, by reading the tar
+through, and kept in a cache folder for whoever opens the shard next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow.parquet as pq
+
+from vila2.data.errors import ShardError
+from vila2.data.index import (
+    SUFFIX,
+    IndexRow,
+    decode_index,
+    encode_index,
+    sample_of,
+    tar_beside,
+)
+from vila2.data.sample import Sample
+from vila2.data.shards import index_shard
+
+
+def index_of(shard: Path, cache: Path) -> Path:
+    """The index file of a shard: the shard itself where it is one, else made in `cache`."""
+    if shard.name.endswith(SUFFIX):
+        return shard
+    told = shard.stat()
+    path = cache / f"{shard.stem}-{told.st_size}-{told.st_mtime_ns}{SUFFIX}"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed: several jobs may open the shard at once.
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(encode_index(index_shard(shard)))
+        partial.replace(path)
+    return path
+
+
+def shard_size(shard: Path, cache: Path) -> int:
+    """The number of its samples."""
+    return int(pq.read_metadata(index_of(shard, cache)).num_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenShard:
+    """A shard's texts in memory and its pictures in reach; safe for concurrent reads."""
+
+    path: Path
+    rows: list[IndexRow]
+    handle: int
+
+    @classmethod
+    def open(cls, shard: Path, cache: Path) -> OpenShard:
+        """Open a tar, or the index of a tar beside it."""
+        rows = [IndexRow(**row) for row in decode_index(index_of(shard, cache))]
+        tar = tar_beside(shard) if shard.name.endswith(SUFFIX) else shard
+        return cls(tar, rows, os.open(tar, os.O_RDONLY))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def text(self, row: int) -> Sample:
+        """A sample without its picture."""
+        return sample_of(self.rows[row], b"")
+
+    def image(self, row: int) -> bytes:
+        """A sample's encoded picture; raises `ShardError` where the tar is cut."""
+        held = self.rows[row]
+        data = os.pread(self.handle, held.size, held.offset)
+        if len(data) < held.size:
+            raise ShardError(
+                f"{self.path.name} ends within sample {held.key}",
+                field=held.key,
+                fix="Fetch the shard again",
+            )
+        return data
+
+    def images(self) -> Iterator[bytes]:
+        """All pictures, in order."""
+        for row in range(len(self.rows)):
+            yield self.image(row)
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self.handle)
+
+    def __enter__(self) -> OpenShard:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self.close()
