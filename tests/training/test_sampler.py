@@ -13,12 +13,16 @@ from vila2.training.sampler import Order, Visit, batches_of_block
 sources = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.5, 1.0, 2.0, 2.4])), max_size=3)
 
 
-def order(*given: tuple[int, float], seed: int = 0) -> Order:
-    return Order([size for size, _ in given], [repeat for _, repeat in given], seed=seed)
+def order(*given: tuple[int, float], seed: int = 0, shard: int = 3, window: int = 2) -> Order:
+    """Sources of `size` samples in shards of at most `shard`."""
+    shards = [
+        [min(shard, size - start) for start in range(0, size, shard)] or [0] for size, _ in given
+    ]
+    return Order(shards, [repeat for _, repeat in given], seed=seed, window=window)
 
 
 def sample_counts(visits: list[Visit]) -> Counter[tuple[int, int]]:
-    return Counter((visit.source, visit.index) for visit in visits)
+    return Counter((visit.source, 3 * visit.shard + visit.row) for visit in visits)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 5])
@@ -35,7 +39,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     """A model must not learn the order."""
     first, second = order((30, 1.0)).visits(0, 30), order((30, 1.0)).visits(30, 30)
     other = order((30, 1.0), seed=1).visits(0, 30)
-    assert [v.index for v in first] != [v.index for v in second]
+    assert [v.row for v in first] != [v.row for v in second]
     assert first != other
     assert first == order((30, 1.0)).visits(0, 30)
 
@@ -50,8 +54,8 @@ def test_a_source_repeats_as_its_weight_says():
 def test_the_broken_pass_takes_other_samples_in_each_epoch():
     """So that a weight of a half is not half of the data."""
     visits = order((20, 0.5)).visits(0, 10 * 10)
-    assert len({visit.index for visit in visits[:10]}) == 10
-    assert {visit.index for visit in visits} == set(range(20))
+    assert len(sample_counts(visits[:10])) == 10
+    assert set(sample_counts(visits)) == {(0, i) for i in range(20)}
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,6 +77,21 @@ def test_going_back_gives_the_same_visits():
     first = made.visits(0, 5)
     made.visits(45, 5)
     assert made.visits(0, 5) == first
+
+
+def test_few_shards_are_open_at_a_time():
+    """Neighbouring visits lie in one window of shards: a large dataset is read piece by piece."""
+    visits = order((40_000, 1.0), shard=100, window=8).visits(0, 40_000)
+    for start in range(0, 40_000, 8000):
+        # A chunk of visits (8,000 where 40,000 are split into five) spans its own windows.
+        assert len({visit.shard for visit in visits[start : start + 8000]}) <= 8000 // 100 + 8
+
+
+def test_sources_are_mixed_evenly_however_their_shards_lie():
+    """No stretch of an epoch lacks a source."""
+    visits = order((30_000, 1.0), (3_000, 1.0), shard=1000).visits(0, 33_000)
+    shares = [sum(v.source for v in visits[i : i + 1100]) / 1100 for i in range(0, 33_000, 1100)]
+    assert all(0.05 < share < 0.14 for share in shares)
 
 
 def test_no_samples_at_all_is_an_error():

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import model, source, spec, world
-from vila2.training.spec import TrainSpec
+from vila2.training.spec import Lora, Optimiser, TrainSpec
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -131,3 +131,93 @@ def test_sigterm_checkpoints_and_asks_to_be_run_again(
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 75
     assert list((tmp_path / "term" / "checkpoints").glob("*/manifest.json"))
+
+
+def packed(job: TrainSpec, **fields: object) -> TrainSpec:
+    """The job with all stages packed."""
+    stages = [stage.model_copy(update={"pack": 200, **fields}) for stage in job.stages]
+    return job.model_copy(update={"stages": stages})
+
+
+@pytest.mark.slow
+def test_a_packed_job_with_a_token_budget_goes_on_bit_for_bit(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """Interrupted by SIGTERM: a step's first visit depends on all before it."""
+    sources = [source(shards["sft"])]
+    whole = packed(spec(base, tmp_path / "whole", sources, steps=40), batch_tokens=500)
+    assert train(whole) == 0
+    broken = packed(spec(base, tmp_path / "broken", sources, steps=40), batch_tokens=500)
+    child = subprocess.Popen(command(broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    history = tmp_path / "broken" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while "sft" not in (history.read_text() if history.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 75
+    assert train(broken) == 0
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(broken)[name]), name
+    done = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("whole", "broken")]
+    assert done[0]["stages"]["sft"]["visits"] == done[1]["stages"]["sft"]["visits"] > 40
+
+
+@pytest.mark.slow
+def test_shards_of_a_model_on_two_processes_train_what_one_trains(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """FSDP2, packed, with its stages' freeze masks and a checkpoint in the middle."""
+    sources = [source(shards["corpus"], "corpus", policy="original")]
+    adamw = {"optimiser": Optimiser(), "lr": 1e-3}
+    one = packed(spec(base, tmp_path / "one", sources, steps=3), **adamw)
+    two = packed(spec(base, tmp_path / "two", sources, steps=3), **adamw)
+    two = two.model_copy(update={"parallel": "fsdp", "checkpoint_seconds": 0.01})
+    assert train(one) == 0
+    assert train(two, processes=2) == 0
+    before = load_file(base / "model.safetensors")
+    moved = max(float((tensor - before[n]).abs().max()) for n, tensor in weights(one).items())
+    apart = max(float((tensor - weights(two)[n]).abs().max()) for n, tensor in weights(one).items())
+    assert apart < 0.02 * moved
+
+
+@pytest.mark.slow
+def test_adapters_are_merged_into_a_plain_model(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """Only the language part's matrices change, by a matrix of low rank; the rest is as it was."""
+    pytest.importorskip("peft")
+    job = spec(base, tmp_path / "lora", [source(shards["sft"])])
+    stage = job.stages[1].model_copy(update={"trainable": ["language"], "lora": Lora(rank=2)})
+    assert train(job.model_copy(update={"stages": [stage]})) == 0
+    after, before = weights(job), load_file(base / "model.safetensors")
+    assert set(after) == set(before)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    # The projector is a fresh one, as in every training from a base.
+    assert [n for n in changed if "layers" not in n and "projector" not in n] == []
+    assert [n for n in changed if "vision" in n] == []
+    name = next(name for name in changed if "q_proj" in name)
+    assert torch.linalg.matrix_rank(after[name] - before[name], atol=1e-4) <= 2
+
+
+@pytest.mark.slow
+def test_a_stage_ends_when_it_is_asked_to(
+    tmp_path: Path, shards: dict[str, str], base: Path
+) -> None:
+    """The next stage follows, and the result says why."""
+    job = spec(base, tmp_path / "ended", [source(shards["sft"])], steps=5)
+    long = job.stages[0].model_copy(update={"steps": 5000})
+    job = job.model_copy(update={"stages": [long, job.stages[1]], "tensorboard": True})
+    Path(job.output).mkdir()
+    asked = {"stage": "align", "reason": "the loss no longer falls"}
+    (tmp_path / "ended" / "stop_stage.json").write_text(json.dumps(asked))
+    assert train(job) == 0
+    stages = json.loads((tmp_path / "ended" / "result.json").read_text())["stages"]
+    assert stages["align"]["stopped_early"] == "the loss no longer falls"
+    assert "stopped_early" not in stages["sft"]
+    last = json.loads((tmp_path / "ended" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["stage"] == "sft"
+    assert last["tokens_per_second"] > 0
+    assert 0 < last["mfu"] < 1
+    assert list((tmp_path / "ended" / "tensorboard").iterdir())

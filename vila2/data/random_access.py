@@ -7,10 +7,8 @@ through, and kept in a cache folder for whoever opens the shard next.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import weakref
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow.parquet as pq
 
@@ -47,20 +45,17 @@ def shard_size(shard: Path, cache: Path) -> int:
     return int(pq.read_metadata(index_of(shard, cache)).num_rows)
 
 
-@dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A shard's texts in memory and its pictures in reach; safe for concurrent reads."""
+    """A shard's texts in memory and its pictures in reach; safe for concurrent reads.
 
-    path: Path
-    rows: list[IndexRow]
-    handle: int
+    The file is closed with the last reference: who still reads is not cut off.
+    """
 
-    @classmethod
-    def open(cls, shard: Path, cache: Path) -> OpenShard:
-        """Open a tar, or the index of a tar beside it."""
-        rows = [IndexRow(**row) for row in decode_index(index_of(shard, cache))]
-        tar = tar_beside(shard) if shard.name.endswith(SUFFIX) else shard
-        return cls(tar, rows, os.open(tar, os.O_RDONLY))
+    def __init__(self, shard: Path, cache: Path) -> None:
+        self.rows = [IndexRow(**row) for row in decode_index(index_of(shard, cache))]
+        self._path = tar_beside(shard) if shard.name.endswith(SUFFIX) else shard
+        self._handle = os.open(self._path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._handle)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,28 +67,11 @@ class OpenShard:
     def image(self, row: int) -> bytes:
         """A sample's encoded picture; raises `ShardError` where the tar is cut."""
         held = self.rows[row]
-        data = os.pread(self.handle, held.size, held.offset)
+        data = os.pread(self._handle, held.size, held.offset)
         if len(data) < held.size:
             raise ShardError(
-                f"{self.path.name} ends within sample {held.key}",
+                f"{self._path.name} ends within sample {held.key}",
                 field=held.key,
                 fix="Fetch the shard again",
             )
         return data
-
-    def images(self) -> Iterator[bytes]:
-        """All pictures, in order."""
-        for row in range(len(self.rows)):
-            yield self.image(row)
-
-    def close(self) -> None:
-        """Let the file go."""
-        os.close(self.handle)
-
-    def __enter__(self) -> OpenShard:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self.close()

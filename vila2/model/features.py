@@ -8,7 +8,8 @@ the shard's, and are read through a memory map.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,20 @@ def compute_features(vlm: VLM, pixels: np.ndarray, *, batch_size: int = 32) -> n
 
 
 def cached_features(
-    vlm: VLM, pixels: np.ndarray, *, folder: Path, shard_sha256: str, digest: str
+    vlm: VLM,
+    pixels: Callable[[], np.ndarray],
+    *,
+    folder: Path,
+    shard_sha256: str,
+    digest: str,
 ) -> np.ndarray:
     """`compute_features`, stored under `folder` and memory-mapped when it is there already."""
     path = folder / f"{digest}-{shard_sha256[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that a kill never leaves half a file under the name.
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, compute_features(vlm, pixels))
-        partial.rename(path)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, compute_features(vlm, pixels()))
+        partial.replace(path)
     loaded: np.ndarray = np.load(path, mmap_mode="r")
     return loaded

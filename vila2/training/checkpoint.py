@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from vila2.model.build import VLM
 from vila2.training.optim import Optimisers
+from vila2.training.parallel import like, whole
 
 _MANIFEST = "manifest.json"
 
@@ -29,12 +30,27 @@ class Position:
     stage: int
     step: int
     seconds: float  # spent so far in this stage
+    visits: int = 0  # samples visited so far in this stage, over all processes
 
 
 def save_checkpoint(
-    folder: Path, vlm: VLM, optimisers: Optimisers | None, position: Position
+    folder: Path,
+    vlm: VLM,
+    optimisers: Optimisers | None,
+    position: Position,
+    *,
+    writes: bool,
+    about: dict[str, Any],
 ) -> None:
-    """Write a checkpoint into whichever of the two slots is older."""
+    """Write a checkpoint into whichever of the two slots is older.
+
+    All processes call it, since each may hold a shard of the weights; one `writes`. `about` is
+    what else a resumed job must know, as JSON.
+    """
+    weights = {name: whole(tensor).cpu() for name, tensor in vlm.model.state_dict().items()}
+    state = None if optimisers is None else _flatten(optimisers)
+    if not writes:
+        return
     slots = [folder / "a", folder / "b"]
     held = [_read_position(slot) for slot in slots]
     target = slots[0]
@@ -42,12 +58,13 @@ def save_checkpoint(
         target = slots[1]
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    save_file(_contiguous(vlm.model.state_dict()), target / "weights.safetensors")
-    if optimisers is not None:
-        tensors, scalars = _flatten(optimisers)
+    save_file(_contiguous(weights), target / "weights.safetensors")
+    if state is not None:
+        tensors, scalars = state
         save_file(tensors, target / "optimiser.safetensors")
         (target / "optimiser.json").write_text(json.dumps(scalars))
     save_file({"cpu": torch.get_rng_state()}, target / "rng.safetensors")
+    (target / "about.json").write_text(json.dumps(about))
     partial = target / (_MANIFEST + ".partial")
     partial.write_text(json.dumps(asdict(position)))
     partial.rename(target / _MANIFEST)
@@ -61,6 +78,12 @@ def latest_checkpoint(folder: Path, *, spec: str) -> tuple[Path, Position] | Non
         if (position := _read_position(slot)) is not None and position.spec == spec
     ]
     return max(found, key=lambda item: _order(item[1])) if found else None
+
+
+def restore_about(slot: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was told about."""
+    about: dict[str, Any] = json.loads((slot / "about.json").read_text())
+    return about
 
 
 def restore_weights(slot: Path, vlm: VLM) -> None:
@@ -79,11 +102,13 @@ def restore_optimisers(slot: Path, optimisers: Optimisers) -> None:
     tensors = load_file(slot / "optimiser.safetensors")
     scalars = json.loads((slot / "optimiser.json").read_text())
     for number, member in enumerate(optimisers.members):
+        held = [parameter for group in member.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
             owner, parameter, key = name.split("/")
             if int(owner) == number:
-                state.setdefault(int(parameter), {})[key] = tensor
+                cut = like(tensor, held[int(parameter)])
+                state.setdefault(int(parameter), {})[key] = cut
         current = member.state_dict()
         current["state"] = state
         for group, saved in zip(current["param_groups"], scalars[number], strict=True):
@@ -99,7 +124,7 @@ def _flatten(optimisers: Optimisers) -> tuple[dict[str, torch.Tensor], list[list
         for parameter, values in held["state"].items():
             for key, value in values.items():
                 tensor = value if isinstance(value, torch.Tensor) else torch.tensor(value)
-                tensors[f"{number}/{parameter}/{key}"] = tensor.contiguous()
+                tensors[f"{number}/{parameter}/{key}"] = whole(tensor).cpu().contiguous()
         rates.append([float(group["lr"]) for group in held["param_groups"]])
     return tensors, rates
 

@@ -1,252 +1,249 @@
-"""From a spec's sources to tensors: pictures, features, captions and text for each step."""
+"""The steps of a stage, as tensors: whom each process visits, what it reads, and in which rows.
+
+Padded: the samples of a block of steps are sorted by length into steps, so that little is padding.
+Packed: the samples of a step are joined into rows. With a token budget a step takes as many samples
+as fit, so the number of visits before a step is part of a checkpoint.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from vila2.data.assembly import AssemblyCounts, assemble
-from vila2.data.errors import DataError
-from vila2.data.images import ImageRejected, decode
-from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
-from vila2.data.sample import Sample
-from vila2.data.shards import read_shard
+from vila2.data.assembly import AssemblyCounts
 from vila2.model.build import VLM
 from vila2.model.chat import Encoded
-from vila2.model.features import VisionFeatures, cached_features, tower_digest
-from vila2.training.sampler import BLOCK, Order, batches_of_block
-from vila2.training.spec import Source, Stage
+from vila2.training.objective import MicroBatch
+from vila2.training.packing import packed_rows, within_budget
+from vila2.training.pictures import DecodedPictures, FrozenFeatures
+from vila2.training.sampler import BLOCK, CHUNK, Order, Visit, batches_of_block
+from vila2.training.spec import Stage, TrainSpec
+from vila2.training.streams import SourceStream
 
-Captions = dict[str, dict[str, str | None]]  # layer -> key -> caption
-
-
-@dataclass
-class LoadedSource:
-    """A source in memory: text and digests as objects, pictures as one uint8 array."""
-
-    spec: Source
-    samples: list[Sample]
-    pixels: np.ndarray | None  # (N, H, W, 3) uint8; None where features stand in
-    captions: list[dict[str, str | None]]
+# Steps that are made ready while one is computed.
+_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """One step's tensors. `ids`, `labels`, `attention`: (B, T); labels are -100 without loss."""
+class StepData:
+    """One process's share of a step, and where the order of visits stands after it."""
 
-    ids: torch.Tensor
-    labels: torch.Tensor
-    attention: torch.Tensor
-    pixel_values: torch.Tensor
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that are not padding."""
-        return int(self.attention.sum())
+    micro: list[MicroBatch]
+    visits: int
+    counts: StepCounts
 
 
-def _decoded(sample: Sample, size: int) -> np.ndarray:
-    try:
-        return decode(sample.image, size=(size, size))
-    except ImageRejected as error:
-        raise DataError(
-            f"sample {sample.key}: {error.detail}",
-            field=sample.key,
-            fix="Submit the data again without --structure-only, which leaves such pictures out",
-        ) from error
+@dataclass(slots=True)
+class StepCounts:
+    """What became of the step's samples, over all processes."""
+
+    samples: int = 0
+    truncated: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: StepCounts) -> None:
+        """Sum up."""
+        self.samples += other.samples
+        self.truncated += other.truncated
+        self.missing.update(other.missing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; the arguments that make it again."""
+        return {
+            "samples": self.samples,
+            "truncated": self.truncated,
+            "missing": dict(self.missing),
+        }
 
 
-class PictureCache:
-    """Decoded pictures, or the frozen tower's features of them, kept in files per shard."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Samples of one forward pass, before their pictures are read."""
 
-    def __init__(self, vlm: VLM, folder: Path, *, features: bool) -> None:
-        self._vlm = vlm
-        self._folder = folder
-        self.features = VisionFeatures() if features else None
-        self._digest = tower_digest(vlm) if features else ""
-
-    def load(self, samples: Sequence[Sample], shard: Path) -> np.ndarray | None:
-        """Pictures of one shard as (N, H, W, 3) uint8, or `None` once their features are held."""
-        size = self._vlm.preset.image_size
-        shard_digest = shard.stem.split("-")[-1]
-
-        def pixels() -> np.ndarray:
-            return np.stack([_decoded(sample, size) for sample in samples])
-
-        if self.features is None:
-            return pixels()
-        path = self._folder / "features"
-        name = f"{self._digest}-{shard_digest[:16]}.npy"
-        array = (
-            np.load(path / name, mmap_mode="r")
-            if (path / name).exists()
-            else cached_features(
-                self._vlm, pixels(), folder=path, shard_sha256=shard_digest, digest=self._digest
-            )
-        )
-        self.features.add([sample.sha256 for sample in samples], array)
-        return None
-
-
-def load_source(
-    spec: Source, pictures: PictureCache, *, seed: int, report: Callable[[str], None] | None = None
-) -> LoadedSource:
-    """Read a source's shards and layers into memory.
-
-    Raises `ValueError` where a layer has another number of shards than the source, or names a
-    sample that the shard does not hold.
-    """
-    for layer, paths in spec.layers.items():
-        if len(paths) != len(spec.shards):
-            raise ValueError(
-                f"source {spec.name}: layer {layer!r} has {len(paths)} shards, the dataset "
-                f"{len(spec.shards)}; seal the layer before training on it"
-            )
-    samples: list[Sample] = []
-    captions: list[dict[str, str | None]] = []
-    arrays: list[np.ndarray] = []
-    rows_of = {layer: _kept_rows(spec, layer) for layer in spec.layers}
-    for number, shard in enumerate(spec.shards):
-        if report:
-            report(f"reading {spec.name} shard {number + 1}/{len(spec.shards)}")
-        held = [replace(sample) for sample in read_shard(Path(shard))]
-        array = pictures.load(held, Path(shard))
-        if array is not None:
-            arrays.append(array)
-        for sample in held:
-            captions.append(
-                {layer: rows[number].get(sample.key) for layer, rows in rows_of.items()}
-            )
-        # The encoded picture is not needed again once it is decoded or its features are held.
-        samples += [replace(sample, image=b"") for sample in held]
-    if spec.shuffle_captions:
-        captions = _given_to_others(captions, seed=seed)
-    return LoadedSource(spec, samples, np.concatenate(arrays) if arrays else None, captions)
-
-
-def _kept_rows(spec: Source, layer: str) -> list[dict[str, str | None]]:
-    """Captions of a layer by shard and key; those below the kept share count as missing."""
-    shards = [decode_layer_shard(Path(path)) for path in spec.layers[layer]]
-    share = spec.keep_fraction.get(layer, 1.0)
-    accepted = sorted(row.logprob for rows in shards for row in rows if row.status == CAPTIONED)
-    threshold = -np.inf
-    if share < 1.0 and accepted:
-        threshold = accepted[min(int(len(accepted) * (1 - share)), len(accepted) - 1)]
-
-    def kept(row: CaptionRow) -> str | None:
-        return row.caption if row.status == CAPTIONED and row.logprob >= threshold else None
-
-    return [{row.key: kept(row) for row in rows} for rows in shards]
-
-
-def _given_to_others(
-    captions: list[dict[str, str | None]], *, seed: int
-) -> list[dict[str, str | None]]:
-    """Rotate a seeded permutation, so that nobody keeps their own caption."""
-    order = list(range(len(captions)))
-    random.Random(seed).shuffle(order)
-    moved: list[dict[str, str | None]] = [{}] * len(captions)
-    for position, index in enumerate(order):
-        moved[index] = captions[order[(position + 1) % len(order)]]
-    return moved
+    visits: list[Visit]
+    texts: list[Encoded]
 
 
 class StageData:
-    """The batches of one stage, for one process of `world`."""
+    """The steps of one stage for process `rank` of `world`."""
 
     def __init__(
         self,
+        spec: TrainSpec,
         stage: Stage,
-        sources: Sequence[LoadedSource],
         vlm: VLM,
-        pictures: PictureCache,
         *,
         seed: int,
         rank: int,
         world: int,
+        report: Callable[[str], None],
     ) -> None:
-        if stage.batch_size % world:
+        if not stage.batch_tokens and stage.batch_size % world:
             raise ValueError(
                 f"stage {stage.name}: batch_size {stage.batch_size} must divide by the "
                 f"{world} processes"
             )
-        self._stage = stage
-        self._sources = sources
-        self._vlm = vlm
-        self._pictures = pictures
-        self._chat = vlm.chat()
-        self._seed = seed
-        self._rank, self._world = rank, world
+        self._stage, self._vlm, self._chat = stage, vlm, vlm.chat()
+        self._seed, self._rank, self._world = seed, rank, world
+        cache = Path(spec.cache)
+        self._sources = [SourceStream(source, cache, seed=seed) for source in stage.sources]
+        sizes = [source.sizes(report) for source in self._sources]
+        for source, shards in zip(self._sources, sizes, strict=True):
+            # What is shuffled together, and as much of what comes next.
+            source.keep = 2 * max(CHUNK, spec.window * max(shards))
         self._order = Order(
-            [len(source.samples) for source in sources],
-            [source.spec.repeat for source in sources],
+            sizes,
+            [source.spec.repeat for source in self._sources],
             seed=seed,
+            window=spec.window,
         )
-        self.counts = AssemblyCounts()
-        self.truncated = 0
+        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.picture_memory)
+        self.features = FrozenFeatures(vlm, cache / "features") if spec.cache_features else None
+        self._loaders = ThreadPoolExecutor(spec.loaders, thread_name_prefix="pictures")
+        if self.features is not None:
+            self._prepare(self.features, report)
 
-    def batches(self, first_step: int) -> Iterator[Batch]:
-        """Batches for steps `first_step` .. `stage.steps`."""
+    def close(self) -> None:
+        """Let the threads go."""
+        self._loaders.shutdown(cancel_futures=True)
+
+    def steps(self, first: int, visits: int) -> Generator[StepData]:
+        """Steps `first` .. `stage.steps`, of which the first begins after so many visits.
+
+        The next steps are made in a thread while the present one is computed.
+        """
+        planned = self._planned(first, visits)
+        with ThreadPoolExecutor(1, thread_name_prefix="steps") as maker:
+            ahead: list[Future[StepData | None]] = []
+
+            def one() -> StepData | None:
+                return next(planned, None)
+
+            try:
+                while True:
+                    while len(ahead) < _AHEAD:
+                        ahead.append(maker.submit(one))
+                    made = ahead.pop(0).result()
+                    if made is None:
+                        return
+                    yield made
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _planned(self, first: int, visits: int) -> Iterator[StepData]:
+        if not self._stage.pack:
+            yield from self._padded(first)
+            return
+        for _ in range(first, self._stage.steps):
+            if self._stage.batch_tokens:
+                taken, texts, counts = self._budgeted(visits)
+            else:
+                taken = self._order.visits(visits, self._stage.batch_size)
+                texts, counts = self._encode(taken)
+            visits += len(taken)
+            lengths = [len(text.ids) for text in texts]
+            rows = packed_rows(lengths, capacity=self._stage.pack, multiple=self._world)
+            mine = [
+                _Row([taken[i] for i in row], [texts[i] for i in row])
+                for row in rows[self._rank :: self._world]
+            ]
+            yield StepData([self._joined(row) for row in mine], visits, counts)
+
+    def _budgeted(self, start: int) -> tuple[list[Visit], list[Encoded], StepCounts]:
+        """Visits from `start` on whose tokens make up the step's budget."""
+        budget, asked = self._stage.batch_tokens, 64
+        while True:
+            visits = self._order.visits(start, asked)
+            texts, _ = self._encode(visits)
+            fit = within_budget([len(text.ids) for text in texts], budget=budget)
+            if fit < asked:
+                break
+            asked *= 2
+        # Encoded once more for the counts of just these; texts are cached by the chat format.
+        texts, counts = self._encode(visits[:fit])
+        return visits[:fit], texts, counts
+
+    def _padded(self, first: int) -> Iterator[StepData]:
         size, steps = self._stage.batch_size, self._stage.steps
-        for block in range(first_step // BLOCK, -(-steps // BLOCK)):
+        for block in range(first // BLOCK, -(-steps // BLOCK)):
             count = min(BLOCK, steps - block * BLOCK)
             visits = self._order.visits(block * BLOCK * size, count * size)
-            encoded = [self._encode(v.source, v.index, v.number) for v in visits]
+            texts, counts = self._encode(visits)
             batches = batches_of_block(
-                [len(e.ids) for e in encoded], batch_size=size, seed=self._seed, block=block
+                [len(text.ids) for text in texts], batch_size=size, seed=self._seed, block=block
             )
             for offset, rows in enumerate(batches):
-                if block * BLOCK + offset < first_step:
+                step = block * BLOCK + offset
+                if step < first:
                     continue
                 mine = rows[self._rank :: self._world]
-                yield self._collate(
-                    [encoded[i] for i in mine],
-                    [(visits[i].source, visits[i].index) for i in mine],
+                at_once = self._stage.micro_batch or len(mine)
+                parts = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
+                micro = [
+                    self._beside(_Row([visits[i] for i in part], [texts[i] for i in part]))
+                    for part in parts
+                ]
+                told = counts if offset == 0 else StepCounts()  # a block's counts, once
+                yield StepData(micro, (step + 1) * size, told)
+
+    def _encode(self, visits: Sequence[Visit]) -> tuple[list[Encoded], StepCounts]:
+        counts, texts = AssemblyCounts(), []
+        for visit in visits:
+            text = self._sources[visit.source].text(visit, seed=self._seed, counts=counts)
+            texts.append(self._chat.encode(text, max_length=self._vlm.preset.max_length))
+        truncated = sum(text.truncated for text in texts)
+        return texts, StepCounts(counts.samples, truncated, counts.missing)
+
+    def _beside(self, row: _Row) -> MicroBatch:
+        """Samples below each other, padded on the right."""
+        lengths = tuple(len(text.ids) for text in row.texts)
+        shape = (len(lengths), max(lengths))
+        ids, labels = np.full(shape, self._chat.pad_id), np.full(shape, -100)
+        attention = np.zeros(shape, dtype=np.int64)
+        for n, text in enumerate(row.texts):
+            ids[n, : lengths[n]] = text.ids
+            attention[n, : lengths[n]] = 1
+            labels[n, : lengths[n]] = _labels(text)
+        return MicroBatch(
+            torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(attention), lengths,
+            self._read(row.visits),
+        )  # fmt: skip
+
+    def _joined(self, row: _Row) -> MicroBatch:
+        """Samples end to end in one row."""
+        ids = np.concatenate([text.ids for text in row.texts])
+        labels = np.concatenate([_labels(text) for text in row.texts])
+        return MicroBatch(
+            torch.from_numpy(ids)[None], torch.from_numpy(labels)[None], None,
+            tuple(len(text.ids) for text in row.texts), self._read(row.visits),
+        )  # fmt: skip
+
+    def _read(self, visits: Sequence[Visit]) -> torch.Tensor:
+        held = [(self._sources[visit.source].held(visit.shard), visit.row) for visit in visits]
+        if self.features is not None:
+            return self.features.take([where.shard.rows[row].sha256 for where, row in held])
+        read = self._loaders.map(lambda pair: self._pictures.get(pair[0].shard, pair[1]), held)
+        return torch.from_numpy(np.stack(list(read)))
+
+    def _prepare(self, features: FrozenFeatures, report: Callable[[str], None]) -> None:
+        for source in self._sources:
+            for number, shard in enumerate(source.spec.shards):
+                report(
+                    f"features of {source.spec.name} shard {number + 1}/{len(source.spec.shards)}"
                 )
+                features.prepare(Path(shard), source.held(number).shard)
 
-    def _encode(self, source: int, index: int, number: int) -> Encoded:
-        held = self._sources[source]
-        text = assemble(
-            held.samples[index],
-            held.captions[index],
-            held.spec.assembly,
-            seed=self._seed,
-            visit=number,
-            counts=self.counts,
-        )
-        encoded = self._chat.encode(text, max_length=self._vlm.preset.max_length)
-        self.truncated += encoded.truncated
-        return encoded
 
-    def _collate(self, encoded: Sequence[Encoded], where: Sequence[tuple[int, int]]) -> Batch:
-        longest = max(len(e.ids) for e in encoded)
-        ids = np.full((len(encoded), longest), self._chat.pad_id)
-        labels = np.full((len(encoded), longest), -100)
-        attention = np.zeros((len(encoded), longest), dtype=np.int64)
-        for row, item in enumerate(encoded):
-            length = len(item.ids)
-            ids[row, :length] = item.ids
-            attention[row, :length] = 1
-            labels[row, :length] = np.where(item.loss, item.ids, -100)
-        return Batch(
-            torch.from_numpy(ids),
-            torch.from_numpy(labels),
-            torch.from_numpy(attention),
-            self._vision(where),
-        )
-
-    def _vision(self, where: Sequence[tuple[int, int]]) -> torch.Tensor:
-        if self._pictures.features is not None:
-            digests = [self._sources[s].samples[i].sha256 for s, i in where]
-            return self._pictures.features.take(digests)
-        rows = []
-        for source, index in where:
-            pixels = self._sources[source].pixels
-            assert pixels is not None  # only features leave a source without pixels
-            rows.append(pixels[index])
-        return self._vlm.normalise(torch.from_numpy(np.stack(rows)))
+def _labels(text: Encoded) -> np.ndarray:
+    """Ids where they are predicted, else -100; nothing predicts a sample's first token."""
+    labels = np.where(text.loss, text.ids, -100)
+    labels[0] = -100
+    return labels

@@ -58,6 +58,8 @@ def build_optimisers(vlm: VLM, stage: Stage) -> Optimisers:
         hidden: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in vlm.parameters_of(part):
+            if not parameter.requires_grad:
+                continue  # adapted by others
             matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
             (hidden if settings.kind == "muon" and matrix else rest).append(parameter)
         if hidden:

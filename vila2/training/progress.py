@@ -15,7 +15,11 @@ class Progress:
     never sees half of it.
     """
 
-    def __init__(self, folder: Path, *, writes: bool, total_steps: int) -> None:
+    def __init__(
+        self, folder: Path, *, writes: bool, total_steps: int, tensorboard: bool = False
+    ) -> None:
+        self._board = _board(folder) if tensorboard and writes else None
+        self._at = 0  # steps of all stages
         self._folder = folder
         self._writes = writes
         self._total = max(1, total_steps)
@@ -44,7 +48,7 @@ class Progress:
         elapsed = time.monotonic() - self._started
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         eta = (self._total - done) / rate if rate else None
-        self._fraction = done / self._total
+        self._fraction, self._at = done / self._total, done
         body = {"phase": stage, "fraction": self._fraction, "eta_seconds": eta, **metrics}
         self._put(body, force=force)
 
@@ -53,6 +57,11 @@ class Progress:
         if self._writes:
             with (self._folder / "metrics.jsonl").open("a") as out:
                 out.write(json.dumps(metrics) + "\n")
+        if self._board is not None:
+            for name, value in metrics.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{metrics['stage']}/{name}", value, self._at)
+            self._board.flush()
 
     def _put(self, body: dict[str, Any], *, force: bool) -> None:
         now = time.monotonic()
@@ -68,6 +77,17 @@ class Progress:
             if value is not None
         )
         print(line, flush=True)  # noqa: T201 (the job's log is its standard output)
+
+
+def _board(folder: Path) -> Any:
+    """TensorBoard's writer; raises `ValueError` where the package is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "tensorboard is not installed: pip install 'vila2[tensorboard]', or set it to false"
+        ) from error
+    return SummaryWriter(folder / "tensorboard")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
