@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 
 from vila2.model.build import VLM
 from vila2.training.objective import MicroBatch
-from vila2.training.spec import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class Arithmetic:
     learns: frozenset[str]
 
     @classmethod
-    def of(cls, vlm: VLM, stage: Stage, *, features: bool) -> Arithmetic:
-        """For a stage of a model; with cached features the tower does nothing."""
+    def of(cls, vlm: VLM, trainable: Iterable[str], *, features: bool) -> Arithmetic:
+        """For the parts that learn; with cached features the tower does nothing."""
         text = vlm.model.config.get_text_config()
         vision = vlm.model.config.vision_config
         inner = sum(p.numel() for n, p in vlm.part("language").named_parameters() if p.ndim == 2
@@ -49,7 +48,7 @@ class Arithmetic:
             vision_picture=0.0
             if features
             else 2.0 * tower * patches + 4.0 * depth * width * patches**2,
-            learns=frozenset(stage.trainable),
+            learns=frozenset(trainable),
         )
 
     def of_pass(self, batch: MicroBatch) -> float:

@@ -109,7 +109,7 @@ class StageRun:
         stage = self._stage
         parameters = trainable_parameters(self._vlm)
         before = sum(earlier.steps for earlier in self._spec.stages[: self._number])
-        arithmetic = Arithmetic.of(self._vlm, stage, features=data.features is not None)
+        arithmetic = Arithmetic.of(self._vlm, stage.trainable, features=data.features is not None)
         limit = achievable(self._accelerator.device, half=self._spec.precision == "bf16")
         meter = Meter(arithmetic, limit=limit, processes=self._accelerator.num_processes)
         guard = LossGuard(stage.name)
