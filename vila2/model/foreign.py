@@ -71,7 +71,7 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
     One picture passes through the tower, to count its tokens. Raises `ForeignModelError` or
     `PartsError` where the model does not fit.
     """
-    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoTokenizer
 
     config, kind = _config(directory)
     _check_forward(directory, config, kind)
@@ -80,7 +80,7 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
     processor = _image_processor(directory)
     size = _square(config.vision_config.image_size, directory)
     mean, std, axis = _check_pictures(directory, config, processor, size)
-    model = AutoModelForImageTextToText.from_pretrained(
+    model = kind.from_pretrained(
         directory, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
     ).eval()
     try:
