@@ -17,6 +17,7 @@ from vila2.data.assembly import TrainingText
 from vila2.data.sample import Turn
 from vila2.model.build import PARTS, VLM, compose, fresh_projector
 from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.model.features import tower_digest
 from vila2.model.foreign import ForeignModelError
 from vila2.model.preset import Preset
 
@@ -142,8 +143,12 @@ def test_a_rendered_prompt_gives_its_question_back(vlm: VLM) -> None:
     assert vlm.chat().question_of(rendered) == "is it <image>?"
 
 
-def test_a_trained_model_is_saved_as_plainly_as_it_came(vlm: VLM, tmp_path: Path) -> None:
+def test_a_trained_model_is_saved_as_plainly_as_it_came(
+    vlm: VLM, folder: Path, tmp_path: Path
+) -> None:
     vlm.save(tmp_path / "m")
+    assert {p.name for p in folder.iterdir()} <= {p.name for p in (tmp_path / "m").iterdir()}
+    assert str(folder) not in (tmp_path / "m" / "vila2_preset.json").read_text()
     again = VLM.load(tmp_path / "m")
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "m")
     for name, tensor in vlm.model.state_dict().items():
@@ -191,6 +196,11 @@ def test_a_preset_may_name_a_model_that_exists(folders: dict[str, Path]) -> None
     assert (made.preset.name, made.preset.image_size, made.preset.max_length) == ("mine", 28, 300)
 
 
+def test_features_of_a_foreign_tower_are_not_cached(vlm: VLM) -> None:
+    with pytest.raises(ValueError, match=r"set training\.cache_features to false"):
+        tower_digest(vlm)
+
+
 def _only_config(folder: Path, model_type: str, **values: Any) -> Path:
     AutoConfig.for_model(model_type, **values).save_pretrained(folder)
     return folder
@@ -201,6 +211,7 @@ def _only_config(folder: Path, model_type: str, **values: Any) -> Path:
     [
         ("qwen2_vl", "any size and number of tokens"),
         ("qwen3_vl", "any size and number of tokens"),
+        ("glm4v", "any size and number of tokens"),
         ("paligemma", "see each other both ways"),
         ("gemma3", "see each other both ways"),
         ("mllama", "tiles"),

@@ -150,7 +150,7 @@ def _print_stages(made: Plan) -> None:
             for checkpointing in (False, True)
         )
         console.print(
-            f"[bold]{stage.name}[/]: {learns} learn; {stage.samples:,} samples of "
+            f"[bold]{stage.name}[/] trains {learns}; {stage.samples:,} samples of "
             f"{made.model.image_tokens} + {stage.text_tokens} tokens ({stage.source})\n"
             f"    {_flops(plain)}; with checkpointing {_flops(again)}",
             highlight=False,
@@ -159,7 +159,7 @@ def _print_stages(made: Plan) -> None:
     table = Table(
         "\nstage", "\nspread", "micro-\nbatch", "weights\nGiB", "grads\nGiB", "optim.\nGiB",
         "activ.\nGiB", "all\nGiB", "\nfits", "GPU-\nhours", "\nhours",
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD, padding=0, pad_edge=False,
     )  # fmt: skip
     for column in table.columns[2:]:
         column.justify = "right"

@@ -90,11 +90,15 @@ class VLM:
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         if self.foreign is not None:
-            self.foreign.image_processor.save_pretrained(directory)
+            self.foreign.save_processor(directory)
         else:
             preprocessor = json.dumps(_preprocessor(self.preset), indent=1)
             (directory / "preprocessor_config.json").write_text(preprocessor)
-        (directory / _PRESET_FILE).write_text(self.preset.model_dump_json(indent=1))
+        preset = self.preset
+        if preset.model is not None:  # the model is here now, wherever it was
+            here = preset.model.model_copy(update={"path": "."})
+            preset = preset.model_copy(update={"model": here})
+        (directory / _PRESET_FILE).write_text(preset.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> VLM:

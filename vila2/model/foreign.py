@@ -44,6 +44,8 @@ _WHOLE_PICTURE: dict[str, dict[str, Any]] = {
 }
 _LIKE_LLAVA = ("llava", "vipllava")
 _LIKE_IDEFICS = ("idefics3", "smolvlm")
+# Small files beside the weights that tokenizer and image processor do not write themselves.
+_PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
 _ONE_COLOUR = (200, 100, 30)
 
 
@@ -63,6 +65,13 @@ class Foreign:
     chat: TemplateChat
     picture_axis: bool  # pixel_values are (B, 1, 3, H, W)
     image_processor: Any
+    files: dict[str, bytes]  # of its processor, written again where the model is saved
+
+    def save_processor(self, directory: Path) -> None:
+        """Write how pictures and prompts are prepared, as it came."""
+        self.image_processor.save_pretrained(directory)
+        for name, content in self.files.items():
+            (directory / name).write_bytes(content)
 
 
 def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]:
@@ -89,7 +98,13 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
         raise PartsError(f"{directory}: {error}") from error
     tokens = _count_tokens(directory, model, size, axis=axis)
     chat = _chat(directory, model, tokenizer, tokens)
-    return model, tokenizer, Foreign(parts, size, mean, std, tokens, chat, axis, processor)
+    files = {
+        name: (directory / name).read_bytes()
+        for name in _PROCESSOR_FILES
+        if (directory / name).is_file()
+    }
+    foreign = Foreign(parts, size, mean, std, tokens, chat, axis, processor, files)
+    return model, tokenizer, foreign
 
 
 def _config(directory: Path) -> tuple[Any, Any]:
