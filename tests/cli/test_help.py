@@ -17,7 +17,7 @@ COMMANDS = (
     "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
     "recipes list", "recipes show", "recipes check", "datasets use", "datasets audit",
     "datasets lineage", "datasets takedown", "datasets takedowns", "datasets history",
-    "captions diff", "captions withdraw", "captions restore",
+    "captions diff", "captions withdraw", "captions restore", "models presets", "models plan",
 )  # fmt: skip
 
 

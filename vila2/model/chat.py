@@ -3,7 +3,9 @@
 One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
 carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
 stored in the tokenizer as a chat template, so that any server renders it alike; a test holds the
-two together.
+two together. Where the language model comes from a checkpoint, its own tokens begin and end (`<s>`
+and `</s>` above), and the rest is added to its tokenizer. Models that exist already keep their own
+format: `vila2.model.chat_template`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from vila2.data.assembly import TrainingText
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 IMAGE, USER, ASSISTANT = "<image>", "<user>", "<assistant>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT)
+# What a checkpoint's tokenizer may lack; the last only where it has no padding token.
+ADDED_TOKENS = (IMAGE, USER, ASSISTANT, PAD)
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -48,18 +52,26 @@ class ChatFormat:
     def __init__(self, tokenizer: Any, *, image_tokens: int) -> None:
         self.tokenizer = tokenizer
         self.image_tokens = image_tokens
-        self._ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+        self._image, self._user, self._assistant = (
+            int(tokenizer.convert_tokens_to_ids(token)) for token in (IMAGE, USER, ASSISTANT)
+        )
+        self._bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self._cache: dict[str, list[int]] = {}
 
     @property
     def pad_id(self) -> int:
         """Id of the padding token."""
-        return int(self._ids[PAD])
+        return int(self.tokenizer.pad_token_id)
 
     @property
     def eos_id(self) -> int:
         """Id of the token that ends an answer."""
-        return int(self._ids[EOS])
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end an answer when the model writes them."""
+        return frozenset({self.eos_id})
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids of plain text; markup of ours inside it stays text, never a special token."""
@@ -71,11 +83,11 @@ class ChatFormat:
         return ids
 
     def _start(self) -> list[int]:
-        return [self._ids[BOS]] + [self._ids[IMAGE]] * self.image_tokens
+        return self._bos + [self._image] * self.image_tokens
 
     def prompt(self, question: str) -> list[int]:
         """Ids that ask `question` about the picture and leave the answer to the model."""
-        return [*self._start(), self._ids[USER], *self.text_ids(question), self._ids[ASSISTANT]]
+        return [*self._start(), self._user, *self.text_ids(question), self._assistant]
 
     def question_of(self, rendered: str) -> str:
         """The question of a prompt that `CHAT_TEMPLATE` rendered; what it holds is plain text.
@@ -83,7 +95,7 @@ class ChatFormat:
         A server gets prompts rendered. Markup of ours inside the question must stay text there as
         well, so the prompt is taken apart instead of being read as tokens.
         """
-        start, end = f"{BOS}{IMAGE}{USER}", ASSISTANT
+        start, end = f"{self.tokenizer.bos_token or ''}{IMAGE}{USER}", ASSISTANT
         if not (rendered.startswith(start) and rendered.endswith(end)):
             raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
         return rendered[len(start) : -len(end)]
@@ -104,7 +116,7 @@ class ChatFormat:
             ids += plain[:room]
             loss += [True] * min(len(plain), room)
         for turn in text.turns:
-            asked = [self._ids[USER], *self.text_ids(turn.question), self._ids[ASSISTANT]]
+            asked = [self._user, *self.text_ids(turn.question), self._assistant]
             answer = [*self.text_ids(turn.answer), self.eos_id]
             if len(ids) + len(asked) + len(answer) > max_length:
                 truncated = True
@@ -116,6 +128,23 @@ class ChatFormat:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens and outer white space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def add_chat_tokens(tokenizer: Any) -> None:
+    """Give a checkpoint's tokenizer this chat format: its tokens and its template, in place.
+
+    Raises `ValueError` where the tokenizer has no token that ends a text.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer names no eos_token, so an answer could not end; set it in its "
+            "tokenizer_config.json"
+        )
+    named: dict[str, Any] = {"extra_special_tokens": [IMAGE, USER, ASSISTANT]}
+    if tokenizer.pad_token_id is None:
+        named["pad_token"] = PAD
+    tokenizer.add_special_tokens(named, replace_extra_special_tokens=False)
+    tokenizer.chat_template = CHAT_TEMPLATE
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:

@@ -21,7 +21,16 @@ from vila2.model.build import VLM
 
 
 def tower_digest(vlm: VLM) -> str:
-    """sha256 over the vision tower's weights and the picture's normalisation (16 hex digits)."""
+    """sha256 over the vision tower's weights and the picture's normalisation (16 hex digits).
+
+    Raises `ValueError` for a model that we did not compose: it may read other layers of its tower
+    than the last, so its features cannot stand in for the pictures.
+    """
+    if vlm.foreign is not None:
+        raise ValueError(
+            f"{vlm.preset.name}: features of a model that is not composed here cannot be cached; "
+            "set training.cache_features to false"
+        )
     digest = hashlib.sha256()
     preset = vlm.preset
     digest.update(repr((preset.image_size, preset.image_mean, preset.image_std)).encode())

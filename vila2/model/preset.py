@@ -27,10 +27,27 @@ class FromConfig(_Strict):
 
 
 class FromCheckpoint(_Strict):
-    """A part loaded from a `save_pretrained` directory or a hub id, safetensors only."""
+    """A part loaded from a `save_pretrained` directory or a hub id, safetensors only.
+
+    `model_type` and `config` say what is expected there: a plan is made from them without the
+    weights, and what is loaded is checked against them.
+    """
 
     kind: Literal["checkpoint"]
-    path: str
+    path: str = Field(description="Directory, or hub id such as google/siglip-so400m-patch14-384.")
+    revision: str | None = Field(None, description="Commit or tag of a hub id.")
+    download: bool = Field(
+        False,
+        description="May be fetched from the hub. Without it (and without "
+        "VILA2_ALLOW_DOWNLOAD=1) a hub id is looked up in the local cache alone.",
+    )
+    model_type: str = Field("", description="Expected transformers model type of the part.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Expected values of the part's configuration."
+    )
+    tokenizer_size: int = Field(
+        0, ge=0, description="Entries of its tokenizer; 0: as many as it has embedding rows."
+    )
 
 
 class FromWheel(_Strict):
@@ -43,15 +60,38 @@ class FromWheel(_Strict):
 Part = Annotated[FromConfig | FromCheckpoint | FromWheel, Field(discriminator="kind")]
 
 
+class WholeModel(_Strict):
+    """A vision-language model that exists already; see `vila2.model.foreign` for which ones."""
+
+    path: str = Field(description="`save_pretrained` directory of an image-text-to-text model.")
+    parts: dict[Literal["vision", "projector", "language"], str] = Field(
+        default_factory=dict, description="Module names, where the usual ones are not used."
+    )
+
+
+class Published(_Strict):
+    """A number that somebody else published for a part, to hold ours against."""
+
+    parameters: int = Field(gt=0)
+    source: str
+
+
 class Preset(_Strict):
-    """A composed vision-language model; see `vila2.model.build` for what is made of it."""
+    """A vision-language model: composed of two parts, or (`model`) one that exists already.
+
+    See `vila2.model.build` for what is made of it.
+    """
 
     name: str
-    image_size: int = Field(ge=8, description="Side of the square model input, pixels.")
+    about: str = Field("", description="One line for people who choose.")
+    image_size: int = Field(
+        0, ge=0, description="Side of the square model input, pixels; 0: as `model` says."
+    )
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    vision: Part
-    language: Part
+    vision: Part | None = None
+    language: Part | None = None
+    model: WholeModel | None = None
     downsample_ratio: float = Field(
         0.5, description="0.5 joins 2x2 patches into one image token (VILA's mlp_downsample)."
     )
@@ -60,13 +100,31 @@ class Preset(_Strict):
     )
     initializer_range: float = Field(0.02, gt=0)
     max_length: int = Field(512, ge=16, description="Token budget of one training sample.")
+    paper_image_tokens: int = Field(
+        0, ge=0, description="Tokens a picture in the paper, to show beside ours; 0: not stated."
+    )
+    published: dict[Literal["vision", "language"], Published] = Field(
+        default_factory=dict, description="Published parameter counts; plans show them beside ours."
+    )
 
     @model_validator(mode="after")
     def _whole_tokens(self) -> Preset:
+        if self.model is not None:
+            if self.vision is not None or self.language is not None:
+                raise ValueError("set either `model`, or `vision` and `language`, not both")
+            return self
+        if self.vision is None or self.language is None:
+            raise ValueError("set `vision` and `language`, or `model` for one that exists already")
+        if self.image_size < 8:
+            raise ValueError("image_size must be at least 8 where the model is composed")
         if self.downsample_ratio not in (0.5, 1.0):
             raise ValueError("downsample_ratio must be 0.5 (2x2 patches a token) or 1.0 (none)")
         if isinstance(self.language, FromConfig) and not self.vocabulary:
             raise ValueError("vocabulary must be set where the language model has fresh weights")
+        if isinstance(self.language, FromCheckpoint) and self.vocabulary:
+            raise ValueError(
+                "vocabulary must be 0 where the language is a checkpoint: its tokenizer is used"
+            )
         return self
 
 

@@ -107,7 +107,7 @@ class RunningBatch:
         for slot, (row, token) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
             row.logprobs.append(chosen[slot])
             row.last = token
-            stopped = token == self._chat.eos_id
+            stopped = token in self._chat.eos_ids
             if not stopped:
                 row.ids.append(token)
             if stopped or len(row.ids) >= row.request.sampling.max_new_tokens:

@@ -1,0 +1,250 @@
+"""The chat format of a model that exists already: its own template, read once, spoken exactly.
+
+The template is rendered with marks where questions and answers go; what stands between the marks is
+the format's fixed text. A prompt is then the same token ids as the model's own processor makes
+(a test holds the two together), answers are what carries loss, and text from outside can be kept
+from becoming markup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import TemplateError as TemplateFailed
+
+from vila2.data.assembly import TrainingText
+from vila2.model.chat import ChatFormat, Encoded
+
+# Private-use characters (Unicode 16, section 23.5): no template writes them.
+_MARK = "\ue0f0{}\ue0f1"
+
+
+class TemplateError(ValueError):
+    """A chat template that cannot be used to train or to caption; says what it lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The fixed text of a conversation of some turns.
+
+    `asks[k]` stands before question k, `answers[k]` between it and its answer; `lead` is what the
+    template writes before an answer beyond the prompt for it (white space).
+    """
+
+    asks: tuple[str, ...]
+    answers: tuple[str, ...]
+    lead: str
+
+
+class TemplateChat(ChatFormat):
+    """Encodes samples as a model's own chat template and tokenizer do.
+
+    `picture` is the text that one picture becomes, with `image_tokens` tokens of `image_id`;
+    `stops` are the ids that the model ends with (its generation configuration's).
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        image_tokens: int,
+        image_id: int,
+        picture: str,
+        stops: frozenset[int] = frozenset(),
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.image_tokens = image_tokens
+        self._image_id, self._picture = image_id, picture
+        self._placeholder = str(tokenizer.convert_ids_to_tokens(image_id))
+        self._special = sorted(
+            (str(token) for token in tokenizer.get_added_vocab()), key=len, reverse=True
+        )
+        self._cache: dict[str, list[int]] = {}
+        self.fixed = lru_cache(maxsize=64)(self._read_template)
+        self._answers_are_lists = self._takes_lists()
+        self._end = self._read_end()
+        self._end_id = int(tokenizer.convert_tokens_to_ids(self._end or tokenizer.eos_token))
+        self._stops = stops | {self._end_id}
+        first = self._render([_user("?", picture=True)], ask=True)
+        if first.count(self._placeholder) != 1:
+            raise TemplateError(
+                f"the chat template writes {first.count(self._placeholder)} {self._placeholder!r} "
+                "for a picture; one is needed in chat_template.jinja"
+            )
+        # The token that begins a text, where the tokenizer and not the template puts it there.
+        bos, adds = tokenizer.bos_token_id, tokenizer.encode("a")
+        self._bos_text = str(tokenizer.bos_token or "")
+        self._template_begins = bool(self._bos_text) and first.startswith(self._bos_text)
+        puts = bos is not None and adds[:1] == [bos] and not self._template_begins
+        self._bos_ids = [int(bos)] if puts else []
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token; the end token where the tokenizer has none."""
+        pad = self.tokenizer.pad_token_id
+        return self._end_id if pad is None else int(pad)
+
+    @property
+    def eos_id(self) -> int:
+        """Id of the token that ends an answer in training."""
+        return self._end_id
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end an answer when the model writes them."""
+        return self._stops
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of plain text; the model's markup inside it stays text."""
+        ids = super().text_ids(text)
+        if self._image_id in ids:
+            # A tokenizer may know the image token as a plain one, which it does not split.
+            ids = super().text_ids(text.replace(self._placeholder, " ".join(self._placeholder)))
+        return ids
+
+    def prompt(self, question: str) -> list[int]:
+        """Ids that ask `question` about the picture and leave the answer to the model."""
+        fixed = self.fixed(1, True)
+        return [*self._bos_ids, *self._joined(fixed.asks[0], question, fixed.answers[0])]
+
+    def question_of(self, rendered: str) -> str:
+        """The question of a prompt that the model's template rendered."""
+        mark = _MARK.format("q")
+        start, end = self._render([_user(mark, picture=True)], ask=True).split(mark)
+        if not (rendered.startswith(start) and rendered.endswith(end)):
+            raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
+        return rendered[len(start) : len(rendered) - len(end)]
+
+    def encode(self, text: TrainingText, *, max_length: int) -> Encoded:
+        """Encode one training sample within `max_length` tokens.
+
+        Plain text follows the picture and carries loss, as in pretraining; turns are the template's
+        and carry loss on the answer and its end. Whole turns are dropped from the end where there
+        is no room; plain text that is too long is cut. `truncated` says so.
+        """
+        ids: list[int] = []
+        loss: list[bool] = []
+        truncated = False
+        if text.plain:
+            ids = self._start()
+            loss = [False] * len(ids)
+            plain = [*self.text_ids(text.plain), self.eos_id]
+            room = max_length - len(ids)
+            truncated = len(plain) > room
+            ids += plain[:room]
+            loss += [True] * min(len(plain), room)
+        fixed = self.fixed(len(text.turns), not text.plain) if text.turns else Fixed((), (), "")
+        for turn, before, between in zip(text.turns, fixed.asks, fixed.answers, strict=True):
+            asked = self._joined(before, turn.question, between)
+            if not ids:
+                asked = [*self._bos_ids, *asked]
+            answer = [*self.text_ids(fixed.lead + turn.answer), self.eos_id]
+            if len(ids) + len(asked) + len(answer) > max_length:
+                truncated = True
+                break
+            ids += asked + answer
+            loss += [False] * len(asked) + [True] * len(answer)
+        if not ids:
+            # Not even the first turn fits: the picture alone, which carries no loss.
+            ids = self._start()
+            loss = [False] * len(ids)
+        return Encoded(ids, loss, truncated)
+
+    def _start(self) -> list[int]:
+        begins = self._bos_text if self._template_begins else ""
+        return [*self._bos_ids, *self._markup(begins + self._picture)]
+
+    def _joined(self, before: str, question: str, after: str) -> list[int]:
+        """Ids of fixed text around a question, read in one piece as the model's processor does."""
+        if not any(token in question for token in self._special):
+            return self._markup(before + question + after)
+        # Markup in the question would be read as such: then it is encoded apart, as text.
+        return [*self._markup(before), *self.text_ids(question), *self._markup(after)]
+
+    def _markup(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _render(self, messages: list[dict[str, Any]], *, ask: bool) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+        )
+
+    def _read_template(self, turns: int, picture: bool) -> Fixed:
+        """Fixed text of a conversation of `turns` turns, the picture's text in its place."""
+        messages: list[dict[str, Any]] = []
+        marks: list[str] = []
+        for number in range(turns):
+            question, answer = _MARK.format(f"q{number}"), _MARK.format(f"a{number}")
+            messages += [_user(question, picture=picture and not number), self._answer(answer)]
+            marks += [question, answer]
+        asked = self._split(self._render(messages[:-1], ask=True), marks[:-1])
+        told = self._split(self._render(messages, ask=False), marks)
+        between = asked[-1]  # what stands before the last answer when it is asked for
+        lead = told[-2].removeprefix(between) if told[-2].startswith(between) else ""
+        asks = [asked[0]]
+        for number in range(1, turns):
+            # Where the template writes the end of an answer, that is put there with the answer.
+            after = asked[2 * number]
+            ends = bool(self._end) and after.lstrip().startswith(self._end)
+            asks.append(after.lstrip()[len(self._end) :] if ends else after)
+        if not picture and self._template_begins:
+            asks[0] = asks[0].removeprefix(self._bos_text)
+        fill = self._placeholder
+        return Fixed(
+            tuple(ask.replace(fill, self._picture) for ask in asks),
+            (between.replace(fill, self._picture),) * turns,
+            lead if not lead.strip() else "",
+        )
+
+    def _split(self, rendered: str, marks: list[str]) -> list[str]:
+        pieces = []
+        for mark in marks:
+            before, found, rendered = rendered.partition(mark)
+            if not found:
+                raise TemplateError(
+                    "the chat template does not write out every question and answer in order; "
+                    "it must render messages whose content is a list of parts"
+                )
+            pieces.append(before)
+        return [*pieces, rendered]
+
+    def _read_end(self) -> str:
+        """The token that the template writes after an answer; empty where it writes none."""
+        mark = _MARK.format("a")
+        told = self._render([_user("?", picture=True), self._answer(mark)], ask=False)
+        after = self._split(told, [mark])[-1].lstrip()
+        end = next((token for token in self._special if after.startswith(token)), "")
+        if not (end or self.tokenizer.eos_token):
+            raise TemplateError(
+                "neither the chat template nor the tokenizer has a token that ends an answer; "
+                "set eos_token in tokenizer_config.json"
+            )
+        return end
+
+    def _takes_lists(self) -> bool:
+        """Whether the template reads an answer as a list of parts; else it takes plain strings."""
+        mark = _MARK.format("a")
+        for lists in (True, False):
+            self._answers_are_lists = lists
+            try:
+                told = self._render([_user("?", picture=True), self._answer(mark)], ask=False)
+            except (TemplateFailed, TypeError, KeyError, ValueError):
+                continue  # it expects the other form
+            if mark in told and "'type'" not in told:
+                return lists
+        raise TemplateError(
+            "the chat template does not write out an answer, neither as a string nor as a list of "
+            "parts; correct chat_template.jinja"
+        )
+
+    def _answer(self, text: str) -> dict[str, Any]:
+        parts = [{"type": "text", "text": text}]
+        return {"role": "assistant", "content": parts if self._answers_are_lists else text}
+
+
+def _user(question: str, *, picture: bool) -> dict[str, Any]:
+    parts = [{"type": "image"}] if picture else []
+    return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
