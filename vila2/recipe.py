@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
-from vila2.training.spec import Optimiser, PartName
+from vila2.training.spec import Lora, Optimiser, PartName
 
 StageName = Literal["align", "pretrain", "sft"]
 STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
@@ -43,6 +43,13 @@ class StageRecipe(_Strict):
     turns_per_visit: int = Field(
         0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
     )
+    pack: int = Field(
+        0, ge=0, description="Join samples into rows of at most so many tokens; 0 pads instead."
+    )
+    micro_batch: int = Field(
+        0, ge=0, description="Padded: samples of one forward pass of a process; 0 takes its share."
+    )
+    lora: Lora | None = Field(None, description="Adapters in place of the language part's weights.")
 
 
 class BaseRecipe(_Strict):
@@ -158,6 +165,12 @@ class TrainingRecipe(_Strict):
     threads: int = Field(1, ge=1, description="CPU threads of each process.")
     precision: Literal["fp32", "bf16"] = "fp32"
     cache_features: bool = Field(False, description="Keep a frozen vision tower's output.")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="Copies of the model, or shards of it (ZeRO-3), over the processes."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass instead of keeping them."
+    )
 
 
 class Recipe(_Strict):

@@ -249,6 +249,9 @@ def _stage(
         trainable=list(stage.trainable),
         lr_scale=dict(stage.lr_scale),
         optimiser=stage.optimiser.model_dump(),
+        pack=stage.pack,
+        micro_batch=stage.micro_batch,
+        lora=stage.lora.model_dump() if stage.lora else None,
         sources=list(sources),
     )
 
@@ -261,6 +264,8 @@ def _how(recipe: Recipe) -> dict[str, Any]:
         "threads": training.threads,
         "precision": training.precision,
         "cache_features": training.cache_features,
+        "parallel": training.parallel,
+        "activation_checkpointing": training.activation_checkpointing,
     }
 
 

@@ -17,9 +17,8 @@ from vila2.training.objective import MicroBatch
 class Arithmetic:
     """Floating-point operations of one forward pass, by what they grow with.
 
-    Two for each weight and token (Kaplan et al. 2020, section 2.1), and 2 x layers x width for
-    each pair of positions that attention joins: causal attention joins half of all pairs, each
-    twice (scores and values).
+    Counted as in `vila2.model.estimate`, for the lengths that are really there: two for each weight
+    and token, and 4 x layers x width for each pair of positions that attention may join.
     """
 
     language_token: float
@@ -42,7 +41,7 @@ class Arithmetic:
         depth, width = getattr(vision, "num_hidden_layers", 0), getattr(vision, "hidden_size", 0)
         return cls(
             language_token=2.0 * inner,
-            language_pair=2.0 * text.num_hidden_layers * text.hidden_size,
+            language_pair=4.0 * text.num_hidden_layers * text.hidden_size,
             head_token=2.0 * text.vocab_size * text.hidden_size,
             projector_picture=2.0 * projector * vlm.image_tokens,
             vision_picture=0.0
