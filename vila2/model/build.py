@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from vila2.model import composition
-from vila2.model.chat import ChatFormat, add_chat_tokens, train_tokenizer
+from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.checkpoints import load_tokenizer
 from vila2.model.foreign import Foreign, open_foreign
 from vila2.model.parts import PARTS, output_parameters
@@ -92,8 +93,10 @@ class VLM:
         if self.foreign is not None:
             self.foreign.save_processor(directory)
         else:
-            preprocessor = json.dumps(_preprocessor(self.preset), indent=1)
-            (directory / "preprocessor_config.json").write_text(preprocessor)
+            pictures = _preprocessor(self.preset)
+            (directory / "preprocessor_config.json").write_text(json.dumps(pictures, indent=1))
+            both = _processor(self.preset, pictures, image_tokens=self.image_tokens)
+            (directory / "processor_config.json").write_text(json.dumps(both, indent=1))
         preset = self.preset
         if preset.model is not None:  # the model is here now, wherever it was
             here = preset.model.model_copy(update={"path": "."})
@@ -196,6 +199,21 @@ def _open_whole(preset: Preset) -> VLM:
 
 def _slug(directory: Path) -> str:
     return directory.resolve().name or "model"
+
+
+def _processor(preset: Preset, pictures: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
+    """What makes transformers' `AutoProcessor` and its pipeline ask as `ChatFormat` does.
+
+    Llava's processor puts one image token for every patch; here a patch is what one token holds.
+    """
+    return {
+        "processor_class": "LlavaProcessor",
+        "image_processor": pictures,
+        "image_token": IMAGE,
+        "patch_size": preset.image_size // math.isqrt(image_tokens),
+        "num_additional_image_tokens": 0,
+        "vision_feature_select_strategy": "full",
+    }
 
 
 def _preprocessor(preset: Preset) -> dict[str, Any]:
