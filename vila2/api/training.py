@@ -28,6 +28,7 @@ class SourceIn(Model):
     repeat: float = 1.0
     shuffle_captions: bool = False
     keep_fraction: dict[str, float] = {}
+    keep_by: dict[str, Literal["logprob", "consistency"]] = {}
 
 
 class StageIn(Model):

@@ -20,7 +20,7 @@ from vila2.model.build import VLM
 from vila2.model.chat import Encoded
 from vila2.model.features import VisionFeatures, cached_features, tower_digest
 from vila2.training.sampler import BLOCK, Order, batches_of_block
-from vila2.training.spec import Source, Stage
+from vila2.training.spec import KeepBy, Source, Stage
 
 Captions = dict[str, dict[str, str | None]]  # layer -> key -> caption
 
@@ -132,16 +132,34 @@ def load_source(
 def _kept_rows(spec: Source, layer: str) -> list[dict[str, str | None]]:
     """Captions of a layer by shard and key; those below the kept share count as missing."""
     shards = [decode_layer_shard(Path(path)) for path in spec.layers[layer]]
-    share = spec.keep_fraction.get(layer, 1.0)
-    accepted = sorted(row.logprob for rows in shards for row in rows if row.status == CAPTIONED)
+    share, by = spec.keep_fraction.get(layer, 1.0), spec.keep_by.get(layer, "logprob")
     threshold = -np.inf
-    if share < 1.0 and accepted:
-        threshold = accepted[min(int(len(accepted) * (1 - share)), len(accepted) - 1)]
+    if share < 1.0:
+        accepted = sorted(
+            _worth(row, by, layer) for rows in shards for row in rows if row.status == CAPTIONED
+        )
+        if accepted:
+            threshold = accepted[min(int(len(accepted) * (1 - share)), len(accepted) - 1)]
 
     def kept(row: CaptionRow) -> str | None:
-        return row.caption if row.status == CAPTIONED and row.logprob >= threshold else None
+        if row.status != CAPTIONED:
+            return None
+        return row.caption if share >= 1.0 or _worth(row, by, layer) >= threshold else None
 
     return [{row.key: kept(row) for row in rows} for rows in shards]
+
+
+def _worth(row: CaptionRow, by: KeepBy, layer: str) -> float:
+    """What captions are kept by, most first; raises `DataError` for one that was not scored."""
+    if by == "logprob":
+        return row.logprob
+    if row.consistency is None:
+        raise DataError(
+            f"layer {layer!r} has captions without a consistency score, such as {row.key}'s",
+            field="keep_by",
+            fix="Caption the layer with `score: true`, or keep by logprob",
+        )
+    return row.consistency
 
 
 def _given_to_others(
