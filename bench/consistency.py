@@ -27,6 +27,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,7 +54,17 @@ Scores = dict[str, np.ndarray]  # way of scoring -> a score per caption
 _console = Console()
 
 
-def trained(corpus: Corpus, folder: Path, *, steps: int) -> tuple[Captioner, float]:
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the captioner is trained; `cache` keeps a frozen tower's features."""
+
+    steps: int
+    batch_size: int
+    optimiser: str
+    cache: Path | None
+
+
+def trained(corpus: Corpus, folder: Path, how: Training) -> tuple[Captioner, float]:
     """A captioner trained on the corpus's true captions, and the seconds that took."""
     from accelerate import Accelerator
 
@@ -61,13 +72,15 @@ def trained(corpus: Corpus, folder: Path, *, steps: int) -> tuple[Captioner, flo
               "assembly": {"policy": "conversations", "turns_per_sample": 1}}  # fmt: skip
     frozen = corpus.preset == "photos"
     stage = {
-        "name": "sft", "steps": steps, "batch_size": 64, "lr": 5e-3 if frozen else 2e-3,
+        "name": "sft", "steps": how.steps, "batch_size": how.batch_size,
+        "lr": {"muon": 5e-3 if frozen else 2e-3, "adamw": 2e-3}[how.optimiser],
         "trainable": ["projector", "language"] + ([] if frozen else ["vision"]),
-        "optimiser": {"kind": "muon", "warmup": 0.05}, "sources": [source],
+        "optimiser": {"kind": how.optimiser, "warmup": 0.05}, "sources": [source],
     }  # fmt: skip
     spec = {
         "init": {"kind": "new", "preset": corpus.preset, "tokenizer_sources": [source]},
-        "stages": [stage], "output": str(folder / "out"), "cache": str(folder / "cache"),
+        "stages": [stage], "output": str(folder / "out"),
+        "cache": str(how.cache or folder / "cache"),
         "cache_features": frozen,
     }  # fmt: skip
     (folder / "out").mkdir(parents=True)
@@ -170,9 +183,9 @@ def swapped(captions: Sequence[str]) -> list[str]:
     return moved
 
 
-def measured(corpus: Corpus, folder: Path, *, steps: int) -> dict[str, Any]:
+def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
     """All figures of one corpus."""
-    captioner, seconds = trained(corpus, folder, steps=steps)
+    captioner, seconds = trained(corpus, folder, how)
     judge = Judge(captioner, corpus)
     true = judge.scores(corpus.captions)
     other = judge.scores(swapped(corpus.captions))
@@ -206,7 +219,8 @@ def measured(corpus: Corpus, folder: Path, *, steps: int) -> dict[str, Any]:
     odd = np.arange(len(corpus.captions)) % 2 == 1
     mixed = {way: np.where(odd, other[way], true[way]) for way in true}
     return {
-        "preset": corpus.preset, "steps": steps, "train_seconds": round(seconds, 1),
+        "preset": corpus.preset, "steps": how.steps, "batch_size": how.batch_size,
+        "optimiser": how.optimiser, "train_seconds": round(seconds, 1),
         "trained_on": corpus.labelled, "tested_on": len(corpus.captions),
         "own_wording": own[:3],
         "auc": apart,
@@ -241,7 +255,11 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--photos", type=Path, help="folder with images/ and captions.csv")
-    parser.add_argument("--steps", type=int, default=250, help="training steps of 64 pictures")
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--batch-size", type=int, default=64)
+    # Muon computes in bf16: on a processor without it AdamW takes several times as many steps.
+    parser.add_argument("--optimiser", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--cache", type=Path, help="keep the photo tower's features here")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -251,9 +269,10 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         name = "photographs" if given.photos else "drawn"
+        how = Training(given.steps, given.batch_size, given.optimiser, given.cache)
         shard = folder / "shard"
         corpus = photographs(given.photos, shard) if given.photos else drawn(shard)
-        made[name] = measured(corpus, folder / "model", steps=given.steps)
+        made[name] = measured(corpus, folder / "model", how)
         shown(name, made[name])
         given.out.write_text(json.dumps(made, indent=1) + "\n")
 
