@@ -222,6 +222,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
         "preset": corpus.preset, "steps": how.steps, "batch_size": how.batch_size,
         "optimiser": how.optimiser, "train_seconds": round(seconds, 1),
         "trained_on": corpus.labelled, "tested_on": len(corpus.captions),
+        "own_different": len(set(own)),
         "own_wording": own[:3],
         "auc": apart,
         "half_kept_of_own": halves(mine, quality),
