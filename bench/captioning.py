@@ -106,8 +106,9 @@ def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int]) -> None:
     for jpeg, count in zip(jpegs, tokens, strict=True):
         content = [{"type": "image", "image": Image.open(io.BytesIO(jpeg))},
                    {"type": "text", "text": QUESTION}]  # fmt: skip
+        asked: Any = [{"role": "user", "content": content}]
         ask(
-            text=[{"role": "user", "content": content}],
+            text=asked,
             generate_kwargs={"max_new_tokens": count, "min_new_tokens": count, "do_sample": False},
             return_full_text=False,
         )

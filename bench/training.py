@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -36,7 +37,6 @@ from vila2.data.sample import Sample
 from vila2.data.shards import read_shard, write_shard
 from vila2.model.build import VLM, compose
 from vila2.model.preset import Preset, load_preset
-from vila2.training import data as training_data
 from vila2.training.meter import achievable
 from vila2.training.objective import MicroBatch, Objective, packed_attention
 from vila2.training.pictures import decoded
@@ -147,12 +147,8 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Padded steps in random order, as most code has them: a block of one step sorts nothing."""
-    before = training_data.BLOCK
-    training_data.BLOCK = 1
-    try:
+    with mock.patch("vila2.training.data.BLOCK", 1):
         yield
-    finally:
-        training_data.BLOCK = before
 
 
 def straight(bed: Bed, *, steps: int) -> float:
@@ -221,13 +217,13 @@ def resumed(bed: Bed) -> dict[str, float]:
 
     def step() -> int:
         try:
-            return round(400 * json.loads((out / "progress.json").read_text())["fraction"])
+            return int(400 * json.loads((out / "progress.json").read_text())["fraction"] + 0.5)
         except (OSError, ValueError):
             return 0
 
     def saved() -> int:
         found = [json.loads(p.read_text())["step"] for p in out.glob("checkpoints/*/manifest.json")]
-        return max(found, default=0)
+        return int(max(found, default=0))
 
     def wait(condition: Callable[[], bool]) -> float:
         began = time.perf_counter()
@@ -265,7 +261,7 @@ def by_length(
             parameter.requires_grad_(name in learns)
     optimiser = torch.optim.AdamW([p for p in vlm.model.parameters() if p.requires_grad], lr=1e-5)
     objective, made = Objective(vlm.model), []
-    prompt = vlm.chat().prompt("")
+    prompt = [vlm.model.config.image_token_id] * vlm.image_tokens
     for length in lengths:
         count = max(1, tokens // length)
         one = torch.tensor([*prompt, *([7] * (length - len(prompt)))])
@@ -299,10 +295,10 @@ def by_length(
 
 def on_gpu(preset: str) -> dict[str, Any]:
     """A preset from random weights on one GPU, by length of sample."""
-    from vila2.model.build import without_weights
+    from vila2.model.plan import meta_model
 
-    vlm = without_weights(load_preset(preset))
-    device = torch.device("cuda")
+    device, shape = torch.device("cuda"), load_preset(preset)
+    vlm = VLM(meta_model(shape, device="cuda"), None, shape)
     figures = by_length(vlm, device, lengths=[256, 512, 1024, 2048], tokens=8192, half=True)
     return {"gpu": torch.cuda.get_device_name(), "preset": preset, "by_length": figures}
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
-from vila2.training.spec import Lora, Optimiser, PartName
+from vila2.training.spec import KeepBy, Lora, Optimiser, PartName
 
 StageName = Literal["align", "pretrain", "sft"]
 STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
@@ -95,6 +95,11 @@ class GateRecipe(_Strict):
     min_words: int = Field(1, ge=0)
     max_words: int = Field(400, ge=1)
     max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
+    min_consistency: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Least consistency score of a general caption, nats per token; null: none.",
+    )
 
 
 class CaptionRecipe(_Strict):
@@ -106,7 +111,11 @@ class CaptionRecipe(_Strict):
     sampling: SamplingRecipe = SamplingRecipe()
     gate: GateRecipe = GateRecipe()
     keep_fraction: float = Field(
-        1.0, gt=0, le=1, description="Share of captions trained on, most confident first."
+        1.0, gt=0, le=1, description="Share of captions trained on, best first by `keep_by`."
+    )
+    keep_by: KeepBy = Field(
+        "logprob",
+        description="The captioner's confidence, or how much a caption owes to its picture.",
     )
 
 

@@ -9,26 +9,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from services.caption.engine import Answer, Ask, Engine
+from services.caption.engine import Answer, Ask, Engine, Engines, ScoreAsk
 from services.caption.gate import GateLimits, check
 from services.caption.pictures import decoded_ahead
+from services.chassis.errors import Invalid
 from services.chassis.metrics import (
+    CAPTION_CONSISTENCY,
     CAPTION_TOKENS,
     CAPTION_WORDS,
     CAPTIONS,
     REJECTIONS,
     RETRIES,
 )
-from vila2.api.caption import GateIn, Preview, PreviewCaption, SamplingIn
+from vila2.api.caption import (
+    CaptionsIn,
+    GateIn,
+    LayerJobIn,
+    Preview,
+    PreviewCaption,
+    PreviewIn,
+    SamplingIn,
+)
 from vila2.data.images import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
 from vila2.specialists import SETTLED_REASONS, task_reason
+
+INCONSISTENT = "inconsistent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,25 @@ class Captioning:
     gate: GateIn
     seed: int
     task: str = "general"
+    score: bool = False  # store consistency scores; it changes no caption
+
+    @classmethod
+    def of(cls, body: LayerJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
+        """As a request asks for it; `model` is what answers for the name that it gives."""
+        return cls(
+            model=model,
+            prompts=body.prompts,
+            sampling=body.sampling,
+            gate=body.gate,
+            seed=body.seed,
+            task=body.task,
+            score=body.score,
+        )
+
+    @property
+    def scored(self) -> bool:
+        """Whether the engine is asked for consistency scores."""
+        return self.score or self.gate.min_consistency is not None
 
     def recipe_hash(self) -> str:
         """The caption recipe's hash: captioner x prompts x sampling x gate x seed."""
@@ -49,12 +80,23 @@ class Captioning:
                 self.model,
                 tuple(self.prompts),
                 sorted(self.sampling.model_dump().items()),
-                sorted(self.gate.model_dump().items()),
+                # What the gate does not ask for leaves the hashes of before as they were.
+                sorted(self.gate.model_dump(exclude_none=True).items()),
                 self.seed,
                 self.task,
             )
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_scoring(body: LayerJobIn | PreviewIn | CaptionsIn, engines: Engines) -> None:
+    """Raise `Invalid` where scores are asked of engines that give none."""
+    if engines.no_scores and (body.score or body.gate.min_consistency is not None):
+        raise Invalid(
+            engines.no_scores,
+            field="score" if body.score else "gate.min_consistency",
+            fix="leave it out, or caption with another engine",
+        )
 
 
 def caption_samples(
@@ -102,10 +144,18 @@ def _caption_chunk(
         asks = [_ask(samples[i], pictures[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
         answers = engine.answer(asks, progress=partial(_beyond, progress, settled))
+        reasons = [
+            _reason_to_drop(how, ask, answer, limits)
+            for ask, answer in zip(asks, answers, strict=True)
+        ]
+        scores = _scores(how, engine, asks, answers, reasons)
         failed = []
-        for i, ask, answer in zip(waiting, asks, answers, strict=True):
-            reason = _reason_to_drop(how, ask, answer, limits)
-            rows[i] = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
+        for i, ask, answer, reason, score in zip(
+            waiting, asks, answers, reasons, scores, strict=True
+        ):
+            reason = reason or _inconsistent(how, score)
+            row = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
+            rows[i] = replace(row, consistency=score)
             if reason and reason not in SETTLED_REASONS:
                 REJECTIONS.labels(reason).inc()
                 failed.append(i)
@@ -124,6 +174,32 @@ def _reason_to_drop(how: Captioning, ask: Ask, answer: Answer, limits: GateLimit
         answer.text, prompt=ask.question, finish_reason=answer.finish_reason, limits=limits
     )
     return by_gate or by_task
+
+
+def _scores(
+    how: Captioning,
+    engine: Engine,
+    asks: Sequence[Ask],
+    answers: Sequence[Answer],
+    reasons: Sequence[str | None],
+) -> list[float | None]:
+    """Consistency scores of the answers whose text is in order, `None` for the others."""
+    scores: list[float | None] = [None] * len(asks)
+    if not how.scored:
+        return scores
+    chosen = [number for number, reason in enumerate(reasons) if not reason]
+    asked = [
+        ScoreAsk(asks[n].pixels, asks[n].question, answers[n].text, asks[n].sha256) for n in chosen
+    ]
+    for number, score in zip(chosen, engine.score(asked), strict=True):
+        scores[number] = score
+        CAPTION_CONSISTENCY.observe(score)
+    return scores
+
+
+def _inconsistent(how: Captioning, score: float | None) -> str | None:
+    least = how.gate.min_consistency
+    return INCONSISTENT if least is not None and score is not None and score < least else None
 
 
 def sample_seed(seed: int, key: str, attempt: int) -> int:
@@ -206,6 +282,7 @@ def preview_of(rows: Sequence[CaptionRow]) -> Preview:
                 attempt=row.attempt,
                 tokens=row.tokens,
                 logprob=row.logprob,
+                consistency=row.consistency,
             )
             for row in rows
         ]

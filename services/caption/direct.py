@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-from services.caption.captioning import Captioning, caption_samples, preview_of
+from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
 from services.caption.deployments import Deployments
 from services.caption.engine import Ask, Engine, Engines
@@ -29,12 +29,13 @@ class Direct:
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
+        check_scoring(body, self._engines)
         samples = [
             _sample(picture_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
         ]
         name = self._deployments.resolve(team, body.model)
-        how = Captioning(name, body.prompts, body.sampling, body.gate, body.seed, task=body.task)
+        how = Captioning.of(body, model=name)
         rows = caption_samples(samples, how, self._engine(team, name))
         return preview_of(rows)
 

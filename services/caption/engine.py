@@ -25,6 +25,16 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreAsk:
+    """One caption to hold against its picture, as an answer to `question`; pixels as in `Ask`."""
+
+    pixels: np.ndarray
+    question: str
+    caption: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an engine said; `logprob` is the mean per token, nats."""
 
@@ -43,6 +53,10 @@ class ModelRefused(RuntimeError):
     """The engine cannot load this model; the message says why."""
 
 
+class CannotScore(RuntimeError):
+    """This engine gives no consistency scores; the message says why, and what does."""
+
+
 class Engine(Protocol):
     """A model that is loaded and ready; safe for concurrent use."""
 
@@ -54,9 +68,19 @@ class Engine(Protocol):
     def stream(self, ask: Ask) -> Iterator[str | Answer]:
         """Pieces of the text as they are made, then the answer."""
 
+    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+        """How much each caption owes to its picture, nats per token, in order (see
+        `vila2.model.consistency`); raises `CannotScore`, `EngineUnavailable`.
+        """
+
 
 class Engines(Protocol):
-    """Models by the prefix of their files in the object store."""
+    """Models by the prefix of their files in the object store.
+
+    `no_scores` says why these engines cannot score, and is empty where they can.
+    """
+
+    no_scores: str
 
     def get(self, prefix: str) -> Engine:
         """The engine of that model, loaded if need be; raises `EngineUnavailable`."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.engine import Answer, Ask
+from services.caption.engine import Answer, Ask, ScoreAsk
 
 
 class EmbeddedEngine:
@@ -63,6 +63,15 @@ class EmbeddedEngine:
         finally:
             ticket.cancelled = True
 
+    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+        """Score all, in order, between the steps of what is being answered."""
+        from vila2.model.requests import Scoring
+
+        made = self._scheduler.score(
+            [Scoring(ask.pixels, ask.question, ask.caption, ask.sha256) for ask in asks]
+        )
+        return [score.gain for score in made]
+
     def close(self) -> None:
         """End the engine's thread."""
         self._scheduler.close()
@@ -70,6 +79,8 @@ class EmbeddedEngine:
 
 class EmbeddedEngines:
     """Loaded models by object prefix, the least recently used dropped beyond `keep`."""
+
+    no_scores = ""
 
     def __init__(
         self, locate: Callable[[str], Path], *, keep: int = 2, batch_size: int = 128

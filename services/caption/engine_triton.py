@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 
-from services.caption.engine import Answer, Ask, EngineUnavailable
+from services.caption.engine import Answer, Ask, CannotScore, EngineUnavailable, ScoreAsk
 from services.caption.triton.connection import (
     Busy,
     Connection,
@@ -32,6 +32,7 @@ from services.caption.triton.window import Window
 from services.chassis.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
 from services.chassis.objects import ObjectStore
 
+A = TypeVar("A", Ask, ScoreAsk)
 T = TypeVar("T")
 _log = structlog.get_logger()
 # After so long without any answer a unit is given back, so that its lease holds nobody up.
@@ -68,7 +69,14 @@ class TritonEngine:
     def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
         """Answer all, in order."""
         self._answered = time.monotonic()
-        return self._connection.run(self._all(asks, progress))
+        return self._connection.run(self._all(asks, self._connection.infer, progress))
+
+    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+        """Score all, in order; raises `CannotScore` where the backend is vLLM."""
+        if self._served.no_scores:
+            raise CannotScore(self._served.no_scores)
+        self._answered = time.monotonic()
+        return self._connection.run(self._all(asks, self._connection.score, lambda _: None))
 
     def stream(self, ask: Ask) -> Iterator[str | Answer]:
         """Pieces of the text as they come, then the answer; asked again only before the first."""
@@ -84,15 +92,20 @@ class TritonEngine:
             if isinstance(event, Answer):
                 return
 
-    async def _all(self, asks: Sequence[Ask], progress: Callable[[int], None]) -> list[Answer]:
-        answers: list[Answer | None] = [None] * len(asks)
+    async def _all(
+        self,
+        asks: Sequence[A],
+        request: Callable[[str, str, A], Coroutine[Any, Any, T]],
+        progress: Callable[[int], None],
+    ) -> list[T]:
+        answers: dict[int, T] = {}
         waiting = iter(range(len(asks)))
         done = 0
 
         async def some() -> None:
             nonlocal done
             for number in waiting:  # the same iterator for all: each takes the next
-                answers[number] = await self._one(asks[number])
+                answers[number] = await self._one(asks[number], request)
                 done += 1
                 progress(done)
                 self._served.touch(self._prefix)
@@ -104,17 +117,16 @@ class TritonEngine:
         for error in ended:
             if error is not None:
                 raise error
-        return [answer for answer in answers if answer is not None]
+        return [answers[number] for number in range(len(asks))]
 
-    async def _one(self, ask: Ask) -> Answer:
+    async def _one(self, ask: A, request: Callable[[str, str, A], Coroutine[Any, Any, T]]) -> T:
         prompt = self._prompts.render(ask.question)
         attempt = 0
         while True:
             async with self.window.slot() as epoch:
                 self._show()
                 try:
-                    asked = self._connection.infer(self._name, prompt, ask)
-                    answer = await self._watched(asked)
+                    answer = await self._watched(request(self._name, prompt, ask))
                     self.window.succeeded()
                     self._answered, self._revivals = time.monotonic(), 0
                     return answer
@@ -246,6 +258,7 @@ class TritonEngines:
     ) -> None:
         self._connection, self._objects, self._served = connection, objects, served
         self._patience = patience
+        self.no_scores = served.no_scores
         self._known: dict[str, TritonEngine] = {}
         self._lock = threading.Lock()
 

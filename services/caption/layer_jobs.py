@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.captioning import Captioning, caption_samples, preview_of
+from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.deployments import Deployments
 from services.caption.engine import Engines
 from services.caption.modes import combined, to_caption
@@ -55,6 +55,7 @@ class LayerJobs:
             known = _known(session, team, token)
             if known is not None:
                 return self._job(session, known)
+        check_scoring(body, self._engines)
         platform = self._platform(team)
         # A layer is of one model, whatever its endpoint answers with later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
@@ -205,6 +206,7 @@ class LayerJobs:
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
         """Caption a few samples by exactly the batch's path."""
+        check_scoring(body, self._engines)
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         datasets, model = platform.datasets, platform.training.model(body.model)
@@ -303,4 +305,4 @@ def _recipe_hash(body: api.LayerJobIn) -> str:
 
 
 def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:
-    return Captioning(body.model, body.prompts, body.sampling, body.gate, body.seed, task=body.task)
+    return Captioning.of(body, model=body.model)

@@ -18,6 +18,11 @@ RETRIES = Counter("vila2_caption_retries_total", "Further attempts at a caption.
 CAPTION_WORDS = Histogram(
     "vila2_caption_words", "Length of captions.", buckets=(2, 5, 10, 20, 40, 60, 80, 120, 200, 400)
 )
+CAPTION_CONSISTENCY = Histogram(
+    "vila2_caption_consistency",
+    "Consistency scores of captions that passed the checks of the text, nats per token.",
+    buckets=(-2, -1, -0.5, -0.2, 0, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 4),
+)
 UNITS_CLAIMED = Counter("vila2_units_claimed_total", "Work units taken.", ["task"])
 UNITS_REDELIVERED = Counter(
     "vila2_units_redelivered_total", "Work units taken again, whose first worker left.", ["task"]

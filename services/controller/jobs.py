@@ -93,6 +93,7 @@ def recaption_source(recipe: Recipe, layer: str, *, shuffle: bool = False) -> So
         assembly=recipe.recaption.model_dump(),
         shuffle_captions=shuffle,
         keep_fraction=_kept({SELF_LAYER: recipe.captioning.keep_fraction}),
+        keep_by={SELF_LAYER: recipe.captioning.keep_by} if scored(recipe) else {},
     )
 
 
@@ -111,7 +112,13 @@ def specialised_source(recipe: Recipe, layer: str, skills: Mapping[str, str]) ->
         ],
         assembly=assembly.model_dump(),
         keep_fraction=_kept(kept),
+        keep_by={SELF_LAYER: recipe.captioning.keep_by} if scored(recipe) else {},
     )
+
+
+def scored(recipe: Recipe) -> bool:
+    """Whether a round's captions are kept by their consistency scores."""
+    return recipe.captioning.keep_by == "consistency" and recipe.captioning.keep_fraction < 1
 
 
 def control_extra(recipe: Recipe, control: ControlRecipe, *, rounds: int) -> dict[StageName, int]:
@@ -171,6 +178,7 @@ def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJo
         sampling=SamplingIn(**recipe.captioning.sampling.model_dump()),
         gate=GateIn(**recipe.captioning.gate.model_dump()),
         seed=recipe.seed,
+        score=scored(recipe),
         token=token,
     )
 
@@ -190,7 +198,8 @@ def specialist_job(
         dataset=recipe.data.pretrain,
         prompts=specialist.prompts,
         sampling=SamplingIn(**specialist.sampling.model_dump()),
-        gate=GateIn(**recipe.captioning.gate.model_dump()),
+        # A bound for captions means nothing for a box or a number.
+        gate=GateIn(**recipe.captioning.gate.model_dump(exclude={"min_consistency"})),
         seed=recipe.seed,
         threads=how["threads"],
         precision=how["precision"],

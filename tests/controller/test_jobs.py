@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
+
 from services.controller import jobs
 from vila2.api.training import JobIn
 from vila2.recipe import STAGES, ControlRecipe, Recipe, load_recipe
@@ -86,3 +89,50 @@ def test_the_recaption_prompt_never_holds_the_alt_text() -> None:
     recipe = load_recipe("tiny")
     body = jobs.caption_job(recipe, name="n", token="t", model="m")
     assert body.prompts == recipe.captioning.prompts
+
+
+def kept_by(**captioning: object) -> Recipe:
+    tiny = load_recipe("tiny").model_dump()
+    return Recipe.model_validate({**tiny, "captioning": {**tiny["captioning"], **captioning}})
+
+
+def test_keeping_by_consistency_asks_for_scores_and_says_so_to_the_trainer() -> None:
+    """Of the round's own captions alone; the specialists' answers are kept by confidence."""
+    recipe = kept_by(keep_by="consistency", keep_fraction=0.5)
+    assert jobs.caption_job(recipe, name="n", token="t", model="m").score
+    assert jobs.recaption_source(recipe, "l").keep_by == {"self": "consistency"}
+    skills = {s.name: f"layer-{s.name}" for s in recipe.specialists}
+    assert jobs.specialised_source(recipe, "l", skills).keep_by == {"self": "consistency"}
+
+
+def test_nothing_is_scored_where_nothing_is_left_out_by_it() -> None:
+    """The default keeps by log-probability, and keeping all keeps by nothing."""
+    for recipe in (kept_by(keep_fraction=0.5), kept_by(keep_by="consistency")):
+        assert not jobs.caption_job(recipe, name="n", token="t", model="m").score
+        assert jobs.recaption_source(recipe, "l").keep_by == {}
+
+
+def test_a_bound_for_captions_does_not_judge_the_specialists() -> None:
+    """A number or a box has another scale."""
+    tiny = load_recipe("tiny")
+    gate = {**tiny.captioning.gate.model_dump(), "min_consistency": 0.1}
+    recipe = kept_by(gate=gate)
+    job = jobs.caption_job(recipe, name="n", token="t", model="m")
+    special = jobs.specialist_job(recipe, recipe.specialists[0], name="n", token="t", parent="m")
+    assert (job.gate.min_consistency, special.gate.min_consistency) == (0.1, None)
+    assert special.gate.model_copy(update={"min_consistency": 0.1}) == job.gate
+
+
+@pytest.mark.parametrize(
+    ("captioning", "field"),
+    [
+        ({"keep_by": "hope"}, "keep_by"),
+        ({"gate": {"min_consistency": "high"}}, "min_consistency"),
+        ({"gate": {"min_consistency": float("nan")}}, "min_consistency"),
+    ],
+)
+def test_a_recipe_with_a_wrong_filter_is_refused_by_the_field(
+    captioning: dict[str, object], field: str
+) -> None:
+    with pytest.raises(ValidationError, match=field):
+        kept_by(**captioning)

@@ -109,6 +109,7 @@ def test_every_sample_says_where_its_text_comes_from(tmp_path, format):
         "tokens": 3,
         "logprob": -0.25,
         "finish_reason": "stop",
+        "consistency": None,
     }
     assert record["captions"]["ocr"]["reason"] == "empty"
 
@@ -116,10 +117,11 @@ def test_every_sample_says_where_its_text_comes_from(tmp_path, format):
 def test_a_layer_of_texts_alone_and_numbers_that_json_lacks_are_written(tmp_path):
     """NaN would make the line unreadable for other tools."""
     made = sample("a")
-    row = caption_row("a", sha256=made.sha256, logprob=float("nan"))
+    row = caption_row("a", sha256=made.sha256, logprob=float("nan"), consistency=0.5)
     out = written("folder", tmp_path / "out", Captioned(made, "x", {"own": row, "other": "a fox"}))
     (record,) = records("folder", out)
     assert record["captions"]["own"]["logprob"] is None
+    assert record["captions"]["own"]["consistency"] == 0.5
     assert record["captions"]["other"] == {"caption": "a fox"}
 
 

@@ -58,7 +58,8 @@ def made(number: int) -> Captioned:
         source=f"https://e.org/{number}.png",
         turns=(Turn("Who?", f"Fox {number}."), Turn("Where?", "Here.")) if number else (),
     )
-    row = caption_row(key, sha256=held.sha256, caption=f"a fox, {number}", seed=2**62)
+    row = caption_row(key, sha256=held.sha256, caption=f"a fox, {number}", seed=2**62,
+                      consistency=number / 4)  # fmt: skip
     refused = caption_row(key, sha256=held.sha256, status="quarantined", reason="empty")
     layers = {"round1": row, "ocr": refused, "other": "text alone"}
     return Captioned(held, f"caption Ü {number}", layers)

@@ -33,6 +33,7 @@ rows = st.lists(
         tokens=st.integers(0, 9999),
         logprob=number,
         finish_reason=text,
+        consistency=st.none() | number,
     ),
     max_size=4,
 )
@@ -97,8 +98,32 @@ def test_a_parquet_file_with_other_columns_is_refused(tmp_path):
         decode_layer_shard(path)
 
 
+def test_a_layer_without_scores_is_the_file_that_it_was_before_there_were_any():
+    """Byte by byte, so that digests hold; and files of then are read."""
+    old = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64()}
+    row = caption_row("a")
+    columns = [f.name for f in dataclasses.fields(CaptionRow) if f.name != "consistency"]
+    kinds = [old[str(pa.scalar(getattr(row, name)).type)] for name in columns]
+    held = {name: getattr(row, name) for name in columns}
+    table = pa.Table.from_pylist([held], schema=pa.schema(list(zip(columns, kinds, strict=True))))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    written = sink.getvalue().to_pybytes()
+    assert encode_layer_shard([row])[0] == written
+    assert decode_layer_shard(written) == [row]
+    assert decode_layer_shard(written)[0].consistency is None
+
+
+def test_a_score_is_null_where_a_caption_has_none():
+    """As where the text itself was refused."""
+    made = [caption_row("a", consistency=0.0), caption_row("b")]
+    data, _ = encode_layer_shard(made)
+    assert pq.read_table(pa.BufferReader(data))["consistency"].to_pylist() == [0.0, None]
+    assert decode_layer_shard(data) == made
+
+
 def test_every_field_of_a_row_has_its_column():
     """A field added to the row and not to the file would lose provenance."""
-    data, _ = encode_layer_shard([caption_row("a")])
+    data, _ = encode_layer_shard([caption_row("a", consistency=0.5)])
     columns = pq.read_table(pa.BufferReader(data)).column_names
     assert columns == [field.name for field in dataclasses.fields(CaptionRow)]

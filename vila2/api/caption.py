@@ -12,6 +12,7 @@ Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
 DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
 Mode = Literal["overwrite", "keep", "append"]
+_SCORE = "Store each caption's consistency score; `gate.min_consistency` does so too."
 
 
 class SamplingIn(Model):
@@ -30,6 +31,12 @@ class GateIn(Model):
     min_words: int = Field(1, ge=0)
     max_words: int = Field(400, ge=1)
     max_repeats: int = Field(4, ge=1)
+    min_consistency: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Least consistency score, nats per token; below it a caption is "
+        "`inconsistent`. Null asks for none.",
+    )
 
 
 class LayerJobIn(Model):
@@ -50,6 +57,7 @@ class LayerJobIn(Model):
         "those that it lacks; or append a new caption to each of its own.",
     )
     base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
+    score: bool = Field(False, description=_SCORE)
     token: str = Field("", max_length=180, description="The same token gives the same job.")
 
 
@@ -108,6 +116,7 @@ class CaptionsIn(Model):
     gate: GateIn = GateIn()
     seed: int = 0
     task: Task = "general"
+    score: bool = Field(False, description=_SCORE)
 
 
 class PreviewIn(Model):
@@ -121,6 +130,7 @@ class PreviewIn(Model):
     gate: GateIn = GateIn()
     seed: int = 0
     task: Task = "general"
+    score: bool = Field(False, description=_SCORE)
 
 
 class DeploymentIn(Model):
@@ -172,6 +182,7 @@ class PreviewCaption(Model):
     attempt: int
     tokens: int
     logprob: float
+    consistency: float | None = None
 
 
 class Preview(Model):

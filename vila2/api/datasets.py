@@ -327,6 +327,7 @@ class CaptionOf(Model):
     tokens: int
     logprob: float
     finish_reason: str
+    consistency: float | None = Field(None, description="Nats per token; null: not scored.")
     models: list[str] = Field(description="Models trained on this layer.")
 
 

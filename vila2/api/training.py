@@ -28,6 +28,7 @@ class SourceIn(Model):
     repeat: float = 1.0
     shuffle_captions: bool = False
     keep_fraction: dict[str, float] = {}
+    keep_by: dict[str, Literal["logprob", "consistency"]] = {}
 
 
 class StageIn(Model):
@@ -40,6 +41,10 @@ class StageIn(Model):
     trainable: list[str]
     lr_scale: dict[str, float] = {}
     optimiser: dict[str, Any] = {}
+    batch_tokens: int = Field(0, description="Tokens per step in place of samples; needs `pack`.")
+    pack: int = Field(0, description="Tokens of a row of packed samples; 0 pads instead.")
+    micro_batch: int = 0
+    lora: dict[str, Any] | None = None
     sources: list[SourceIn]
 
 
@@ -56,6 +61,8 @@ class TrainIn(Model):
     threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     cache_features: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
 
 
 class EvaluateIn(Model):

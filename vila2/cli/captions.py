@@ -145,6 +145,7 @@ def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer
 def _cell(row: CaptionRow | None) -> Text:
     if row is None:
         return Text("")
+    score = "" if row.consistency is None else f"\nconsistency {row.consistency:.2f}"
     if row.reason:
-        return Text(f"quarantined: {row.reason}\n{row.caption}", style="yellow")
-    return Text(row.caption)
+        return Text(f"quarantined: {row.reason}\n{row.caption}{score}", style="yellow")
+    return Text(row.caption).append(score, style="dim")

@@ -108,10 +108,11 @@ def lineage(
             )
             text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
             console.print(f"  {text}", markup=False)
+            score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
             console.print(
                 f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
                 f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
-                f"ended by {made.finish_reason}",
+                f"{score}ended by {made.finish_reason}",
                 markup=False,
             )
             console.print(f"  models trained on it: {', '.join(made.models) or 'none'}")

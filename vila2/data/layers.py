@@ -28,7 +28,8 @@ class CaptionRow:
 
     `logprob` is the mean log-probability of the generated tokens in nats (0 where the text is
     empty), `tokens` their number, `attempt` counts from 0, `reason` names the gate check that
-    failed and is empty for an accepted caption.
+    failed and is empty for an accepted caption. `consistency` is the score of
+    `vila2.model.consistency`, nats per token, `None` where the caption was not scored.
     """
 
     key: str
@@ -45,10 +46,18 @@ class CaptionRow:
     tokens: int
     logprob: float
     finish_reason: str
+    consistency: float | None = None
 
 
-_PYTHON_TO_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+_PYTHON_TO_ARROW = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "float | None": pa.float64(),
+}
 SCHEMA = pa.schema([(f.name, _PYTHON_TO_ARROW[str(f.type)]) for f in fields(CaptionRow)])
+# Without scores, as all layers were before there were any: the same rows stay the same bytes.
+_UNSCORED = SCHEMA.remove(SCHEMA.get_field_index("consistency"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class LayerShardSummary:
 def encode_layer_shard(rows: Sequence[CaptionRow]) -> tuple[bytes, LayerShardSummary]:
     """Return the Parquet bytes of one shard's captions and their summary.
 
+    The column `consistency` is there where any row has a score.
     Raises `ValueError` when a row is neither captioned nor quarantined with a reason: a layer
     never holds a sample whose fate is unknown.
     """
@@ -70,7 +80,8 @@ def encode_layer_shard(rows: Sequence[CaptionRow]) -> tuple[bytes, LayerShardSum
         accounted = row.status == CAPTIONED or (row.status == QUARANTINED and row.reason)
         if not accounted:
             raise ValueError(f"sample {row.key}: status {row.status!r} without a reason")
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    schema = SCHEMA if any(row.consistency is not None for row in rows) else _UNSCORED
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
@@ -86,7 +97,7 @@ def decode_layer_shard(source: bytes | Path) -> list[CaptionRow]:
     """Read one shard's captions, in the order of the shard's samples."""
     reader = pa.BufferReader(source) if isinstance(source, bytes) else source
     table = pq.read_table(reader)
-    if table.schema.names != SCHEMA.names:
+    if table.schema.names not in (SCHEMA.names, _UNSCORED.names):
         raise DataError(
             f"not a layer's shard: its columns are {', '.join(table.schema.names)}",
             file="" if isinstance(source, bytes) else str(source),

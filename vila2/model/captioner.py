@@ -14,8 +14,9 @@ import torch
 
 from vila2.model.build import VLM
 from vila2.model.features import VisionFeatures
-from vila2.model.requests import Generation, Request, Sampling
-from vila2.model.running import RunningBatch
+from vila2.model.reference import read_reference
+from vila2.model.requests import Generation, Request, Sampling, Scoring
+from vila2.model.running import RunningBatch, VisionInput
 
 __all__ = ["Captioner", "Generation", "Request", "Sampling"]
 
@@ -30,6 +31,8 @@ class Captioner:
         self.vlm.model.to(self.device).eval()
         self.chat = vlm.chat()
         self._features: VisionFeatures | None = None
+        # Of the consistency score (`reference.py`); `load` reads it where the model carries one.
+        self.reference: torch.Tensor | None = None
 
     @classmethod
     def load(
@@ -43,7 +46,9 @@ class Captioner:
         """Load a saved model directory; `threads` limits torch's CPU threads of this process."""
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls(VLM.load(directory), batch_size=batch_size, device=device)
+        captioner = cls(VLM.load(directory), batch_size=batch_size, device=device)
+        captioner.reference = read_reference(directory, captioner.vlm)
+        return captioner
 
     @property
     def image_size(self) -> int:
@@ -53,6 +58,10 @@ class Captioner:
     def use_features(self, features: VisionFeatures) -> None:
         """Take the tower's output for known pictures from a cache instead of computing it."""
         self._features = features
+
+    def vision(self, requests: Sequence[Request | Scoring]) -> VisionInput:
+        """Context that yields the pictures as the tower wants them, or their cached features."""
+        return VisionInput(self.vlm, self._features, requests, self.device)
 
     def batch(self) -> RunningBatch:
         """An empty batch of this model."""

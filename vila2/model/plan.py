@@ -43,8 +43,8 @@ PAPER_STAGES = (
 )
 
 
-def meta_model(preset: Preset) -> Any:
-    """The composed model without weights, as the preset declares it.
+def meta_model(preset: Preset, *, device: str = "meta") -> Any:
+    """The composed model without weights, as the preset declares it; random ones elsewhere.
 
     Raises `PresetError` where the preset names a checkpoint and does not say what is in it.
     """
@@ -60,7 +60,7 @@ def meta_model(preset: Preset) -> Any:
     vision = composition.vision_config(preset, declared=declared)
     language = composition.language_config(preset)
     config = composition.composed_config(preset, vision, language)
-    with torch.device("meta"):
+    with torch.device(device):
         return Composed(config)
 
 

@@ -28,6 +28,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """A caption to hold against a picture, as an answer to a question; pixels as in `Request`."""
+
+    pixels: np.ndarray
+    question: str
+    caption: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """An answer. `logprob` is the mean over its tokens in nats; `finish_reason` stop or length."""
 

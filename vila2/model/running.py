@@ -18,7 +18,7 @@ import torch
 from vila2.model.build import VLM
 from vila2.model.chat import ChatFormat
 from vila2.model.features import VisionFeatures
-from vila2.model.requests import Generation, Request
+from vila2.model.requests import Generation, Request, Scoring
 from vila2.model.slots import Slots
 
 
@@ -167,7 +167,7 @@ class VisionInput:
         self,
         vlm: VLM,
         features: VisionFeatures | None,
-        requests: Sequence[Request],
+        requests: Sequence[Request | Scoring],
         device: torch.device,
     ) -> None:
         self._vlm = vlm

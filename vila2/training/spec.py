@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vila2.data.assembly import Assembly
 
 PartName = Literal["vision", "projector", "language"]
+KeepBy = Literal["logprob", "consistency"]
 
 
 class _Strict(BaseModel):
@@ -40,6 +41,10 @@ class Source(_Strict):
     keep_fraction: dict[str, float] = Field(
         default_factory=dict,
         description="Layer name -> share of its captions kept, the most confident first.",
+    )
+    keep_by: dict[str, KeepBy] = Field(
+        default_factory=dict,
+        description="Layer name -> what tells which captions to keep first; logprob unless named.",
     )
 
 

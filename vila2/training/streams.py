@@ -12,12 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from vila2.data.assembly import AssemblyCounts, TrainingText, assemble
-from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
+from vila2.data.layers import decode_layer_shard
 from vila2.data.random_access import OpenShard, shard_size
+from vila2.training.kept import Kept
 from vila2.training.sampler import Visit
 from vila2.training.spec import Source
 
@@ -54,7 +52,7 @@ class SourceStream:
         self.keep = 0  # samples, set once it is known how far apart neighbouring visits lie
         self._open: OrderedDict[int, Held] = OrderedDict()
         self._lock = threading.Lock()
-        self._thresholds = {layer: _threshold(spec, layer) for layer in spec.layers}
+        self._kept = {layer: Kept(spec, layer) for layer in spec.layers}
 
     def sizes(self, report: Callable[[str], None]) -> list[int]:
         """Samples of each shard."""
@@ -96,7 +94,7 @@ class SourceStream:
     def _captions(self, shard: OpenShard, number: int) -> Captions:
         rows = {
             layer: {
-                row.key: _kept(row, self._thresholds[layer])
+                row.key: self._kept[layer].caption(row)
                 for row in decode_layer_shard(Path(paths[number]))
             }
             for layer, paths in self.spec.layers.items()
@@ -107,29 +105,6 @@ class SourceStream:
         if self.spec.shuffle_captions:
             made = _given_to_others(made, self.spec.name, seed=self._seed + number)
         return made
-
-
-def _threshold(spec: Source, layer: str) -> float:
-    """The log-probability below which a layer's captions count as missing; one column is read."""
-    share = spec.keep_fraction.get(layer, 1.0)
-    if share >= 1.0:
-        return -np.inf
-    accepted: list[float] = []
-    for path in spec.layers[layer]:
-        table = pq.read_table(path, columns=["status", "logprob"]).to_pydict()
-        accepted += [
-            logprob
-            for status, logprob in zip(table["status"], table["logprob"], strict=True)
-            if status == CAPTIONED
-        ]
-    accepted.sort()
-    if not accepted:
-        return -np.inf
-    return accepted[min(int(len(accepted) * (1 - share)), len(accepted) - 1)]
-
-
-def _kept(row: CaptionRow, threshold: float) -> str | None:
-    return row.caption if row.status == CAPTIONED and row.logprob >= threshold else None
 
 
 def _given_to_others(captions: Captions, source: str, *, seed: int) -> Captions:

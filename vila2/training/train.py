@@ -24,6 +24,7 @@ from vila2.data.shards import read_shard
 from vila2.model.build import VLM, compose, fresh_projector, weights_digest
 from vila2.model.golden import write_golden
 from vila2.model.preset import load_preset
+from vila2.model.reference import write_reference
 from vila2.training.checkpoint import (
     Position,
     latest_checkpoint,
@@ -114,6 +115,7 @@ class Trainer:
         last = self._spec.stages[-1].sources[0] if self._spec.stages else None
         shards = last.shards if last else []
         write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
+        write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)

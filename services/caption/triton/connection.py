@@ -18,8 +18,14 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from services.caption.engine import Answer, Ask
-from services.caption.triton.contract import OUTPUTS, picture_text, sampling_text
+from services.caption.engine import Answer, Ask, CannotScore, ScoreAsk
+from services.caption.triton.contract import (
+    OUTPUTS,
+    SCORED,
+    picture_text,
+    sampling_text,
+    scoring_text,
+)
 
 T = TypeVar("T")
 # A picture is small and an answer short; models' configurations are not sent through here.
@@ -109,7 +115,17 @@ class Connection:
                 raise Down(error.message()) from error
             raise Refused(error.message()) from error
 
-    async def infer(self, model: str, prompt: str, ask: Ask) -> Answer:
+    async def score(self, model: str, prompt: str, ask: ScoreAsk) -> float:
+        """One caption's consistency score; raises `CannotScore` where the server generated."""
+        made = await self.infer(model, prompt, ask)
+        if made.finish_reason != SCORED:
+            raise CannotScore(
+                f"{model} was put into Triton's repository by a version that cannot score: remove "
+                f"its folder there and load it again"
+            )
+        return made.logprob
+
+    async def infer(self, model: str, prompt: str, ask: Ask | ScoreAsk) -> Answer:
         """One answer."""
         async for piece in self.pieces(model, prompt, ask, stream=False):
             if isinstance(piece, Answer):
@@ -117,7 +133,7 @@ class Connection:
         raise Down(f"{model} ended an answer without its last part")
 
     async def pieces(
-        self, model: str, prompt: str, ask: Ask, *, stream: bool = True
+        self, model: str, prompt: str, ask: Ask | ScoreAsk, *, stream: bool = True
     ) -> AsyncIterator[str | Answer]:
         """Pieces of the text as they come, then the answer."""
         # Encoded in a thread: it would hold up all other requests of this process.
@@ -151,13 +167,16 @@ class Connection:
 _WANTED = [triton.InferRequestedOutput(tensor.name) for tensor in OUTPUTS]
 
 
-def _inputs(prompt: str, ask: Ask, stream: bool) -> list[Any]:
-    sampling = sampling_text(
-        temperature=ask.temperature,
-        top_p=ask.top_p,
-        max_new_tokens=ask.max_new_tokens,
-        seed=ask.seed,
-    )
+def _inputs(prompt: str, ask: Ask | ScoreAsk, stream: bool) -> list[Any]:
+    if isinstance(ask, ScoreAsk):
+        sampling = scoring_text(ask.caption)
+    else:
+        sampling = sampling_text(
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            max_new_tokens=ask.max_new_tokens,
+            seed=ask.seed,
+        )
     values: dict[str, str | bool] = {
         "text_input": prompt,
         "image": picture_text(ask.pixels),

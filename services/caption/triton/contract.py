@@ -4,6 +4,10 @@ Our Python backend declares the same, so one client serves both. Names and meani
 `vllm_backend`'s `src/utils/request.py`: `image` is base64 of an encoded picture,
 `sampling_parameters` a JSON object of vLLM's SamplingParams, and the token counts include the token
 that ends an answer.
+
+One thing is ours alone: `sampling_parameters` with the key `score` holds a caption, and the answer
+is its consistency score. It comes in the same tensors: `finish_reason` is `scored`, and
+`cumulative_logprob` over `num_output_tokens` is the score, nats per token.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+SCORE = "score"  # the key of sampling_parameters
+SCORED = "scored"  # the finish reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +67,8 @@ def sampling_text(*, temperature: float, top_p: float, max_new_tokens: int, seed
     return json.dumps(
         {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens, "seed": seed}
     )
+
+
+def scoring_text(caption: str) -> str:
+    """What our backend takes in place of SamplingParams to score a caption."""
+    return json.dumps({SCORE: caption})

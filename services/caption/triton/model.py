@@ -18,8 +18,8 @@ import triton_python_backend_utils as pb_utils
 from PIL import Image
 
 from vila2.model.captioner import Captioner
-from vila2.model.requests import Generation, Request, Sampling
-from vila2.model.scheduler import QueueFull, Scheduler, Ticket
+from vila2.model.requests import Generation, Request, Sampling, Scoring
+from vila2.model.scheduler import QueueFull, Scheduler, ScoreTicket, Ticket
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 WATCH_SECONDS = 0.5
@@ -61,6 +61,9 @@ class TritonPythonModel:
     def begin(self, request, sender):
         """Read a request and queue it; every sender gets exactly one final response."""
         asked = self.read(request)
+        if isinstance(asked, Scoring):
+            self.begin_score(asked, sender)
+            return
         prompt = self.chat.prompt(asked.question)
         stream = boolean(request, "stream")
         sent = [0]
@@ -81,10 +84,27 @@ class TritonPythonModel:
                 refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
         ticket = Ticket(asked, prompt, on_end, on_error, on_text if stream else None)
+        self.queue(ticket, sender, self.scheduler.submit)
+
+    def begin_score(self, asked, sender):
+        """Queue a caption to score; its answer has no text."""
+
+        def on_end(made):
+            if self.take(ticket):
+                sender.send(tensors("", "scored", made.gain, made.tokens, 0), flags=FINAL)
+
+        def on_error(error):
+            if self.take(ticket):
+                refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+
+        ticket = ScoreTicket(asked, on_end, on_error)
+        self.queue(ticket, sender, self.scheduler.submit_scores)
+
+    def queue(self, ticket, sender, submit):
         with self.lock:
             self.open[ticket] = sender
         try:
-            self.scheduler.submit([ticket])
+            submit([ticket])
         except Exception:
             self.take(ticket)
             raise
@@ -97,6 +117,8 @@ class TritonPythonModel:
         if pixels.shape != (self.size, self.size, 3):
             raise ValueError(f"image: it is {pixels.shape}, this model wants {self.size} pixels")
         given = json.loads(text(request, "sampling_parameters") or "{}")
+        if "score" in given:
+            return Scoring(pixels, question, str(given["score"]))
         sampling = Sampling(
             temperature=float(given.get("temperature", 0.0)),
             top_p=float(given.get("top_p", 1.0)),
@@ -170,12 +192,16 @@ class Meters:
 
 def answer(made, *, text):
     tokens = output_tokens(made)
+    return tensors(text, made.finish_reason, made.logprob, tokens, made.prompt_tokens)
+
+
+def tensors(text, finish_reason, per_token, tokens, prompt_tokens):
     return pb_utils.InferenceResponse(
         [
             strings("text_output", text),
-            strings("finish_reason", made.finish_reason),
-            pb_utils.Tensor("cumulative_logprob", np.array([made.logprob * tokens], np.float32)),
-            pb_utils.Tensor("num_input_tokens", np.array([made.prompt_tokens], np.uint32)),
+            strings("finish_reason", finish_reason),
+            pb_utils.Tensor("cumulative_logprob", np.array([per_token * tokens], np.float32)),
+            pb_utils.Tensor("num_input_tokens", np.array([prompt_tokens], np.uint32)),
             pb_utils.Tensor("num_output_tokens", np.array([tokens], np.uint32)),
         ]
     )

@@ -75,6 +75,17 @@ class ServedModels:
         self._options, self._budget, self._keep = options, budget, keep
         self._touched: dict[str, float] = {}
 
+    @property
+    def no_scores(self) -> str:
+        """Why these models cannot score captions; empty where they can."""
+        if self._options.backend == "python":
+            return ""
+        return (
+            "Triton's vLLM backend gives no consistency scores: it has no log-probabilities of a "
+            "given answer with another picture's embedding. Use the Python backend "
+            "(VILA2_TRITON_BACKEND=python) or the embedded engine"
+        )
+
     def ensure(self, prefix: str) -> None:
         """Return when the model is loaded; raises `EngineUnavailable` or `ModelRefused`."""
         end = time.monotonic() + _LOAD_SECONDS

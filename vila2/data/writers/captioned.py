@@ -38,8 +38,8 @@ class Captioned:
 
         `caption` is the assembled text, `original` the submitted one; `captions` holds for each
         layer its `caption`, `status` and `reason`, and with which model, prompt, seed, attempt and
-        temperature it was made, its tokens, log-probability and finish reason. `more` adds fields
-        or puts others in their place.
+        temperature it was made, its tokens, log-probability, finish reason and consistency score
+        (null: not scored). `more` adds fields or puts others in their place.
         """
         sample = self.sample
         about = {

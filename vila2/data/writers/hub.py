@@ -12,7 +12,7 @@ from typing import Any
 from vila2.data.layers import CaptionRow
 
 DATA_FILES = "data/train-*.parquet"
-_KINDS = {"str": "string", "int": "int64", "float": "float64"}
+_KINDS = {"str": "string", "int": "int64", "float": "float64", "float | None": "float64"}
 # The key and the picture's digest stand in the row once.
 PROVENANCE_FIELDS = {
     field.name: _KINDS[str(field.type)]
