@@ -39,6 +39,7 @@ _log = structlog.get_logger()
 PATIENCE_SECONDS = 45.0
 _SILENCE_SECONDS = 5.0
 _BUSY_SECONDS = 0.1
+_BUSY_PATIENCE = 6
 _REVIVALS = 3
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -209,7 +210,13 @@ class TritonEngine:
     async def _wait_out(self, trouble: TritonError, attempt: int) -> None:
         """Come back when it is worth asking again; raises `EngineUnavailable` when it is not."""
         ENGINE_TROUBLE.labels(type(trouble).__name__.lower()).inc()
-        if time.monotonic() - self._answered > self._patience:
+        if self._mending is not None and not self._mending.done():
+            # Loading a model anew may take longer than patience with a server that says nothing.
+            await asyncio.shield(self._mending)
+            return
+        # A server that says that it is full is there, and others may be ahead of us.
+        patience = self._patience * (_BUSY_PATIENCE if isinstance(trouble, Busy) else 1)
+        if time.monotonic() - self._answered > patience:
             raise EngineUnavailable(f"the inference server gives no answer: {trouble}")
         if isinstance(trouble, Busy):
             # The window is half as wide now, and that is what keeps a full server from more.
