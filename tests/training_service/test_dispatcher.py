@@ -99,8 +99,9 @@ def test_a_job_that_succeeds_leaves_its_model_in_the_registry(service: Service) 
     model = service.context.registry.get("local", done.model)
     assert (model.job, model.parameters, model.parent) == (done.id, 7, "succeed")
     assert service.objects.get(f"{model.object_prefix}/weights") == b"w"
-    assert service.jobs.artifact("local", done.id, "result.json")
-    assert "job begins" in service.jobs.log("local", done.id)
+    row = service.jobs.row("local", done.id)
+    assert [file.name for file in service.jobs.files.artifacts(row)] == ["result.json", "spec.json"]
+    assert "job begins" in service.jobs.files.log(row).text
 
 
 def test_the_manifest_of_a_model_is_the_proto_message(service: Service) -> None:
@@ -211,7 +212,7 @@ def test_the_same_token_of_another_team_is_another_job(service: Service) -> None
     job = service.submit("succeed", token="t")
     body = JobIn(name="x", token="t", train=TrainIn(init="new", preset="succeed"))
     assert service.jobs.submit("blue", body).id != job
-    for look in (service.jobs.get, service.jobs.cancel, service.jobs.log):
+    for look in (service.jobs.get, service.jobs.cancel, service.jobs.retry, service.jobs.row):
         with pytest.raises(NotFound, match="no job"):
             look("blue", job)
 
@@ -264,4 +265,4 @@ def test_only_known_artifacts_are_handed_out(service: Service, name: str) -> Non
     """A name is not a path."""
     done = service.until(service.submit("succeed"), "succeeded")
     with pytest.raises(NotFound, match="no artifact"):
-        service.jobs.artifact("local", done.id, name)
+        service.jobs.files.artifact(service.jobs.row("local", done.id), name)
