@@ -121,6 +121,7 @@ class Dispatcher:
         folder = self._jobs.folder(row.id)
         folder.mkdir(parents=True, exist_ok=True)
         asked = JobIn.model_validate(row.body)
+        model = self._model_of(row, asked)
         body, lineage = self._specs.pin(asked, self._platform(row.team))
         if body != asked:  # in the row before anything runs by it: a later attempt reads the same
             self._jobs.change(
@@ -130,7 +131,13 @@ class Dispatcher:
                 body=body.model_dump(),
                 lineage=[item.model_dump() for item in lineage],
             )
-        spec = self._spec(row, body, folder)
+        platform = self._platform(row.team)
+        if body.train is not None:
+            spec: Any = self._specs.train(body.train, platform, model, folder)
+        else:
+            assert body.evaluate is not None  # submit checked that one of the two is set
+            assert model is not None
+            spec = self._specs.evaluate(body.evaluate, platform, model, folder)
         _write_whole(folder / "spec.json", spec.model_dump_json(indent=1))
         return Command(
             module=_MODULES[row.kind],
@@ -140,15 +147,12 @@ class Dispatcher:
             threads=(body.train or body.evaluate).threads,  # type: ignore[union-attr]
         )
 
-    def _spec(self, row: JobRow, body: JobIn, folder: Path) -> Any:
-        platform = self._platform(row.team)
-        if body.train is not None:
-            named = body.train.model
-            start = self._registry.locate(row.team, named) if named else None
-            return self._specs.train(body.train, platform, start, folder)
-        assert body.evaluate is not None  # submit checked that one of the two is set
-        model = self._registry.locate(row.team, body.evaluate.model)
-        return self._specs.evaluate(body.evaluate, platform, model, folder)
+    def _model_of(self, row: JobRow, body: JobIn) -> Path | None:
+        """The folder of the model that a job starts from or evaluates."""
+        if body.evaluate is not None:
+            return self._registry.locate(row.team, body.evaluate.model)
+        named = body.train.model if body.train else ""
+        return self._registry.locate(row.team, named) if named else None
 
     def _observe(self, row: JobRow) -> None:
         """Settle a job that ended; hold one that runs against its rule."""

@@ -7,11 +7,24 @@ import sys
 import typer
 from rich.console import Console
 
-from vila2.cli import captions, demo, endpoints, export, governance, recipes, runs, triton, up
+from vila2.cli import (
+    captions,
+    demo,
+    endpoints,
+    export,
+    governance,
+    jobs,
+    recipes,
+    registry,
+    runs,
+    triton,
+    up,
+)
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import DataError
 from vila2.recipe import RecipeError
+from vila2.training_client import DownloadDiffers
 from vila2.triton.install import TritonMissing
 
 app = typer.Typer(
@@ -39,6 +52,8 @@ in this one process. With `--url`, or where `vila2 up` runs this workspace, it t
 app.add_typer(governance.app, name="datasets")
 app.add_typer(runs.app, name="runs")
 app.add_typer(captions.app, name="captions")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(registry.app, name="registry")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(triton.app, name="triton")
@@ -47,11 +62,16 @@ app.command("up")(up.up)
 app.command("export")(export.export)
 
 
+_KNOWN = (
+    ApiError, CliError, DataError, DownloadDiffers, RecipeError, TritonMissing, Unreachable,
+)  # fmt: skip
+
+
 def main() -> None:
     """Run the command; a known error is one clear sentence and exit status 1."""
     try:
         app()
-    except (ApiError, CliError, DataError, RecipeError, TritonMissing, Unreachable) as error:
+    except _KNOWN as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
         sys.exit(1)
 
