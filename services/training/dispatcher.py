@@ -65,7 +65,7 @@ class Dispatcher:
             crashpoint("job.stopped")
             self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
         while (left := self._claims.left_behind()) is not None:
-            self._start(left)
+            self._start(left, again=True)
         while (claimed := self._claims.next()) is not None:
             JOB_QUEUE_SECONDS.labels(claimed.kind).observe(time.time() - claimed.created_at)
             crashpoint("job.claimed")
@@ -75,6 +75,8 @@ class Dispatcher:
     def interrupt(self) -> None:
         """Let every running job checkpoint and leave; they are queued again."""
         for row in self._jobs.rows("running"):
+            if not row.handle:
+                continue
             self._backend.stop(row.handle, self._jobs.folder(row.id))
             if self._backend.observe(row.handle, self._jobs.folder(row.id)) == "interrupted":
                 self._jobs.change(
@@ -86,15 +88,16 @@ class Dispatcher:
                     attempt=row.attempt - 1,
                 )
 
-    def _start(self, row: JobRow) -> None:
+    def _start(self, row: JobRow, *, again: bool = False) -> None:
         """Submit a claimed job; where the backend or the platform is away, its lease runs out and
-        it is tried again."""
+        it is tried again. Of those, one that has already ended well is not run a second time."""
         try:
             command = self._command(row)
             crashpoint("job.specified")
             if not self._claims.renew(row):
                 return
-            handle = self._backend.submit(row.id, command)
+            ended = again and _has_ended(command.folder)
+            handle = "" if ended else self._backend.submit(row.id, command)
         except (ApiError, ServiceError, ValueError) as error:
             self._fail(row, "starting", str(error))
             return
@@ -138,10 +141,12 @@ class Dispatcher:
             assert body.evaluate is not None  # submit checked that one of the two is set
             assert model is not None
             spec = self._specs.evaluate(body.evaluate, platform, model, folder)
-        _write_whole(folder / "spec.json", spec.model_dump_json(indent=1))
+        path, text = folder / "spec.json", spec.model_dump_json(indent=1)
+        if not path.exists() or path.read_text() != text:
+            _write_whole(path, text)
         return Command(
             module=_MODULES[row.kind],
-            spec=folder / "spec.json",
+            spec=path,
             folder=folder,
             processes=row.processes,
             threads=(body.train or body.evaluate).threads,  # type: ignore[union-attr]
@@ -157,7 +162,8 @@ class Dispatcher:
     def _observe(self, row: JobRow) -> None:
         """Settle a job that ended; hold one that runs against its rule."""
         folder = self._jobs.folder(row.id)
-        phase = self._backend.observe(row.handle, folder)
+        # Without a handle it had ended before it was taken over.
+        phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
         if phase not in _ENDS:
             self._stop_early(row, folder)
         elif phase == "succeeded":
@@ -252,6 +258,12 @@ class Dispatcher:
         if failed:
             JOBS.labels(row.kind, "failed").inc()
             _log.error("job failed", job=row.id, reason=reason)
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether a job left the result of just this spec."""
+    result, spec = folder / "result.json", folder / "spec.json"
+    return result.exists() and result.stat().st_mtime >= spec.stat().st_mtime
 
 
 def _write_whole(path: Path, text: str) -> None:

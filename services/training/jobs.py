@@ -135,6 +135,7 @@ class Jobs:
             for each in {each.id: each for each in (*whole, *again)}.values():
                 each.state, each.attempt, each.error, each.ended_at = "queued", 0, "", 0.0
                 each.cancel_wanted, each.mirrored = False, False
+                (self.folder(each.id) / "result.json").unlink(missing_ok=True)
             return self._job(session, row)
 
     def folder(self, job_id: str) -> Path:

@@ -2,94 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
 
 import services.training.dispatcher as dispatcher_module
-from services.chassis.database import Database
 from services.chassis.errors import Invalid, NotFound
-from services.chassis.objects_directory import DirectoryObjects
-from services.training.backend_local import LocalBackend
-from services.training.context import TrainingContext
-from services.training.tables import Base
-from tests.standalone import until
-from tests.training_service.a_job import started
-from vila2.api.training import EvaluateIn, Job, JobIn, TrainIn
-from vila2.client import Client
+from tests.training_service.a_service import Service
+from vila2.api.training import EvaluateIn, JobIn, TrainIn
 from vila2.wire.manifests_pb2 import ModelManifest
-
-ROOT = Path(__file__).parents[2]
-A_JOB = "tests.training_service.a_job"
-
-
-def nobody(_: str) -> Client:
-    """These jobs read no data, so nobody has to answer."""
-    return Client.connect("http://127.0.0.1:9", key="none")
-
-
-class Service:
-    """The training service of one folder; the test ticks its dispatcher."""
-
-    def __init__(self, folder: Path, *, slots: int = 1) -> None:
-        self.folder = folder
-        self.objects = DirectoryObjects(folder / "objects")
-        self.context = TrainingContext(
-            database=Database.sqlite(folder / "training.sqlite", Base.metadata),
-            objects=self.objects,
-            backend=LocalBackend(),
-            platform=nobody,
-            root=folder / "training",
-            slots=slots,
-            interrupt_on_stop=True,
-        )
-        self.jobs, self.tick = self.context.jobs, self.context.dispatcher.tick
-
-    def submit(self, preset: str, *, token: str = "", **fields: Any) -> str:
-        body = JobIn(
-            name=preset,
-            token=token or f"token-{len(self.jobs.rows('queued', 'running', 'succeeded'))}",
-            train=TrainIn(init="new", preset=preset),
-            **fields,
-        )
-        return self.jobs.submit("local", body).id
-
-    def job(self, job: str) -> Job:
-        return self.jobs.get("local", job)
-
-    def handle(self, job: str) -> str:
-        (handle,) = (row.handle for row in self.jobs.rows("running") if row.id == job)
-        return handle
-
-    def until(self, job: str, state: str) -> Job:
-        def reached() -> bool:
-            self.tick()
-            return self.job(job).state == state
-
-        until(reached)
-        return self.job(job)
-
-    def starts(self, job: str) -> list[int]:
-        return started(self.jobs.folder(job))
-
-    def begun(self, job: str, *, times: int = 1) -> None:
-        def begun() -> bool:
-            self.tick()
-            return len(self.starts(job)) == times
-
-        until(begun)
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setitem(dispatcher_module._MODULES, "train", A_JOB)
-    made = Service(tmp_path)
-    yield made
-    made.context.dispatcher.interrupt()
 
 
 def test_a_job_that_succeeds_leaves_its_model_in_the_registry(service: Service) -> None:
