@@ -52,7 +52,7 @@ class Quotas:
 
 def holding_a_slot() -> ColumnElement[bool]:
     """Jobs that a backend may be running: cancelled ones too, until it has stopped them."""
-    return or_(
+    return (JobRow.children == 0) & or_(
         JobRow.state.in_(("starting", "running")),
         JobRow.state.in_(("cancelled", "stopped")) & (JobRow.handle != ""),
     )
