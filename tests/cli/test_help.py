@@ -17,7 +17,10 @@ COMMANDS = (
     "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
     "recipes list", "recipes show", "recipes check", "datasets use", "datasets audit",
     "datasets lineage", "datasets takedown", "datasets takedowns", "datasets history",
-    "captions diff", "captions withdraw", "captions restore",
+    "captions diff", "captions withdraw", "captions restore", "jobs submit", "jobs list",
+    "jobs show", "jobs logs", "jobs artifact", "jobs cancel", "jobs retry", "jobs usage",
+    "jobs quota", "registry list", "registry show", "registry card", "registry promote",
+    "registry rollback", "registry retire", "registry download",
 )  # fmt: skip
 
 

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.errors import Conflict, Invalid
+from services.standalone.app import Standalone
+from services.training.queueing.gauges import measure
 from services.training.queueing.seeds import together
 from tests.training_service.a_service import Service
 from vila2.api.training import EvaluateIn, JobIn, TrainIn
+from vila2.client import ApiError
 
 
 def test_pages_hold_every_job_once_the_newest_first(service: Service) -> None:
@@ -167,3 +171,28 @@ def test_seeds_that_make_no_sense_are_refused(service: Service) -> None:
     evaluate = EvaluateIn(model="m", benchmarks=["b"])
     with pytest.raises(Invalid, match="no seed"):
         service.jobs.submit("local", JobIn(name="e", token="e", evaluate=evaluate, seeds=[1]))
+
+
+def test_the_queue_is_measured(service: Service) -> None:
+    """Jobs by state, hours by team, and how long jobs waited."""
+    job = service.submit("succeed")
+    measure(service.context._database, service.context.accounts)
+    value = REGISTRY.get_sample_value
+    assert value("vila2_jobs_active", {"kind": "train", "state": "queued"}) == 1
+    before = value("vila2_job_queue_seconds_count", {"kind": "train"}) or 0
+    service.until(job, "succeeded")
+    measure(service.context._database, service.context.accounts)
+    assert value("vila2_jobs_active", {"kind": "train", "state": "queued"}) == 0
+    assert value("vila2_job_queue_seconds_count", {"kind": "train"}) == before + 1
+    assert (value("vila2_job_hours", {"team": "local", "unit": "process"}) or 0) > 0
+
+
+@pytest.mark.usefixtures("made_jobs")
+def test_a_log_is_followed_to_its_end_over_http(platform: Standalone) -> None:
+    training = platform.client.training
+    train = TrainIn(init="new", preset="succeed")
+    job = training.submit(JobIn(name="a", token="t", train=train)).id
+    assert "job begins" in "".join(training.follow_log(job, poll_seconds=0.05))
+    assert [file.name for file in training.artifacts(job)] == ["result.json", "spec.json"]
+    with pytest.raises(ApiError, match="no artifact"):
+        training.artifact(job, "log.txt")
