@@ -25,9 +25,9 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
-        python or sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers",
-        "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.sqlite", "--default-artifact-root",
-        str(folder / "artifacts"),
+        python or sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
+        str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.sqlite",
+        "--default-artifact-root", str(folder / "artifacts"),
     ]  # fmt: skip
 
     def ready() -> bool:

@@ -14,7 +14,7 @@ from services.training.mlflow_mirror import MlflowMirror
 from services.training.tables import JobRow, ModelRow
 from tests.servers.mlflow import mlflow_server
 from tests.training_service.a_service import Service
-from tests.training_service.test_registry import SCORES
+from tests.training_service.test_model_registry import SCORES
 
 
 class Mlflow:

@@ -19,7 +19,7 @@ from services.training.registry import TrainedModel
 from tests.data.made_pictures import picture, sample
 from tests.tiny import model as tiny_model
 from tests.training_service.a_service import Service
-from tests.training_service.test_registry import SCORES, a_model, evaluation
+from tests.training_service.test_model_registry import SCORES, a_model, evaluation
 from vila2.api.training import PromotionIn, Requirement, StageChange
 from vila2.model.build import weights_digest
 from vila2.model.golden import write_golden

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.training.queueing.planner import NO_SLOT, Team, Waiting, plan
@@ -42,6 +42,7 @@ def job(name: str, team: str, *, priority: int = 0, since: float = 0.0) -> Waiti
     return Waiting(name, team, "process", 1, priority, since)
 
 
+@settings(max_examples=60)
 @given(jobs, teams, st.integers(0, 5), st.integers(0, 6))
 def test_every_job_starts_or_says_why_it_waits(queue, held, running, slots) -> None:
     made = plan(queue, held, running=running, slots=slots)
@@ -49,6 +50,7 @@ def test_every_job_starts_or_says_why_it_waits(queue, held, running, slots) -> N
     assert all(made.reasons.values())
 
 
+@settings(max_examples=60)
 @given(jobs, teams, st.integers(0, 5), st.integers(0, 6))
 def test_slots_are_never_exceeded_nor_left_empty_while_a_job_could_start(
     queue, held, running, slots
@@ -59,6 +61,7 @@ def test_slots_are_never_exceeded_nor_left_empty_while_a_job_could_start(
         assert NO_SLOT not in made.reasons.values()
 
 
+@settings(max_examples=60)
 @given(jobs, teams, st.integers(0, 6))
 def test_nothing_starts_over_a_quota(queue, held, slots) -> None:
     made = plan(queue, held, running=0, slots=slots)
@@ -69,6 +72,7 @@ def test_nothing_starts_over_a_quota(queue, held, slots) -> None:
         assert not {job.unit for job in started if job.team == name} & set(team.spent)
 
 
+@settings(max_examples=60)
 @given(jobs, teams, st.integers(0, 6))
 def test_a_team_never_has_a_job_wait_for_one_of_lower_priority(queue, held, slots) -> None:
     made = plan(queue, held, running=0, slots=slots)
@@ -80,6 +84,7 @@ def test_a_team_never_has_a_job_wait_for_one_of_lower_priority(queue, held, slot
         assert not waits or not started or max(waits) <= min(started)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from((1.0, 2.0, 4.0)), min_size=3, max_size=3))
 def test_over_time_teams_get_slots_by_their_shares(shares) -> None:
     """However high the priorities of some, and however many jobs they send: nobody starves."""
