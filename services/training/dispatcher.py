@@ -23,7 +23,7 @@ from services.training.backend import Backend, Command
 from services.training.jobs import Jobs
 from services.training.queueing.claims import Claims
 from services.training.queueing.early_stop import judge
-from services.training.registry import Registry, TrainedModel
+from services.training.registry import Registry
 from services.training.specs import SpecBuilder
 from services.training.tables import JobRow
 from vila2.api.training import JobIn
@@ -209,18 +209,18 @@ class Dispatcher:
         body = JobIn.model_validate(row.body)
         if body.train is not None:
             model = self._registry.add(
-                TrainedModel(
-                    team=row.team,
-                    base_name=re.sub(r"[^a-z0-9-]+", "-", row.name.lower()).strip("-") or "model",
-                    folder=Path(result.pop("model")),
-                    parent=body.train.model or body.train.preset,
-                    job=row.id,
-                    run=row.run,
-                    data=_data(body),
-                    lineage=row.lineage,
-                    config=body.train.model_dump(),
-                    result=result,
-                )
+                team=row.team,
+                base_name=re.sub(r"[^a-z0-9-]+", "-", row.name.lower()).strip("-") or "model",
+                folder=Path(result.pop("model")),
+                sha256=result["sha256"],
+                parent=body.train.model or body.train.preset,
+                job=row.id,
+                parameters=result["parameters"],
+                data=_data(body),
+                run=row.run,
+                lineage=row.lineage,
+                config=body.train.model_dump(),
+                result=result,
             )
         elif body.evaluate is not None:
             self._registry.record_evaluations(

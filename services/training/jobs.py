@@ -249,7 +249,7 @@ class Jobs:
             api.SeedJob(
                 seed=child.seed or 0,
                 job=child.id,
-                state=child.state,
+                state=_shown(child),
                 model=child.model,
                 result=child.result or {},
                 error=child.error,
@@ -264,7 +264,7 @@ class Jobs:
             id=row.id,
             name=row.name,
             kind=row.kind,
-            state=row.state,
+            state=_shown(row),
             attempt=row.attempt,
             run=row.run,
             priority=row.priority,
@@ -278,6 +278,11 @@ class Jobs:
             seeds=seeds,
             progress=progress,
         )
+
+
+def _shown(row: JobRow) -> str:
+    """The state as a caller sees it: a job that will be stopped once it has started is cancelled."""
+    return "cancelled" if row.state == "starting" and row.cancel_wanted else row.state
 
 
 def _check_stage(train: api.TrainIn, name: str) -> None:

@@ -7,7 +7,6 @@ raises its revision, by which its card and its mirror see that they are behind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,55 +26,50 @@ from vila2.wire.manifests_pb2 import ModelManifest
 CARD = "README.md"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedModel:
-    """What a training job leaves, and where it comes from.
-
-    `result` is what the trainer says: at least `sha256` and `parameters`. `data` names what was
-    read, `lineage` tells it stage by stage with versions, `config` is the training as asked for.
-    """
-
-    team: str
-    base_name: str
-    folder: Path
-    parent: str
-    job: str
-    result: Mapping[str, Any]
-    run: str = ""
-    data: Sequence[str] = ()
-    lineage: Sequence[Mapping[str, Any]] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Registry:
     """Owns the tables `models` and `evaluations`."""
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
 
-    def add(self, trained: TrainedModel) -> str:
+    def add(
+        self,
+        *,
+        team: str,
+        base_name: str,
+        folder: Path,
+        sha256: str,
+        parent: str,
+        job: str,
+        parameters: int,
+        data: Sequence[str],
+        run: str = "",
+        lineage: Sequence[Mapping[str, Any]] = (),
+        config: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> str:
         """Store a trained model and return its immutable name, `<name>-<short digest>`.
 
-        Doing it again changes nothing.
+        `data` names what was read, `lineage` tells it stage by stage with versions, `config` is the
+        training as asked for, `result` what the trainer said. Doing it again changes nothing.
         """
-        sha256 = str(trained.result["sha256"])
         # The job is part of the name: two jobs may well give the same weights.
-        name = f"{trained.base_name}-{sha256[:8]}-{trained.job[-4:]}"
+        name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
         prefix = f"models/{name}"
-        self._objects.put_directory(prefix, trained.folder)
+        self._objects.put_directory(prefix, folder)
         manifest = ModelManifest(
             model=name,
             sha256=sha256,
-            job_id=trained.job,
-            parent=trained.parent,
+            job_id=job,
+            parent=parent,
             object_prefix=prefix,
-            data=list(trained.data),
+            data=list(data),
         )
         text = json_format.MessageToJson(manifest, sort_keys=True)
         self._objects.put(f"models/{name}.manifest.json", text.encode())
         files = [
             api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path))
-            for path in sorted(trained.folder.iterdir())
+            for path in sorted(folder.iterdir())
             if path.is_file()
         ]
         with self._database.transaction() as session:
@@ -84,18 +78,18 @@ class Registry:
                 session.add(
                     ModelRow(
                         name=name,
-                        team=trained.team,
+                        team=team,
                         sha256=sha256,
-                        parent=trained.parent,
-                        job=trained.job,
+                        parent=parent,
+                        job=job,
                         object_prefix=prefix,
-                        parameters=int(trained.result["parameters"]),
-                        data=list(trained.data),
+                        parameters=parameters,
+                        data=list(data),
                         files=[file.model_dump() for file in files],
-                        lineage=[dict(item) for item in trained.lineage],
-                        config=dict(trained.config),
-                        result=dict(trained.result),
-                        run=trained.run,
+                        lineage=[dict(item) for item in lineage],
+                        config=dict(config or {}),
+                        result=dict(result or {}),
+                        run=run,
                     )
                 )
         return name

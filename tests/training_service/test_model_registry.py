@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from services.chassis.errors import NotFound
 from services.standalone.app import Standalone
 from services.training.card import model_card
-from services.training.registry import Registry, TrainedModel
+from services.training.registry import Registry
 from tests.standalone import pictures, submitted, until
 from tests.training_service.a_service import Service
 from vila2.api.training import (
@@ -112,9 +112,14 @@ def a_model(service: Service, *, job: str = "job-0001") -> str:
     folder.mkdir()
     for name in ("model.safetensors", "config.json", "vila2_golden.json"):
         (folder / name).write_text(f"{name} of {job}")
-    result = {"sha256": folder_digest(folder), "parameters": 7}
-    trained = TrainedModel("local", "m", folder, "base", job, result)
-    return service.context.registry.add(trained)
+    return add(service.context.registry, folder, folder_digest(folder), job=job)
+
+
+def add(registry: Registry, folder: Path, sha256: str, *, job: str = "job-0001") -> str:
+    return registry.add(
+        team="local", base_name="m", folder=folder, sha256=sha256, parent="base", job=job,
+        parameters=7, data=[],
+    )  # fmt: skip
 
 
 def test_scores_are_kept_with_their_job_once(service: Service, registry: Registry) -> None:
@@ -184,13 +189,12 @@ def test_a_download_is_checked_and_goes_on_where_it_stopped(
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"w" * 3_000_000)
     (folder / "config.json").write_text("{}")
-    result = {"sha256": folder_digest(folder), "parameters": 7}
-    name = context.registry.add(TrainedModel("local", "m", folder, "base", "job-0001", result))
+    name = add(context.registry, folder, folder_digest(folder))
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.safetensors").write_bytes(b"w" * 10)  # cut short
     platform.client.training.download_model(name, out)
-    assert folder_digest(out) == result["sha256"]
+    assert folder_digest(out) == context.registry.get("local", name).sha256
     assert {path.name for path in out.iterdir()} == {
         "model.safetensors", "config.json", "README.md",
     }  # fmt: skip

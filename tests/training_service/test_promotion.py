@@ -15,11 +15,10 @@ import pytest
 from services.chassis.errors import Conflict, NotFound
 from services.training.promotion.gate import Facts, golden_reason, illegal_move, judge, unmet
 from services.training.promotion.serving import Served, ServingCheck
-from services.training.registry import TrainedModel
 from tests.data.made_pictures import picture, sample
 from tests.tiny import model as tiny_model
 from tests.training_service.a_service import Service
-from tests.training_service.test_model_registry import SCORES, a_model, evaluation
+from tests.training_service.test_model_registry import SCORES, a_model, add, evaluation
 from vila2.api.training import PromotionIn, Requirement, StageChange
 from vila2.model.build import weights_digest
 from vila2.model.golden import write_golden
@@ -243,9 +242,8 @@ def test_the_digest_without_torch_is_the_trainers(trained: Path) -> None:
 @pytest.mark.slow
 def test_a_trained_model_passes_with_plain_transformers(service: Service, trained: Path) -> None:
     """In a process of its own that can import nothing of ours."""
-    result = {"sha256": weights_digest(trained), "parameters": 7}
-    made = TrainedModel("local", "m", trained, "base", "job-0001", result)
-    change = promoted(service, service.context.registry.add(made), "staging")
+    model = add(service.context.registry, trained, weights_digest(trained))
+    change = promoted(service, model, "staging")
     assert (change.state, change.reason) == ("done", "")
     golden, serving = change.evidence["golden"], change.evidence["serving"]
     assert (golden["same"], golden["items"]) == (4, 4)
