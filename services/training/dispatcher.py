@@ -125,14 +125,17 @@ class Dispatcher:
         folder.mkdir(parents=True, exist_ok=True)
         asked = JobIn.model_validate(row.body)
         model = self._model_of(row, asked)
-        body, lineage = self._specs.pin(asked, self._platform(row.team))
-        if body != asked:  # in the row before anything runs by it: a later attempt reads the same
+        body, read = self._specs.pin(asked, self._platform(row.team))
+        lineage = [item.model_dump() for item in read]
+        if (
+            body != asked or lineage != row.lineage
+        ):  # in the row before anything runs by it: a later attempt reads the same
             self._jobs.change(
                 row.id,
                 expect="starting",
                 fence=row.fence,
                 body=body.model_dump(),
-                lineage=[item.model_dump() for item in lineage],
+                lineage=lineage,
             )
         platform = self._platform(row.team)
         if body.train is not None:

@@ -281,7 +281,7 @@ class Jobs:
 
 
 def _shown(row: JobRow) -> str:
-    """The state as a caller sees it: a job that will be stopped once it has started is cancelled."""
+    """The state as callers see it: what is stopped as soon as it has started is cancelled."""
     return "cancelled" if row.state == "starting" and row.cancel_wanted else row.state
 
 

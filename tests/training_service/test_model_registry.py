@@ -159,17 +159,18 @@ def test_only_the_files_of_a_model_are_handed_out(
 
 
 @pytest.mark.usefixtures("made_jobs")
+@pytest.mark.parametrize("named", ["foxes", "foxes@1"])
 def test_a_model_tells_the_versions_that_it_was_trained_on(
-    platform: Standalone, tmp_path: Path
+    platform: Standalone, tmp_path: Path, named: str
 ) -> None:
     """By number, also where the job named none; a version that is made later changes nothing."""
     client = platform.client
     submitted(client, pictures(tmp_path / "p"), name="foxes")
-    source = SourceIn(dataset="foxes", assembly={"policy": "original"})
+    source = SourceIn(dataset=named, assembly={"policy": "original"})
     stage = StageIn(
         name="sft", steps=5, batch_size=1, lr=1.0, trainable=["projector"], sources=[source]
     )
-    train = TrainIn(init="new", preset="succeed", stages=[stage], tokenizer_datasets=["foxes"])
+    train = TrainIn(init="new", preset="succeed", stages=[stage], tokenizer_datasets=[named])
     job = client.training.submit(JobIn(name="m", token="t", run="run-1", train=train)).id
     until(lambda: client.training.job(job).state == "succeeded")
     model = client.training.model_details(client.training.job(job).model)
