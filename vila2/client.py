@@ -16,9 +16,9 @@ import httpx2
 from vila2.api import caption as caption_api
 from vila2.api import controller as controller_api
 from vila2.api import specialist as specialist_api
-from vila2.api import training as training_api
 from vila2.datasets_client import DatasetsClient
 from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
+from vila2.training_client import TrainingClient
 
 __all__ = ["SERVICES", "TIMEOUT", "ApiError", "Client", "Unreachable"]
 
@@ -101,38 +101,6 @@ class SpecialistClient(Rest):
     def cancel(self, specialist: str) -> specialist_api.Specialist:
         """Stop a specialist."""
         return self.one(specialist_api.Specialist, "POST", f"specialists/{specialist}/cancel")
-
-
-class TrainingClient(Rest):
-    """The training dispatcher and the model registry."""
-
-    def submit(self, body: training_api.JobIn) -> training_api.Job:
-        """Submit a job, or find the one of the same token."""
-        return self.one(training_api.Job, "POST", "jobs", json=body.model_dump())
-
-    def job(self, job: str) -> training_api.Job:
-        """How far a job is."""
-        return self.one(training_api.Job, "GET", f"jobs/{job}")
-
-    def cancel(self, job: str) -> training_api.Job:
-        """Stop a job."""
-        return self.one(training_api.Job, "POST", f"jobs/{job}/cancel")
-
-    def log(self, job: str) -> str:
-        """What a job printed."""
-        return self.send("GET", f"jobs/{job}/log").text
-
-    def artifact(self, job: str, name: str) -> str:
-        """A text file that a job left, such as outcomes.jsonl."""
-        return self.send("GET", f"jobs/{job}/artifacts/{name}").text
-
-    def model(self, name: str) -> training_api.RegisteredModel:
-        """A model of the registry."""
-        return self.one(training_api.RegisteredModel, "GET", f"models/{name}")
-
-    def models(self) -> list[training_api.RegisteredModel]:
-        """All models of the team."""
-        return self.many(training_api.RegisteredModel, "models")
 
 
 class ControllerClient(Rest):

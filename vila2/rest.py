@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx2
@@ -40,21 +42,27 @@ class Rest:
         try:
             response = self._http.request(method, f"v1/{path}", headers=self._headers, **options)
         except httpx2.TransportError as error:
-            raise Unreachable(
-                f"no answer from {self._http.base_url} ({error}); is `vila2 up` running?"
-            ) from error
+            raise self._silence(error) from error
         if response.status_code < 400:
             return response
+        raise _refusal(response, f"{method} {path}")
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """A body piece by piece, for what does not fit into memory; raises as `send` does."""
         try:
-            problem = Problem.model_validate(response.json())
-        except ValueError:
-            problem = Problem(
-                type="about:blank",
-                title="Error",
-                status=response.status_code,
-                detail=f"{method} {path}: status {response.status_code}",
-            )
-        raise ApiError(problem)
+            with self._http.stream("GET", f"v1/{path}", headers=self._headers) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refusal(response, f"GET {path}")
+                yield response.iter_bytes()
+        except httpx2.TransportError as error:
+            raise self._silence(error) from error
+
+    def _silence(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"no answer from {self._http.base_url} ({error}); is `vila2 up` running?"
+        )
 
     def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
         """A request that answers with one model."""
@@ -66,3 +74,17 @@ class Rest:
             self.send("GET", path, **options).json()
         )
         return found
+
+
+def _refusal(response: httpx2.Response, what: str) -> ApiError:
+    """What a service said, or its status where it said nothing that we know."""
+    try:
+        problem = Problem.model_validate(response.json())
+    except ValueError:
+        problem = Problem(
+            type="about:blank",
+            title="Error",
+            status=response.status_code,
+            detail=f"{what}: status {response.status_code}",
+        )
+    return ApiError(problem)

@@ -19,10 +19,14 @@ from fastapi import Request
 
 from services.chassis.errors import Forbidden, Unauthenticated
 
-ALL_SCOPES = (
+# What a team's key may hold.
+TEAM_SCOPES = (
     "datasets:read", "datasets:write", "captions:read", "captions:write",
     "models:read", "models:write", "runs:read", "runs:write",
 )  # fmt: skip
+# What is for those who run the platform: they see and bound what every team uses.
+ADMIN_SCOPES = ("quotas:read", "quotas:write")
+ALL_SCOPES = (*TEAM_SCOPES, *ADMIN_SCOPES)
 # Held by the services' own keys alone: work for whichever team the header names.
 ACT_AS = "internal:act-as"
 TEAM_HEADER = "x-vila2-team"
@@ -44,7 +48,7 @@ class KeyRing:
         self._path = path
         self._content = self._read()
 
-    def issue(self, *, team: str, scopes: tuple[str, ...] = ALL_SCOPES) -> str:
+    def issue(self, *, team: str, scopes: tuple[str, ...] = TEAM_SCOPES) -> str:
         """Make a key and return it; it cannot be shown again."""
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         self._content["keys"][prefix] = {

@@ -42,6 +42,19 @@ LEASE_AGE = Gauge(
 CAPTION_TOKENS = Counter("vila2_caption_tokens_total", "Generated tokens.")
 SAMPLES_INGESTED = Counter("vila2_samples_ingested_total", "Samples by outcome.", ["outcome"])
 JOBS = Counter("vila2_jobs_total", "Training and evaluation jobs ended.", ["kind", "state"])
+JOBS_NOW = Gauge("vila2_jobs_active", "Jobs that have not ended, by state.", ["kind", "state"])
+JOB_QUEUE_SECONDS = Histogram(
+    "vila2_job_queue_seconds",
+    "From a job's submission to its start; once more where it was interrupted.",
+    ["kind"],
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600),
+)
+JOB_HOURS = Gauge(
+    "vila2_job_hours",
+    "Processes x hours of all attempts so far: of GPUs, or of processes without.",
+    ["team", "unit"],
+)
+PROMOTIONS = Counter("vila2_promotions_total", "Stage changes decided.", ["action", "outcome"])
 VERDICTS = Counter("vila2_verdicts_total", "Rounds judged.", ["verdict"])
 
 ENGINE_IN_FLIGHT = Gauge("vila2_engine_in_flight", "Requests at the inference server.", ["model"])

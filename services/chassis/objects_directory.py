@@ -87,9 +87,11 @@ class DirectoryObjects(ObjectStore):
         try:
             shutil.copytree(directory, partial, dirs_exist_ok=True)
             partial.rename(target)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
+            # Another process was faster.
+            if not (isinstance(error, OSError) and target.is_dir()):
+                raise
 
     def local(self, key: str) -> Path:
         """The file itself."""

@@ -105,8 +105,11 @@ class Standalone:
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:
         """The workspace's own key: made once, kept where only its owner can read it."""
         path = self.workspace / name
-        if path.exists() and self._keys.principal(path.read_text().strip()) is not None:
-            return path.read_text().strip()
+        if path.exists():
+            held = self._keys.principal(path.read_text().strip())
+            # A workspace of before a scope was added gets a key with it.
+            if held is not None and held.scopes >= set(scopes):
+                return path.read_text().strip()
         key = self._keys.issue(team=TEAM, scopes=scopes)
         write_private(path, key)
         return key
@@ -164,6 +167,7 @@ class Standalone:
         if not storage.shared:
             # This process holds the workspace's lock, so whoever held a lease is gone.
             datasets.units.release_all()
+            training.claims.release_all()
             if not self._captioning.workers_apart:
                 caption.units.release_all()
         self.apps = {

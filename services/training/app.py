@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from services.chassis.auth import KeyRing
 from services.chassis.service import create_service
+from services.training import handlers, handlers_models
 from services.training.context import TrainingContext
-from services.training.handlers import router
 
 
 def create_app(context: TrainingContext, *, keys: KeyRing) -> FastAPI:
     """Build the app around a context."""
+    router = APIRouter()
+    router.include_router(handlers.router)
+    router.include_router(handlers_models.router)
     return create_service(
         "training", title="training dispatcher", router=router, context=context, keys=keys
     )

@@ -11,7 +11,15 @@ from services.chassis.objects import ObjectStore
 from services.training.backend import Backend
 from services.training.dispatcher import Dispatcher
 from services.training.jobs import Jobs
+from services.training.mlflow_mirror import MlflowMirror
+from services.training.promotion.promotions import Promotions
+from services.training.promotion.serving import ServingCheck
+from services.training.queueing.attempts import Accounts
+from services.training.queueing.claims import Claims
+from services.training.queueing.gauges import measure
+from services.training.queueing.teams import Quotas
 from services.training.registry import Registry
+from services.training.registry_settings import RegistrySettings
 from services.training.specs import SpecBuilder
 from vila2.client import Client
 
@@ -20,7 +28,9 @@ class TrainingContext:
     """Built once per process; `start` begins dispatching.
 
     `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
-    run on and are adopted by the next dispatcher.
+    run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
+    keeps busy where a job does not say. A dispatcher that dies while it starts a job holds it back
+    for at most `lease_seconds`.
     """
 
     def __init__(
@@ -33,28 +43,57 @@ class TrainingContext:
         root: Path,
         slots: int,
         interrupt_on_stop: bool,
+        accelerator: str = "cpu",
+        lease_seconds: float = 30.0,
+        settings: RegistrySettings | None = None,
     ) -> None:
         self._database = database
         self._interrupt = interrupt_on_stop
-        self.jobs = Jobs(database, root=root / "jobs")
+        settings = settings or RegistrySettings()
+        self.platform = platform
+        self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
+        self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
+        self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
+        self.promotions = Promotions(
+            database,
+            objects,
+            ServingCheck(settings.interpreter, seconds=settings.gate_seconds),
+        )
         self.dispatcher = Dispatcher(
             self.jobs,
+            self.claims,
             self.registry,
             SpecBuilder(objects, cache=root / "cache"),
             backend,
             platform,
-            slots=slots,
         )
         self.loop = Loop("dispatcher", self.dispatcher.tick, seconds=0.5)
+        self.gate_loop = Loop("promotions", self.promotions.decide_all, seconds=1.0)
+        self._loops = [
+            self.loop,
+            self.gate_loop,
+            Loop("cards", self.registry.write_cards, seconds=5.0),
+            Loop("job-gauges", lambda: measure(database, self.accounts), seconds=5.0),
+        ]
+        if settings.mlflow_url:
+            mirror = MlflowMirror(
+                database,
+                self.jobs.files,
+                url=settings.mlflow_url,
+                token=settings.mlflow_token.get_secret_value(),
+            )
+            self._loops.append(Loop("mlflow", mirror.tick, seconds=10.0))
 
     def start(self) -> None:
         """Take up dispatching, also of jobs that run since before."""
-        self.loop.start()
+        for loop in self._loops:
+            loop.start()
 
     def stop(self) -> None:
         """Stop dispatching and close the database."""
-        self.loop.stop()
+        for loop in self._loops:
+            loop.stop()
         if self._interrupt:
             self.dispatcher.interrupt()
         self._database.close()

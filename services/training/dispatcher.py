@@ -1,7 +1,8 @@
 """The dispatcher: a level-triggered loop that starts queued jobs and settles those that ended.
 
-It may die at any statement. A running job outlives it, and is found again by its handle; a job
-that was interrupted is started again and goes on from its checkpoint.
+It may die at any statement, and there may be several. A job is claimed before it is started; a
+running job outlives its dispatcher, and is found again by its handle; a job that was interrupted
+is started again and goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -17,113 +18,189 @@ import structlog
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.errors import ServiceError
-from services.chassis.metrics import JOBS
+from services.chassis.metrics import JOB_QUEUE_SECONDS, JOBS
 from services.training.backend import Backend, Command
 from services.training.jobs import Jobs
+from services.training.queueing.claims import Claims
+from services.training.queueing.early_stop import judge
 from services.training.registry import Registry
 from services.training.specs import SpecBuilder
 from services.training.tables import JobRow
 from vila2.api.training import JobIn
 from vila2.client import ApiError, Client
+from vila2.training.progress import read_metrics
 
 _log = structlog.get_logger()
 MAX_ATTEMPTS = 5
 _MODULES = {"train": "vila2.training.train", "evaluate": "vila2.evaluation.evaluate"}
+_ENDS = ("succeeded", "interrupted", "failed")
+STOP_STAGE = "stop_stage.json"
 
 
 class Dispatcher:
-    """Runs at most `slots` jobs at once on one backend."""
+    """Runs at most as many jobs at once as `claims` has slots, on one backend."""
 
     def __init__(
         self,
         jobs: Jobs,
+        claims: Claims,
         registry: Registry,
         specs: SpecBuilder,
         backend: Backend,
         platform: Callable[[str], Client],
-        *,
-        slots: int,
     ) -> None:
-        self._jobs, self._registry, self._specs = jobs, registry, specs
-        self._backend, self._platform, self._slots = backend, platform, slots
+        self._jobs, self._claims, self._registry = jobs, claims, registry
+        self._specs, self._backend, self._platform = specs, backend, platform
+        self._judged: dict[str, float] = {}  # job -> modification time of the metrics last judged
 
     def tick(self) -> None:
-        """Settle what ended, stop what was cancelled, start what fits."""
-        running = 0
+        """Settle what ended, stop what is not wanted, start what fits."""
         for row in self._jobs.rows("running"):
-            running += self._observe(row)
-        for row in self._jobs.rows("cancelled"):
-            if row.handle:
-                self._backend.stop(row.handle, self._jobs.folder(row.id))
-                self._jobs.change(row.id, expect="cancelled", handle="")
-        for row in self._jobs.rows("queued"):
-            if running >= self._slots:
-                break
-            running += self._start(row)
+            if row.cancel_wanted:
+                self._jobs.change(row.id, expect="running", state="cancelled", ended_at=time.time())
+            else:
+                self._observe(row)
+        for row in self._jobs.unwanted():
+            self._backend.stop(row.handle, self._jobs.folder(row.id))
+            crashpoint("job.stopped")
+            self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
+        while (left := self._claims.left_behind()) is not None:
+            self._start(left, again=True)
+        while (claimed := self._claims.next()) is not None:
+            JOB_QUEUE_SECONDS.labels(claimed.kind).observe(time.time() - claimed.created_at)
+            crashpoint("job.claimed")
+            self._start(claimed)
+        self._jobs.settle_seeds()
 
     def interrupt(self) -> None:
         """Let every running job checkpoint and leave; they are queued again."""
         for row in self._jobs.rows("running"):
+            if not row.handle:
+                continue
             self._backend.stop(row.handle, self._jobs.folder(row.id))
             if self._backend.observe(row.handle, self._jobs.folder(row.id)) == "interrupted":
                 self._jobs.change(
-                    row.id, expect="running", state="queued", handle="", attempt=row.attempt - 1
+                    row.id,
+                    expect="running",
+                    ended="interrupted",
+                    state="queued",
+                    handle="",
+                    attempt=row.attempt - 1,
                 )
 
-    def _start(self, row: JobRow) -> bool:
+    def _start(self, row: JobRow, *, again: bool = False) -> None:
+        """Submit a claimed job; where the backend or the platform is away, its lease runs out and
+        it is tried again. Of those, one that has already ended well is not run a second time."""
+        try:
+            command = self._command(row)
+            crashpoint("job.specified")
+            if not self._claims.renew(row):
+                return
+            ended = again and _has_ended(command.folder)
+            handle = "" if ended else self._backend.submit(row.id, command)
+        except (ApiError, ServiceError, ValueError) as error:
+            self._fail(row, "starting", str(error))
+            return
+        except Exception as error:
+            _log.exception("job could not be started yet", job=row.id)
+            waiting = f"waiting for the backend: {error}"[:300]
+            self._jobs.change(row.id, expect="starting", fence=row.fence, waiting=waiting)
+            return
+        crashpoint("job.submitted")
+        ours = self._jobs.change(
+            row.id,
+            expect="starting",
+            fence=row.fence,
+            state="running",
+            handle=handle,
+            waiting="",
+            started_at=row.started_at or time.time(),
+        )
+        if not ours:
+            _log.warning("another dispatcher has started this job too", job=row.id, handle=handle)
+
+    def _command(self, row: JobRow) -> Command:
+        """Write the job's spec, with every dataset at the version of the first attempt."""
         folder = self._jobs.folder(row.id)
         folder.mkdir(parents=True, exist_ok=True)
-        body = JobIn.model_validate(row.body)
-        try:
-            spec = self._spec(row, body, folder)
-        except (ApiError, ServiceError, ValueError) as error:
-            self._fail(row, "queued", str(error))
-            return False
-        path = folder / "spec.json"
-        path.write_text(spec.model_dump_json(indent=1))
-        command = Command(
+        asked = JobIn.model_validate(row.body)
+        model = self._model_of(row, asked)
+        body, read = self._specs.pin(asked, self._platform(row.team))
+        lineage = [item.model_dump() for item in read]
+        if (
+            body != asked or lineage != row.lineage
+        ):  # in the row before anything runs by it: a later attempt reads the same
+            self._jobs.change(
+                row.id,
+                expect="starting",
+                fence=row.fence,
+                body=body.model_dump(),
+                lineage=lineage,
+            )
+        platform = self._platform(row.team)
+        if body.train is not None:
+            spec: Any = self._specs.train(body.train, platform, model, folder)
+        else:
+            assert body.evaluate is not None  # submit checked that one of the two is set
+            assert model is not None
+            spec = self._specs.evaluate(body.evaluate, platform, model, folder)
+        path, text = folder / "spec.json", spec.model_dump_json(indent=1)
+        if not path.exists() or path.read_text() != text:
+            _write_whole(path, text)
+        return Command(
             module=_MODULES[row.kind],
             spec=path,
             folder=folder,
-            processes=body.train.processes if body.train else 1,
-            threads=body.train.threads if body.train else 1,
+            processes=row.processes,
+            threads=(body.train or body.evaluate).threads,  # type: ignore[union-attr]
         )
-        handle = self._backend.submit(row.id, command)
-        crashpoint("job.submitted")
-        self._jobs.change(
-            row.id,
-            expect="queued",
-            state="running",
-            handle=handle,
-            attempt=row.attempt + 1,
-            started_at=row.started_at or time.time(),
-        )
-        return True
 
-    def _spec(self, row: JobRow, body: JobIn, folder: Path) -> Any:
-        platform = self._platform(row.team)
-        if body.train is not None:
-            named = body.train.model
-            start = self._registry.locate(row.team, named) if named else None
-            return self._specs.train(body.train, platform, start, folder)
-        assert body.evaluate is not None  # submit checked that one of the two is set
-        model = self._registry.locate(row.team, body.evaluate.model)
-        return self._specs.evaluate(body.evaluate, platform, model, folder)
+    def _model_of(self, row: JobRow, body: JobIn) -> Path | None:
+        """The folder of the model that a job starts from or evaluates."""
+        if body.evaluate is not None:
+            return self._registry.locate(row.team, body.evaluate.model)
+        named = body.train.model if body.train else ""
+        return self._registry.locate(row.team, named) if named else None
 
-    def _observe(self, row: JobRow) -> bool:
-        """Settle a job that ended; True while it runs."""
+    def _observe(self, row: JobRow) -> None:
+        """Settle a job that ended; hold one that runs against its rule."""
         folder = self._jobs.folder(row.id)
-        phase = self._backend.observe(row.handle, folder)
-        if phase == "running":
-            return True
-        if phase == "succeeded":
+        # Without a handle it had ended before it was taken over.
+        phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
+        if phase not in _ENDS:
+            self._stop_early(row, folder)
+        elif phase == "succeeded":
             self._succeed(row, folder)
         elif phase == "interrupted" and row.attempt < MAX_ATTEMPTS:
             _log.warning("job interrupted, starting it again", job=row.id, attempt=row.attempt)
-            self._jobs.change(row.id, expect="running", state="queued", handle="")
+            self._jobs.change(
+                row.id, expect="running", ended="interrupted", state="queued", handle=""
+            )
         else:
             self._fail(row, "running", _reason(folder))
-        return False
+
+    def _stop_early(self, row: JobRow, folder: Path) -> None:
+        """End a stage by a file that the trainer obeys at its next step, or the whole job."""
+        body = JobIn.model_validate(row.body)
+        rule = body.train.early_stop if body.train else None
+        if rule is None or not (folder / "metrics.jsonl").exists():
+            return
+        changed = (folder / "metrics.jsonl").stat().st_mtime
+        if self._judged.get(row.id) == changed:
+            return
+        self._judged[row.id] = changed
+        stop = judge(rule, read_metrics(folder))
+        if stop is None:
+            return
+        if stop.what == "job":
+            if self._jobs.change(
+                row.id, expect="running", state="stopped", error=stop.reason, ended_at=time.time()
+            ):
+                JOBS.labels(row.kind, "stopped").inc()
+        elif not (folder / STOP_STAGE).exists():
+            request = {"stage": rule.stage, "reason": stop.reason}
+            _write_whole(folder / STOP_STAGE, json.dumps(request))
+            _log.info("stage is ended early", job=row.id, **request)
 
     def _succeed(self, row: JobRow, folder: Path) -> None:
         try:
@@ -132,9 +209,8 @@ class Dispatcher:
             self._fail(row, "running", f"the job left no result ({error})")
             return
         model = ""
-        if row.kind == "train":
-            body = JobIn.model_validate(row.body)
-            assert body.train is not None
+        body = JobIn.model_validate(row.body)
+        if body.train is not None:
             model = self._registry.add(
                 team=row.team,
                 base_name=re.sub(r"[^a-z0-9-]+", "-", row.name.lower()).strip("-") or "model",
@@ -143,29 +219,65 @@ class Dispatcher:
                 parent=body.train.model or body.train.preset,
                 job=row.id,
                 parameters=result["parameters"],
-                data=_lineage(body),
+                data=_data(body),
+                run=row.run,
+                lineage=row.lineage,
+                config=body.train.model_dump(),
+                result=result,
+            )
+        elif body.evaluate is not None:
+            self._registry.record_evaluations(
+                row.team,
+                body.evaluate.model,
+                job=row.id,
+                version=", ".join(body.evaluate.benchmarks),
+                scores=result.get("scores", []),
             )
         crashpoint("job.registered")
-        self._jobs.change(
+        settled = self._jobs.change(
             row.id,
             expect="running",
+            ended="succeeded",
             state="succeeded",
             model=model,
             result=result,
+            handle="",
             ended_at=time.time(),
         )
-        JOBS.labels(row.kind, "succeeded").inc()
+        if settled:
+            JOBS.labels(row.kind, "succeeded").inc()
 
     def _fail(self, row: JobRow, expect: str, reason: str) -> None:
-        self._jobs.change(
-            row.id, expect=expect, state="failed", error=reason[:2000], ended_at=time.time()
+        failed = self._jobs.change(
+            row.id,
+            expect=expect,
+            ended="failed",
+            fence=row.fence if expect == "starting" else None,
+            state="failed",
+            error=reason[:2000],
+            handle="",
+            ended_at=time.time(),
         )
-        JOBS.labels(row.kind, "failed").inc()
-        _log.error("job failed", job=row.id, reason=reason)
+        if failed:
+            JOBS.labels(row.kind, "failed").inc()
+            _log.error("job failed", job=row.id, reason=reason)
 
 
-def _lineage(body: JobIn) -> list[str]:
-    """Datasets and layers that the job read, each once."""
+def _has_ended(folder: Path) -> bool:
+    """Whether a job left the result of just this spec."""
+    result, spec = folder / "result.json", folder / "spec.json"
+    return result.exists() and result.stat().st_mtime >= spec.stat().st_mtime
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A reader sees the file as it was or as it is."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _data(body: JobIn) -> list[str]:
+    """Datasets with their versions and layers that the job read, each once."""
     assert body.train is not None
     read = [
         name

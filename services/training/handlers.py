@@ -1,10 +1,11 @@
-"""The training dispatcher's routes: parse, call, return."""
+"""The training dispatcher's routes: parse, call, return. Models are in `handlers_models.py`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import FileResponse
 
 from services.chassis.auth import Principal, require
 from services.training.context import TrainingContext
@@ -13,14 +14,17 @@ from vila2.api import training as api
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("models:read"))]
 Writer = Annotated[Principal, Depends(require("models:write"))]
+QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
+QuotaWriter = Annotated[Principal, Depends(require("quotas:write"))]
 
 
-def _context(request: Request) -> TrainingContext:
+def context_of(request: Request) -> TrainingContext:
+    """The service's long-lived objects."""
     context: TrainingContext = request.app.state.context
     return context
 
 
-Context = Annotated[TrainingContext, Depends(_context)]
+Context = Annotated[TrainingContext, Depends(context_of)]
 
 
 @router.post("/jobs", summary="Submit a job", status_code=202)
@@ -29,6 +33,23 @@ def submit(body: api.JobIn, caller: Writer, context: Context) -> api.Job:
     job = context.jobs.submit(caller.team, body)
     context.loop.nudge()
     return job
+
+
+@router.get("/jobs", summary="List jobs")
+def list_jobs(
+    caller: Reader,
+    context: Context,
+    state: api.JobState | Literal[""] = "",
+    run: str = "",
+    kind: api.JobKind | Literal[""] = "",
+    parent: str = "",
+    cursor: str = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> api.JobPage:
+    """The team's jobs, the newest first; those of a job with seeds by its id as `parent`."""
+    return context.jobs.find(
+        caller.team, state=state, run=run, kind=kind, parent=parent, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/jobs/{job}", summary="A job")
@@ -45,25 +66,97 @@ def cancel(job: str, caller: Writer, context: Context) -> api.Job:
     return cancelled
 
 
-@router.get("/jobs/{job}/log", summary="A job's log")
+@router.post("/jobs/{job}/retry", summary="Try a job again")
+def retry(job: str, caller: Writer, context: Context) -> api.Job:
+    """Queue a failed or cancelled job again; a training goes on from its checkpoint."""
+    again = context.jobs.retry(caller.team, job)
+    context.loop.nudge()
+    return again
+
+
+@router.get("/jobs/{job}/log", summary="The end of a job's log")
 def log(job: str, caller: Reader, context: Context) -> Response:
-    """What the job printed."""
-    return Response(context.jobs.log(caller.team, job), media_type="text/plain")
+    """The last 64 KiB of what the job printed."""
+    part = context.jobs.files.log(context.jobs.row(caller.team, job))
+    return Response(part.text, media_type="text/plain")
+
+
+@router.get("/jobs/{job}/logs", summary="Part of a job's log")
+def logs(
+    job: str,
+    caller: Reader,
+    context: Context,
+    offset: Annotated[int | None, Query(ge=0, description="Null: the log's end.")] = None,
+    limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes at most.")] = 65536,
+) -> api.LogPart:
+    """Bytes from `offset` on; asked again with each answer's `next`, the log can be followed."""
+    return context.jobs.files.log(context.jobs.row(caller.team, job), offset=offset, limit=limit)
+
+
+@router.get("/jobs/{job}/metrics", summary="A training's history")
+def metrics(job: str, caller: Reader, context: Context) -> list[dict[str, Any]]:
+    """Loss and time by stage and step, each step once."""
+    return context.jobs.files.metrics(context.jobs.row(caller.team, job))
+
+
+@router.get("/jobs/{job}/artifacts", summary="Files that a job left")
+def artifacts(job: str, caller: Reader, context: Context) -> list[api.File]:
+    """Those that can be fetched by name."""
+    return context.jobs.files.artifacts(context.jobs.row(caller.team, job))
 
 
 @router.get("/jobs/{job}/artifacts/{name}", summary="A file that a job left")
-def artifact(job: str, name: str, caller: Reader, context: Context) -> Response:
+def artifact(job: str, name: str, caller: Reader, context: Context) -> FileResponse:
     """One of the text files that jobs leave."""
-    return Response(context.jobs.artifact(caller.team, job, name), media_type="text/plain")
+    path = context.jobs.files.artifact(context.jobs.row(caller.team, job), name)
+    return FileResponse(path, media_type="text/plain")
 
 
-@router.get("/models", summary="List models")
-def list_models(caller: Reader, context: Context) -> list[api.RegisteredModel]:
-    """The team's models, oldest first."""
-    return context.registry.of_team(caller.team)
+@router.get("/usage", summary="What was used")
+def usage(
+    caller: Reader,
+    context: Context,
+    by: Literal["team", "run"] = "team",
+    since: float = 0.0,
+    until: float | None = None,
+) -> list[api.Usage]:
+    """GPU-hours and process-hours of the caller's team, over all attempts of its jobs."""
+    return context.accounts.usage(caller.team, by, since=since, until=until)
 
 
-@router.get("/models/{name}", summary="A model")
-def get_model(name: str, caller: Reader, context: Context) -> api.RegisteredModel:
-    """Digest, parent, job and the data it was trained on."""
-    return context.registry.get(caller.team, name)
+@router.get("/usage/teams", summary="What all teams used")
+def usage_of_all(
+    caller: QuotaReader,
+    context: Context,
+    by: Literal["team", "run"] = "team",
+    since: float = 0.0,
+    until: float | None = None,
+) -> list[api.Usage]:
+    """The same of every team, for whoever keeps the quotas."""
+    return context.accounts.usage(None, by, since=since, until=until)
+
+
+@router.get("/quota", summary="The caller's quota")
+def own_quota(caller: Reader, context: Context) -> api.Quota:
+    """What the caller's team may use, and what it has used of it."""
+    return context.quotas.get(caller.team)
+
+
+@router.get("/quotas", summary="All quotas")
+def quotas(caller: QuotaReader, context: Context) -> list[api.Quota]:
+    """Of every team that has one."""
+    return context.quotas.all()
+
+
+@router.get("/quotas/{team}", summary="A team's quota")
+def quota(team: str, caller: QuotaReader, context: Context) -> api.Quota:
+    """What a team may use, and what it has used of it."""
+    return context.quotas.get(team)
+
+
+@router.put("/quotas/{team}", summary="Set a team's quota")
+def set_quota(team: str, body: api.QuotaIn, caller: QuotaWriter, context: Context) -> api.Quota:
+    """Replace a team's quota; what runs goes on, what waits sees it at once."""
+    made = context.quotas.set(team, body, by=caller.key)
+    context.loop.nudge()
+    return made

@@ -1,108 +1,241 @@
-"""Jobs: submitted by token, queued by priority, observed, and settled."""
+"""Jobs: submitted by token, found, cancelled, tried again, and settled."""
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.database import Database, exclusively
-from services.chassis.errors import Invalid, NotFound
+from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.metrics import JOBS
+from services.training.job_files import JobFiles
+from services.training.queueing.attempts import close_attempt
+from services.training.queueing.seeds import child_body, together
 from services.training.tables import JobRow
 from vila2.api import training as api
 from vila2.api.base import Progress
 
-ARTIFACTS = ("outcomes.jsonl", "result.json", "metrics.jsonl", "spec.json")
+_AGAIN = ("failed", "cancelled")
 
 
 class Jobs:
-    """Owns the table `jobs` and the folders in which jobs run."""
+    """Owns the tables `jobs` and `attempts`, and the folders in which jobs run.
 
-    def __init__(self, database: Database, *, root: Path) -> None:
-        self._database, self._root = database, root
+    `accelerator` is what a process keeps busy where the job does not say.
+    """
+
+    def __init__(self, database: Database, *, root: Path, accelerator: str = "cpu") -> None:
+        self._database, self._accelerator = database, accelerator
+        self.files = JobFiles(root)
 
     def submit(self, team: str, body: api.JobIn) -> api.Job:
         """Queue a job; a token that is known returns its job, whatever state it is in."""
         if (body.train is None) == (body.evaluate is None):
             raise Invalid("give either train or evaluate", field="train", fix="set exactly one")
+        if body.seeds and body.train is None:
+            raise Invalid("an evaluation has no seed", field="seeds", fix="leave `seeds` out")
+        if len(set(body.seeds)) != len(body.seeds):
+            raise Invalid("a seed is given twice", field="seeds", fix="give each seed once")
+        if body.train and body.train.early_stop:
+            _check_stage(body.train, body.train.early_stop.stage)
         with self._database.transaction() as session:
             exclusively(session, f"token:{team}:{body.token}")
             row = session.scalar(
                 select(JobRow).where(JobRow.team == team, JobRow.token == body.token)
             )
             if row is None:
-                row = JobRow(
-                    id=f"job-{uuid.uuid4().hex[:12]}",
-                    team=team,
-                    token=body.token,
-                    name=body.name,
-                    kind="train" if body.train else "evaluate",
-                    body=body.model_dump(),
-                    priority=body.priority,
-                    state="queued",
-                    attempt=0,
-                )
-                session.add(row)
+                row = self._add(session, team, body)
+                for seed in body.seeds:
+                    child = child_body(body, seed, row.id)
+                    self._add(session, team, child, parent=row.id, seed=seed)
                 session.flush()
-            return self._job(row)
+            return self._job(session, row)
 
     def get(self, team: str, job_id: str) -> api.Job:
         """A job and its progress."""
         with self._database.transaction() as session:
-            return self._job(self._row(session, team, job_id))
+            return self._job(session, self._row(session, team, job_id))
 
-    def cancel(self, team: str, job_id: str) -> api.Job:
-        """Mark a job cancelled; the dispatcher stops what runs."""
+    def row(self, team: str, job_id: str) -> JobRow:
+        """A team's job, for whoever reads its files; another team's is not found."""
         with self._database.transaction() as session:
-            row = self._row(session, team, job_id, lock=True)
-            if row.state in ("queued", "running"):
-                row.state, row.ended_at = "cancelled", time.time()
-            return self._job(row)
+            return self._row(session, team, job_id)
 
-    def log(self, team: str, job_id: str) -> str:
-        """The last 64 KiB of what the job printed."""
-        with self._database.transaction() as session:
-            self._row(session, team, job_id)
-        path = self.folder(job_id) / "log.txt"
-        return path.read_bytes()[-65536:].decode("utf-8", "replace") if path.exists() else ""
-
-    def artifact(self, team: str, job_id: str, name: str) -> str:
-        """One of the text files that jobs leave."""
-        with self._database.transaction() as session:
-            self._row(session, team, job_id)
-        path = self.folder(job_id) / name
-        if name not in ARTIFACTS or not path.is_file():
-            raise NotFound(
-                f"job {job_id} has no artifact {name!r}", fix=f"use one of {', '.join(ARTIFACTS)}"
-            )
-        return path.read_text()
-
-    def folder(self, job_id: str) -> Path:
-        """Where a job runs."""
-        return self._root / job_id
-
-    def rows(self, *states: str) -> list[JobRow]:
-        """Jobs in these states, in the order in which they should run."""
+    def find(
+        self,
+        team: str,
+        *,
+        state: str = "",
+        run: str = "",
+        kind: str = "",
+        parent: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> api.JobPage:
+        """A team's jobs, the newest first; the jobs of seeds only where their parent is named."""
+        wanted: list[ColumnElement[bool]] = [JobRow.team == team, JobRow.parent == parent]
+        for column, value in ((JobRow.state, state), (JobRow.run, run), (JobRow.kind, kind)):
+            if value:
+                wanted.append(column == value)
+        if cursor:
+            at, job = _position(cursor)
+            earlier = and_(JobRow.created_at == at, JobRow.id < job)
+            wanted.append(or_(JobRow.created_at < at, earlier))
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(JobRow)
-                .where(JobRow.state.in_(states))
+                .where(*wanted)
+                .order_by(JobRow.created_at.desc(), JobRow.id.desc())
+                .limit(limit + 1)
+            ).all()
+            last = rows[limit - 1] if len(rows) > limit else None
+            jobs = [self._job(session, row) for row in rows[:limit]]
+        return api.JobPage(jobs=jobs, next=f"{last.created_at!r}:{last.id}" if last else None)
+
+    def cancel(self, team: str, job_id: str) -> api.Job:
+        """Mark a job cancelled; the dispatcher stops what runs.
+
+        One that is just being started is cancelled as soon as its backend has told its handle.
+        """
+        with self._database.transaction() as session:
+            row = self._row(session, team, job_id, lock=True)
+            for each in [row, *self._children(session, row, lock=True)]:
+                if each.state == "starting":
+                    each.cancel_wanted = True
+                elif each.state in ("queued", "running"):
+                    each.state, each.ended_at = "cancelled", time.time()
+            return self._job(session, row)
+
+    def retry(self, team: str, job_id: str) -> api.Job:
+        """Queue a job again that failed or was cancelled; a training goes on from its checkpoint.
+
+        Of a job with seeds, those that failed or were cancelled.
+        """
+        with self._database.transaction() as session:
+            row = self._row(session, team, job_id, lock=True)
+            again = [
+                each
+                for each in self._children(session, row, lock=True) or [row]
+                if each.state in _AGAIN
+            ]
+            if not again:
+                raise Conflict(
+                    f"job {job_id} is {row.state}", field="job", fix="only failed and cancelled "
+                    "jobs are tried again",
+                )  # fmt: skip
+            if any(each.handle for each in again):
+                raise Conflict(f"job {job_id} is still being stopped", fix="try in a moment")
+            whole = [session.get_one(JobRow, row.parent)] if row.parent else [row]
+            for each in {each.id: each for each in (*whole, *again)}.values():
+                each.state, each.attempt, each.error, each.ended_at = "queued", 0, "", 0.0
+                each.cancel_wanted, each.mirrored = False, False
+                (self.folder(each.id) / "result.json").unlink(missing_ok=True)
+            return self._job(session, row)
+
+    def folder(self, job_id: str) -> Path:
+        """Where a job runs."""
+        return self.files.folder(job_id)
+
+    def rows(self, *states: str) -> list[JobRow]:
+        """Jobs in these states that are run themselves, the highest priority first."""
+        with self._database.transaction() as session:
+            rows = session.scalars(
+                select(JobRow)
+                .where(JobRow.state.in_(states), JobRow.children == 0)
                 .order_by(JobRow.priority.desc(), JobRow.created_at)
             )
             return list(rows)
 
-    def change(self, job_id: str, *, expect: str, **values: Any) -> bool:
-        """Compare-and-set on the state; False where somebody changed it first."""
+    def unwanted(self) -> list[JobRow]:
+        """Jobs that were cancelled or stopped, and that a backend may still be running."""
         with self._database.transaction() as session:
-            changed = session.execute(
-                update(JobRow).where(JobRow.id == job_id, JobRow.state == expect).values(**values)
+            ended = JobRow.state.in_(("cancelled", "stopped"))
+            return list(session.scalars(select(JobRow).where(ended, JobRow.handle != "")))
+
+    def change(
+        self, job_id: str, *, expect: str, fence: int | None = None, ended: str = "", **values: Any
+    ) -> bool:
+        """Compare-and-set on the state; False where somebody changed it first.
+
+        With `ended` the attempt in hand ends too, in the same transaction.
+        """
+        held = [JobRow.id == job_id, JobRow.state == expect]
+        if fence is not None:
+            held.append(JobRow.fence == fence)
+        with self._database.transaction() as session:
+            changed = session.execute(update(JobRow).where(*held).values(**values))
+            if not changed.rowcount:  # type: ignore[attr-defined]
+                return False
+            if ended:
+                close_attempt(session, job_id, ended, self.files.last_sign(job_id))
+            return True
+
+    def settle_seeds(self) -> None:
+        """Give every job with seeds the state of its jobs together."""
+        with self._database.transaction() as session:
+            parents = session.scalars(
+                select(JobRow)
+                .where(JobRow.children > 0, JobRow.state.in_(("queued", "running")))
+                .with_for_update()
             )
-            return bool(changed.rowcount)  # type: ignore[attr-defined]
+            for row in parents:
+                held = self._children(session, row)
+                state = together([child.state for child in held])  # type: ignore[misc]
+                if state == row.state:
+                    continue
+                row.state = state
+                row.started_at = row.started_at or time.time()
+                if state not in ("queued", "running"):
+                    row.ended_at = time.time()
+                    row.error = "; ".join(f"{c.name}: {c.error}" for c in held if c.error)[:2000]
+                    JOBS.labels("seeds", state).inc()
+
+    def _add(
+        self,
+        session: Session,
+        team: str,
+        body: api.JobIn,
+        *,
+        parent: str = "",
+        seed: int | None = None,
+    ) -> JobRow:
+        asked = body.train or body.evaluate
+        assert asked is not None
+        row = JobRow(
+            id=f"job-{uuid.uuid4().hex[:12]}",
+            team=team,
+            token=body.token,
+            name=body.name,
+            kind="train" if body.train else "evaluate",
+            body=body.model_dump(),
+            priority=body.priority,
+            state="queued",
+            attempt=0,
+            handle="",
+            run=body.run,
+            parent=parent,
+            children=len(body.seeds),
+            seed=seed,
+            unit="gpu" if (asked.accelerator or self._accelerator) == "gpu" else "process",
+            processes=body.train.processes if body.train else 1,
+            started_at=0.0,
+            ended_at=0.0,
+        )
+        session.add(row)
+        session.flush()
+        return row
+
+    def _children(self, session: Session, row: JobRow, *, lock: bool = False) -> Sequence[JobRow]:
+        if not row.children:
+            return []
+        chosen = select(JobRow).where(JobRow.parent == row.id).order_by(JobRow.created_at)
+        return session.scalars(chosen.with_for_update() if lock else chosen).all()
 
     def _row(self, session: Session, team: str, job_id: str, *, lock: bool = False) -> JobRow:
         row = session.get(JobRow, job_id, with_for_update=lock or None)
@@ -110,34 +243,63 @@ class Jobs:
             raise NotFound(f"no job {job_id!r}", field="job")
         return row
 
-    def _job(self, row: JobRow) -> api.Job:
+    def _job(self, session: Session, row: JobRow) -> api.Job:
         end = row.ended_at or time.time()
+        seeds = [
+            api.SeedJob(
+                seed=child.seed or 0,
+                job=child.id,
+                state=_shown(child),
+                model=child.model,
+                result=child.result or {},
+                error=child.error,
+            )
+            for child in self._children(session, row)
+        ]
+        progress = self.files.progress(row)
+        if seeds:
+            done = sum(seed.state == "succeeded" for seed in seeds)
+            progress = Progress(done=done, total=len(seeds), unit="seeds", phase=row.state)
         return api.Job(
             id=row.id,
             name=row.name,
             kind=row.kind,
-            state=row.state,
+            state=_shown(row),
             attempt=row.attempt,
+            run=row.run,
+            priority=row.priority,
+            parent=row.parent,
+            seed=row.seed,
             model=row.model or "",
             result=row.result or {},
             error=row.error or "",
             seconds=round(end - row.started_at, 2) if row.started_at else 0.0,
-            progress=self._progress(row),
+            created_at=row.created_at,
+            seeds=seeds,
+            progress=progress,
         )
 
-    def _progress(self, row: JobRow) -> Progress:
-        if row.state == "queued":
-            return Progress(phase="waiting for a free slot")
-        if row.state == "succeeded":
-            return Progress(done=1000, total=1000, unit="permille", phase="done")
-        try:
-            told = json.loads((self.folder(row.id) / "progress.json").read_text())
-        except (OSError, ValueError):
-            return Progress(phase="starting")
-        return Progress(
-            done=round(1000 * (told.get("fraction") or 0)),
-            total=1000,
-            unit="permille",
-            phase=str(told.get("phase", "")),
-            eta_seconds=told.get("eta_seconds"),
+
+def _shown(row: JobRow) -> str:
+    """The state as callers see it: what is stopped as soon as it has started is cancelled."""
+    return "cancelled" if row.state == "starting" and row.cancel_wanted else row.state
+
+
+def _check_stage(train: api.TrainIn, name: str) -> None:
+    stages = [stage.name for stage in train.stages]
+    if name not in stages:
+        raise Invalid(
+            f"early_stop watches the stage {name!r}, which is not trained",
+            field="train.early_stop.stage",
+            fix=f"use one of {', '.join(stages)}" if stages else "give the job stages",
         )
+
+
+def _position(cursor: str) -> tuple[float, str]:
+    at, _, job = cursor.partition(":")
+    try:
+        return float(at), job
+    except ValueError as error:
+        raise Invalid(
+            "this cursor was not made here", field="cursor", fix="give the `next` of a page"
+        ) from error

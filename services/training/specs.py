@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from services.chassis.objects import ObjectStore
-from vila2.api.training import EvaluateIn, SourceIn, TrainIn
+from vila2.api.datasets import Shard, Version
+from vila2.api.training import EvaluateIn, JobIn, LineageItem, SourceIn, TrainIn
 from vila2.client import Client
 from vila2.evaluation.spec import EvaluateSpec
 from vila2.training.spec import TrainSpec
@@ -17,6 +18,33 @@ class SpecBuilder:
 
     def __init__(self, objects: ObjectStore, *, cache: Path) -> None:
         self._objects, self._cache = objects, cache
+
+    def pin(self, body: JobIn, platform: Client) -> tuple[JobIn, list[LineageItem]]:
+        """The job with the version of every dataset, and what a training reads.
+
+        What is pinned stays: a version that is made between two attempts changes nothing.
+        """
+        versions: dict[str, Version] = {}
+
+        def pinned(dataset: str) -> str:
+            if dataset not in versions:
+                name, _, number = dataset.partition("@")
+                versions[dataset] = platform.datasets.version(name, int(number or 0))
+            return f"{versions[dataset].dataset}@{versions[dataset].version}"
+
+        body = body.model_copy(deep=True)
+        if body.evaluate is not None:
+            body.evaluate.benchmarks = [pinned(name) for name in body.evaluate.benchmarks]
+            return body, []
+        assert body.train is not None  # submit checked that one of the two is set
+        body.train.tokenizer_datasets = [pinned(name) for name in body.train.tokenizer_datasets]
+        items = []
+        for stage in body.train.stages:
+            for source in stage.sources:
+                asked = source.dataset
+                source.dataset = pinned(asked)
+                items.append(_item(stage.name, source, versions[asked], platform))
+        return body, items
 
     def train(self, body: TrainIn, platform: Client, model: Path | None, out: Path) -> TrainSpec:
         """The trainer's spec; `model` is the folder to start from, where there is one."""
@@ -44,6 +72,8 @@ class SpecBuilder:
                 "cache_features": body.cache_features,
                 "threads": body.threads,
                 "precision": body.precision,
+                "parallel": body.parallel,
+                "activation_checkpointing": body.activation_checkpointing,
             }
         )
 
@@ -66,14 +96,45 @@ class SpecBuilder:
                 raise ValueError(f"layer {use.layer} is not sealed: wait for its captions")
             held = platform.datasets.layer_shards(layer.id)
             layers[use.alias] = [str(self._objects.local(shard.object_key)) for shard in held]
+        shards = self._listed(source.dataset, platform)
         return {
             "name": source.dataset,
-            "shards": self._shards(source.dataset, platform),
+            "shards": [str(self._objects.local(shard.object_key)) for shard in shards],
+            "sizes": [shard.samples for shard in shards],
             "layers": layers,
             **source.model_dump(exclude={"dataset", "layers"}),
         }
 
     def _shards(self, dataset: str, platform: Client) -> list[str]:
+        return [
+            str(self._objects.local(shard.object_key)) for shard in self._listed(dataset, platform)
+        ]
+
+    def _listed(self, dataset: str, platform: Client) -> list[Shard]:
         name, _, version = dataset.partition("@")
-        shards = platform.datasets.shards(name, int(version or 0))
-        return [str(self._objects.local(shard.object_key)) for shard in shards]
+        return platform.datasets.shards(name, int(version or 0))
+
+
+def _item(stage: str, source: SourceIn, version: Version, platform: Client) -> LineageItem:
+    layers = []
+    for use in source.layers:
+        held = platform.datasets.layer(use.layer)
+        layers.append(
+            {
+                "alias": use.alias,
+                "layer": held.id,
+                "name": held.name,
+                "recipe_hash": held.recipe_hash,
+                "captioner": held.captioner,
+            }
+        )
+    return LineageItem(
+        stage=stage,
+        dataset=version.dataset,
+        version=version.version,
+        sha256=version.sha256,
+        licence=version.licence,
+        samples=version.samples,
+        layers=layers,
+        assembly=source.assembly,
+    )

@@ -1,11 +1,11 @@
-"""The training dispatcher's tables."""
+"""The training dispatcher's and the model registry's tables."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, Integer, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -14,7 +14,11 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A job handed to an execution backend; `handle` is how the backend finds it again."""
+    """A job handed to an execution backend; `handle` is how the backend finds it again.
+
+    A dispatcher that starts a job holds it by `fence` until `lease_until`. A job with seeds has
+    `children` jobs, of which each names it as `parent`, and is never started itself.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (UniqueConstraint("team", "token"),)
@@ -32,13 +36,63 @@ class JobRow(Base):
     model: Mapped[str] = mapped_column(String(200), default="")
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     error: Mapped[str] = mapped_column(String, default="")
+    run: Mapped[str] = mapped_column(String(200), default="", index=True)
+    parent: Mapped[str] = mapped_column(String(40), default="", index=True)
+    children: Mapped[int] = mapped_column(Integer, default=0)
+    seed: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    unit: Mapped[str] = mapped_column(String(8), default="process")
+    processes: Mapped[int] = mapped_column(Integer, default=1)
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    cancel_wanted: Mapped[bool] = mapped_column(Boolean, default=False)
+    waiting: Mapped[str] = mapped_column(String(300), default="")
+    lineage: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    mirrored: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
     started_at: Mapped[float] = mapped_column(Float, default=0.0)
     ended_at: Mapped[float] = mapped_column(Float, default=0.0)
 
 
+class AttemptRow(Base):
+    """One time that a job ran: what it kept busy, from when to when, and how it ended.
+
+    `ended_at` is 0 while it runs; a job has at most one such attempt.
+    """
+
+    __tablename__ = "attempts"
+
+    job: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    run: Mapped[str] = mapped_column(String(200))
+    unit: Mapped[str] = mapped_column(String(8))
+    processes: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[float] = mapped_column(Float)
+    ended_at: Mapped[float] = mapped_column(Float, default=0.0, index=True)
+    ended: Mapped[str] = mapped_column(String(12), default="")
+
+
+class QuotaRow(Base):
+    """What a team may use."""
+
+    __tablename__ = "quotas"
+
+    team: Mapped[str] = mapped_column(String(60), primary_key=True)
+    gpu_hours: Mapped[float | None] = mapped_column(Float)
+    process_hours: Mapped[float | None] = mapped_column(Float)
+    period: Mapped[str] = mapped_column(String(8), default="month")
+    max_jobs: Mapped[int | None] = mapped_column(Integer)
+    share: Mapped[float] = mapped_column(Float, default=1.0)
+    set_by: Mapped[str] = mapped_column(String(60))
+    set_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
 class ModelRow(Base):
-    """A model of the registry: immutable, named by its digest."""
+    """A model of the registry: its weights immutable and named by their digest.
+
+    `revision` counts what has been learnt or decided about it since; `carded` and `mirrored` are
+    the revisions that its card and the MLflow mirror tell.
+    """
 
     __tablename__ = "models"
 
@@ -50,4 +104,52 @@ class ModelRow(Base):
     object_prefix: Mapped[str] = mapped_column(String(200))
     parameters: Mapped[int] = mapped_column(BigInteger)
     data: Mapped[list[str]] = mapped_column(JSON)
+    files: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    lineage: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    run: Mapped[str] = mapped_column(String(200), default="")
+    stage: Mapped[str] = mapped_column(String(12), default="candidate")
+    line: Mapped[str] = mapped_column(String(63), default="")
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    carded: Mapped[int] = mapped_column(Integer, default=0)
+    mirrored: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class EvaluationRow(Base):
+    """A model's score on a benchmark, as one evaluation job found it."""
+
+    __tablename__ = "evaluations"
+
+    job: Mapped[str] = mapped_column(String(40), primary_key=True)
+    benchmark: Mapped[str] = mapped_column(String(200), primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), index=True)
+    version: Mapped[str] = mapped_column(String(400))
+    value: Mapped[float] = mapped_column(Float)
+    low: Mapped[float] = mapped_column(Float)
+    high: Mapped[float] = mapped_column(Float)
+    items: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class StageChangeRow(Base):
+    """A promotion, rollback or retirement, with its evidence; never changed once decided."""
+
+    __tablename__ = "stage_changes"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    model: Mapped[str] = mapped_column(String(200), index=True)
+    line: Mapped[str] = mapped_column(String(63))
+    action: Mapped[str] = mapped_column(String(12))
+    before: Mapped[str] = mapped_column(String(12))
+    after: Mapped[str] = mapped_column(String(12))
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    reason: Mapped[str] = mapped_column(String, default="")
+    replaced: Mapped[str] = mapped_column(String(200), default="")
+    asked_by: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(String, default="")
+    require: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)

@@ -123,8 +123,9 @@ def test_tables_of_before_the_migrations_are_taken_over(opened: Opened) -> None:
 
 def test_tables_that_are_not_the_first_steps_are_not_taken_over(opened: Opened) -> None:
     """The message names the table and what to do."""
+    opened.move(opened.migrations.revisions[0])
+    table = sorted(set(inspect(opened.engine).get_table_names()) & set(opened.metadata.tables))[-1]
     opened.forget()
-    table = sorted(opened.metadata.tables)[-1]  # there since the first step
     opened.run(f"ALTER TABLE {table} RENAME TO something_else")
     with pytest.raises(DatabaseUnknown, match=rf"its table {table}.*empty database"):
         opened.again()

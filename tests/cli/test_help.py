@@ -18,6 +18,10 @@ COMMANDS = (
     "recipes list", "recipes show", "recipes check", "datasets use", "datasets audit",
     "datasets lineage", "datasets takedown", "datasets takedowns", "datasets history",
     "captions diff", "captions withdraw", "captions restore", "models presets", "models plan",
+    "jobs submit", "jobs list",
+    "jobs show", "jobs logs", "jobs artifact", "jobs cancel", "jobs retry", "jobs usage",
+    "jobs quota", "registry list", "registry show", "registry card", "registry promote",
+    "registry rollback", "registry retire", "registry download",
 )  # fmt: skip
 
 

@@ -56,6 +56,24 @@ def sleep_once(folder: Path) -> int:
     return succeed(folder) if len(started(folder)) > 1 else sleep(folder)
 
 
+def flat(folder: Path) -> int:
+    """Learns nothing more; ends its stage when it is asked to by a file, as the trainer does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    request = folder / "stop_stage.json"
+    for step in range(10, 100_000, 10):
+        with (folder / "metrics.jsonl").open("a") as out:
+            out.write(json.dumps({"stage": "sft", "step": step, "loss": 2.0}) + "\n")
+        if request.exists():
+            ended = succeed(folder)
+            result = json.loads((folder / "result.json").read_text())
+            asked = json.loads(request.read_text())
+            result["stages"] = {asked["stage"]: {"stopped_early": asked["reason"]}}
+            (folder / "result.json").write_text(json.dumps(result))
+            return ended
+        time.sleep(0.05)
+    return 1
+
+
 def deaf(_: Path) -> int:
     """Does not leave when it is asked to, nor does its child."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -2,94 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
 
 import services.training.dispatcher as dispatcher_module
-from services.chassis.database import Database
 from services.chassis.errors import Invalid, NotFound
-from services.chassis.objects_directory import DirectoryObjects
-from services.training.backend_local import LocalBackend
-from services.training.context import TrainingContext
-from services.training.tables import Base
-from tests.standalone import until
-from tests.training_service.a_job import started
-from vila2.api.training import EvaluateIn, Job, JobIn, TrainIn
-from vila2.client import Client
+from tests.training_service.a_service import Service
+from vila2.api.training import EvaluateIn, JobIn, TrainIn
 from vila2.wire.manifests_pb2 import ModelManifest
-
-ROOT = Path(__file__).parents[2]
-A_JOB = "tests.training_service.a_job"
-
-
-def nobody(_: str) -> Client:
-    """These jobs read no data, so nobody has to answer."""
-    return Client.connect("http://127.0.0.1:9", key="none")
-
-
-class Service:
-    """The training service of one folder; the test ticks its dispatcher."""
-
-    def __init__(self, folder: Path, *, slots: int = 1) -> None:
-        self.folder = folder
-        self.objects = DirectoryObjects(folder / "objects")
-        self.context = TrainingContext(
-            database=Database.sqlite(folder / "training.sqlite", Base.metadata),
-            objects=self.objects,
-            backend=LocalBackend(),
-            platform=nobody,
-            root=folder / "training",
-            slots=slots,
-            interrupt_on_stop=True,
-        )
-        self.jobs, self.tick = self.context.jobs, self.context.dispatcher.tick
-
-    def submit(self, preset: str, *, token: str = "", **fields: Any) -> str:
-        body = JobIn(
-            name=preset,
-            token=token or f"token-{len(self.jobs.rows('queued', 'running', 'succeeded'))}",
-            train=TrainIn(init="new", preset=preset),
-            **fields,
-        )
-        return self.jobs.submit("local", body).id
-
-    def job(self, job: str) -> Job:
-        return self.jobs.get("local", job)
-
-    def handle(self, job: str) -> str:
-        (handle,) = (row.handle for row in self.jobs.rows("running") if row.id == job)
-        return handle
-
-    def until(self, job: str, state: str) -> Job:
-        def reached() -> bool:
-            self.tick()
-            return self.job(job).state == state
-
-        until(reached)
-        return self.job(job)
-
-    def starts(self, job: str) -> list[int]:
-        return started(self.jobs.folder(job))
-
-    def begun(self, job: str, *, times: int = 1) -> None:
-        def begun() -> bool:
-            self.tick()
-            return len(self.starts(job)) == times
-
-        until(begun)
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setitem(dispatcher_module._MODULES, "train", A_JOB)
-    made = Service(tmp_path)
-    yield made
-    made.context.dispatcher.interrupt()
 
 
 def test_a_job_that_succeeds_leaves_its_model_in_the_registry(service: Service) -> None:
@@ -99,8 +20,9 @@ def test_a_job_that_succeeds_leaves_its_model_in_the_registry(service: Service) 
     model = service.context.registry.get("local", done.model)
     assert (model.job, model.parameters, model.parent) == (done.id, 7, "succeed")
     assert service.objects.get(f"{model.object_prefix}/weights") == b"w"
-    assert service.jobs.artifact("local", done.id, "result.json")
-    assert "job begins" in service.jobs.log("local", done.id)
+    row = service.jobs.row("local", done.id)
+    assert [file.name for file in service.jobs.files.artifacts(row)] == ["result.json", "spec.json"]
+    assert "job begins" in service.jobs.files.log(row).text
 
 
 def test_the_manifest_of_a_model_is_the_proto_message(service: Service) -> None:
@@ -211,7 +133,7 @@ def test_the_same_token_of_another_team_is_another_job(service: Service) -> None
     job = service.submit("succeed", token="t")
     body = JobIn(name="x", token="t", train=TrainIn(init="new", preset="succeed"))
     assert service.jobs.submit("blue", body).id != job
-    for look in (service.jobs.get, service.jobs.cancel, service.jobs.log):
+    for look in (service.jobs.get, service.jobs.cancel, service.jobs.retry, service.jobs.row):
         with pytest.raises(NotFound, match="no job"):
             look("blue", job)
 
@@ -264,4 +186,4 @@ def test_only_known_artifacts_are_handed_out(service: Service, name: str) -> Non
     """A name is not a path."""
     done = service.until(service.submit("succeed"), "succeeded")
     with pytest.raises(NotFound, match="no artifact"):
-        service.jobs.artifact("local", done.id, name)
+        service.jobs.files.artifact(service.jobs.row("local", done.id), name)

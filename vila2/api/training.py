@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vila2.api.base import Model, Progress
 
 JobKind = Literal["train", "evaluate"]
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
+# What a job keeps busy, and is accounted in: hours of GPUs, or of processes without any.
+Unit = Literal["gpu", "process"]
 
 
 class LayerUse(Model):
@@ -48,6 +50,34 @@ class StageIn(Model):
     sources: list[SourceIn]
 
 
+class EarlyStopIn(Model):
+    """When a stage, or the whole job, is not worth its remaining steps."""
+
+    stage: str = Field(description="The stage whose loss is watched.")
+    metric: Literal["loss"] = "loss"
+    patience_steps: int | None = Field(
+        None,
+        ge=1,
+        description="End the stage when its best loss is this many steps old; the job goes on "
+        "with the next stage and leaves a model.",
+    )
+    minimum_improvement: float = Field(
+        0.0, ge=0, description="By how much a loss must be lower to be the best."
+    )
+    max_loss: float | None = Field(
+        None, description="Stop the job, without a model, when at `at_step` the loss is higher."
+    )
+    at_step: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _says_when(self) -> EarlyStopIn:
+        if (self.max_loss is None) != (self.at_step is None):
+            raise ValueError("max_loss and at_step belong together: give both or neither")
+        if self.patience_steps is None and self.max_loss is None:
+            raise ValueError("give patience_steps, or max_loss with at_step")
+        return self
+
+
 class TrainIn(Model):
     """What to train."""
 
@@ -63,6 +93,10 @@ class TrainIn(Model):
     cache_features: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     activation_checkpointing: bool = False
+    accelerator: Literal["", "cpu", "gpu"] = Field(
+        "", description="What each process keeps busy; empty: as the platform's backend has it."
+    )
+    early_stop: EarlyStopIn | None = None
 
 
 class EvaluateIn(Model):
@@ -72,6 +106,7 @@ class EvaluateIn(Model):
     benchmarks: list[str] = Field(min_length=1)
     max_new_tokens: int = 64
     threads: int = 1
+    accelerator: Literal["", "cpu", "gpu"] = Field("", description="As in a training.")
 
 
 class JobIn(Model):
@@ -79,9 +114,24 @@ class JobIn(Model):
 
     name: str
     token: str = Field(min_length=1, max_length=200)
-    priority: int = Field(0, description="Higher runs first.")
+    priority: int = Field(0, description="Of a team's own jobs, the higher runs first.")
+    run: str = Field("", max_length=200, description="What it is done for; usage is told by it.")
+    seeds: list[int] = Field(
+        [], max_length=64, description="Train once with each of these seeds, as jobs of their own."
+    )
     train: TrainIn | None = None
     evaluate: EvaluateIn | None = None
+
+
+class SeedJob(Model):
+    """One of the jobs of a job with seeds."""
+
+    seed: int
+    job: str
+    state: JobState
+    model: str = ""
+    result: dict[str, Any] = {}
+    error: str = ""
 
 
 class Job(Model):
@@ -92,11 +142,109 @@ class Job(Model):
     kind: JobKind
     state: JobState
     attempt: int
+    run: str = ""
+    priority: int = 0
+    parent: str = Field("", description="The job with seeds that it belongs to.")
+    seed: int | None = None
     model: str = Field("", description="The model it made.")
     result: dict[str, Any] = {}
-    error: str = ""
+    error: str = Field("", description="Why it failed or was stopped.")
     seconds: float = 0.0
+    created_at: float = Field(0.0, description="Seconds since 1970, as all times here.")
+    seeds: list[SeedJob] = []
     progress: Progress
+
+
+class JobPage(Model):
+    """Some of a team's jobs, the newest first."""
+
+    jobs: list[Job]
+    next: str | None = Field(description="Give this as `cursor` for the rest; null: the end.")
+
+
+class LogPart(Model):
+    """Part of what a job printed."""
+
+    text: str
+    offset: int = Field(description="Where it begins, bytes.")
+    next: int = Field(description="Give this as `offset` to follow.")
+    size: int = Field(description="Of the whole log so far, bytes.")
+    ended: bool = Field(description="The job has ended: nothing will follow after `size`.")
+
+
+class File(Model):
+    """A file by name."""
+
+    name: str
+    bytes: int
+    sha256: str = ""
+
+
+class QuotaIn(Model):
+    """What a team may use; a limit of null is none."""
+
+    gpu_hours: float | None = Field(None, ge=0)
+    process_hours: float | None = Field(
+        None, ge=0, description="For jobs without a GPU: processes x hours."
+    )
+    window: Literal["month", "30d"] = Field(
+        "month", description="Hours of the calendar month (UTC), or of the last 30 days."
+    )
+    max_jobs: int | None = Field(None, ge=1, description="Jobs at once.")
+    share: float = Field(1.0, gt=0, description="Weight between teams that wait at once.")
+
+
+class Quota(QuotaIn):
+    """A team's limits and what it has used in their window."""
+
+    team: str
+    gpu_hours_used: float = 0.0
+    process_hours_used: float = 0.0
+    running: int = 0
+    set_by: str = Field("", description="Key that set it; empty: nobody, the defaults hold.")
+
+
+class Usage(Model):
+    """What a team, or a run of it, has used."""
+
+    team: str
+    run: str = Field("", description="Empty where the usage is a team's, or of jobs without one.")
+    gpu_hours: float
+    process_hours: float
+    jobs: int
+    attempts: int
+
+
+class LineageItem(Model):
+    """Data of one stage, with the version that was read."""
+
+    stage: str
+    dataset: str
+    version: int
+    sha256: str = ""
+    licence: str = ""
+    samples: int = 0
+    layers: list[dict[str, str]] = Field(
+        [], description="alias, layer, name, recipe_hash and captioner of each."
+    )
+    assembly: dict[str, Any] = {}
+
+
+class Evaluation(Model):
+    """A score of a model on a version of a benchmark, and the job that it comes from."""
+
+    model: str
+    benchmark: str
+    version: str = Field(description="Dataset version(s) that were asked, NAME@VERSION.")
+    value: float
+    low: float
+    high: float
+    items: int
+    job: str
+    at: float
+
+
+Stage = Literal["candidate", "staging", "production", "archived"]
 
 
 class RegisteredModel(Model):
@@ -109,3 +257,67 @@ class RegisteredModel(Model):
     object_prefix: str
     parameters: int
     data: list[str]
+    stage: Stage = "candidate"
+    line: str = Field("", description="What it is promoted in; one model a line is in production.")
+    created_at: float = 0.0
+
+
+class ModelDetails(RegisteredModel):
+    """All that the registry knows of a model."""
+
+    run: str = ""
+    files: list[File] = []
+    lineage: list[LineageItem] = []
+    config: dict[str, Any] = Field({}, description="The training as it was asked for.")
+    result: dict[str, Any] = Field({}, description="What the trainer said of it.")
+    evaluations: list[Evaluation] = []
+
+
+class Requirement(Model):
+    """An evaluation that a promotion needs."""
+
+    benchmark: str
+    minimum: float
+    bound: Literal["value", "low"] = Field(
+        "value", description="What must reach the minimum: the score, or its interval's low end."
+    )
+
+
+class PromotionIn(Model):
+    """Move a model on, if it passes the gate."""
+
+    stage: Literal["staging", "production"]
+    line: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    require: list[Requirement] = []
+    note: str = Field("", max_length=2000)
+
+
+class StageChange(Model):
+    """A promotion, rollback or retirement: asked for, done, or refused with the reason."""
+
+    id: str
+    model: str
+    line: str
+    action: Literal["promote", "rollback", "retire"]
+    before: Stage
+    after: Stage
+    state: Literal["checking", "done", "refused"]
+    reason: str = ""
+    replaced: str = Field("", description="The model that was in production until then.")
+    by: str = Field(description="The key that asked.")
+    note: str = ""
+    at: float
+    evidence: dict[str, Any] = {}
+
+
+class ReasonIn(Model):
+    """Why something is done; kept in the history."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class Serving(Model):
+    """Where a model answers."""
+
+    endpoints: list[str] = Field(description="Endpoints that answer with it now.")
+    standby: list[str] = Field(description="Endpoints that would roll back to it.")

@@ -13,8 +13,10 @@ from vila2.cli import (
     endpoints,
     export,
     governance,
+    jobs,
     models,
     recipes,
+    registry,
     runs,
     triton,
     up,
@@ -23,6 +25,7 @@ from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import DataError
 from vila2.recipe import RecipeError
+from vila2.training_client import DownloadDiffers
 from vila2.triton.install import TritonMissing
 
 app = typer.Typer(
@@ -50,6 +53,8 @@ in this one process. With `--url`, or where `vila2 up` runs this workspace, it t
 app.add_typer(governance.app, name="datasets")
 app.add_typer(runs.app, name="runs")
 app.add_typer(captions.app, name="captions")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(registry.app, name="registry")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(endpoints.app, name="endpoints")
@@ -59,11 +64,16 @@ app.command("up")(up.up)
 app.command("export")(export.export)
 
 
+_KNOWN = (
+    ApiError, CliError, DataError, DownloadDiffers, RecipeError, TritonMissing, Unreachable,
+)  # fmt: skip
+
+
 def main() -> None:
     """Run the command; a known error is one clear sentence and exit status 1."""
     try:
         app()
-    except (ApiError, CliError, DataError, RecipeError, TritonMissing, Unreachable) as error:
+    except _KNOWN as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
         sys.exit(1)
 

@@ -1,0 +1,89 @@
+"""Which waiting job starts next, and why the others wait: pure.
+
+Slots are shared between teams by weight: the next slot goes to the team that keeps the fewest
+processes busy for its share, at a tie to the one that used the least lately, then to the job that
+has waited longest. Priority is a team's own order and says nothing to other teams, so nobody can
+starve them with it (Kueue shares between queues and orders within one in the same way). A team at
+its quota waits; it is never refused, and what it runs is never ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+NO_SLOT = "waiting for a free slot"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that could start."""
+
+    id: str
+    team: str
+    unit: str  # "gpu" or "process": what it keeps busy
+    processes: int
+    priority: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """How a team stands: jobs and processes running, and what its quota says.
+
+    `spent` maps a unit whose quota is used up to the sentence that says until when; `recent` is
+    what it used in the last day, process-hours of either unit.
+    """
+
+    running: int = 0
+    busy: int = 0
+    recent: float = 0.0
+    share: float = 1.0
+    max_jobs: int | None = None
+    spent: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Jobs to start, in order, and for each of the rest why it waits."""
+
+    start: tuple[str, ...]
+    reasons: Mapping[str, str]
+
+
+def plan(
+    waiting: Sequence[Waiting], teams: Mapping[str, Team], *, running: int, slots: int
+) -> Plan:
+    """Fill the free slots. `running` counts the jobs of all teams that hold one."""
+    standing = {job.team: teams.get(job.team, Team()) for job in waiting}
+    left = sorted(waiting, key=lambda job: (-job.priority, job.since, job.id))
+    start: list[str] = []
+    while running + len(start) < slots:
+        first: dict[str, Waiting] = {}
+        for job in left:
+            if job.team not in first and not _held(job, standing[job.team]):
+                first[job.team] = job
+        if not first:
+            break
+        chosen = min(first.values(), key=lambda job: _turn(job, standing[job.team]))
+        left.remove(chosen)
+        start.append(chosen.id)
+        team = standing[chosen.team]
+        standing[chosen.team] = replace(
+            team, running=team.running + 1, busy=team.busy + chosen.processes
+        )
+    reasons = {job.id: _held(job, standing[job.team]) or NO_SLOT for job in left}
+    return Plan(tuple(start), reasons)
+
+
+def _turn(job: Waiting, team: Team) -> tuple[float, float, float, str]:
+    return team.busy / team.share, team.recent / team.share, job.since, job.id
+
+
+def _held(job: Waiting, team: Team) -> str:
+    """Why the team's own limits keep a job back; empty where they do not."""
+    if job.unit in team.spent:
+        return team.spent[job.unit]
+    if team.max_jobs is not None and team.running >= team.max_jobs:
+        return f"waiting: the team runs {team.running} jobs, its quota is {team.max_jobs} at once"
+    return ""
