@@ -87,6 +87,7 @@ class Dispatcher:
             folder=folder,
             processes=body.train.processes if body.train else 1,
             threads=body.train.threads if body.train else 1,
+            attempt=row.attempt,
         )
         handle = self._backend.submit(row.id, command)
         crashpoint("job.submitted")

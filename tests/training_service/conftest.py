@@ -1,0 +1,61 @@
+"""The sites of the backends' tests: each is started once, when the first test needs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.kubernetes import TOKEN, kubernetes
+from tests.servers.slurm import slurm
+from tests.training_service.sites import Job, KubernetesSite, Site, SlurmSite
+
+ROOT = Path(__file__).parents[2]
+Submit = Callable[..., Job]
+
+
+@pytest.fixture(scope="session")
+def local_site() -> Site:
+    return Site("local")
+
+
+@pytest.fixture(scope="session")
+def slurm_site() -> Iterator[SlurmSite]:
+    with slurm() as cluster:
+        yield SlurmSite(cluster)
+
+
+@pytest.fixture(scope="session")
+def kubernetes_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesSite]:
+    token = tmp_path_factory.mktemp("account") / "token"
+    token.write_text(TOKEN)
+    with kubernetes(ROOT / "deploy" / "k8s" / "training") as cluster:
+        yield KubernetesSite(cluster, token)
+
+
+@pytest.fixture(params=["local", "slurm", "kubernetes"])
+def site(request: pytest.FixtureRequest) -> Site:
+    """Each backend in turn: what uses it holds for all."""
+    found: Site = request.getfixturevalue(f"{request.param}_site")
+    return found
+
+
+@pytest.fixture
+def job(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Submit]:
+    """Make a job of a preset at a site; what a test leaves running is ended."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    made: list[Job] = []
+
+    def make(site: Site, preset: str, **fields: object) -> Job:
+        key = f"job-{tmp_path.parent.name[-3:]}-{tmp_path.name}-{len(made)}".replace("_", "-")
+        made.append(Job(site, tmp_path / f"job-{len(made)}", preset, key=key[-60:], **fields))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.handle:
+            each.stop(wait=0.0)
