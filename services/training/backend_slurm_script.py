@@ -58,9 +58,9 @@ def batch_script(
         f"python={shlex.quote(options.python)}",
         f"specs=({' '.join(shlex.quote(str(spec)) for spec in command.specs)})",
         "spec=${specs[${SLURM_ARRAY_TASK_ID:-0}]}",
-        'folder=$(dirname "$spec")',
+        'export folder; folder=$(dirname "$spec")',
         *(['exec >>"$folder/log.txt" 2>&1'] if array else []),
-        'rm -f "$folder"/exit*.json "$folder/error.txt"',
+        'rm -f "$folder"/exit*.json "$folder/error.txt" "$folder/finished"',
         f"export OMP_NUM_THREADS={command.threads} TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1",
         *(options.setup.splitlines()),
         "",
@@ -69,7 +69,12 @@ def batch_script(
         "trap 'ask requeue' USR1",
         "trap 'ask leave' USR2",
         "trap 'wish=leave' TERM",
+        # srun ends with 0 too when it waits in vain for a step that was ended, so the task itself
+        # says that it succeeded. It must outlive its own SIGTERM, for Slurm ends a step with it.
+        'task=\'trap : TERM; export PET_NODE_RANK=$SLURM_NODEID; "$@"; code=$?',
+        '[ "$code$SLURM_NODEID" != 00 ] || : >"$folder/finished"; exit "$code"\'',
         *_launch(command, needs),
+        "step=$!",
         'while kill -0 "$step" 2>/dev/null; do wait "$step"; done',
         'wait "$step"',
         "status=$?",
@@ -77,7 +82,9 @@ def batch_script(
         f'if [ "$status" = {INTERRUPTED} ] && [ "$wish" != leave ]; then',
         '    scontrol requeue "$SLURM_JOB_ID" && sleep 60  # Slurm ends this shell',
         "fi",
-        f'if [ "$status" = 137 ]; then status={INTERRUPTED}; fi  # killed from outside',
+        # Killed from outside. The dispatcher starts it again, which counts how often.
+        f'if [ "$status" = 137 ]; then status={INTERRUPTED}; fi',
+        f'if [ "$status" = 0 ] && [ ! -e "$folder/finished" ]; then status={INTERRUPTED}; fi',
         'echo "{\\"status\\": $status}" >"$folder/exit.json.partial"',
         'mv "$folder/exit.json.partial" "$folder/exit.json"',
         'exit "$status"',
@@ -124,25 +131,23 @@ def _options(
 
 
 def _launch(command: Command, needs: Resources) -> list[str]:
-    run = f'-m {command.module} --spec "$spec"'
     # A step takes no CPUs of its task from the job by itself in newer versions of Slurm.
-    srun = f"srun --cpus-per-task={needs.cpus} --kill-on-bad-exit=0"
+    srun = f'srun --cpus-per-task={needs.cpus} --kill-on-bad-exit=0 bash -c "$task" task "$python"'
+    run = f'-m {command.module} --spec "$spec" &'
+    torchrun = "-m torch.distributed.run --max-restarts=0"
     if needs.nodes * needs.processes == 1:
-        return [f'{srun} "$python" {run} &', "step=$!"]
-    torchrun = '"$python" -m torch.distributed.run --max-restarts=0'
+        return [f"{srun} {run}"]
     if needs.nodes == 1:
         return [
-            f"{srun} {torchrun} --standalone --nproc-per-node={needs.processes} {run} &",
-            "step=$!",
+            f"{srun} {torchrun} --standalone \\",
+            f"    --nproc-per-node={needs.processes} {run}",
         ]
     # A node's name is Slurm's own; its address is where the others reach it.
     return [
         'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "address=$(scontrol show node -o \"$first\" | tr ' ' '\\n' | sed -n 's/^NodeAddr=//p')",
-        "export python spec address port=$((20000 + SLURM_JOB_ID % 10000))",
-        f"{srun} bash -c 'exec {torchrun} \\",
+        f"{srun} {torchrun} \\",
         f"    --nnodes={needs.nodes} --nproc-per-node={needs.processes} \\",
-        '    --node-rank="$SLURM_NODEID" --master-addr="$address" --master-port="$port" \\',
-        f"    {run}' &",
-        "step=$!",
+        '    --master-addr="$address" --master-port=$((20000 + SLURM_JOB_ID % 10000)) \\',
+        f"    {run}",
     ]

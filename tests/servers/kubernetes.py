@@ -92,7 +92,7 @@ class FakeKubernetes:
                 group in rule["apiGroups"]
                 and resource in rule["resources"]
                 and verb in rule["verbs"]
-            ):  # noqa: E501
+            ):
                 return
         raise Problem(403, "Forbidden", f"cannot {verb} resource {resource!r} in the namespace")
 

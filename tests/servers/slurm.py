@@ -121,7 +121,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 SlurmdParameters=config_overrides
 DefMemPerCPU=100
-KillWait=3
+KillWait=1
 InactiveLimit=0
 ReturnToService=2
 PropagateResourceLimits=NONE
