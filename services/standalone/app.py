@@ -105,6 +105,7 @@ class Standalone:
             self._build(slots or min(2, os.cpu_count() or 1))
         except BaseException:
             self._stop_triton()
+            self._lock.close()
             raise
 
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:

@@ -59,15 +59,17 @@ class KubernetesBackend(Backend):
     def submit(self, key: str, command: Command) -> str:
         """Create the TrainJob, unless there is one, or the folder tells of its end."""
         with submitting(command.folder):
-            job = self._api.get(job_name(key))
-            held = self._last_start(job, command)
-            if held is not None:
-                phase = self.observe(held.handle, command.folder)
-                if is_settled(held, command.attempt, phase):
-                    return held.handle
             try:
+                job = self._api.get(job_name(key))
                 if job is not None:
-                    self._remove(job, key)
+                    _check_is_ours(job, key)
+                held = self._last_start(job, command)
+                if held is not None:
+                    phase = self.observe(held.handle, command.folder)
+                    if is_settled(held, command.attempt, phase):
+                        return held.handle
+                if job is not None:
+                    self._remove(job)
                 return self._create(key, command)
             except Refused as error:
                 return refuse(command.folder, command.attempt, str(error))
@@ -103,9 +105,8 @@ class KubernetesBackend(Backend):
         write_started(command.folder, started)
         return started.handle
 
-    def _remove(self, job: dict[str, Any], key: str) -> None:
+    def _remove(self, job: dict[str, Any]) -> None:
         """Delete an earlier start's object and wait until its name is free."""
-        _check_is_ours(job, key)
         with suppress(Changed):
             self._api.delete(job)
         if not self._gone(job, seconds=10):
