@@ -22,9 +22,17 @@ def local_site() -> Site:
 
 
 @pytest.fixture(scope="session")
-def slurm_site() -> Iterator[SlurmSite]:
+def _module_path() -> Iterator[None]:
+    """Where jobs find the tests' module: they run in their own folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        yield
+
+
+@pytest.fixture(scope="session")
+def slurm_site(_module_path: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmSite]:
     with slurm() as cluster:
-        yield SlurmSite(cluster)
+        yield SlurmSite(cluster, tmp_path_factory.mktemp("limited"))
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +51,8 @@ def site(request: pytest.FixtureRequest) -> Site:
 
 
 @pytest.fixture
-def job(
-    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Submit]:
+def job(tmp_path: Path, _module_path: None) -> Iterator[Submit]:
     """Make a job of a preset at a site; what a test leaves running is ended."""
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     made: list[Job] = []
 
     def make(site: Site, preset: str, **fields: object) -> Job:

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from services.training.backend import Backend, Command, Phase
 from services.training.settings import TrainingSettings
 from tests.servers.kubernetes import FakeKubernetes
 from tests.servers.slurm import SlurmCluster
-from tests.standalone import until
 from tests.training_service.a_job import started
 
 A_JOB = "tests.training_service.a_job"
@@ -37,7 +36,6 @@ class Site:
     def __init__(self, name: str, **settings: object) -> None:
         self.name = name
         self.settings = {"training_backend": name, **settings}
-        self.jobs: list[Job] = []
 
     def backend(self, workspace: Path, **more: object) -> Backend:
         """A backend that knows nothing of another's jobs."""
@@ -47,28 +45,39 @@ class Site:
         """The same settings for another process."""
         return {f"VILA2_{name.upper()}": str(value) for name, value in self.settings.items()}
 
+    def limited(self, make: Callable[..., Job]) -> Job:
+        """A job with a time limit that is about to end."""
+        limited = make(self, "sleep_once", seconds=2)
+        limited.submit(self.backend(limited.folder.parent, training_notice=1))
+        return limited
+
     def kill(self, job: Job) -> None:
         """kill -9 to everything of a job."""
         os.killpg(int(job.handle.partition(":")[0]), signal.SIGKILL)
 
-    def start_now(self, job: Job) -> None:
+    def hasten(self, job: Job) -> None:
         """Let a requeued job start."""
 
 
 class SlurmSite(Site):
     """Jobs of a cluster that requeues by itself."""
 
-    def __init__(self, cluster: SlurmCluster) -> None:
+    def __init__(self, cluster: SlurmCluster, folder: Path) -> None:
         super().__init__("slurm", slurm_partition="train", slurm_poll=0.1)
         self.cluster = cluster
+        # Slurm counts in minutes and looks every thirty seconds, so this one starts before the
+        # other tests.
+        self._limited = Job(self, folder / "job", "sleep_once", key="job-limited", seconds=60)
+        self._limited.submit(self.backend(folder, training_notice=55))
+
+    def limited(self, make: Callable[..., Job]) -> Job:
+        return self._limited
 
     def kill(self, job: Job) -> None:
         self.cluster.ask("scancel", "--signal=KILL", "--full", job.handle)
 
-    def start_now(self, job: Job) -> None:
-        states = self.cluster.ask("squeue", "-h", "--states=all", "--name", job.key, "-o", "%T|%r")
-        if "PENDING|BeginTime" in states:
-            self.cluster.start_now(job.handle)
+    def hasten(self, job: Job) -> None:
+        self.cluster.hasten(job.handle)
 
 
 class KubernetesSite(Site):
@@ -143,7 +152,7 @@ class Job:
 
     def ended(self, *, seconds: float = 30) -> Phase:
         def over() -> bool:
-            self.site.start_now(self)
+            self.site.hasten(self)
             return self.phase() != "running"
 
         _wait(over, seconds)
@@ -163,11 +172,8 @@ class Job:
         return (self.folder / "log.txt").read_text()
 
 
-def _wait(condition: object, seconds: float) -> None:
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.05)
-
-
-__all__ = ["A_JOB", "Job", "KubernetesSite", "Site", "SlurmSite", "until"]

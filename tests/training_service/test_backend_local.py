@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +137,10 @@ def test_a_worker_that_is_killed_alone_interrupts_its_job(run: Runs) -> None:
     job = run("sleep").begun()
     os.kill(started(job.folder)[0], signal.SIGKILL)
     assert job.ended() == "interrupted"
+
+
+def test_a_pod_or_a_node_can_supervise_with_python_alone() -> None:
+    """Where jobs run there is no web framework and no database."""
+    alone = f"import sys; sys.path = [{str(ROOT)!r}, *sys.path]; import services.training.supervise"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", alone], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -130,14 +130,9 @@ def test_several_specs_of_a_job_are_run_and_those_that_succeeded_not_again(
     assert [seeds.starts(), len(last.read_text().split())] == [1, 2]
 
 
-@pytest.mark.slow
 def test_before_its_time_limit_a_job_is_asked_to_checkpoint(site: Site, job: Submit) -> None:
     """And started again by the cluster or by the dispatcher, it goes on."""
-    # Slurm counts in minutes and looks every thirty seconds; the others are exact.
-    limited = job(site, "sleep_once", seconds=60 if site.name == "slurm" else 2)
-    limited.submit(
-        site.backend(limited.folder.parent, training_notice=55 if site.name == "slurm" else 1)
-    )
+    limited = site.limited(job)
     phase = limited.begun().ended(seconds=60)
     if phase == "interrupted":
         limited.submit(attempt=1)

@@ -11,6 +11,7 @@ from services.standalone.app import Standalone
 from services.training.backend import Command, Defaults, Refused, Resources, resources
 from services.training.backend_local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
+from tests.training_service.conftest import ROOT
 from vila2.cli.embedded import standalone
 from vila2.cli.workspace import CliError
 
@@ -60,6 +61,19 @@ def test_the_command_line_says_which_setting_is_wrong(
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
     with Standalone(tmp_path / "workspace"):
         pass
+
+
+@pytest.mark.parametrize("folder", ["slurm", "k8s/training"])
+def test_the_settings_that_ship_are_settings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable is one that is read, and together they are complete."""
+    known = {f"VILA2_{name.upper()}" for name in TrainingSettings.model_fields}
+    for line in (ROOT / "deploy" / folder / "settings.env").read_text().splitlines():
+        name, _, value = line.partition("=")
+        assert name in known
+        monkeypatch.setenv(name, value.strip('"'))
+    assert TrainingSettings().training_backend == folder.partition("/")[0].replace(
+        "k8s", "kubernetes"
+    )
 
 
 def command(processes: int, **fields: object) -> Command:

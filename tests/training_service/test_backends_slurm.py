@@ -11,13 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from services.standalone.app import Standalone
+from services.training import dispatcher
 from services.training.backend import BackendUnreachable, Command, Defaults, resources
 from services.training.backend_slurm import SlurmBackend
 from services.training.backend_slurm_script import SlurmOptions, batch_script
 from services.training.settings import BackendMissing, TrainingSettings
+from tests.standalone import until
 from tests.tiny import model, source, spec, world
+from tests.training_service.a_job import started
 from tests.training_service.conftest import Submit
-from tests.training_service.sites import Job, SlurmSite
+from tests.training_service.sites import A_JOB, Job, SlurmSite
+from vila2.api.training import JobIn, TrainIn
 from vila2.training.spec import TrainSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,6 +98,28 @@ def test_a_controller_that_is_gone_decides_nothing(
         backend.observe("1", tmp_path)
 
 
+def test_jobs_outlive_a_platform_that_stops_and_are_taken_up_by_the_next(
+    slurm_site: SlurmSite, tmp_path: Path, job: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the API, through the dispatcher: submitted, adopted, cancelled."""
+    job(slurm_site, "succeed")  # sets the path by which jobs find the tests' module
+    monkeypatch.setitem(dispatcher._MODULES, "train", A_JOB)
+    settings = TrainingSettings.model_validate(slurm_site.settings)
+    body = JobIn(name="s", token="s", train=TrainIn(init="new", preset="sleep"))
+    folder = tmp_path / "workspace" / "training" / "jobs"
+    with Standalone(tmp_path / "workspace", training=settings) as platform:
+        made = platform.client.training.submit(body).id
+        until(lambda: len(started(folder / made)) == 1)
+        until(lambda: platform.client.training.job(made).state == "running")
+    with Standalone(tmp_path / "workspace", training=settings) as platform:
+        assert platform.client.training.job(made).state == "running"
+        assert "RUNNING" in slurm_site.cluster.ask("squeue", "-h", "--name", made, "-o", "%T")
+        platform.client.training.cancel(made)
+        until(lambda: slurm_site.cluster.ask("squeue", "-h", "--name", made) == "")
+        assert platform.client.training.job(made).state == "cancelled"
+    assert len(started(folder / made)) == 1
+
+
 class Training(Job):
     """A real training of two nodes with a process each."""
 
@@ -133,9 +160,9 @@ def test_a_training_on_two_nodes_that_is_requeued_twice_ends_as_if_undisturbed(
     model().save(tmp_path / "base")
     sources = [source(shards["sft"])]
     whole = Training(
-        slurm_site, spec(tmp_path / "base", tmp_path / "whole", sources, steps=16), key="whole"
+        slurm_site, spec(tmp_path / "base", tmp_path / "whole", sources, steps=10), key="whole"
     )
-    broken_spec = spec(tmp_path / "base", tmp_path / "broken", sources, steps=16)
+    broken_spec = spec(tmp_path / "base", tmp_path / "broken", sources, steps=10)
     broken = Training(
         slurm_site, broken_spec.model_copy(update={"checkpoint_seconds": 0.01}), key="broken"
     )
@@ -166,5 +193,5 @@ def _started_again(site: SlurmSite, job: Training, restarts: int) -> None:
             return
         assert job.phase() == "running"
         assert time.monotonic() < end, told
-        site.start_now(job)
+        site.hasten(job)
         time.sleep(0.1)
