@@ -14,6 +14,7 @@ from typing import TextIO
 
 import httpx2
 from fastapi import FastAPI
+from pydantic import ValidationError
 from sqlalchemy.orm import DeclarativeBase
 
 import services.caption.app as caption_app
@@ -43,9 +44,9 @@ from services.datasets.tables import Base as DatasetsBase
 from services.specialist.context import SpecialistContext
 from services.specialist.migrations import MIGRATIONS as SPECIALIST
 from services.specialist.tables import Base as SpecialistBase
-from services.training.backend_local import LocalBackend
 from services.training.context import TrainingContext
 from services.training.migrations import MIGRATIONS as TRAINING
+from services.training.settings import BackendMissing, TrainingSettings
 from services.training.tables import Base as TrainingBase
 from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
@@ -54,6 +55,8 @@ from vila2.triton.server import TritonServer, free_ports
 TEAM = "local"
 # What opening a workspace raises where its databases are not of this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
+# What settings raise that name a seam this machine cannot have.
+WRONG_SETTINGS = (ValidationError, BackendMissing)
 
 
 class WorkspaceBusy(RuntimeError):
@@ -65,8 +68,8 @@ class Standalone:
 
     `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
     what lists of addresses may reach; `storage` says where rows and objects lie, by default as the
-    environment does; `captioning` says the same of the engine and its workers. With `triton` a
-    Triton server is started for the captions and ended with the platform.
+    environment does; `captioning` says the same of the engine and its workers, `training` of where
+    jobs run. With `triton` a Triton server is started for the captions and ended with the platform.
     """
 
     def __init__(
@@ -77,10 +80,12 @@ class Standalone:
         fetching: FetchPolicy | None = None,
         storage: StorageSettings | None = None,
         captioning: CaptionSettings | None = None,
+        training: TrainingSettings | None = None,
         triton: bool = False,
     ) -> None:
         self._fetching = fetching
         self._captioning = captioning or CaptionSettings()
+        self._training = training or TrainingSettings()
         self._triton: TritonServer | None = None
         self._storage = storage or StorageSettings()
         self.workspace = workspace.resolve()
@@ -100,6 +105,7 @@ class Standalone:
             self._build(slots or min(2, os.cpu_count() or 1))
         except BaseException:
             self._stop_triton()
+            self._lock.close()
             raise
 
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:
@@ -144,11 +150,12 @@ class Standalone:
         training = TrainingContext(
             database=database(TrainingBase, TRAINING),
             objects=objects,
-            backend=LocalBackend(),
+            backend=self._training.backend(self.workspace),
             platform=platform,
             root=self.workspace / "training",
             slots=slots,
-            interrupt_on_stop=True,
+            accelerator=self._training.training_accelerator,
+            interrupt_on_stop=not self._training.jobs_outlive_the_service,
         )
         caption = CaptionContext(
             database=database(CaptionBase, CAPTION),

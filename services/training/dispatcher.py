@@ -19,7 +19,7 @@ import structlog
 from services.chassis.crashpoint import crashpoint
 from services.chassis.errors import ServiceError
 from services.chassis.metrics import JOB_QUEUE_SECONDS, JOBS
-from services.training.backend import Backend, Command
+from services.training.backend import Backend, BackendUnreachable, Command
 from services.training.jobs import Jobs
 from services.training.queueing.claims import Claims
 from services.training.queueing.early_stop import judge
@@ -61,7 +61,11 @@ class Dispatcher:
             else:
                 self._observe(row)
         for row in self._jobs.unwanted():
-            self._backend.stop(row.handle, self._jobs.folder(row.id))
+            try:
+                self._backend.stop(row.handle, self._jobs.folder(row.id))
+            except BackendUnreachable as error:
+                _log.warning("job cannot be stopped now", job=row.id, reason=str(error)[:300])
+                continue
             crashpoint("job.stopped")
             self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
         while (left := self._claims.left_behind()) is not None:
@@ -153,6 +157,8 @@ class Dispatcher:
             folder=folder,
             processes=row.processes,
             threads=(body.train or body.evaluate).threads,  # type: ignore[union-attr]
+            attempt=self._jobs.attempt_number(row.id),
+            accelerator=(body.train.accelerator if body.train else ""),
         )
 
     def _model_of(self, row: JobRow, body: JobIn) -> Path | None:
@@ -166,7 +172,11 @@ class Dispatcher:
         """Settle a job that ended; hold one that runs against its rule."""
         folder = self._jobs.folder(row.id)
         # Without a handle it had ended before it was taken over.
-        phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
+        try:
+            phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
+        except BackendUnreachable as error:
+            _log.warning("job cannot be looked at now", job=row.id, reason=str(error)[:300])
+            return
         if phase not in _ENDS:
             self._stop_early(row, folder)
         elif phase == "succeeded":

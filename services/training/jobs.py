@@ -15,7 +15,7 @@ from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.metrics import JOBS
 from services.training.job_files import JobFiles
-from services.training.queueing.attempts import close_attempt
+from services.training.queueing.attempts import close_attempt, latest_attempt
 from services.training.queueing.seeds import child_body, together
 from services.training.tables import JobRow
 from vila2.api import training as api
@@ -111,6 +111,11 @@ class Jobs:
                 elif each.state in ("queued", "running"):
                     each.state, each.ended_at = "cancelled", time.time()
             return self._job(session, row)
+
+    def attempt_number(self, job_id: str) -> int:
+        """The number of the attempt in hand; unlike the count it never goes back."""
+        with self._database.transaction() as session:
+            return latest_attempt(session, job_id)
 
     def retry(self, team: str, job_id: str) -> api.Job:
         """Queue a job again that failed or was cancelled; a training goes on from its checkpoint.

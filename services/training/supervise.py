@@ -1,46 +1,133 @@
-"""Runs one job's torchrun and writes how it ended: `python -m services.training.supervise`.
+"""Runs one start of a job and writes how it ended: `python -m services.training.supervise`.
 
 The dispatcher may be gone when its job ends, so the exit status goes into a file. Signals are
-passed on to the training process, which checkpoints.
+passed on to the training process, which checkpoints; before a time limit it is asked to as well.
+A pod runs this too, so it imports no more than the standard library and needs the job's folder.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
+from typing import IO
+
+from services.training.backend import INTERRUPTED
+from services.training.backend_folder import (
+    Started,
+    clear,
+    status,
+    write_started,
+    write_status,
+)
+from services.training.process_table import handle_of
+
+
+def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]:
+    """The command that trains; on several nodes torchrun reads the others' address from PET_*."""
+    run = ["-m", module, "--spec", spec]
+    if processes * nodes == 1 and module != "vila2.training.train":
+        return [sys.executable, *run]
+    where = [] if nodes > 1 else ["--standalone", f"--nproc-per-node={processes}"]
+    return [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0", *run]
+
+
+class Supervisor:
+    """Runs commands one after the other until one does not succeed."""
+
+    def __init__(self, *, seconds: int, notice: int, log: Path | None) -> None:
+        self._seconds, self._notice, self._log = seconds, notice, log
+        self._child: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+
+    def forward(self, number: int, _: FrameType | None = None) -> None:
+        """Pass a signal on: the job is wanted to leave."""
+        self.stopping = True
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def run(self, command: list[str]) -> int:
+        """The command's status; `INTERRUPTED` if it was asked to leave, or killed from outside."""
+        if self.stopping:
+            return INTERRUPTED
+        pipe = subprocess.PIPE if self._log else None
+        errors = subprocess.STDOUT if self._log else None
+        self._child = child = subprocess.Popen(command, stdout=pipe, stderr=errors)
+        if self.stopping:  # the signal came before there was a child to pass it to
+            child.terminate()
+        copier = None
+        if self._log is not None and child.stdout is not None:
+            copier = threading.Thread(target=_copy, args=(child.stdout, self._log), daemon=True)
+            copier.start()
+        limit = threading.Timer(
+            max(0, self._seconds - self._notice), self.forward, [signal.SIGTERM]
+        )
+        if self._seconds:
+            limit.start()
+        code = child.wait()
+        limit.cancel()
+        if copier is not None:
+            copier.join(5)
+        if code == -signal.SIGKILL or (code and self.stopping):
+            return INTERRUPTED
+        return code
 
 
 def main() -> int:
-    """Arguments: folder, module, spec, number of processes."""
-    folder, module, spec, processes = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-    if processes == 1 and module != "vila2.training.train":
-        command = [sys.executable, "-m", module, "--spec", spec]
-    else:
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=0",
-            f"--nproc-per-node={processes}", "-m", module, "--spec", spec,
-        ]  # fmt: skip
-    stopping = False
-    child = subprocess.Popen(command)
+    """Returns 0 if every spec succeeded, `INTERRUPTED` or 1."""
+    told = _arguments().parse_args()
+    folder = Path(told.folder)
+    specs = [Path(spec) for spec in told.spec]
+    node = int(os.environ.get("PET_NODE_RANK", 0)) if told.nodes > 1 else 0
+    if told.record:
+        folders = tuple(str(spec.parent) for spec in specs)
+        write_started(folder, Started(handle_of(os.getpid()), told.attempt, folders))
+    supervisor = Supervisor(
+        seconds=told.seconds, notice=told.notice, log=folder / "log.txt" if told.log else None
+    )
+    signal.signal(signal.SIGTERM, supervisor.forward)
+    signal.signal(signal.SIGINT, supervisor.forward)
+    code = 0
+    for spec in specs:
+        if len(specs) > 1 and status(spec.parent) == 0:
+            continue  # an earlier start did it
+        if node == 0:
+            clear(spec.parent)
+        command = launcher(told.module, str(spec), processes=told.processes, nodes=told.nodes)
+        code = supervisor.run(command)
+        write_status(spec.parent, code, node=node)
+        if code:
+            break
+    return code if code in (0, INTERRUPTED) else 1
 
-    def forward(number: int, _: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        child.send_signal(number)
 
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, forward)
-    status = child.wait()
-    if status != 0 and stopping:
-        status = 75
-    partial = folder / "exit.json.partial"
-    partial.write_text(json.dumps({"status": status}))
-    partial.rename(folder / "exit.json")
-    return 0 if status == 0 else 1
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("module")
+    parser.add_argument("--spec", action="append", required=True, help="once for each spec")
+    parser.add_argument("--processes", type=int, required=True, help="on each node")
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--attempt", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="put this process on record")
+    parser.add_argument("--log", action="store_true", help="write log.txt beside standard output")
+    parser.add_argument("--seconds", type=int, default=0, help="time limit, 0 for none")
+    parser.add_argument("--notice", type=int, default=120, help="ask that long before the limit")
+    return parser
+
+
+def _copy(stream: IO[bytes], log: Path) -> None:
+    with log.open("ab") as out:
+        while data := os.read(stream.fileno(), 65536):
+            out.write(data)
+            out.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

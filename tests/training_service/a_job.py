@@ -40,6 +40,12 @@ def crash(_: Path) -> int:
     raise SystemExit("no space left for the cache")
 
 
+def tell_environment(folder: Path) -> int:
+    for name, value in os.environ.items():
+        say(f"{name}={value}")
+    return succeed(folder)
+
+
 def no_result(_: Path) -> int:
     return 0
 

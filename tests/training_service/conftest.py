@@ -1,14 +1,70 @@
-"""What the tests of the training service share."""
+"""What the tests of the training service share; a site is started with its first test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import services.training.dispatcher as dispatcher_module
+from tests.servers.kubernetes import TOKEN, kubernetes
+from tests.servers.slurm import slurm
 from tests.training_service.a_service import A_JOB, ROOT, Service
+from tests.training_service.sites import Job, KubernetesSite, Site, SlurmSite
+
+Submit = Callable[..., Job]
+
+
+@pytest.fixture(scope="session")
+def local_site() -> Site:
+    return Site("local")
+
+
+@pytest.fixture(scope="session")
+def _module_path() -> Iterator[None]:
+    """Where jobs find the tests' module: they run in their own folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        yield
+
+
+@pytest.fixture(scope="session")
+def slurm_site(_module_path: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmSite]:
+    with slurm() as cluster:
+        yield SlurmSite(cluster, tmp_path_factory.mktemp("limited"))
+
+
+@pytest.fixture(scope="session")
+def kubernetes_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesSite]:
+    token = tmp_path_factory.mktemp("account") / "token"
+    token.write_text(TOKEN)
+    with kubernetes(ROOT / "deploy" / "k8s" / "training") as cluster:
+        yield KubernetesSite(cluster, token)
+
+
+@pytest.fixture(params=["local", "slurm", "kubernetes"])
+def site(request: pytest.FixtureRequest) -> Site:
+    """Each backend in turn: what uses it holds for all."""
+    found: Site = request.getfixturevalue(f"{request.param}_site")
+    return found
+
+
+@pytest.fixture
+def job(tmp_path: Path, _module_path: None) -> Iterator[Submit]:
+    """Make a job of a preset at a site; what a test leaves running is ended."""
+    made: list[Job] = []
+
+    def make(site: Site, preset: str, **fields: object) -> Job:
+        key = f"job-{tmp_path.parent.name[-3:]}-{tmp_path.name}-{len(made)}".replace("_", "-")
+        made.append(Job(site, tmp_path / f"job-{len(made)}", preset, key=key[-60:], **fields))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.handle:
+            each.stop(wait=0.0)
 
 
 @pytest.fixture

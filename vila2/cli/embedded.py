@@ -15,7 +15,12 @@ def standalone(workspace: Path, *, triton: bool = False) -> Any:
     from vila2.cli.workspace import CliError
 
     try:
-        from services.standalone.app import OF_ANOTHER_VERSION, Standalone, WorkspaceBusy
+        from services.standalone.app import (
+            OF_ANOTHER_VERSION,
+            WRONG_SETTINGS,
+            Standalone,
+            WorkspaceBusy,
+        )
     except ModuleNotFoundError as error:
         raise CliError(
             f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
@@ -25,6 +30,8 @@ def standalone(workspace: Path, *, triton: bool = False) -> Any:
         return Standalone(workspace, triton=triton)
     except WorkspaceBusy as error:
         raise CliError(str(error)) from error
+    except WRONG_SETTINGS as error:
+        raise CliError(f"the settings in the environment do not fit: {error}") from error
     except OF_ANOTHER_VERSION as error:
         raise CliError(
             f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"

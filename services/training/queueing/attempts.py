@@ -35,6 +35,12 @@ def open_attempt(session: Session, row: JobRow, now: float) -> None:
     )
 
 
+def latest_attempt(session: Session, job: str) -> int:
+    """The number of a job's newest attempt, from 1; 0 where there was none."""
+    newest = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.job == job))
+    return newest or 0
+
+
 def close_attempt(session: Session, job: str, ended: str, at: float) -> None:
     """It no longer does, since `at`; nothing happens where it did not."""
     running = (AttemptRow.job == job) & (AttemptRow.ended_at == 0)
