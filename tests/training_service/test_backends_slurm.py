@@ -160,9 +160,9 @@ def test_a_training_on_two_nodes_that_is_requeued_twice_ends_as_if_undisturbed(
     model().save(tmp_path / "base")
     sources = [source(shards["sft"])]
     whole = Training(
-        slurm_site, spec(tmp_path / "base", tmp_path / "whole", sources, steps=10), key="whole"
+        slurm_site, spec(tmp_path / "base", tmp_path / "whole", sources, steps=80), key="whole"
     )
-    broken_spec = spec(tmp_path / "base", tmp_path / "broken", sources, steps=10)
+    broken_spec = spec(tmp_path / "base", tmp_path / "broken", sources, steps=80)
     broken = Training(
         slurm_site, broken_spec.model_copy(update={"checkpoint_seconds": 0.01}), key="broken"
     )

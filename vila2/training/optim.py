@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vila2.model.build import PARTS, VLM
+from vila2.training.muon import Muon
 from vila2.training.spec import Optimiser, Stage
 
 
@@ -73,7 +74,7 @@ def build_optimisers(vlm: VLM, stage: Stage) -> Optimisers:
             torch.optim.AdamW(adamw, betas=settings.betas, weight_decay=settings.weight_decay)
         )
     if muon:
-        members.append(torch.optim.Muon(muon, weight_decay=settings.weight_decay))
+        members.append(Muon(muon, weight_decay=settings.weight_decay))
     return Optimisers(members)
 
 
