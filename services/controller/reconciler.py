@@ -150,7 +150,7 @@ class _Step:
                 token=self._token(specialist.name),
                 parent=parent.model,
             )
-            held = self._platform.specialist.start(body)
+            held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
             started[specialist.name] = held.id
             if held.state in ("failed", "cancelled"):
                 self._fail(f"{specialist.name} specialist {held.state}: {held.error}")
@@ -168,7 +168,7 @@ class _Step:
             self._runs.change_round(self._row, specialists=started)
 
     def _train(self) -> None:
-        job = self._platform.training.submit(self._training_body())
+        job = self._submit(self._training_body())
         crashpoint("round.train-asked")
         if self._settled(job, "train_job"):
             self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
@@ -230,7 +230,7 @@ class _Step:
         return self._best_layer() if control.captions == "best" else control.layer
 
     def _evaluate(self) -> None:
-        job = self._platform.training.submit(
+        job = self._submit(
             jobs.evaluate_job(
                 self._recipe,
                 name=self._name("-evaluation"),
@@ -253,9 +253,13 @@ class _Step:
             verdict=verdict,
         )
 
+    def _submit(self, body: JobIn) -> Job:
+        """Hand a job over, on this run's account."""
+        return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+
     def _settled(self, job: Job, column: str) -> bool:
-        """True when the job has succeeded; a failed one fails the round."""
-        if job.state in ("failed", "cancelled"):
+        """True when the job has succeeded; one that ended otherwise fails the round."""
+        if job.state in ("failed", "cancelled", "stopped"):
             self._fail(f"{job.kind} job {job.id} {job.state}: {job.error}")
         elif job.state != "succeeded" and getattr(self._row, column) != job.id:
             self._runs.change_round(self._row, **{column: job.id})

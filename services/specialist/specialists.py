@@ -91,7 +91,7 @@ class Specialists:
                 return
             if job.state == "succeeded":
                 self._change(row, state="captioning", model=job.model)
-            elif job.state in ("failed", "cancelled"):
+            elif job.state in ("failed", "cancelled", "stopped"):
                 self._change(row, state="failed", error=f"training {job.state}: {job.error}")
             return
         layer = platform.caption.start_layer(_layer_job(body, row.model))
@@ -147,6 +147,7 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
     return JobIn(
         name=body.name,
         token=f"{body.token}:train",
+        run=body.run,
         train=TrainIn(
             init="continue",
             model=body.parent,

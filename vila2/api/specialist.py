@@ -29,6 +29,7 @@ class SpecialistIn(Model):
     threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     cache_features: bool = False
+    run: str = Field("", description="The run on whose account it is trained.")
 
 
 class Specialist(Model):
