@@ -1,0 +1,208 @@
+"""The whole service under load: a layer on Triton, workers of their own, memory by size."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from captioning_workload import QUESTION, timed
+from pydantic import SecretStr
+
+from services.caption.settings import CaptionSettings
+from services.caption.triton.repository import PREFIX
+from services.chassis.settings import StorageSettings
+from services.standalone.app import Standalone
+from tests.servers.platform_http import served
+from tests.servers.postgres import postgres
+from tests.servers.valkey import valkey
+from vila2.api.caption import GateIn, LayerJob, LayerJobIn, SamplingIn
+from vila2.model.build import VLM
+from vila2.submit import submit
+from vila2.triton.server import TritonServer, free_ports
+
+
+class Layers:
+    """A platform with pictures and a model in it, whose layers can be timed."""
+
+    def __init__(self, platform: Standalone, model: str, count: int, tokens: int) -> None:
+        self.platform, self._model, self._count, self._tokens = platform, model, count, tokens
+        self._made = 0
+
+    def seconds(self) -> float:
+        """From a layer's start to its seal."""
+        return timed(self.make)
+
+    def make(self) -> None:
+        """One more layer, all of it."""
+        caption = self.platform.client.caption
+        job = self.start()
+        while (state := caption.layer_job(job.id)).state == "running":
+            time.sleep(0.05)
+        if (state.state, state.progress.done) != ("sealed", self._count):
+            raise RuntimeError(
+                f"the layer is {state.state} at {state.progress.done}: {state.error}"
+            )
+
+    def start(self) -> LayerJob:
+        """Begin one more layer."""
+        self._made += 1
+        name = f"layer-{self._made}"
+        return self.platform.client.caption.start_layer(
+            LayerJobIn(
+                name=name, token=name, dataset="pictures", model=self._model, prompts=[QUESTION],
+                sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
+            )
+        )  # fmt: skip
+
+
+def filled(
+    platform: Standalone, folder: Path, vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, shard: int
+) -> Layers:
+    """Register the model and submit the pictures."""
+    model, source = folder / "model", folder / "pictures"
+    vlm.save(model)
+    source.mkdir()
+    for n, jpeg in enumerate(jpegs):
+        (source / f"p{n:05d}.jpg").write_bytes(jpeg)
+        (source / f"p{n:05d}.txt").write_text(f"picture {n}")
+    name = platform.apps["training"].state.context.registry.add(
+        team="local", base_name="bench", folder=model, sha256="0" * 64, parent="",
+        job="bench-0000", parameters=1, data=[],
+    )  # fmt: skip
+    submit(platform.client, source, name="pictures", format="folder", shard_samples=shard)
+    return Layers(platform, name, len(jpegs), tokens)
+
+
+@contextmanager
+def on_triton(
+    vlm: VLM,
+    jpegs: Sequence[bytes],
+    *,
+    tokens: int,
+    batch: int,
+    threads: int,
+    instances: int,
+    shard: int = 128,
+) -> Iterator[Layers]:
+    """The platform in this process over a Triton server of its own, the model loaded."""
+    settings = CaptionSettings(
+        triton_batch_size=batch, triton_threads=threads, triton_instances=instances
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+            layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=shard)
+            layers.make()  # the model is loaded, as it is in a service
+            yield layers
+
+
+def workers_apart(
+    vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, batch: int
+) -> dict[str, dict[str, float]]:
+    """Pictures a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
+
+    `cores` is what all processes used together; the machine has no more to give than it has.
+    """
+    figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        grpc_port, http_port, metrics_port = free_ports(3)
+        repository = folder / "workspace" / "objects" / PREFIX
+        repository.mkdir(parents=True)
+        triton = TritonServer(
+            str(repository), folder / "triton.log", grpc_port, http_port, metrics_port
+        )
+        with postgres() as database, valkey(folder / "valkey") as broker, triton:
+            url = database.new_database()
+            env = {"VILA2_DATABASE_URL": url, "VILA2_BROKER_URL": broker.url,
+                   "VILA2_TRITON_URL": triton.url, "OMP_NUM_THREADS": "1"}  # fmt: skip
+            settings = CaptionSettings(
+                broker_url=SecretStr(broker.url), triton_url=triton.url, triton_batch_size=batch
+            )
+            storage = StorageSettings(database_url=SecretStr(url))
+            workspace = folder / "workspace"
+            with Standalone(workspace, captioning=settings, storage=storage) as platform, served(
+                platform
+            ) as address:  # fmt: skip
+                env["VILA2_PLATFORM_URL"] = address
+                env["VILA2_SERVICE_KEY"] = (workspace / "service-key").read_text().strip()
+                layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=64)
+                children = []
+                for number in (1, 2):
+                    children.append(_worker(workspace, env, folder / f"worker-{number}.log"))
+                    layers.make()
+                    before = _cpu_seconds()
+                    seconds = layers.seconds()
+                    figures[f"{number} worker(s)"] = {
+                        "pictures_per_s": len(jpegs) / seconds,
+                        "cores": (_cpu_seconds() - before) / seconds,
+                    }
+                for child in children:
+                    child.terminate()
+                for child in children:
+                    child.wait(60)
+    return figures
+
+
+def _worker(workspace: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "services.caption.tasks", "--workspace", str(workspace)]
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT
+        )
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of everything that it started."""
+    me = psutil.Process()
+    total = 0.0
+    for process in (me, *me.children(recursive=True)):
+        used = process.cpu_times()
+        total += used.user + used.system
+    return total
+
+
+def peak_of(count: int) -> dict[str, float]:
+    """A layer of `count` pictures in a process of its own: its peak memory in MiB, and seconds."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(count)], capture_output=True, text=True, check=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> None:
+    """What `peak_of` runs: the service's own memory, the engine being in Triton's process."""
+    from captioning_workload import SMALL, built, pictures
+
+    count = int(sys.argv[1])
+    jpegs = pictures(64)
+    many: list[bytes] = [_marked(jpegs[n % 64], n) for n in range(count)]
+    with on_triton(
+        built(SMALL), many, tokens=4, batch=64, threads=1, instances=1, shard=500
+    ) as layers:  # fmt: skip
+        del many, jpegs
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds = layers.seconds()
+        peak: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"count": count, "peak_mib": peak, "before_mib": before, "seconds": seconds}))
+
+
+def _marked(jpeg: bytes, number: int) -> bytes:
+    """The same picture with another comment, so that it is no duplicate."""
+    comment = b"%012d" % number
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What `captioning.py` captions: a model with random weights, made pictures, answers' lengths."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vila2.data.images import decode
+from vila2.model.build import VLM, compose
+from vila2.model.captioner import Request, Sampling
+from vila2.model.preset import Preset
+
+
+def preset(*, vision: dict[str, int], language: dict[str, int]) -> Preset:
+    """The architecture, as wide and as deep as said."""
+    return Preset.model_validate(
+        {
+            "name": "bench",
+            "image_size": 112,
+            "vision": {
+                "kind": "config", "model_type": "internvl_vision",
+                "config": {"image_size": [112, 112], "patch_size": [14, 14],
+                           "use_mean_pooling": False, **vision},
+            },
+            "language": {"kind": "config", "model_type": "llama", "config": language},
+            "downsample_ratio": 0.5,
+            "vocabulary": 2000,
+            "initializer_range": 0.05,
+            "max_length": 512,
+        }
+    )  # fmt: skip
+
+
+# Decoding weighs what it weighs in a large model: most of the time, over few image tokens.
+PRESET = preset(
+    vision={"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
+            "num_attention_heads": 4},
+    language={"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
+              "num_attention_heads": 6, "num_key_value_heads": 6},
+)  # fmt: skip
+# So small that the engine waits for the rest of the service.
+SMALL = preset(
+    vision={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+            "num_attention_heads": 2},
+    language={"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "num_key_value_heads": 2},
+)  # fmt: skip
+QUESTION = "Describe the image."
+TOKENS = 32  # of every picture, where all are alike
+
+
+def pictures(count: int, *, width: int = 480, height: int = 360) -> list[bytes]:
+    """JPEGs of smooth shapes with grain, about the bytes of a photograph."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        coarse = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        grain = rng.normal(0, 6, (height, width, 3))
+        pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "JPEG", quality=90)
+        made.append(out.getvalue())
+    return made
+
+
+def lengths(count: int) -> list[int]:
+    """Answers' lengths as captions have them: lognormal, median 30, cut at 128."""
+    drawn = np.random.default_rng(1).lognormal(np.log(30), 0.7, count)
+    return [int(n) for n in np.clip(drawn, 4, 128)]
+
+
+def built(preset: Preset = PRESET) -> VLM:
+    """A model with random weights, which never ends an answer by itself."""
+    return silent(compose(preset, texts=[f"a word {n}" for n in range(4000)], seed=0))
+
+
+def requests(jpegs: Sequence[bytes], tokens: Sequence[int]) -> list[Request]:
+    """What the bare engine is given: pictures that are decoded already."""
+    size = PRESET.image_size
+    return [
+        Request(decode(jpeg, size=(size, size)), QUESTION, 0, Sampling(max_new_tokens=n))
+        for jpeg, n in zip(jpegs, tokens, strict=True)
+    ]
+
+
+def silent(vlm: VLM) -> VLM:
+    """The same model, which never ends an answer by itself: each contender cuts at the length."""
+    eos = vlm.chat().eos_id
+    embedding = vlm.model.get_input_embeddings()
+    with torch.no_grad():
+        embedding.weight[eos] = 0  # tied: its logit is 0, and the greatest of 2,000 never is
+    return vlm
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
