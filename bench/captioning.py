@@ -21,13 +21,12 @@ from pathlib import Path
 import torch
 from captioning_rivals import decoding, generated, piped
 from captioning_service import on_triton, peak_of, workers_apart
-from captioning_workload import SMALL, built, lengths, pictures, requests, timed
+from captioning_workload import SMALL, TOKENS, built, lengths, pictures, requests, timed
 from rich.console import Console
 from rich.table import Table
 
 from vila2.model.captioner import Captioner
 
-TOKENS = 32  # of every picture, where all are alike
 MEMORY_SIZES = (1_000, 8_000)
 
 

@@ -10,12 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
-from captioning_workload import QUESTION, timed
+from captioning_workload import QUESTION, SMALL, built, pictures, timed
 from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
@@ -24,18 +23,18 @@ from services.chassis.settings import StorageSettings
 from services.standalone.app import Standalone
 from tests.servers.platform_http import served
 from tests.servers.postgres import postgres
+from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
-from vila2.api.caption import GateIn, LayerJob, LayerJobIn, SamplingIn
+from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
 from vila2.model.build import VLM
 from vila2.submit import submit
-from vila2.triton.server import TritonServer, free_ports
 
 
 class Layers:
     """A platform with pictures and a model in it, whose layers can be timed."""
 
     def __init__(self, platform: Standalone, model: str, count: int, tokens: int) -> None:
-        self.platform, self._model, self._count, self._tokens = platform, model, count, tokens
+        self._platform, self._model, self._count, self._tokens = platform, model, count, tokens
         self._made = 0
 
     def seconds(self) -> float:
@@ -44,25 +43,21 @@ class Layers:
 
     def make(self) -> None:
         """One more layer, all of it."""
-        caption = self.platform.client.caption
-        job = self.start()
+        self._made += 1
+        name = f"layer-{self._made}"
+        caption = self._platform.client.caption
+        job = caption.start_layer(
+            LayerJobIn(
+                name=name, token=name, dataset="pictures", model=self._model, prompts=[QUESTION],
+                sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
+            )
+        )  # fmt: skip
         while (state := caption.layer_job(job.id)).state == "running":
             time.sleep(0.05)
         if (state.state, state.progress.done) != ("sealed", self._count):
             raise RuntimeError(
                 f"the layer is {state.state} at {state.progress.done}: {state.error}"
             )
-
-    def start(self) -> LayerJob:
-        """Begin one more layer."""
-        self._made += 1
-        name = f"layer-{self._made}"
-        return self.platform.client.caption.start_layer(
-            LayerJobIn(
-                name=name, token=name, dataset="pictures", model=self._model, prompts=[QUESTION],
-                sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
-            )
-        )  # fmt: skip
 
 
 def filled(
@@ -114,52 +109,50 @@ def workers_apart(
     `cores` is what all processes used together; the machine has no more to give than it has.
     """
     figures = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        grpc_port, http_port, metrics_port = free_ports(3)
-        repository = folder / "workspace" / "objects" / PREFIX
-        repository.mkdir(parents=True)
-        triton = TritonServer(
-            str(repository), folder / "triton.log", grpc_port, http_port, metrics_port
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        workspace = folder / "workspace"
+        triton = held.enter_context(triton_server(workspace / "objects" / PREFIX))
+        url = held.enter_context(postgres()).new_database()
+        broker = held.enter_context(valkey(folder / "valkey"))
+        settings = CaptionSettings(
+            broker_url=SecretStr(broker.url), triton_url=triton.url, triton_batch_size=batch
         )
-        with postgres() as database, valkey(folder / "valkey") as broker, triton:
-            url = database.new_database()
-            env = {"VILA2_DATABASE_URL": url, "VILA2_BROKER_URL": broker.url,
-                   "VILA2_TRITON_URL": triton.url, "OMP_NUM_THREADS": "1"}  # fmt: skip
-            settings = CaptionSettings(
-                broker_url=SecretStr(broker.url), triton_url=triton.url, triton_batch_size=batch
-            )
-            storage = StorageSettings(database_url=SecretStr(url))
-            workspace = folder / "workspace"
-            with Standalone(workspace, captioning=settings, storage=storage) as platform, served(
-                platform
-            ) as address:  # fmt: skip
-                env["VILA2_PLATFORM_URL"] = address
-                env["VILA2_SERVICE_KEY"] = (workspace / "service-key").read_text().strip()
-                layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=64)
-                children = []
-                for number in (1, 2):
-                    children.append(_worker(workspace, env, folder / f"worker-{number}.log"))
-                    layers.make()
-                    before = _cpu_seconds()
-                    seconds = layers.seconds()
-                    figures[f"{number} worker(s)"] = {
-                        "pictures_per_s": len(jpegs) / seconds,
-                        "cores": (_cpu_seconds() - before) / seconds,
-                    }
-                for child in children:
-                    child.terminate()
-                for child in children:
-                    child.wait(60)
+        storage = StorageSettings(database_url=SecretStr(url))
+        platform = held.enter_context(Standalone(workspace, captioning=settings, storage=storage))
+        env = {
+            "VILA2_DATABASE_URL": url,
+            "VILA2_BROKER_URL": broker.url,
+            "VILA2_TRITON_URL": triton.url,
+            "VILA2_PLATFORM_URL": held.enter_context(served(platform)),
+            "VILA2_SERVICE_KEY": (workspace / "service-key").read_text().strip(),
+            "OMP_NUM_THREADS": "1",
+        }
+        layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=64)
+        for number in (1, 2):
+            held.enter_context(_worker(workspace, env, folder / f"worker-{number}.log"))
+            layers.make()
+            before = _cpu_seconds()
+            seconds = layers.seconds()
+            figures[f"{number} worker(s)"] = {
+                "pictures_per_s": len(jpegs) / seconds,
+                "cores": (_cpu_seconds() - before) / seconds,
+            }
     return figures
 
 
-def _worker(workspace: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def _worker(workspace: Path, env: dict[str, str], log: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "services.caption.tasks", "--workspace", str(workspace)]
     with log.open("wb") as out:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT
         )
+    try:
+        yield
+    finally:
+        child.terminate()
+        child.wait(60)
 
 
 def _cpu_seconds() -> float:
@@ -175,7 +168,7 @@ def _cpu_seconds() -> float:
 def peak_of(count: int) -> dict[str, float]:
     """A layer of `count` pictures in a process of its own: its peak memory in MiB, and seconds."""
     done = subprocess.run(
-        [sys.executable, __file__, str(count)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, str(count)], stdout=subprocess.PIPE, text=True, check=True
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
@@ -183,18 +176,16 @@ def peak_of(count: int) -> dict[str, float]:
 
 def main() -> None:
     """What `peak_of` runs: the service's own memory, the engine being in Triton's process."""
-    from captioning_workload import SMALL, built, pictures
-
     count = int(sys.argv[1])
     jpegs = pictures(64)
-    many: list[bytes] = [_marked(jpegs[n % 64], n) for n in range(count)]
+    many = [_marked(jpegs[n % 64], n) for n in range(count)]
     with on_triton(
         built(SMALL), many, tokens=4, batch=64, threads=1, instances=1, shard=500
     ) as layers:  # fmt: skip
         del many, jpegs
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         seconds = layers.seconds()
-        peak: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"count": count, "peak_mib": peak, "before_mib": before, "seconds": seconds}))
 
 

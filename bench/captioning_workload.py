@@ -76,8 +76,12 @@ def lengths(count: int) -> list[int]:
 
 
 def built(preset: Preset = PRESET) -> VLM:
-    """A model with random weights, which never ends an answer by itself."""
-    return silent(compose(preset, texts=[f"a word {n}" for n in range(4000)], seed=0))
+    """A model with random weights that never ends an answer: each contender cuts at the length."""
+    vlm = compose(preset, texts=[f"a word {n}" for n in range(4000)], seed=0)
+    with torch.no_grad():
+        # Tied: the logit of the end is 0, and the greatest of 2,000 never is.
+        vlm.model.get_input_embeddings().weight[vlm.chat().eos_id] = 0
+    return vlm
 
 
 def requests(jpegs: Sequence[bytes], tokens: Sequence[int]) -> list[Request]:
@@ -87,15 +91,6 @@ def requests(jpegs: Sequence[bytes], tokens: Sequence[int]) -> list[Request]:
         Request(decode(jpeg, size=(size, size)), QUESTION, 0, Sampling(max_new_tokens=n))
         for jpeg, n in zip(jpegs, tokens, strict=True)
     ]
-
-
-def silent(vlm: VLM) -> VLM:
-    """The same model, which never ends an answer by itself: each contender cuts at the length."""
-    eos = vlm.chat().eos_id
-    embedding = vlm.model.get_input_embeddings()
-    with torch.no_grad():
-        embedding.weight[eos] = 0  # tied: its logit is 0, and the greatest of 2,000 never is
-    return vlm
 
 
 def timed(work: Callable[[], object]) -> float:
