@@ -5,6 +5,8 @@ VENV   ?= .venv
 # set it to the index address that PyTorch's install page gives for CPU or for your CUDA version.
 TORCH_INDEX ?=
 WORKSPACE   ?= .demo
+# The most test processes at a time; each may use a gigabyte of memory.
+JOBS        ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,8 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## run the whole method on this machine, resuming where it stopped
 	$(BIN)/vila2 demo --workspace $(WORKSPACE)
 
+# A file's tests stay together: they share the servers that it starts.
 test: check      ## every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP)  ## the tests that train nothing
 	$(BIN)/pytest -m 'not slow'

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before torch is imported. Sums are then the same in every run, and the suite's parallel
+# processes do not fight over the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -12,6 +17,12 @@ from services.standalone.app import Standalone
 from vila2.client import Client
 
 pytest_plugins = ("tests.servers.postgres",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that train go first, so that no process is left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.tiny import model
 from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.model.running import draw
 
 CAPTIONER = Captioner(model(), batch_size=8)
 
@@ -67,3 +70,36 @@ def test_progress_reaches_the_number_of_requests() -> None:
     seen: list[int] = []
     CAPTIONER.generate(requests(11, temperature=0.0), progress=seen.append)
     assert seen[-1] == 11
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    top_p=st.floats(0.01, 1.0),
+    temperature=st.floats(0.05, 3.0),
+    uniform=st.floats(0.0, 1.0, exclude_max=True),
+)
+def test_a_draw_is_what_numpy_would_choose_in_the_nucleus(
+    seed: int, top_p: float, temperature: float, uniform: float
+) -> None:
+    """Row by row, by sorting and searching: none leaves the smallest set of that mass."""
+    logits = torch.from_numpy(np.random.default_rng(seed).normal(0, 2, (5, 40))).float()
+    logits = logits / temperature
+    column = torch.ones(5, 1, dtype=torch.float64)
+    chosen = draw(logits, column * top_p, column * uniform)
+    for row, token in zip(logits, chosen.tolist(), strict=True):
+        likely = row.softmax(-1).double().numpy()
+        order = np.argsort(-likely, kind="stable")
+        mass = np.cumsum(likely[order])
+        last = min(int(np.searchsorted(mass, top_p)), 39)
+        place = int(np.searchsorted(mass[: last + 1], uniform * mass[last], side="right"))
+        assert token == order[min(place, last)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_half_precision_captions_too(temperature: float) -> None:
+    """What a GPU runs by default: caches, pictures and sums of one type."""
+    half = Captioner(model(), batch_size=4, dtype=torch.bfloat16)
+    asked = requests(6, temperature=temperature)
+    answers = half.generate(asked)
+    assert half.vlm.model.dtype == torch.bfloat16
+    assert all(answer.tokens > 0 and np.isfinite(answer.logprob) for answer in answers)

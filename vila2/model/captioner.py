@@ -24,11 +24,21 @@ __all__ = ["Captioner", "Generation", "Request", "Sampling"]
 class Captioner:
     """A loaded model that answers requests in batches; not safe for concurrent use."""
 
-    def __init__(self, vlm: VLM, *, batch_size: int = 64, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        vlm: VLM,
+        *,
+        batch_size: int = 64,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Take the model to `device`; `dtype` is bfloat16 on a GPU and float32 on a CPU."""
         self.vlm = vlm
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self.vlm.model.to(self.device).eval()
+        if dtype is None:
+            dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.vlm.model.to(self.device, dtype).eval()
         self.chat = vlm.chat()
         self._features: VisionFeatures | None = None
         # Of the consistency score (`reference.py`); `load` reads it where the model carries one.

@@ -39,10 +39,10 @@ def mean_embedding(vlm: VLM, pictures: Iterable[np.ndarray]) -> torch.Tensor:
 
     Raises `ValueError` for no pictures.
     """
-    device = next(vlm.model.parameters()).device
+    device, dtype = vlm.model.device, vlm.model.dtype
     total, count, rest = None, 0, iter(pictures)
     while batch := list(islice(rest, _BATCH)):
-        pixels = vlm.normalise(torch.from_numpy(np.stack(batch)).to(device))
+        pixels = vlm.normalise(torch.from_numpy(np.stack(batch)).to(device)).to(dtype)
         # Summed in double: the mean must not depend on how the pictures were cut into batches.
         made = image_embeddings(vlm, pixels).double().sum(0)
         total, count = made if total is None else total + made, count + len(batch)

@@ -32,6 +32,12 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
+    def options(self) -> tuple[float, float, float]:
+        """Temperature, top_p and the next number of the row's stream, for a row that is drawn."""
+        assert self.stream is not None
+        sampling = self.request.sampling
+        return sampling.temperature, sampling.top_p, self.stream.random()
+
 
 class RunningBatch:
     """Not safe for concurrent use; `step` gives every row one token."""
@@ -177,12 +183,13 @@ class VisionInput:
         self._bypass: object | None = None
 
     def __enter__(self) -> torch.Tensor:
+        dtype = self._vlm.model.dtype
         digests = [request.sha256 for request in self._requests]
         if self._features is not None and self._features.has(digests):
             self._bypass = self._features.bypass(self._vlm)
-            return self._features.take(digests).to(self._device)
+            return self._features.take(digests).to(self._device, dtype)
         stacked = np.stack([request.pixels for request in self._requests])
-        return self._vlm.normalise(torch.from_numpy(stacked).to(self._device))
+        return self._vlm.normalise(torch.from_numpy(stacked).to(self._device)).to(dtype)
 
     def __exit__(self, *_: object) -> None:
         if self._bypass is not None:
@@ -192,21 +199,22 @@ class VisionInput:
 def _choose(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
     """Next token ids (rows,): greedy, or drawn from the row's own random stream."""
     tokens = logits.argmax(-1)
-    for slot, row in enumerate(rows):
-        if row.stream is not None:
-            sampling = row.request.sampling
-            tokens[slot] = _draw(logits[slot], sampling.temperature, sampling.top_p, row.stream)
+    drawn = [slot for slot, row in enumerate(rows) if row.stream is not None]
+    if drawn:
+        options = torch.tensor([rows[slot].options() for slot in drawn], dtype=torch.float64)
+        temperature, top_p, uniform = options.to(logits.device).T[..., None]
+        tokens[drawn] = draw(logits[drawn] / temperature.float(), top_p, uniform)
     return tokens
 
 
-def _draw(
-    logits: torch.Tensor, temperature: float, top_p: float, stream: np.random.Generator
-) -> int:
-    probabilities = (logits / temperature).softmax(-1).double().cpu().numpy()
-    order = np.argsort(-probabilities)
-    cumulative = np.cumsum(probabilities[order])
-    # Nucleus (Holtzman et al. 2020): the smallest set whose mass reaches top_p.
-    count = int(np.searchsorted(cumulative, top_p)) + 1
-    kept = order[:count]
-    mass = probabilities[kept] / probabilities[kept].sum()
-    return int(stream.choice(kept, p=mass))
+def draw(logits: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Token ids (rows,) from the nucleus of each row of logits (rows, vocabulary).
+
+    The nucleus is the smallest set of tokens whose mass reaches `top_p` (Holtzman et al. 2020);
+    `uniform` in [0, 1) picks one by the inverse of the cumulative distribution. Both (rows, 1).
+    """
+    likely, order = logits.softmax(-1).double().sort(dim=-1, descending=True, stable=True)
+    mass = likely.cumsum(-1)
+    last = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
+    chosen = (mass <= uniform * mass.gather(1, last)).sum(-1, keepdim=True)
+    return order.gather(1, torch.minimum(chosen, last))[:, 0]
