@@ -9,18 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from captioning_workload import PRESET, QUESTION, pictures, timed
+from captioning_workload import QUESTION, pictures, timed
 from PIL import Image
 
 from vila2.data.images import decode
 from vila2.model.build import VLM
 
 
-def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int]) -> None:
-    """A loop over transformers' pipeline, picture by picture, as its documentation shows."""
+def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int], *, device: str) -> float:
+    """Seconds of a loop over transformers' pipeline, picture by picture, as its pages show."""
     from transformers import pipeline
 
-    ask = pipeline("image-text-to-text", model=str(folder), device="cpu")
+    kept = torch.float32 if device == "cpu" else torch.bfloat16
+    ask = pipeline("image-text-to-text", model=str(folder), device=device, dtype=kept)
+    return timed(lambda: _asked(ask, jpegs, tokens))
+
+
+def _asked(ask: Any, jpegs: Sequence[bytes], tokens: Sequence[int]) -> None:
     for jpeg, count in zip(jpegs, tokens, strict=True):
         content = [{"type": "image", "image": Image.open(io.BytesIO(jpeg))},
                    {"type": "text", "text": QUESTION}]  # fmt: skip
@@ -40,6 +45,7 @@ class Rows:
 
     def __call__(self, ids: torch.Tensor, _: object, **__: object) -> torch.Tensor:
         """Which rows are done."""
+        self._ends = self._ends.to(ids.device)
         return ids.shape[1] >= self._ends
 
 
@@ -47,8 +53,9 @@ def generated(vlm: VLM, jpegs: Sequence[bytes], tokens: Sequence[int], *, batch:
     """`generate` in batches padded to their longest answer, over a DataLoader that decodes."""
     from transformers import SiglipImageProcessor, StoppingCriteriaList
 
-    side = {"height": PRESET.image_size, "width": PRESET.image_size}
+    side = {"height": vlm.preset.image_size, "width": vlm.preset.image_size}
     processor = SiglipImageProcessor(size=side)
+    device, dtype = vlm.model.device, vlm.model.dtype
     prompt = vlm.chat().prompt(QUESTION)
 
     def collate(rows: list[int]) -> tuple[list[int], torch.Tensor]:
@@ -59,11 +66,11 @@ def generated(vlm: VLM, jpegs: Sequence[bytes], tokens: Sequence[int], *, batch:
     loader: Any = torch.utils.data.DataLoader(indices, batch_size=batch, collate_fn=collate)
     for rows, pixels in loader:
         wanted = [tokens[i] for i in rows]
-        ids = torch.tensor([prompt] * len(rows))
+        ids = torch.tensor([prompt] * len(rows), device=device)
         with torch.inference_mode():
             vlm.model.generate(
                 input_ids=ids,
-                pixel_values=pixels,
+                pixel_values=pixels.to(device, dtype),
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max(wanted),
                 do_sample=False,

@@ -88,11 +88,13 @@ def on_triton(
     threads: int,
     instances: int,
     shard: int = 128,
+    gpus: int = 0,
 ) -> Iterator[Layers]:
     """The platform in this process over a Triton server of its own, the model loaded."""
     settings = CaptionSettings(
-        triton_batch_size=batch, triton_threads=threads, triton_instances=instances
-    )
+        triton_batch_size=batch, triton_threads=threads, triton_instances=instances,
+        triton_gpus=gpus, triton_memory=2**16,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:

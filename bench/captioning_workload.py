@@ -16,18 +16,20 @@ from vila2.model.captioner import Request, Sampling
 from vila2.model.preset import Preset
 
 
-def preset(*, vision: dict[str, int], language: dict[str, int]) -> Preset:
-    """The architecture, as wide and as deep as said."""
+def preset(
+    *, vision: dict[str, int], language: dict[str, int], side: int = 112, kind: str = "llama"
+) -> Preset:
+    """The architecture, as wide and as deep as said, for pictures of `side` pixels."""
     return Preset.model_validate(
         {
             "name": "bench",
-            "image_size": 112,
+            "image_size": side,
             "vision": {
                 "kind": "config", "model_type": "internvl_vision",
-                "config": {"image_size": [112, 112], "patch_size": [14, 14],
+                "config": {"image_size": [side, side], "patch_size": [14, 14],
                            "use_mean_pooling": False, **vision},
             },
-            "language": {"kind": "config", "model_type": "llama", "config": language},
+            "language": {"kind": "config", "model_type": kind, "config": language},
             "downsample_ratio": 0.5,
             "vocabulary": 2000,
             "initializer_range": 0.05,
@@ -50,6 +52,15 @@ SMALL = preset(
     language={"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
               "num_attention_heads": 2, "num_key_value_heads": 2},
 )  # fmt: skip
+# The shapes of the preset `vila2-2b`: what one GPU captions with.
+LARGE = preset(
+    side=392, kind="qwen3",
+    vision={"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+            "num_attention_heads": 16},
+    language={"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
+              "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128},
+)  # fmt: skip
+LARGE_VOCABULARY = 151_936
 QUESTION = "Describe the image."
 TOKENS = 32  # of every picture, where all are alike
 
@@ -78,17 +89,19 @@ def lengths(count: int) -> list[int]:
 def built(preset: Preset = PRESET) -> VLM:
     """A model with random weights that never ends an answer: each contender cuts at the length."""
     vlm = compose(preset, texts=[f"a word {n}" for n in range(4000)], seed=0)
+    if preset is LARGE:
+        vlm.model.resize_token_embeddings(LARGE_VOCABULARY, mean_resizing=False)
+        vlm.model.bfloat16()
     with torch.no_grad():
         # Tied: the logit of the end is 0, and the greatest of 2,000 never is.
         vlm.model.get_input_embeddings().weight[vlm.chat().eos_id] = 0
     return vlm
 
 
-def requests(jpegs: Sequence[bytes], tokens: Sequence[int]) -> list[Request]:
+def requests(jpegs: Sequence[bytes], tokens: Sequence[int], *, side: int) -> list[Request]:
     """What the bare engine is given: pictures that are decoded already."""
-    size = PRESET.image_size
     return [
-        Request(decode(jpeg, size=(size, size)), QUESTION, 0, Sampling(max_new_tokens=n))
+        Request(decode(jpeg, size=(side, side)), QUESTION, 0, Sampling(max_new_tokens=n))
         for jpeg, n in zip(jpegs, tokens, strict=True)
     ]
 
