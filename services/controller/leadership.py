@@ -1,9 +1,11 @@
-"""One controller leads and the others stand by: a lease in the database, kept while its holder lives.
+"""One controller leads, the others stand by: a lease in the database, kept while its holder lives.
 
 The lease saves work, and keeps two from asking for the same thing at the same time. Nothing else
 hangs on it: a holder that slept past its lease loses by compare-and-set, and whatever it asks of
 other services carries a token that they know already.
 """
+
+from __future__ import annotations
 
 import os
 import socket

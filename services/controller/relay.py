@@ -33,7 +33,7 @@ class LogSink:
 
     def publish(self, run_id: str, sequence: int, body: str) -> None:
         """One line."""
-        _log.info("run event", run=run_id, sequence=sequence, event=body)
+        _log.info("run event", run=run_id, sequence=sequence, body=body)
 
 
 class RedisSink:

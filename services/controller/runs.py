@@ -46,8 +46,9 @@ class Runs:
                     team=team, token=token, name=body.name or recipe.name, recipe=fixed,
                     recipe_hash=recipe.digest(),
                 )  # fmt: skip
-                session.add_all([row, recipe_row(row)])
+                session.add(row)
                 session.flush()
+                session.add(recipe_row(row))
                 events.record(session, row.id, "run.started", "", f"recipe {recipe.name} accepted")
             elif row.recipe_hash != recipe.digest() and row.recipe_number == 1:
                 raise Invalid(
