@@ -64,7 +64,9 @@ class InstantEngine:
         made = []
         for number, ask in enumerate(asks):
             seen = _digest(ask.pixels.tobytes())[:6]
-            text = f"a picture {seen} seen at {round(1000 * self._quality)} permille, {ask.question}"
+            text = (
+                f"a picture {seen} seen at {round(1000 * self._quality)} permille, {ask.question}"
+            )
             made.append(Answer(text, 12, -1.0 + self._quality, "stop", 4))
             progress(number + 1)
         return made

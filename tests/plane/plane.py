@@ -32,7 +32,7 @@ DATASETS = {
     "scenes-base": ("base", "llava"), "scenes-ocr": ("ocr", "llava"),
     "scenes-test": ("test", "benchmark"),
 }  # fmt: skip
-SIZES = WorldSizes(corpus=12, sft=8, specialist=8, base=8, dev=8, test=40, sft_skills=2)
+SIZES = WorldSizes(corpus=12, sft=8, specialist=8, base=8, dev=8, test=20, sft_skills=2)
 
 
 class Plane:
@@ -85,10 +85,10 @@ class Plane:
     def finish(self, run: str, *, turns: int = 200) -> Run:
         """Turn until the run no longer runs."""
         for _ in range(turns):
-            held = self.client.controller.run(run)
-            if held.state != "running":
-                return held
+            if run not in {row.id for row in self.controller.runs.running()}:
+                return self.client.controller.run(run)
             self.turn()
+        held = self.client.controller.run(run)
         raise AssertionError(f"the run has not ended: {held.phase}, {held.trouble}")
 
     def until(self, run: str, round: str, state: str, *, turns: int = 200) -> Run:
