@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.database import Database
@@ -63,6 +63,7 @@ def test_the_only_process_deposes_whoever_led_before(database: Database) -> None
     assert second.lead()
 
 
+@settings(deadline=None, max_examples=40)
 @given(moves=st.lists(st.tuples(st.integers(0, 2), st.floats(0, 8)), max_size=30))
 def test_there_are_never_two_leaders(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, float]]

@@ -6,6 +6,7 @@ after a crash, and twice, as by two controllers.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from hypothesis import settings
@@ -101,7 +102,7 @@ class RunMachine(RuleBasedStateMachine):
     @invariant()
     def no_round_of_the_loop_begins_before_the_one_before_it_is_done(self) -> None:
         loop = [f for f in self.rounds.values() if f.kind != "control"]
-        for before, after in zip(loop, loop[1:], strict=False):
+        for before, after in itertools.pairwise(loop):
             assert before.state == "done", (before, after)
 
     @invariant()
