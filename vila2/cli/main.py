@@ -17,7 +17,7 @@ from vila2.cli import (
     models,
     recipes,
     registry,
-    runs,
+    run_operations,
     triton,
     up,
 )
@@ -41,7 +41,7 @@ until that no longer helps, and let specialists finish the work (VILA², arXiv 2
     vila2 demo                                      # the whole method on drawn pictures, here
     vila2 datasets submit DIR --name photos         # pictures with captions.csv or .txt files
     vila2 recipes show photos > my.yaml             # a recipe to copy and change
-    vila2 runs start --recipe my.yaml --watch       # rounds, specialists, report
+    vila2 runs start --recipe my.yaml               # rounds, specialists, report
     vila2 captions show photos --layer LAYER        # before and after
     vila2 export photos --layer LAYER --format webdataset OUT
 
@@ -51,7 +51,7 @@ in this one process. With `--url`, or where `vila2 up` runs this workspace, it t
 )
 # The same group: its commands are in two files, for submitting and for keeping clean.
 app.add_typer(governance.app, name="datasets")
-app.add_typer(runs.app, name="runs")
+app.add_typer(run_operations.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(registry.app, name="registry")
