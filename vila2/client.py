@@ -103,6 +103,23 @@ class SpecialistClient(Rest):
         return self.one(specialist_api.Specialist, "POST", f"specialists/{specialist}/cancel")
 
 
+def addresses(url: str) -> dict[str, str]:
+    """Where each service is, without a slash at the end.
+
+    One address has each service below its own name; in `http://{service}:8620` the name stands for
+    a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` where
+    one is missing.
+    """
+    if "=http" not in url:
+        each = url if "{service}" in url else f"{url.rstrip('/')}/{{service}}"
+        return {name: each.replace("{service}", name).rstrip("/") for name in SERVICES}
+    told = dict(part.strip().split("=", 1) for part in url.split(","))
+    missing = [name for name in SERVICES if name not in told]
+    if missing:
+        raise ValueError(f"no address of {', '.join(missing)}: list all of {', '.join(SERVICES)}")
+    return {name: told[name].rstrip("/") for name in SERVICES}
+
+
 class Client:
     """The five services."""
 
@@ -117,10 +134,11 @@ class Client:
 
     @classmethod
     def connect(cls, url: str, *, key: str) -> Client:
-        """Connect to a platform at `url`, where each service lies under its own name."""
+        """Connect to a platform at `url`: see `addresses`."""
+        each = addresses(url)
         return cls(
             lambda service: httpx2.Client(
-                base_url=f"{url.rstrip('/')}/{service}/",
+                base_url=f"{each[service]}/",
                 headers={"authorization": f"Bearer {key}"},
                 timeout=TIMEOUT,
             )

@@ -7,7 +7,6 @@ in-process queue, calls over ASGI, the embedded engine, and torchrun children.
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -15,45 +14,20 @@ from typing import TextIO
 import httpx2
 from fastapi import FastAPI
 from pydantic import ValidationError
-from sqlalchemy.orm import DeclarativeBase
 
-import services.caption.app as caption_app
-import services.controller.app as controller_app
-import services.datasets.app as datasets_app
-import services.specialist.app as specialist_app
-import services.training.app as training_app
-from services.caption.context import CaptionContext
-from services.caption.migrations import MIGRATIONS as CAPTION
 from services.caption.settings import CaptionSettings
-from services.caption.tables import Base as CaptionBase
 from services.caption.triton.repository import PREFIX
 from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
-from services.chassis.database import Database
 from services.chassis.logging import configure_logging
-from services.chassis.migrations import DatabaseNewer, DatabaseUnknown, Migrations
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
 from services.chassis.settings import StorageSettings
-from services.chassis.sources import sources_of
-from services.controller.context import ControllerContext
-from services.controller.migrations import MIGRATIONS as CONTROLLER
-from services.controller.relay import RedisSink
-from services.controller.tables import Base as ControllerBase
-from services.datasets.context import DatasetsContext
-from services.datasets.migrations import MIGRATIONS as DATASETS
-from services.datasets.tables import Base as DatasetsBase
-from services.specialist.context import SpecialistContext
-from services.specialist.migrations import MIGRATIONS as SPECIALIST
-from services.specialist.tables import Base as SpecialistBase
-from services.training.context import TrainingContext
-from services.training.migrations import MIGRATIONS as TRAINING
+from services.standalone.seams import Seams, WorkspaceKeys
+from services.standalone.targets import TARGETS
 from services.training.settings import BackendMissing, TrainingSettings
-from services.training.tables import Base as TrainingBase
 from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
 from vila2.triton.server import TritonServer, free_ports
 
-TEAM = "local"
 # What opening a workspace raises where its databases are not of this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
 # What settings raise that name a seam this machine cannot have.
@@ -84,42 +58,34 @@ class Standalone:
         training: TrainingSettings | None = None,
         triton: bool = False,
     ) -> None:
-        self._fetching = fetching
-        self._captioning = captioning or CaptionSettings()
-        self._training = training or TrainingSettings()
         self._triton: TritonServer | None = None
-        self._storage = storage or StorageSettings()
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
         configure_logging(path=self.workspace / "log.jsonl")
-        self._keys = KeyRing(self.workspace / "keys.json")
-        self.key = self._key("key", ALL_SCOPES)
-        self._service_key = self._key("service-key", (*ALL_SCOPES, ACT_AS))
+        keys = WorkspaceKeys(self.workspace)
+        self.key = keys.user
         self._apps_thread = AppThread()
         self.apps: dict[str, FastAPI] = {}
-        self._internal = self._client(self._service_key)
+        self._internal = self._client(keys.service)
         self.client = self._client(self.key)
-        if triton:
-            self._start_triton()
+        seams = Seams(
+            self.workspace,
+            self._internal.as_team,
+            storage=storage or StorageSettings(),
+            captioning=captioning or CaptionSettings(),
+            training=training or TrainingSettings(),
+            fetching=fetching,
+        )
+        seams.slots = slots or seams.slots
         try:
-            self._build(slots or min(2, os.cpu_count() or 1))
+            if triton:
+                self._start_triton(seams)
+            self.apps = {name: build(seams, keys.ring) for name, build in TARGETS.items()}
         except BaseException:
             self._stop_triton()
             self._lock.close()
             raise
-
-    def _key(self, name: str, scopes: tuple[str, ...]) -> str:
-        """The workspace's own key: made once, kept where only its owner can read it."""
-        path = self.workspace / name
-        if path.exists():
-            held = self._keys.principal(path.read_text().strip())
-            # A workspace of before a scope was added gets a key with it.
-            if held is not None and held.scopes >= set(scopes):
-                return path.read_text().strip()
-        key = self._keys.issue(team=TEAM, scopes=scopes)
-        write_private(path, key)
-        return key
 
     def _client(self, key: str) -> Client:
         return Client(
@@ -130,65 +96,6 @@ class Standalone:
                 transport=_Late(self, service),
             )
         )
-
-    def _build(self, slots: int) -> None:
-        sources = sources_of(self.workspace)
-        storage = self._storage
-        objects = storage.objects(self.workspace, sources)
-        platform = self._internal.as_team
-
-        def database(base: type[DeclarativeBase], migrations: Migrations) -> Database:
-            return storage.database(self.workspace, base.metadata, migrations)
-
-        datasets = DatasetsContext(
-            database=database(DatasetsBase, DATASETS),
-            objects=objects,
-            queue=InProcessQueue(name="ingest"),
-            platform=platform,
-            sources=sources,
-            fetching=self._fetching,
-        )
-        training = TrainingContext(
-            database=database(TrainingBase, TRAINING),
-            objects=objects,
-            backend=self._training.backend(self.workspace),
-            platform=platform,
-            root=self.workspace / "training",
-            slots=slots,
-            accelerator=self._training.training_accelerator,
-            interrupt_on_stop=not self._training.jobs_outlive_the_service,
-        )
-        caption = CaptionContext(
-            database=database(CaptionBase, CAPTION),
-            objects=objects,
-            # With a broker, shards are for workers of their own; here hints are only published.
-            queue=self._captioning.queue(workers=self._captioning.local_workers),
-            platform=platform,
-            settings=self._captioning,
-        )
-        specialist = SpecialistContext(
-            database=database(SpecialistBase, SPECIALIST), platform=platform
-        )
-        broker = self._captioning.broker_url.get_secret_value()
-        controller = ControllerContext(
-            database=database(ControllerBase, CONTROLLER),
-            platform=platform,
-            sink=RedisSink(broker) if broker else None,
-        )
-        if not storage.shared:
-            # This process holds the workspace's lock, so whoever held a lease is gone.
-            datasets.units.release_all()
-            training.claims.release_all()
-            controller.leadership.depose()
-            if not self._captioning.workers_apart:
-                caption.units.release_all()
-        self.apps = {
-            "datasets": datasets_app.create_app(datasets, keys=self._keys),
-            "training": training_app.create_app(training, keys=self._keys),
-            "caption": caption_app.create_app(caption, keys=self._keys),
-            "specialist": specialist_app.create_app(specialist, keys=self._keys),
-            "controller": controller_app.create_app(controller, keys=self._keys),
-        }
 
     def __enter__(self) -> Standalone:
         for app in self.apps.values():
@@ -205,19 +112,19 @@ class Standalone:
         self._stop_triton()
         self._lock.close()
 
-    def _start_triton(self) -> None:
+    def _start_triton(self, seams: Seams) -> None:
         """A server of our own over the models that this platform publishes."""
         grpc_port, http_port, metrics_port = free_ports(3)
         self._triton = TritonServer(
-            self._storage.repository(self.workspace, PREFIX),
+            seams.storage.repository(self.workspace, PREFIX),
             self.workspace / "triton.log",
             grpc_port,
             http_port,
             metrics_port,
-            env=self._storage.storage_keys(),
+            env=seams.storage.storage_keys(),
         )
         self._triton.start()
-        self._captioning = self._captioning.model_copy(update={"triton_url": self._triton.url})
+        seams.captioning = seams.captioning.model_copy(update={"triton_url": self._triton.url})
 
     def _stop_triton(self) -> None:
         if self._triton is not None:

@@ -1,0 +1,89 @@
+"""What every service is built from, in one process or apart: where things lie, who answers, keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy.orm import DeclarativeBase
+
+from services.caption.settings import CaptionSettings
+from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
+from services.chassis.database import Database
+from services.chassis.migrations import Migrations
+from services.chassis.objects import ObjectStore
+from services.chassis.settings import StorageSettings
+from services.chassis.sources import Sources, sources_of
+from services.training.settings import TrainingSettings
+from vila2.client import Client
+from vila2.data.fetch import FetchPolicy
+
+TEAM = "local"
+
+
+@dataclass
+class Seams:
+    """The settings of a platform and what is opened once for all services of a process.
+
+    `platform` gives a client that works for a team. `alone` says that no other process works on the
+    same rows, so that whoever held a lease before is gone.
+    """
+
+    workspace: Path
+    platform: Callable[[str], Client]
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    captioning: CaptionSettings = field(default_factory=CaptionSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    fetching: FetchPolicy | None = None
+    slots: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return not self.storage.shared
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Buckets to register data from."""
+        return sources_of(self.workspace)
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """The object store."""
+        return self.storage.objects(self.workspace, self.sources)
+
+    def database(self, base: type[DeclarativeBase], migrations: Migrations) -> Database:
+        """A service's database, brought to its newest step."""
+        return self.storage.database(self.workspace, base.metadata, migrations)
+
+
+class WorkspaceKeys:
+    """The workspace's own keys: made once, kept where only its owner can read them."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+        self.ring = KeyRing(workspace / "keys.json")
+
+    @property
+    def user(self) -> str:
+        """The key that the command line finds: every scope of the team `local`."""
+        return self._key("key", ALL_SCOPES)
+
+    @property
+    def service(self) -> str:
+        """The key by which services call each other, for whichever team."""
+        return self._key("service-key", (*ALL_SCOPES, ACT_AS))
+
+    def _key(self, name: str, scopes: tuple[str, ...]) -> str:
+        path = self._workspace / name
+        if path.exists():
+            held = self.ring.principal(path.read_text().strip())
+            # A workspace of before a scope was added gets a key with it.
+            if held is not None and held.scopes >= set(scopes):
+                return path.read_text().strip()
+        key = self.ring.issue(team=TEAM, scopes=scopes)
+        write_private(path, key)
+        return key

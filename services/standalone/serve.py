@@ -1,0 +1,104 @@
+"""One service, or several, as a process of its own: `vila2-service --target controller`.
+
+All services of a platform share a database, an object store and the workspace's keys; each is
+reached at an address of its own. They need what the settings of their seams say (PostgreSQL by
+VILA2_DATABASE_URL, S3 by VILA2_S3_ENDPOINT, a broker by VILA2_BROKER_URL, Triton by
+VILA2_TRITON_URL) and
+
+    VILA2_PLATFORM_URL    where the services are: `http://{service}:8620` for a host of each its
+                          own, or one address that has each below its name
+
+`vila2-service --prepare` comes first: it brings every database to its newest step, makes the bucket
+and the keys, and says where they lie. It may run any number of times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.chassis.logging import configure_logging
+from services.standalone.seams import Seams, WorkspaceKeys
+from services.standalone.targets import TARGETS
+from vila2.client import Client
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop; returns 0, or 2 with what is missing."""
+    parser = argparse.ArgumentParser(
+        prog="vila2-service",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--target", action="append", choices=[*TARGETS], default=[], help="a service; repeatable"
+    )
+    parser.add_argument("--prepare", action="store_true", help="databases, bucket and keys")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8620)
+    parser.add_argument(
+        "--workspace", type=Path, default=Path(os.environ.get("VILA2_WORKSPACE", ".vila2")),
+        help="the folder that all services share",
+    )  # fmt: skip
+    given = parser.parse_args(arguments)
+    url = os.environ.get("VILA2_PLATFORM_URL", "")
+    if not given.prepare and not (given.target and url):
+        print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
+        return 2
+    workspace = given.workspace.resolve()
+    workspace.mkdir(parents=True, exist_ok=True)
+    configure_logging(path=None)
+    if given.prepare:
+        return _prepare(workspace)
+    keys = WorkspaceKeys(workspace)
+    client = Client.connect(url, key=keys.service)
+    seams = Seams(workspace, client.as_team)
+    if seams.alone:
+        print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201
+        return 2
+    apps = {name: TARGETS[name](seams, keys.ring) for name in given.target}
+    with socket.create_server((given.host, given.port)) as listening:
+        front = next(iter(apps.values())) if len(apps) == 1 else _mounted(apps)
+        uvicorn.Server(uvicorn.Config(front, log_level="warning")).run(sockets=[listening])
+    client.close()
+    return 0
+
+
+def _prepare(workspace: Path) -> int:
+    keys = WorkspaceKeys(workspace)
+    _ = keys.user, keys.service
+    # Opening a service brings its database to the newest step; nothing is started.
+    seams = Seams(workspace, Client.connect("http://unused", key=keys.service).as_team)
+    for build in TARGETS.values():
+        build(seams, keys.ring)
+    print(f"the platform is prepared; the key of team local lies in {workspace / 'key'}")  # noqa: T201
+    return 0
+
+
+def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
+    """Several in one process, each below its own name, started and stopped together."""
+    from contextlib import AsyncExitStack, asynccontextmanager
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI):  # type: ignore[no-untyped-def]
+        async with AsyncExitStack() as stack:
+            for app in apps.values():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            yield
+
+    front = FastAPI(
+        title="VILA²", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
+    for name, app in apps.items():
+        front.mount(f"/{name}", app)
+    return front
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The loop with every service a process of its own, on real servers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_loop import SCALE, small_recipe
+from tests.servers.apart import WORKER, apart
+from vila2.api.controller import RunIn
+from vila2.cli.demo import DATASETS
+from vila2.scenes.datasets import WorldSizes, write_world
+from vila2.submit import submit
+
+pytestmark = pytest.mark.slow
+FULL = WorldSizes()
+SIZES = WorldSizes(
+    **{
+        name: max(8, round(getattr(FULL, name) * SCALE))
+        for name in ("corpus", "sft", "specialist", "base", "dev", "test", "sft_skills")
+    }
+)
+
+
+def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Path) -> None:
+    """PostgreSQL, a Redis broker, S3 and Triton; captions by a worker; kill -9 in the middle."""
+    write_world(tmp_path / "world", sizes=SIZES, seed=0)
+    with apart(tmp_path) as platform:
+        client = platform.client()
+        for name, (split, format) in DATASETS.items():
+            version = submit(client, tmp_path / "world" / split, name=name, format=format)
+            assert version.state == "ready", version.error
+        run = client.controller.start_run(RunIn(recipe=small_recipe(), token="apart"))
+        killed = False
+        end = time.monotonic() + 540
+        while run.state == "running":
+            assert time.monotonic() < end, (run.phase, platform.log())
+            time.sleep(1)
+            if not killed and any(r.name == "round 1" for r in run.rounds):
+                platform.kill("controller")
+                platform.start("controller")
+                killed = True
+            run = client.controller.run(run.id)
+        assert run.state == "finished", run.error
+        assert killed
+        captioned = [
+            line for line in platform.metrics(WORKER).splitlines()
+            if line.startswith("vila2_captions_total")
+        ]  # fmt: skip
+        assert sum(float(line.split()[-1]) for line in captioned) >= SIZES.corpus
+        assert "vila2_leader" in platform.metrics("controller")
+        client.close()
