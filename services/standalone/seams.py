@@ -1,4 +1,4 @@
-"""What every service is built from, in one process or apart: where things lie, who answers, keys."""
+"""What services are built from, in one process or apart: where things lie, who answers, keys."""
 
 from __future__ import annotations
 

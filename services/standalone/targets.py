@@ -1,4 +1,4 @@
-"""The five services by name: how each is built from the seams. The `--target` of `vila2-service`."""
+"""The five services by name, and how each is built. The `--target` of `vila2-service`."""
 
 from __future__ import annotations
 
