@@ -152,7 +152,7 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
     units = service.context.units
     units.fail(service.claimed(units, first), "the picture is cut", final=True)
     service.jobs.run_shard(service.claimed(units, second), ignore)
-    service.jobs.settle_all()
+    service.jobs.steps.take_all()
     failed = service.jobs.get("local", job.id)
     assert failed.state == "failed"
     assert "1 of 2 shards failed: the picture is cut" in failed.error
@@ -173,7 +173,7 @@ def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service)
             assert units.complete(session, claim, result)
     assert service.jobs.get("local", job.id).state == "running"
     for _ in range(2):
-        service.jobs.settle_all()
+        service.jobs.steps.take_all()
     assert service.jobs.get("local", job.id).state == "sealed"
     assert studio.client.datasets.layer(job.layer).state == "sealed"
 
@@ -186,7 +186,7 @@ def test_a_cancelled_job_takes_its_shards_from_their_workers(
     claim = service.claimed(service.context.units, service.waiting()[0])
     assert service.jobs.cancel("local", job.id).state == "cancelled"
     service.jobs.run_shard(claim, ignore)
-    service.jobs.settle_all()
+    service.jobs.steps.take_all()
     assert studio.outputs(job.layer) == []
     assert service.waiting() == []
     assert studio.client.datasets.layer(job.layer).state == "open"
