@@ -1,7 +1,8 @@
-"""The control plane that `control_plane.py` measures, put together for one database and one size."""
+"""The control plane that `control_plane.py` measures, put together for one database."""
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
+import psutil
 import yaml
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -85,7 +87,8 @@ class Stack:
         self.client = Client(
             lambda service: httpx2.Client(
                 base_url=f"http://{service}/", timeout=TIMEOUT,
-                headers={"authorization": f"Bearer {self.key}"}, transport=_InProcess(self, service),
+                headers={"authorization": f"Bearer {self.key}"},
+                transport=_InProcess(self, service),
             )
         )  # fmt: skip
         self.client.training = FakeTraining()  # type: ignore[assignment]
@@ -158,7 +161,7 @@ class Stack:
 
     def ended(self, job: str) -> bool:
         """Whether every unit of a job has ended."""
-        with self.caption._database.transaction() as session:
+        with self.caption._database.reading() as session:
             return not self.caption.units.unfinished(session, job)
 
     def states(self, job: str) -> dict[str, int]:
@@ -187,7 +190,7 @@ class Stack:
 
     @contextmanager
     def workers(self, count: int, threads: int) -> Iterator[list[int]]:
-        """Worker processes that wait for hints; at the end their peak memory in MiB is in the list."""
+        """Worker processes that wait for hints; at the end the list has their peak memory, MiB."""
         peaks: list[int] = []
         command = [
             sys.executable, str(WORKER), "--database", self.database_url, "--broker",
@@ -238,6 +241,18 @@ def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
+def cpu_seconds() -> float:
+    """CPU time so far of this measurement's processes: services, workers, broker and database."""
+    taken = 0.0
+    for process in psutil.Process(os.getppid()).children(recursive=True):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        taken += times.user + times.system
+    return taken
+
+
 def median_ms(what: Callable[[], object], times: int = 15) -> float:
     """Median of `times` calls in milliseconds, after one that is not counted."""
     what()
@@ -247,4 +262,3 @@ def median_ms(what: Callable[[], object], times: int = 15) -> float:
         what()
         taken.append((time.perf_counter() - began) * 1000)
     return round(sorted(taken)[times // 2], 2)
-

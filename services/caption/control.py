@@ -55,17 +55,21 @@ class LayerControl:
 
         One answer looks at no more than some shards, and `next` says where to go on.
         """
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = job_row(session, team, job_id)
-            units = session.execute(
-                select(WorkUnitRow)
-                .where(
-                    WorkUnitRow.subject == row.id,
-                    WorkUnitRow.id.between(unit_id(row.id, first), unit_id(row.id, LAST_SHARD)),
+            units = (
+                session.execute(
+                    select(WorkUnitRow)
+                    .where(
+                        WorkUnitRow.subject == row.id,
+                        WorkUnitRow.id.between(unit_id(row.id, first), unit_id(row.id, LAST_SHARD)),
+                    )
+                    .order_by(WorkUnitRow.id)
+                    .limit(_SHARDS + 1)
                 )
-                .order_by(WorkUnitRow.id)
-                .limit(_SHARDS + 1)
-            ).scalars().all()
+                .scalars()
+                .all()
+            )
         shards: list[api.FailedShard] = []
         samples: list[api.QuarantinedSample] = []
         for seen, unit in enumerate(units):

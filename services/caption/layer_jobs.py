@@ -59,7 +59,7 @@ class LayerJobs:
         not depend on the number of shards.
         """
         token = body.token or uuid.uuid4().hex
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             known = _known(session, team, token)
             if known is not None:
                 return self._job(session, known)
@@ -110,7 +110,7 @@ class LayerJobs:
 
     def get(self, team: str, job_id: str) -> api.LayerJob:
         """A job and its counts."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             return self._job(session, job_row(session, team, job_id))
 
     def cancel(self, team: str, job_id: str) -> api.LayerJob:
@@ -124,7 +124,7 @@ class LayerJobs:
 
     def run_shard(self, claim: Claim, report: Report) -> None:
         """Caption one shard and commit what was made; safe to run twice."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = session.get_one(LayerJobRow, claim.subject)
         made = self._caption(row, claim, report)
         crashpoint("caption.written")

@@ -38,7 +38,7 @@ class LayerSteps:
 
     def take_all(self) -> None:
         """Carry every job on as far as it can go now; one that cannot does not hold the others."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             jobs = session.execute(
                 select(LayerJobRow.id, LayerJobRow.state)
                 .where(LayerJobRow.state.in_(("running", "paused")))
@@ -80,7 +80,7 @@ class LayerSteps:
 
     def record(self, job_id: str) -> bool:
         """Record a page of captioned shards in the layer; True while there are more."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = session.get_one(LayerJobRow, job_id)
             page = session.execute(
                 select(WorkUnitRow.id, WorkUnitRow.payload, WorkUnitRow.result)
@@ -109,7 +109,7 @@ class LayerSteps:
 
         Asked after each shard, so what it costs while units remain does not depend on how many.
         """
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = session.get_one(LayerJobRow, job_id)
             if row.state != "running" or row.planned < row.shards:
                 return

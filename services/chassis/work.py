@@ -189,7 +189,7 @@ class WorkUnits:
         """Subjects behind `after` that have ready units, in order; one step in the index each."""
         table = self._table
         found: list[str] = []
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             while len(found) < limit:
                 subject = session.scalar(
                     select(table.subject)
@@ -207,7 +207,7 @@ class WorkUnits:
     ) -> list[Waiting]:
         """Ready units of a subject, longest wait first, from behind `after` (since, unit id)."""
         table = self._table
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             rows = session.execute(
                 select(table.id, table.task, table.not_before)
                 .where(
@@ -224,7 +224,7 @@ class WorkUnits:
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose worker has lost its lease."""
         table = self._table
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             rows = session.execute(
                 select(table.id, table.task).where(_expired(table, time.time())).limit(limit)
             )
@@ -248,7 +248,7 @@ class WorkUnits:
             for subject in self.waiting_subjects()
             for unit in self.waiting(subject, limit=1)
         ]
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             lease = session.scalar(select(func.min(table.lease_until)).where(table.state == LEASED))
         return Ages(
             oldest_claimable=max(0.0, now - min(oldest)) if oldest else 0.0,
@@ -287,9 +287,7 @@ class WorkUnits:
         table = self._table
         waiting = _of(table, subject, READY, PAUSED, LEASED)
         self._lock(session, waiting)
-        session.execute(
-            update(table).where(waiting).values(state=CANCELLED, fence=table.fence + 1)
-        )
+        session.execute(update(table).where(waiting).values(state=CANCELLED, fence=table.fence + 1))
 
     def pause(self, session: Session, subject: str) -> None:
         """Let no worker begin what waits; who is in the middle finishes."""

@@ -63,12 +63,12 @@ class Layers:
 
     def get(self, team: str, layer_id: str) -> api.Layer:
         """A layer by id, or the newest sealed one of that name."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             return _layer(session, layer_row(session, team, layer_id))
 
     def of_team(self, team: str) -> list[api.Layer]:
         """The team's layers, oldest first."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             rows = session.scalars(
                 select(LayerRow).where(LayerRow.team == team).order_by(LayerRow.created_at)
             )
@@ -78,7 +78,7 @@ class Layers:
         self, team: str, layer_id: str, *, after: int = -1, limit: int = 1000
     ) -> list[api.LayerShard]:
         """Where the captions of each shard lie, in order, from behind `after`."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
             held = session.scalars(
                 select(LayerShardRow)
@@ -97,28 +97,29 @@ class Layers:
                 for shard in held
             ]
 
-    def put_shards(
-        self, team: str, layer_id: str, bodies: Sequence[api.LayerShard]
-    ) -> api.Layer:
+    def put_shards(self, team: str, layer_id: str, bodies: Sequence[api.LayerShard]) -> api.Layer:
         """Record the captions of shards, all or none; the first record of a shard stays."""
         given = {body.number: body for body in bodies}
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
-        for body in given.values():
+            held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, given)
+        # What is recorded is not looked at again: a take-down may have moved its object since.
+        new = {number: body for number, body in sorted(given.items()) if number not in held}
+        for body in new.values():
             self._check_object(row, body)
         with self._database.transaction() as session:
             session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
-            shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, given)
-            held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, given)
+            shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, new)
+            held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, new)
             quarantined = Counter(row.quarantined)
-            for number, body in sorted(given.items()):
+            for number, body in new.items():
                 if number not in shards:
                     raise NotFound(f"the dataset version has no shard {number}", field="shard")
-                counted = self._accounted(session, team, shards[number], body)
                 if number in held:
                     continue
                 if row.state != "open":
                     raise Conflict(f"layer {layer_id} is {row.state}")
+                counted = self._accounted(session, team, shards[number], body)
                 session.add(LayerShardRow(layer_id=row.id, **counted.model_dump()))
                 row.recorded += 1
                 row.captioned += counted.captioned
@@ -133,7 +134,7 @@ class Layers:
         while. A take-down that changed the layer meanwhile has it written again.
         """
         while True:
-            with self._database.transaction() as session:
+            with self._database.reading() as session:
                 row = layer_row(session, team, layer_id)
                 layer = _layer(session, row)
             if layer.recorded < layer.shards:
@@ -162,7 +163,7 @@ class Layers:
 
     def write_manifest(self, layer_id: str) -> None:
         """Write the layer's manifest beside its captions."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = session.get_one(LayerRow, layer_id)
             layer = _layer(session, row)
         shards = (layer_shard_ref(shard) for shard in self._each_shard(layer_id))
@@ -173,7 +174,7 @@ class Layers:
         """A layer's shards in order, a page at a time."""
         after = -1
         while True:
-            with self._database.transaction() as session:
+            with self._database.reading() as session:
                 page = session.scalars(
                     select(LayerShardRow)
                     .where(LayerShardRow.layer_id == layer_id, LayerShardRow.number > after)

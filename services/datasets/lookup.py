@@ -75,7 +75,7 @@ def each_shard(database: Database, version_id: int) -> Iterator[ShardRow]:
     """All shards of a version in order, a page and a transaction at a time."""
     after = -1
     while True:
-        with database.transaction() as session:
+        with database.reading() as session:
             page = shards_of(session, version_id, after=after, limit=PAGE)
         yield from page
         if len(page) < PAGE:

@@ -84,9 +84,7 @@ def layer_shard_ref(shard: LayerShardRow) -> LayerShardRef:
     )
 
 
-def put_manifest(
-    objects: ObjectStore, key: str, head: Message, shards: Iterable[Message]
-) -> None:
+def put_manifest(objects: ObjectStore, key: str, head: Message, shards: Iterable[Message]) -> None:
     """Store a manifest as JSON: the fields of `head`, then `shards`, one a line."""
     opening = json_format.MessageToJson(head, sort_keys=True).rstrip().removesuffix("}").rstrip()
     with tempfile.TemporaryDirectory(prefix="vila2-manifest-") as scratch:
