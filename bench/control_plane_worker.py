@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from control_plane_stack import peak_mib
+from control_plane_stack import captioned, peak_mib
 from pydantic import SecretStr
 
 from services.caption.context import CaptionContext
@@ -48,11 +48,8 @@ def main() -> None:
     def caption(row: LayerJobRow, claim: Claim, report: Report) -> LayerShardIn:
         """Ask where the shard lies, as always; its captions are the object of all shards."""
         number = int(claim.payload["shard"])
-        shard = client.as_team(row.team).datasets.shard(row.body["dataset"], row.version, number)
-        return LayerShardIn(
-            object_key=f"layers/{row.layer}/shared.parquet", sha256="0" * 64,
-            captioned=shard.samples - 1, quarantined={"repetition": 1},
-        )  # fmt: skip
+        client.as_team(row.team).datasets.shard(row.body["dataset"], row.version, number)
+        return captioned(row.layer)
 
     context.jobs._caption = caption  # type: ignore[method-assign]
     context.start_worker()
