@@ -123,17 +123,11 @@ class WorkUnits:
         A unit whose last attempt ended without a word fails here: it may be what ends its workers.
         """
         table, now = self._table, time.time()
+        spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
-            session.execute(
-                update(table)
-                .where(
-                    table.id == unit_id, _expired(table, now), table.attempts >= table.max_attempts
-                )
-                .values(state=FAILED, error="the lease of its last attempt ran out")
-            )
             taken = session.execute(
                 update(table)
-                .where(table.id == unit_id, _claimable(table, now))
+                .where(table.id == unit_id, _claimable(table, now), ~spent)
                 .values(
                     state=LEASED,
                     fence=table.fence + 1,
@@ -143,6 +137,12 @@ class WorkUnits:
                 )
                 .returning(table.task, table.subject, table.payload, table.fence, table.attempts)
             ).first()
+            if taken is None:
+                session.execute(
+                    update(table)
+                    .where(table.id == unit_id, spent)
+                    .values(state=FAILED, error="the lease of its last attempt ran out")
+                )
         crashpoint("work.claimed")
         return None if taken is None else Claim(unit_id, *taken)
 
