@@ -20,7 +20,7 @@ a shard (nothing is read, and all shards of a layer name one object); the traini
 are done at once, and round 1's are never done). Neither real nor measured: what ingest costs.
 PostgreSQL runs as the tests start it, on this machine and without waiting for its disk.
 
-Prints a Markdown table and writes bench/control_plane.json.
+Prints a Markdown table, with ratios to the smallest size, and adds it to bench/control_plane.json.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ def main() -> None:
     print("| database | units | plan µs | claim+commit µs | settle µs | sum µs | ratio |"
           " CPU µs | ratio | units/s | tick ms | GET ms | peak MiB |\n|" + "---|" * 13)  # fmt: skip
     for database in given.databases:
-        sizes: dict[str, Any] = {}
+        held = kept.setdefault(database, {"sizes": {}})
+        sizes = held["sizes"]
         for units in given.units:
-            sizes[str(units)] = _median(given, database, units)
+            sizes[str(units)] = {**_median(given, database, units), "machine": _machine()}
             _print(database, units, sizes)
-            kept[database] = {**kept.get(database, {}), "sizes": sizes, "machine": _machine()}
             given.out.write_text(json.dumps(kept, indent=1) + "\n")
-        kept[database]["tick_ms_by_runs"] = _child(given, database, given.units[:1], "--ticks")
+        held["tick_ms_by_runs"] = _child(given, database, given.units[:1], "--ticks")
         given.out.write_text(json.dumps(kept, indent=1) + "\n")
-        print(f"{database}: tick ms by runs {kept[database]['tick_ms_by_runs']}", flush=True)
+        print(f"{database}: tick ms by runs {held['tick_ms_by_runs']}", flush=True)
 
 
 def _median(given: argparse.Namespace, database: str, units: int) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
     (units,) = given.units
     stack = _stack(given.one)
     stack.fill(units)
-    job = stack.start_run(0)
+    job = stack.start_runs(0, 1)
     steps = stack.caption.jobs.steps
     phases = Phases(units)
     with phases("plan"):
@@ -200,8 +200,7 @@ def _ticks(given: argparse.Namespace) -> dict[str, float]:
     stack.fill(10)
     found, started = {}, 0
     for runs in RUNS:
-        for number in range(started, runs):
-            stack.start_run(number)
+        stack.start_runs(started, runs)
         started = runs
         found[str(runs)] = median_ms(stack.controller.reconciler.tick, times=5)
     stack.close()
@@ -222,7 +221,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _print(database: str, units: int, sizes: dict[str, Any]) -> None:
-    found, first = sizes[str(units)], next(iter(sizes.values()))
+    found, first = sizes[str(units)], sizes[min(sizes, key=int)]
     us = found["us"]
     cells = [
         database, f"{units:,}", us["plan"], us["claim+commit"], us["settle"], found["us_per_unit"],

@@ -146,21 +146,23 @@ class Stack:
                 with self.datasets.database.transaction() as session:
                     session.execute(insert(ShardRow), rows)
 
-    def start_run(self, number: int) -> str:
-        """Start a run through the API and reconcile until it captions; its layer job's id."""
+    def start_runs(self, first: int, last: int) -> str:
+        """Start runs through the API, and reconcile until all caption; the last layer job."""
         recipe = yaml.safe_load(recipe_text("tiny"))
         recipe |= {"controls": [], "specialists": [], "specialist_data_in_sft": False}
         recipe["rounds"]["maximum"] = 1
-        self.client.controller.start_run(
-            RunIn(name=f"run {number}", token=f"run-{number}", recipe=recipe)
-        )
+        for number in range(first, last):
+            self.client.controller.start_run(
+                RunIn(name=f"run {number}", token=f"run-{number}", recipe=recipe)
+            )
         for _ in range(30):
             self.controller.reconciler.tick()
-            with self.caption._database.transaction() as session:
-                jobs = session.scalars(select(LayerJobRow).order_by(LayerJobRow.created_at)).all()
-            if len(jobs) > number:
-                return str(jobs[number].id)
-        raise RuntimeError("the run does not get as far as captioning")
+            with self.caption._database.reading() as session:
+                jobs = session.scalars(select(LayerJobRow.id).order_by(LayerJobRow.created_at))
+                held = list(jobs)
+            if len(held) == last:
+                return held[-1]
+        raise RuntimeError("the runs do not get as far as captioning")
 
     def ended(self, job: str) -> bool:
         """Whether every unit of a job has ended."""

@@ -23,8 +23,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.database.close()
 
 
-def plans(bench: Bench, action: Callable[[], object]) -> list[str]:
-    """How SQLite answers every statement of an action, as its EXPLAIN QUERY PLAN says."""
+def plans(
+    bench: Bench, action: Callable[[], object], *, explain: str = "EXPLAIN QUERY PLAN"
+) -> list[str]:
+    """How the database answers every statement of an action, line by line."""
     engine: Any = bench.database._engine
     ran: list[tuple[str, Any]] = []
 
@@ -38,10 +40,10 @@ def plans(bench: Bench, action: Callable[[], object]) -> list[str]:
         event.remove(engine, "before_cursor_execute", note)
     with engine.connect() as connection:
         found = [
-            row[3]
+            row[-1]
             for statement, parameters in ran
             if not statement.startswith("BEGIN")
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
         ]
     assert found
     return found
@@ -80,6 +82,34 @@ def test_what_is_asked_again_and_again_is_answered_from_an_index(
     for plan in plans(bench, lambda: asked(bench)):
         assert "SCAN work_units" not in plan, plan
         assert "TEMP B-TREE" not in plan or asked.__name__ == "<lambda>", plan
+
+
+MANY = """
+INSERT INTO work_units SELECT 'job-' || lpad(CAST(n AS text), 7, '0'), 't', 'job', '{}',
+  CASE WHEN n < 20000 THEN 'recorded' WHEN n < 20500 THEN 'done' ELSE 'ready' END,
+  1, '', 0, 1, 4, 1000 + n, '', '{}', 0
+FROM generate_series(0, 39999) AS n
+"""
+
+
+def test_postgresql_finds_what_a_large_job_has_left_without_reading_what_is_done(
+    postgres_url: str,
+) -> None:
+    """Half of the units wait, all behind the others: it must not look for any from the start."""
+    bench = Bench(postgres_url)
+    with bench.database.transaction() as session:
+        session.execute(text(MANY))
+        session.execute(text("ANALYZE work_units"))
+
+    def record() -> None:
+        with bench.database.transaction() as session:
+            bench.units.record(session, [f"job-{n:07d}" for n in range(20000, 20100)])
+
+    for asked in (fan_in, lambda _: record(), lambda _: bench.units.waiting("job")):
+        found = plans(bench, lambda asked=asked: asked(bench), explain="EXPLAIN")
+        assert not [plan for plan in found if "Seq Scan" in plan], found
+        assert not [plan for plan in found if "Filter: (id" in plan], found
+    bench.database.close()
 
 
 def test_units_are_added_in_one_statement_for_all(bench: Bench) -> None:
