@@ -32,7 +32,7 @@ from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing
 from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
-from services.chassis.work import DONE, READY
+from services.chassis.work import DONE, LEASED, READY
 from services.controller.context import ControllerContext
 from services.controller.migrations import MIGRATIONS as CONTROLLER
 from services.controller.tables import Base as ControllerBase
@@ -175,7 +175,7 @@ class Stack:
             return session.get_one(WorkUnitRow, unit_id(job, shard)).state == DONE
 
     def skip(self, job: str, first: int, last: int) -> None:
-        """Set the waiting units from shard `first` to before `last` to done, as workers would."""
+        """Set the units from shard `first` to before `last` that nobody does now to done."""
         layer = self.client.caption.layer_job(job).layer
         for start in range(first, last, 1000):
             end = min(start + 1000, last) - 1
@@ -184,7 +184,7 @@ class Stack:
                     update(WorkUnitRow)
                     .where(
                         WorkUnitRow.id.between(unit_id(job, start), unit_id(job, end)),
-                        WorkUnitRow.state == READY,
+                        WorkUnitRow.state.in_((READY, LEASED)),
                     )
                     .values(state=DONE, fence=1, attempts=1, result=captioned(layer).model_dump())
                 )

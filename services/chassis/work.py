@@ -276,8 +276,8 @@ class WorkUnits:
         table = self._table
         rows = session.scalars(
             update(table)
-            # Joined to nothing, so that the index on states, which leads to all that are done, is of
-            # no use here and the units are found by their ids.
+            # Joined to nothing, so that the index on states, which leads to all that are done, is
+            # of no use here, and the units are found by their ids.
             .where(table.id.in_(unit_ids), table.state.concat("") == DONE)
             .values(state=RECORDED)
             .returning(table.result)

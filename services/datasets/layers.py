@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
@@ -111,7 +111,7 @@ class Layers:
             session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
             shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, new)
             held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, new)
-            quarantined = Counter(row.quarantined)
+            quarantined, rows = Counter(row.quarantined), []
             for number, body in new.items():
                 if number not in shards:
                     raise NotFound(f"the dataset version has no shard {number}", field="shard")
@@ -120,10 +120,12 @@ class Layers:
                 if row.state != "open":
                     raise Conflict(f"layer {layer_id} is {row.state}")
                 counted = self._accounted(session, team, shards[number], body)
-                session.add(LayerShardRow(layer_id=row.id, **counted.model_dump()))
-                row.recorded += 1
+                rows.append({"layer_id": row.id, **counted.model_dump()})
                 row.captioned += counted.captioned
                 quarantined.update(counted.quarantined)
+            if rows:
+                session.execute(insert(LayerShardRow), rows)
+            row.recorded += len(rows)
             row.quarantined = dict(quarantined)
             return _layer(session, row)
 

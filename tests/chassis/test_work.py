@@ -207,7 +207,7 @@ def test_what_waits_is_ready_or_expired_and_what_was_given_up_comes_first(bench:
     bench.add("u3", "u2", "u4")
     claimed(bench.units.claim("u1", owner="a"))
     claimed(bench.lapsing.claim("u3", owner="a"))
-    bench.units.fail(claimed(bench.units.claim("u4", owner="a")), "later")
+    bench.units.postpone(claimed(bench.units.claim("u4", owner="a")), "later", seconds=60)
     assert bench.units.claimable() == [("u3", "t"), ("u2", "t")]
 
 
