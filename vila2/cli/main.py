@@ -8,16 +8,17 @@ import typer
 from rich.console import Console
 
 from vila2.cli import (
+    benchmarks,
     captions,
     demo,
     endpoints,
     export,
     governance,
     jobs,
-    models,
     recipes,
     registry,
     runs,
+    scores,
     triton,
     up,
 )
@@ -56,7 +57,9 @@ app.add_typer(captions.app, name="captions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(registry.app, name="registry")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(models.app, name="models")
+# The same group: presets before there is a model, and its scores once there is.
+app.add_typer(scores.app, name="models")
+app.add_typer(benchmarks.app, name="benchmarks")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(triton.app, name="triton")
 app.command("demo")(demo.demo)
