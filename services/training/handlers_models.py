@@ -47,9 +47,7 @@ def file(name: str, file: str, caller: Reader, context: Context) -> FileResponse
 
 
 @router.post("/models/{name}/imports", summary="Import another program's scores")
-def import_scores(
-    name: str, body: api.ImportIn, caller: Writer, context: Context
-) -> api.Imported:
+def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Context) -> api.Imported:
     """Scores that were found elsewhere, kept beside those found here and marked by their source."""
     return context.registry.import_evaluations(caller.team, name, body)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,12 @@ def error(workspace: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A workspace with a model that was never trained, and its name."""
     folder = tmp_path_factory.mktemp("benchmarks")
     with Standalone(folder / "workspace") as platform:
         model = registered(platform, folder / "model", number=1)
-    yield folder / "workspace", model
+    return folder / "workspace", model
 
 
 def add_pope(workspace: Path, folder: Path) -> Path:

@@ -62,9 +62,7 @@ def written(folder: Path, *, samples: list[Any] = SAMPLES, **changes: Any) -> Pa
 
 
 def scores(run: LmmsRun) -> dict[str, tuple[float, int, bool]]:
-    return {
-        f"{s.benchmark}/{s.metric}": (s.value, s.items, s.low is not None) for s in run.scores
-    }
+    return {f"{s.benchmark}/{s.metric}": (s.value, s.items, s.low is not None) for s in run.scores}
 
 
 def test_scores_are_read_with_their_tasks_versions_and_counts(tmp_path: Path):
@@ -160,8 +158,10 @@ def test_a_task_name_does_not_lead_out_of_the_folder(tmp_path: Path):
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["a,none", "results", "score", "b", "doc_id"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a,none", "results", "score", "b", "doc_id"]), inner)
+    ),
     max_leaves=10,
 )
 
@@ -169,7 +169,9 @@ _JSON = st.recursive(
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(held=st.dictionaries(st.sampled_from(["results", "versions", "n-samples"]), _JSON), row=_JSON)
+@given(
+    held=st.dictionaries(st.sampled_from(["results", "versions", "n-samples"]), _JSON), row=_JSON
+)
 def test_no_results_file_breaks_the_reader(tmp_path: Path, held: Any, row: Any):
     """Whatever it holds, there is a run or a `DataError`."""
     folder = tmp_path / str(len(list(tmp_path.iterdir())))

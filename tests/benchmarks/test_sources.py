@@ -134,9 +134,7 @@ def test_a_picture_under_two_names_is_asked_the_questions_of_both(tmp_path: Path
     """The store keeps a picture once, and would refuse the second name's questions."""
     path = published.pope(tmp_path / "p")
     (path / "val2014" / "b.jpg").write_bytes((path / "val2014" / "a.jpg").read_bytes())
-    (sample,), admission = admitted(
-        "pope", tmp_path / "out", path=path, images=path / "val2014"
-    )
+    (sample,), admission = admitted("pope", tmp_path / "out", path=path, images=path / "val2014")
     assert len(sample.items) == 4
     assert not admission.rejected
 
@@ -197,7 +195,7 @@ def test_without_its_files_a_source_says_what_it_needs(tmp_path: Path, name: str
 
 def test_an_unknown_name_lists_the_known_ones():
     """And how a team's own goes in."""
-    with pytest.raises(DataError, match="scenes, easy-vqa, pope(.|\n)*--format benchmark"):
+    with pytest.raises(DataError, match=r"scenes, easy-vqa, pope(.|\n)*--format benchmark"):
         source_named("mmlu")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vila2.evaluation.scorers import (
@@ -23,6 +23,7 @@ _EXPECTED = {"yes_no": "yes", "iou": "[10,10,20,20]", "iou50": "[10,10,20,20]"}
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
+@settings(deadline=None)  # the first call of some metrics imports their library
 @given(answer=_ANSWERS)
 def test_no_answer_breaks_a_scorer(metric: str, answer: str):
     """Whatever a model says is scored between 0 and 1."""
@@ -153,7 +154,9 @@ def test_overlap_is_symmetric_and_full_only_for_equal_boxes(a, b):
 
 def test_an_unknown_metric_lists_the_known_ones():
     """So that the misspelling is seen at once."""
-    with pytest.raises(ValueError, match="anls, chrf, contains, edit, exact, iou, iou50, object_f1, yes_no"):
+    with pytest.raises(
+        ValueError, match="anls, chrf, contains, edit, exact, iou, iou50, object_f1, yes_no"
+    ):
         score("exakt", "a", ["a"])
 
 

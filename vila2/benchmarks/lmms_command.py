@@ -1,7 +1,7 @@
 """How `lmms-eval` is asked to evaluate a model of this platform. Pure.
 
-lmms-eval (MIT, PyPI) has some hundreds of tasks and needs an environment of its own: it pins its own
-torch companions. It reaches the model as any application does, by the OpenAI-compatible interface.
+lmms-eval (MIT, PyPI) has hundreds of tasks and needs an environment of its own, for its pins do not
+resolve beside ours. It reaches the model as any application does, by the OpenAI-compatible interface.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ _FAILED = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
 _ERROR_OF = re.compile(r"_stderr(_clt|_clustered)?$")
 _LONGEST = 32_000
 _NO_METRICS = {
-    "doc_id", "target", "filtered_resps", "resps", "token_counts", "doc_hash", "input", "input_media",
+    "doc_id", "target", "filtered_resps", "resps", "token_counts", "doc_hash", "input",
+    "input_media",
 }  # fmt: skip
 _NORMAL_95 = 1.96
 
@@ -161,9 +162,7 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _interval(
-    value: float, items: list[float], error: object
-) -> tuple[float | None, float | None]:
+def _interval(value: float, items: list[float], error: object) -> tuple[float | None, float | None]:
     """The 95% interval: resampled where `value` is the items' mean, else by the standard error.
 
     Neither is known of a figure that is no mean and came without an error: then there is none.

@@ -2,8 +2,8 @@
 
 RefCOCO itself is published as Python pickles, which are not read here. This reads the JSON lines
 that Shikra published for RefCOCO, RefCOCO+ and RefCOCOg: `{"img_path", "width", "height",
-"expression", "bbox"}`, the box as xmin, ymin, xmax, ymax in pixels. Boxes become thousandths of the picture's size, as this
-platform's models write them (arXiv 2407.17453, section 2.2).
+"expression", "bbox"}`, the box as xmin, ymin, xmax, ymax in pixels. Boxes become thousandths of the
+picture's size, as this platform's models write them (arXiv 2407.17453, section 2.2).
 """
 
 from __future__ import annotations

@@ -40,9 +40,7 @@ ModelName = Annotated[str, typer.Option(help="A model, as `vila2 registry list` 
 
 
 @app.command("list")
-def list_benchmarks(
-    workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = ""
-) -> None:
+def list_benchmarks(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
     """What can be added by name, and what the store holds."""
     for source in CATALOGUE.values():
         console.print(f"[bold]{source.name}[/]  {escape(source.about)}", highlight=False)
@@ -241,9 +239,7 @@ def _import(client: Client, path: Path, model: str, *, any_name: bool) -> None:
             f"these are results of {found.model or 'a model without a name'}, not of {model}: "
             "give its --model, or --any-name if it is the same under another name"
         )
-    body = ImportIn(
-        source=SOURCE, scores=found.scores, outcomes=found.outcomes, about=found.about
-    )
+    body = ImportIn(source=SOURCE, scores=found.scores, outcomes=found.outcomes, about=found.about)
     imported = client.training.import_scores(model, body)
     console.print(
         f"{imported.id}: {imported.scores} scores and {imported.outcomes:,} answers of {model}"

@@ -27,7 +27,6 @@ from vila2.evaluation.spec import EvaluateSpec
 from vila2.model.captioner import Captioner
 from vila2.training.progress import Progress
 
-
 # Pictures of this many questions are held in memory at a time, whatever the benchmark's size.
 _CHUNK = 1024
 

@@ -37,7 +37,7 @@ def item_problem(item: Mapping[str, Any]) -> str:
     if item.get("options") is not None:
         return f"field options: metric {metric!r} has none; leave it out, or use 'choice'"
     if metric == "yes_no" and {stance(answer) for answer in answers} not in ({"yes"}, {"no"}):
-        return "field answers: metric 'yes_no' expects [\"yes\"] or [\"no\"]"
+        return 'field answers: metric \'yes_no\' expects ["yes"] or ["no"]'
     if metric in ("iou", "iou50"):
         return _box_problem(answers)
     return ""

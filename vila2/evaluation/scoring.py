@@ -13,14 +13,14 @@ from vila2.evaluation.scorers import score, stance
 Item = Mapping[str, Any]
 
 
-def score_answers(
-    asked: Sequence[tuple[str, Item]], answers: Sequence[str]
-) -> list[Outcome]:
+def score_answers(asked: Sequence[tuple[str, Item]], answers: Sequence[str]) -> list[Outcome]:
     """Score answers in order; `asked` names each item's picture by its sha256.
 
     CIDEr-D is computed over all of a benchmark's items together, as it is defined.
     """
-    given = [(picture, item, answer) for (picture, item), answer in zip(asked, answers, strict=True)]
+    given = [
+        (picture, item, answer) for (picture, item), answer in zip(asked, answers, strict=True)
+    ]
     consensus = _consensus([(item, answer) for _, item, answer in given])
     outcomes = []
     for picture, item, answer in given:
