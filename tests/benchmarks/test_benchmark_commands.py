@@ -97,7 +97,7 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
         kept = client.training.imported_outcomes(model, theirs["job"]).splitlines()
         assert [json.loads(line)["answer"] for line in kept] == ["yes", "no", "yes", "no"]
         card = client.training.model_card(model)
-        assert "lmms-eval/pope/pope\\_accuracy" in card or "lmms-eval/pope/pope_accuracy" in card
+        assert "| lmms-eval/pope/pope\\_accuracy | lmms-eval/pope@0.0 | 0.750 (" in card
     table = told(workspace, "models", "scores", model)
     assert "no interval" in table
 

@@ -1,7 +1,8 @@
 """How `lmms-eval` is asked to evaluate a model of this platform. Pure.
 
-lmms-eval (MIT, PyPI) has hundreds of tasks and needs an environment of its own, for its pins do not
-resolve beside ours. It reaches the model as any application does, by the OpenAI-compatible interface.
+lmms-eval (MIT, PyPI) has hundreds of tasks, and an environment of its own: its pins do not
+resolve beside ours. It reaches the model as any application does, by the OpenAI-compatible
+interface.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ def lmms_arguments(
     *,
     limit: int = 0,
     concurrency: int = 4,
+    include: Path | None = None,
 ) -> list[str]:
     """The command line: it names the model and the tasks, and holds neither address nor key.
+
+    `include` is a folder with task files of one's own.
 
     Greedy decoding with the whole distribution kept, since some tasks ask for `top_p: 0`, which
     the interface refuses.
@@ -41,6 +45,7 @@ def lmms_arguments(
         "--log_samples",
         "--output_path", str(output),
         *(["--limit", str(limit)] if limit else []),
+        *(["--include_path", str(include)] if include else []),
     ]  # fmt: skip
 
 

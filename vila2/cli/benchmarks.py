@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
 import time
@@ -177,6 +178,9 @@ def lmms_eval(
     ] = "",
     limit: Annotated[int, typer.Option(min=0, help="Only the first so many of a task.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 4,
+    include: Annotated[
+        Path | None, typer.Option("--include-path", help="Task files of your own.")
+    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     url: Url = "",
     key: Key = "",
@@ -188,28 +192,33 @@ def lmms_eval(
     work here.
     """
     address, secret = served(workspace, url, key)
+    key_file = workspace / "key"
     client = Client.connect(address, key=secret)
     try:
         client.training.model(model)  # says at once that there is none
-        tasks_asked = [task for task in tasks.split(",") if task]
-        if not python:
-            arguments = lmms_arguments(
-                "python", model, tasks_asked, output, limit=limit, concurrency=concurrency
-            )
-            for name, value in lmms_addresses(address).items():
-                print(f"export {name}={value}")
-            print(f'export OPENAI_API_KEY="${{VILA2_KEY:-$(cat {workspace / "key"})}}"')
-            print(" ".join(arguments))
-            print(f"vila2 benchmarks import {output} --model {model}")
-            return
-        fresh = output / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        into = output
+        if python:
+            into /= f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         arguments = lmms_arguments(
-            python, model, tasks_asked, fresh, limit=limit, concurrency=concurrency
+            python or "python",
+            model,
+            [task for task in tasks.split(",") if task],
+            into,
+            limit=limit,
+            concurrency=concurrency,
+            include=include,
         )
+        if not python:
+            for name, value in lmms_addresses(address).items():
+                print(f"export {name}={shlex.quote(value)}")
+            print(f'export OPENAI_API_KEY="${{VILA2_KEY:-$(cat {shlex.quote(str(key_file))})}}"')
+            print(shlex.join(arguments))
+            print(shlex.join(["vila2", "benchmarks", "import", str(into), "--model", model]))
+            return
         environment = lmms_environment(os.environ, address, secret)
         if ended := subprocess.run(arguments, env=environment, check=False).returncode:
             raise CliError(f"lmms-eval ended with status {ended}: read what it printed above")
-        _import(client, fresh, model, any_name=False)
+        _import(client, into, model, any_name=False)
     finally:
         client.close()
 
