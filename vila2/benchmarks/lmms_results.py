@@ -110,12 +110,16 @@ def _results_file(path: Path) -> Path:
             raise DataError(f"does not end in {_RESULTS}", file=str(path), fix="Give that file")
         return path
     found = sorted(path.rglob(f"*{_RESULTS}")) if path.is_dir() else []
-    if len(found) != 1:
-        names = ", ".join(str(each.relative_to(path)) for each in found) or "none"
+    if not found:  # lmms-eval ends with status 0 also where it failed
         raise DataError(
-            f"holds not one results file but: {names}",
+            "holds no results file",
             file=str(path),
-            fix=f"Name one file that ends in {_RESULTS}",
+            fix="Read what lmms-eval printed, and run it again",
+        )
+    if len(found) > 1:
+        names = ", ".join(str(each.relative_to(path)) for each in found)
+        raise DataError(
+            f"holds several results files: {names}", file=str(path), fix="Name one of them"
         )
     return found[0]
 
@@ -156,7 +160,7 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     """An item's numbers by metric: as they stand, or as the `score` of an object."""
     found = {}
     for name, value in row.items():
-        number = value.get("score") if isinstance(value, dict) else value
+        number: Any = value.get("score") if isinstance(value, dict) else value
         if name not in _NO_METRICS and _is_number(number):
             found[name] = float(number)
     return found

@@ -57,7 +57,7 @@ def _distance(one: str, other: str) -> float:
 @functools.cache
 def _chrf() -> Callable[[str, list[str]], float]:
     try:
-        from sacrebleu.metrics import CHRF
+        from sacrebleu.metrics.chrf import CHRF
     except ModuleNotFoundError as error:
         raise ValueError(
             "metric 'chrf' needs sacrebleu: `pip install 'vila2[benchmarks]'` where jobs run"
