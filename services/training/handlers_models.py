@@ -49,13 +49,13 @@ def file(name: str, file: str, caller: Reader, context: Context) -> FileResponse
 @router.post("/models/{name}/imports", summary="Import another program's scores")
 def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Context) -> api.Imported:
     """Scores that were found elsewhere, kept beside those found here and marked by their source."""
-    return context.registry.import_evaluations(caller.team, name, body)
+    return context.imports.add(caller.team, name, body)
 
 
 @router.get("/models/{name}/imports/{imported}/outcomes", summary="Outcomes of an import")
 def imported_outcomes(name: str, imported: str, caller: Reader, context: Context) -> FileResponse:
     """What the model answered, one JSON object a line."""
-    path = context.registry.imported_outcomes(caller.team, name, imported)
+    path = context.imports.outcomes(caller.team, name, imported)
     return FileResponse(path, media_type="application/jsonl")
 
 

@@ -6,8 +6,6 @@ raises its revision, by which its card and its mirror see that they are behind.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.database import Database, exclusively
-from services.chassis.errors import Invalid, NotFound
+from services.chassis.errors import NotFound
 from services.chassis.objects import ObjectStore
 from services.training.card import model_card
 from services.training.tables import EvaluationRow, ModelRow, StageChangeRow
@@ -26,11 +24,10 @@ from vila2.weights import file_digest
 from vila2.wire.manifests_pb2 import ModelManifest
 
 CARD = "README.md"
-MAX_BENCHMARK = 200  # characters of a benchmark's name, as the table has it
 
 
 class Registry:
-    """Owns the tables `models` and `evaluations`."""
+    """Owns the tables `models` and, with `Imports`, `evaluations`."""
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
@@ -131,66 +128,6 @@ class Registry:
                 )
             if found:
                 row.revision += 1
-
-    def import_evaluations(self, team: str, model: str, body: api.ImportIn) -> api.Imported:
-        """Keep another program's scores, and its outcomes as an object; again changes nothing.
-
-        Each score's benchmark becomes SOURCE/BENCHMARK/METRIC, so that it can never be taken for
-        an evaluation of this platform. The import is named by the model and its content.
-        """
-        names = [f"{body.source}/{score.benchmark}/{score.metric}" for score in body.scores]
-        twice = next((name for n, name in enumerate(names) if name in names[:n]), "")
-        if twice or max(len(name) for name in names) > MAX_BENCHMARK:
-            raise Invalid(
-                f"score {twice or max(names, key=len)[:60]} is given twice or has a name of more "
-                f"than {MAX_BENCHMARK} characters",
-                field="scores",
-                fix="give each metric of a benchmark once, under a short name",
-            )
-        content = json.dumps([model, body.model_dump(mode="json")], sort_keys=True).encode()
-        name = f"import-{hashlib.sha256(content).hexdigest()[:24]}"
-        imported = api.Imported(
-            id=name, model=model, scores=len(body.scores), outcomes=len(body.outcomes)
-        )
-        with self._database.transaction() as session:
-            self._row(session, team, model)
-        lines = [outcome.model_dump_json() for outcome in body.outcomes]
-        self._objects.put(outcomes_key(name), "".join(line + "\n" for line in lines).encode())
-        with self._database.transaction() as session:
-            exclusively(session, f"model:{model}")
-            row = self._row(session, team, model)
-            if session.scalar(select(EvaluationRow.job).where(EvaluationRow.job == name).limit(1)):
-                return imported
-            for known_as, score in zip(names, body.scores, strict=True):
-                session.add(
-                    EvaluationRow(
-                        job=name,
-                        benchmark=known_as,
-                        model=model,
-                        version=f"{body.source}/{score.benchmark}@{score.version}",
-                        value=score.value,
-                        low=score.low,
-                        high=score.high,
-                        items=score.items,
-                        metric=score.metric,
-                        source=body.source,
-                    )
-                )
-            row.revision += 1
-        return imported
-
-    def imported_outcomes(self, team: str, model: str, name: str) -> Path:
-        """The outcomes of an import, as a file of JSON lines."""
-        with self._database.transaction() as session:
-            self._row(session, team, model)
-            held = select(EvaluationRow.job).where(
-                EvaluationRow.job == name, EvaluationRow.model == model, EvaluationRow.source != ""
-            )
-            if session.scalar(held.limit(1)) is None:
-                raise NotFound(
-                    f"{model} has no import {name!r}", field="import", fix="list its scores"
-                )
-        return self._objects.local(outcomes_key(name))
 
     def get(self, team: str, name: str) -> api.RegisteredModel:
         """A model by name."""
@@ -302,11 +239,6 @@ def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
         )
         for row in rows
     ]
-
-
-def outcomes_key(name: str) -> str:
-    """Where the outcomes of an import lie."""
-    return f"evaluations/{name}.outcomes.jsonl"
 
 
 def change_of(row: StageChangeRow) -> api.StageChange:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from vila2.api.training import ImportedOutcome, ImportedScore
 from vila2.benchmarks.source import field_of, read_json
 from vila2.data.errors import DataError
@@ -61,6 +63,18 @@ def read_run(path: Path) -> LmmsRun:
     lmms-eval scores an error message as the model's answer.
     """
     file = _results_file(path)
+    try:
+        return _run(file)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"holds what the registry does not take: {first['msg']}",
+            file=str(file),
+            field=".".join(str(part) for part in first["loc"]),
+        ) from error
+
+
+def _run(file: Path) -> LmmsRun:
     held = read_json(file)
     results = field_of(held, "results", dict, where=file.name)
     versions, counts = held.get("versions") or {}, held.get("n-samples") or {}
