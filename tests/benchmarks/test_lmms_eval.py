@@ -1,6 +1,8 @@
 """The bridge to lmms-eval: what it is told, and what is read of its results.
 
-The files here are written by hand after the source of lmms-eval 0.7.3.
+`lmms_eval_0_7_3/` was written by lmms-eval itself, asked by `vila2 benchmarks lmms-eval` about four
+pictures and a model that was never trained; its `config` and `configs`, which hold paths, are left
+out. The other files are written by hand after its source, for what that run did not meet.
 """
 
 from __future__ import annotations
@@ -78,6 +80,17 @@ def test_scores_are_read_with_their_tasks_versions_and_counts(tmp_path: Path):
         "pope": "0.0", "gqa": "Yaml", "mmmu": "1",
     }  # fmt: skip
     assert run.model == MODEL
+
+
+def test_what_lmms_eval_itself_wrote_is_read():
+    """Its empty figures are no scores, and every question has an outcome."""
+    run = read_run(Path(__file__).parent / "lmms_eval_0_7_3")
+    assert scores(run) == {
+        "tiny_pope/pope_accuracy": (0.0, 4, True),
+        "tiny_pope/pope_f1_score": (0, 4, True),
+    }
+    assert (run.model, run.unread) == ("untrained-01010101-0001", [])
+    assert [outcome.expected for outcome in run.outcomes] == ["no", "yes", "no", "yes"]
 
 
 def test_what_is_no_single_number_is_named(tmp_path: Path):

@@ -77,7 +77,10 @@ def read_run(path: Path) -> LmmsRun:
 def _run(file: Path) -> LmmsRun:
     held = read_json(file)
     results = field_of(held, "results", dict, where=file.name)
-    versions, counts = held.get("versions") or {}, held.get("n-samples") or {}
+    versions, counts = (
+        field_of(held, name, dict, where=file.name) if name in held else {}
+        for name in ("versions", "n-samples")
+    )
     scores: list[ImportedScore] = []
     outcomes: list[ImportedOutcome] = []
     unread: list[str] = []
