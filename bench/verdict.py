@@ -1,10 +1,11 @@
-"""How often a verdict is wrong, and how large an effect it finds: simulated rounds of known quality.
+"""How often a verdict is wrong, and how large an effect it finds, on rounds of known quality.
 
     python bench/verdict.py                  # the published figures; minutes of one core
     python bench/verdict.py --trials 200     # a look
 
 Prints the tables and writes bench/verdict.json. A trial draws two or more rounds (`verdict_worlds`)
-and asks the shipped code for a verdict; only the loading of outcomes is left out. Three intervals are compared:
+and asks the shipped code for a verdict; only the loading of outcomes is left out. Three intervals
+are compared:
 
     pictures   percentile bootstrap over pictures, the seeds' mean taken as it is
     plain      percentile bootstrap that also draws seeds with replacement (hierarchical)

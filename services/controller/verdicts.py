@@ -1,4 +1,4 @@
-"""Judging a round: its outcomes and captions against earlier rounds', by the library's statistics."""
+"""Judging a round: its outcomes and captions against earlier rounds'."""
 
 from __future__ import annotations
 

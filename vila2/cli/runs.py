@@ -1,4 +1,4 @@
-"""`vila2 runs`: start, list, show, watch, cancel."""
+"""`vila2 runs`: start, list, show, watch, report, cancel."""
 
 from __future__ import annotations
 
@@ -90,6 +90,31 @@ def show(
             console.print(render_text(RunReport.model_validate(client.controller.report(found.id))))
         if found.error:
             console.print(f"[red]{found.error}[/]")
+
+
+@app.command("report")
+def report(
+    run: RunName,
+    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """A run's report as far as it is known: on the terminal, as a page, as JSON."""
+    with connected(workspace, url, key) as client:
+        found = client.controller.run(run)
+        held = RunReport.model_validate(client.controller.report(found.id))
+        if html is None and json is None:
+            console.print(render_text(held))
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(client.controller.report_html(found.id))
+            console.print(f"page: [bold]{html}[/]", soft_wrap=True)
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            json.write_text(held.model_dump_json(indent=1) + "\n")
+            console.print(f"figures: [bold]{json}[/]", soft_wrap=True)
 
 
 @app.command("cancel")

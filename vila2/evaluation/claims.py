@@ -4,7 +4,8 @@ Only where the truth is known: a benchmark's captioning items, whose expected an
 lists say what is there. Nothing here reads the truth of a training corpus, which has none.
 
 Longer captions state more, so precision and recall are taken within the same number of words for
-every round (`matched_budget`; Oh et al., NeurIPS 2026 Evaluations and Datasets, ask for it). Two levels:
+every round (`matched_budget`; asked for by Oh et al., NeurIPS 2026 Evaluations and Datasets). Two
+levels:
 
 - *objects*: which kinds of thing are named. Their errors are CHAIR (Rohrbach et al., *Object
   Hallucination in Image Captioning*, EMNLP 2018): `chair_i` over mentions, `chair_s` over captions;

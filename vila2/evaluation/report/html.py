@@ -8,9 +8,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vila2.evaluation.caption_metrics import CaptionMetrics
+from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.report import paper
 from vila2.evaluation.report.findings import HOW_TO_READ, findings
 from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport, Trained
 from vila2.evaluation.report.plots import Curve, DotRow, Mark, curve_panels, dot_panels
+from vila2.evaluation.report.trends import Step, trend_panels
+
+
+def _chair(claims: ClaimMetrics) -> float | None:
+    return None if claims.object_precision is None else 1 - claims.object_precision
+
 
 _PIXELATED_BELOW = 128  # pictures this small are enlarged pixel by pixel, not blurred
 _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = (
@@ -20,9 +28,23 @@ _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = 
     ("distinct-2", "{:.3f}", lambda m: m.distinct_2),
     ("distinct-3", "{:.3f}", lambda m: m.distinct_3),
     ("same opener", "{:.1%}", lambda m: m.opener_rate),
+    ("same 5 words", "{:.1%}", lambda m: m.prefix_mass),
     ("top-100 prefixes", "{:.1%}", lambda m: m.top_prefix_mass),
     ("alt-text kept", "{:.1%}", lambda m: m.alt_text_retention),
+    ("names kept", "{:.1%}", lambda m: m.entity_retention),
     ("duplicates", "{:.1%}", lambda m: m.duplicate_rate),
+    ("consistency, nats", "{:.2f}", lambda m: m.consistency),
+)
+_CLAIMS: Sequence[tuple[str, str, Callable[[ClaimMetrics], float | None]]] = (
+    ("captions", "{:,}", lambda m: m.captions),
+    ("objects named", "{:,}", lambda m: m.objects),
+    ("precision", "{:.1%}", lambda m: m.object_precision),
+    ("recall", "{:.1%}", lambda m: m.object_recall),
+    ("CHAIR, mentions", "{:.1%}", _chair),
+    ("CHAIR, captions", "{:.1%}", lambda m: m.chair_s),
+    ("claims", "{:,}", lambda m: m.claims or None),
+    ("precision", "{:.1%}", lambda m: m.claim_precision),
+    ("recall", "{:.1%}", lambda m: m.claim_recall),
 )
 
 
@@ -55,6 +77,12 @@ def render_html(report: RunReport) -> str:
         captions_plot=_captions_plot(rounds),
         metric_titles=[title for title, _, _ in _METRICS],
         metric_rows=_metrics_table(rounds),
+        claim_titles=[title for title, _, _ in _CLAIMS],
+        claim_rows=_claims_table(rounds),
+        claim_budget=next((r.claims.budget for r in rounds if r.claims), None),
+        trends_plot=_trends_plot(report),
+        trends=_trends_table(report),
+        paper=paper,
         layers=_layers_table(report),
         pixelated=_pixelated,
     )
@@ -89,6 +117,49 @@ def _scores_plot(report: RunReport, rounds: Sequence[Round]) -> Markup | None:
 
 def _mark(score: MacroScore | None) -> Mark | None:
     return None if score is None else Mark(100 * score.score, 100 * score.low, 100 * score.high)
+
+
+def _steps(report: RunReport) -> list[Step]:
+    """The baseline and the self-augmented rounds, in order."""
+    return [
+        Step(
+            r.name,
+            Mark(0.0) if r.kind == "baseline" else _change(r),
+            r.caption_metrics.words_mean if r.caption_metrics else None,
+        )
+        for r in report.main_rounds
+        if r.kind in ("baseline", "self")
+    ]
+
+
+def _change(round_: Round) -> Mark | None:
+    since = round_.since_baseline
+    return since and Mark(100 * since.difference, 100 * since.low, 100 * since.high)
+
+
+def _trends_plot(report: RunReport) -> Markup | None:
+    steps = _steps(report)
+    if sum(step.change is not None for step in steps) < 2:
+        return None
+    description = (
+        "Change of the macro score and words per caption by round, for this run and for the"
+        " paper's; the table has the figures"
+    )
+    return Markup(trend_panels(steps, description=description))  # noqa: S704
+
+
+def _trends_table(report: RunReport) -> list[tuple[int, Step | None, float | None, float | None]]:
+    """Round by round: this run's, and the paper's change and words."""
+    steps = _steps(report)
+    return [
+        (
+            index,
+            steps[index] if index < len(steps) else None,
+            paper.CHANGES[index] if index < len(paper.CHANGES) else None,
+            paper.WORDS[index] if index < len(paper.WORDS) else None,
+        )
+        for index in range(max(len(steps), len(paper.WORDS)))
+    ]
 
 
 def _losses_plot(report: RunReport) -> Markup | None:
@@ -132,6 +203,14 @@ def _metrics_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
         (round_.name, [_cell(form, value(metrics)) for _, form, value in _METRICS])
         for round_ in rounds
         if (metrics := round_.caption_metrics) is not None
+    ]
+
+
+def _claims_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
+    return [
+        (round_.name, [_cell(form, value(claims)) for _, form, value in _CLAIMS])
+        for round_ in rounds
+        if (claims := round_.claims) is not None
     ]
 
 
