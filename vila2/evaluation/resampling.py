@@ -189,13 +189,13 @@ def interval_of(
         raise ValueError(f"confidence is {confidence}; it lies between 0 and 1")
     if not np.isfinite(table.sums).all():
         raise ValueError("a score is not a finite number")
-    combine = np.zeros(len(table.sums))
-    for sign, rows in sides:
-        combine[list(rows)] += sign / len(rows)
+    # Each side's mean first: a round against its own copy then differs by exactly nothing.
+    sums = sum(sign * table.sums[list(rows)].mean(0) for sign, rows in sides)
+    combined = ScoreTable(np.asarray(sums)[None], table.counts)
     share = sum(1 / len(rows) for _, rows in sides)
-    observed = float(combine @ table.macro())
-    drawn = draws.macros(np.tensordot(combine, table.sums, axes=1))
-    by_pictures, picture_freedom = draws.variance(combine @ table.influence())
+    observed = float(combined.macro()[0])
+    drawn = draws.macros(combined.sums[0])
+    by_pictures, picture_freedom = draws.variance(combined.influence()[0])
     beyond, whole, seed_freedom = seed_variance(table, [rows for _, rows in sides])
     by_seeds = share * (beyond if seed_freedom else seed_sd**2)
     if by_seeds:
