@@ -97,9 +97,10 @@ def _control(control: Round) -> str:
     says = f" ({control.says.rstrip('.')})" if control.says else ""
     if above is None:
         return f"{name[0].upper()}{name[1:]}{says} has not been compared with the best round yet."
+    direction = "below" if above.difference < 0 else "above"
     facts = (
-        f"“{above.round}” is {100 * above.difference:+.1f} points (interval {100 * above.low:+.1f}"
-        f" to {100 * above.high:+.1f}) from {name}{says}"
+        f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
+        f" (interval {100 * above.low:+.1f} to {100 * above.high:+.1f})"
     )
     if above.low > 0:
         return f"{facts}: what this control has does not explain the gain."

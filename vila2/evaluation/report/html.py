@@ -24,9 +24,9 @@ _PIXELATED_BELOW = 128  # pictures this small are enlarged pixel by pixel, not b
 _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = (
     ("words", "{:.1f}", lambda m: m.words_mean),
     ("± sd", "{:.1f}", lambda m: m.words_sd),
-    ("distinct-1", "{:.3f}", lambda m: m.distinct_1),
-    ("distinct-2", "{:.3f}", lambda m: m.distinct_2),
-    ("distinct-3", "{:.3f}", lambda m: m.distinct_3),
+    ("distinct\N{NON-BREAKING HYPHEN}1", "{:.3f}", lambda m: m.distinct_1),
+    ("distinct\N{NON-BREAKING HYPHEN}2", "{:.3f}", lambda m: m.distinct_2),
+    ("distinct\N{NON-BREAKING HYPHEN}3", "{:.3f}", lambda m: m.distinct_3),
     ("same opener", "{:.1%}", lambda m: m.opener_rate),
     ("same 5 words", "{:.1%}", lambda m: m.prefix_mass),
     ("top-100 prefixes", "{:.1%}", lambda m: m.top_prefix_mass),
@@ -38,13 +38,13 @@ _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = 
 _CLAIMS: Sequence[tuple[str, str, Callable[[ClaimMetrics], float | None]]] = (
     ("captions", "{:,}", lambda m: m.captions),
     ("objects named", "{:,}", lambda m: m.objects),
-    ("precision", "{:.1%}", lambda m: m.object_precision),
-    ("recall", "{:.1%}", lambda m: m.object_recall),
+    ("object precision", "{:.1%}", lambda m: m.object_precision),
+    ("object recall", "{:.1%}", lambda m: m.object_recall),
     ("CHAIR, mentions", "{:.1%}", _chair),
     ("CHAIR, captions", "{:.1%}", lambda m: m.chair_s),
     ("claims", "{:,}", lambda m: m.claims or None),
-    ("precision", "{:.1%}", lambda m: m.claim_precision),
-    ("recall", "{:.1%}", lambda m: m.claim_recall),
+    ("claim precision", "{:.1%}", lambda m: m.claim_precision),
+    ("claim recall", "{:.1%}", lambda m: m.claim_recall),
 )
 
 

@@ -43,14 +43,15 @@ def trend_panels(steps: Sequence[Step], *, description: str) -> str:
             axes.plot(
                 [x for x, _ in points], [mark.value for _, mark in points], color=colour,
                 marker="o" if whose == "this run" else "s", markersize=5, linewidth=1.4,
-                linestyle="-" if whose == "this run" else "--",
+                linestyle="-" if whose == "this run" else "--", clip_on=False,
             )  # fmt: skip
             for x, mark in points:
-                if mark.low is not None and mark.high is not None:
-                    axes.plot([x, x], [mark.low, mark.high], color=colour, linewidth=1.8)
+                top = mark.value if mark.high is None else mark.high
+                if mark.low is not None:
+                    axes.plot([x, x], [mark.low, top], color=colour, linewidth=1.8)
                 axes.annotate(
-                    f"{mark.value:.1f}", (x, mark.value), xytext=(6, 5),
-                    textcoords="offset points", fontsize=8, color=FAINT,
+                    f"{mark.value:.1f}", (x, top), xytext=(0, 5), textcoords="offset points",
+                    ha="center", fontsize=8, color=FAINT,
                 )  # fmt: skip
             axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
             axes.set_xlim(-0.3, last + 0.5)
@@ -64,7 +65,7 @@ def trend_panels(steps: Sequence[Step], *, description: str) -> str:
 
 
 def _limits(marks: Sequence[Mark]) -> tuple[float, float]:
-    """From zero, or from the lowest bound below it, to a little above the highest."""
+    """From a little below zero, or the lowest bound, to what leaves room for the labels."""
     bounds = [0.0, *(v for m in marks for v in (m.value, m.low, m.high) if v is not None)]
-    spare = 0.18 * max(max(bounds) - min(bounds), 1.0)
-    return min(bounds) - (spare if min(bounds) < 0 else 0.0), max(bounds) + spare
+    span = max(max(bounds) - min(bounds), 1.0)
+    return min(bounds) - 0.08 * span, max(bounds) + 0.2 * span
