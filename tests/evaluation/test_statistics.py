@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vila2.evaluation.statistics import (
@@ -182,6 +182,7 @@ def test_the_spread_of_seeds_leaves_out_what_chance_answers_make():
     assert seed_spread([_seeds(0.5)]) is None
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.permutations(range(40)), st.integers(0, 5))
 def test_the_order_of_items_does_not_matter(order: list[int], seed: int):
     """Items and pictures are known by their names."""
@@ -192,6 +193,7 @@ def test_the_order_of_items_does_not_matter(order: list[int], seed: int):
     assert paired_difference(*shuffled, clusters=pictures, resamples=200, seed=seed) == expected
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 50))
 def test_more_items_narrow_the_interval(seed: int):
     """Sixteen times the items, about a quarter of the width."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -95,6 +95,7 @@ def test_the_evidence_is_a_sentence_with_the_figures():
     )
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 3))
 def test_a_copy_of_the_same_round_is_never_improved(seed: int, trainings: int):
     """Nor worse: nothing changed, whatever the scores."""

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
+from typing import Any
 
 from pydantic import ConfigDict
 
@@ -168,7 +169,7 @@ def _forms(name: str) -> tuple[str, ...]:
     return (name, f"{name}s", f"{name}es", *([plural[name]] if name in plural else []))
 
 
-def _tally(said: Counter[object], there: Counter[object]) -> Counter[str]:  # type: ignore[type-var]
+def _tally(said: Counter[Any], there: Counter[Any]) -> Counter[str]:
     return Counter(said=said.total(), there=there.total(), right=(said & there).total())
 
 
