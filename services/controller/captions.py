@@ -15,7 +15,7 @@ from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
 from vila2.evaluation.caption_metrics import CaptionMetrics, compute
-from vila2.evaluation.claims import ClaimMetrics, Truth, check, matched_budget, truths_of
+from vila2.evaluation.claims import WHOLE, ClaimMetrics, Truth, check, matched_budget, truths_of
 from vila2.evaluation.outcomes import Outcome
 from vila2.evaluation.warnings import CaptionWarning, caption_warnings
 
@@ -73,15 +73,22 @@ def benchmark_truths(platform: Client, benchmarks: Sequence[str]) -> dict[ItemKe
 
 
 def checked(
-    rounds: Mapping[str, Sequence[Outcome]], truths: Mapping[ItemKey, Truth]
+    rounds: Mapping[str, Sequence[Outcome]],
+    truths: Mapping[ItemKey, Truth],
+    *,
+    whole: bool = False,
 ) -> dict[str, ClaimMetrics]:
-    """How true each round's answers to the captioning items are, all cut to one word budget."""
+    """How true each round's answers to the captioning items are, all cut to one word budget.
+
+    With `whole`, every answer in full: what it recalls, and what its length costs in precision.
+    """
     captions = {
         name: {(o.benchmark, o.item): o.answer for o in outcomes if (o.benchmark, o.item) in truths}
         for name, outcomes in rounds.items()
     }
     captions = {name: held for name, held in captions.items() if held}
-    budget = matched_budget([list(held.values()) for held in captions.values()])
+    texts = [list(held.values()) for held in captions.values()]
+    budget = WHOLE if whole else matched_budget(texts)
     return {
         name: check(list(held.values()), [truths[key] for key in held], budget=budget)
         for name, held in captions.items()

@@ -89,11 +89,14 @@ def captions_of_round(platform: Client, row: RoundRow) -> list[CaptionRow]:
 def rounds_of(known: Known, rows: Sequence[RoundRow]) -> list[report.Round]:
     """Every round that is done, controls included."""
     truths = captions.benchmark_truths(known.platform, known.recipe.benchmarks)
-    claims = captions.checked(known.outcomes, truths)
-    return [_round(known, row, claims.get(row.name)) for row in rows]
+    matched = captions.checked(known.outcomes, truths)
+    whole = captions.checked(known.outcomes, truths, whole=True)
+    return [_round(known, row, matched.get(row.name), whole.get(row.name)) for row in rows]
 
 
-def _round(known: Known, row: RoundRow, claims: ClaimMetrics | None) -> report.Round:
+def _round(
+    known: Known, row: RoundRow, claims: ClaimMetrics | None, whole: ClaimMetrics | None
+) -> report.Round:
     verdict = row.verdict or {}
     says = {control.name: control.says for control in known.recipe.controls}
     since = known.difference(BASELINE, row.name) if row.kind != "baseline" else None
@@ -117,6 +120,7 @@ def _round(known: Known, row: RoundRow, claims: ClaimMetrics | None) -> report.R
         best_above=report.Comparison(**_of(above), round=rival) if above else None,
         caption_metrics=_metrics(known, row),
         claims=claims,
+        claims_whole=whole,
         warnings=[CaptionWarning(**held) for held in verdict.get("warnings", [])],
         says=says.get(row.name, "") if row.kind == "control" else "",
         layer=layer_of(known.platform, row.layer) if row.kind == "self" else None,

@@ -137,9 +137,10 @@ def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
     """Captions of the layer, claims of the model's answers, warnings, and whether they stop."""
     with Standalone(undisturbed) as platform:
         held = {r.name: r for r in the_run(platform).rounds}["round 1"]
+        layer = platform.client.datasets.layer(held.layer)
     facts = held.verdict
     assert facts is not None
-    assert facts["captions"]["captions"] > 0
+    assert (facts["captions"] or {"captions": 0})["captions"] == layer.captioned
     assert 0 <= facts["claims"]["chair_s"] <= 1
     assert (facts["warnings"], facts["stop"], facts["seeds"]) == ([], False, [1, 1])
 

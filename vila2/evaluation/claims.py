@@ -26,6 +26,7 @@ from pydantic import ConfigDict
 from vila2.evaluation.caption_metrics import words_of
 from vila2.evaluation.scorers import parse_objects
 
+WHOLE = 1_000_000  # a budget that cuts no caption
 _LEAST_BUDGET = 3  # fewer words name nothing
 
 

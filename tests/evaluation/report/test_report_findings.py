@@ -54,6 +54,16 @@ def test_every_control_is_held_against_the_best_round(above: float, words: str):
     assert "(every picture gets another's captions)" in said
 
 
+def test_without_a_gain_there_is_none_to_explain():
+    """A round that is above a control but no better than the baseline proves nothing."""
+    rounds = _rounds("baseline", "self", "control")
+    for round_ in rounds[1:3]:
+        round_["verdict"]["kind"] = "no_measurable_change"
+    said = _said(rounds=rounds)
+    assert "there is no gain to explain" in said
+    assert "does not explain the gain" not in said
+
+
 def test_a_control_that_was_not_compared_is_said_to_be_so():
     """It is not passed over."""
     rounds = _rounds("baseline", "control")

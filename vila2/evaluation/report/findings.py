@@ -5,7 +5,7 @@ A sentence claims no more than the figures carry. What is not significant is sai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vila2.evaluation.report.model import MacroScore, Round, RunReport
 
@@ -89,10 +89,11 @@ def _controls(report: RunReport) -> list[str]:
             "This run trained no control, so it cannot tell the effect of new captions from that of"
             " more training."
         ]
-    return [_control(control) for control in report.controls]
+    gained = {r.name for r in report.main_rounds if r.verdict and r.verdict.kind == "improved"}
+    return [_control(control, gained) for control in report.controls]
 
 
-def _control(control: Round) -> str:
+def _control(control: Round, gained: Collection[str]) -> str:
     name, above = f"the control “{control.name}”", control.best_above
     says = f" ({control.says.rstrip('.')})" if control.says else ""
     if above is None:
@@ -102,10 +103,12 @@ def _control(control: Round) -> str:
         f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
         f" (interval {100 * above.low:+.1f} to {100 * above.high:+.1f})"
     )
-    if above.low > 0:
-        return f"{facts}: what this control has does not explain the gain."
     if above.high < 0:
         return f"{facts}: the control did better than the method."
+    if above.round not in gained:
+        return f"{facts}. That round did not improve, so there is no gain to explain."
+    if above.low > 0:
+        return f"{facts}: what this control has does not explain the gain."
     return (
         f"{facts}: the two cannot be told apart, so these figures do not show that the method, "
         "rather than what this control has, made the difference."

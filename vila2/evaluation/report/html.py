@@ -78,8 +78,7 @@ def render_html(report: RunReport) -> str:
         metric_titles=[title for title, _, _ in _METRICS],
         metric_rows=_metrics_table(rounds),
         claim_titles=[title for title, _, _ in _CLAIMS],
-        claim_rows=_claims_table(rounds),
-        claim_budget=next((r.claims.budget for r in rounds if r.claims), None),
+        claim_tables=_claims_tables(rounds),
         trends_plot=_trends_plot(report),
         trends=_trends_table(report),
         paper=paper,
@@ -206,12 +205,25 @@ def _metrics_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _claims_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
-    return [
-        (round_.name, [_cell(form, value(claims)) for _, form, value in _CLAIMS])
-        for round_ in rounds
-        if (claims := round_.claims) is not None
+def _claims_tables(rounds: Sequence[Round]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Caption and rows of each table: within equal words, and in full."""
+    budget = next((r.claims.budget for r in rounds if r.claims), 0)
+    kinds: Sequence[tuple[str, Callable[[Round], ClaimMetrics | None]]] = (
+        (f"Every answer cut to its first {budget} words", lambda r: r.claims),
+        ("Answers in full", lambda r: r.claims_whole),
+    )
+    tables = [
+        (
+            title,
+            [
+                (r.name, [_cell(form, value(claims)) for _, form, value in _CLAIMS])
+                for r in rounds
+                if (claims := of(r)) is not None
+            ],
+        )
+        for title, of in kinds
     ]
+    return [(title, rows) for title, rows in tables if rows]
 
 
 def _cell(form: str, value: float | None) -> str:

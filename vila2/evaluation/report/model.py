@@ -120,7 +120,8 @@ class Round(Trained):
     macro: MacroScore | None = None
     verdict: RoundVerdict | None = None
     since_baseline: Difference | None = None
-    claims: ClaimMetrics | None = None
+    claims: ClaimMetrics | None = Field(None, description="Within equal words for every round.")
+    claims_whole: ClaimMetrics | None = Field(None, description="Of the answers in full.")
     warnings: list[CaptionWarning] = []
     says: str = Field("", description="Of a control: what it shows.")
     best_above: Comparison | None = Field(
