@@ -94,7 +94,8 @@ def score_table(models: Sequence[BenchmarkItems], clusters: Clusters | None) -> 
     row, column = np.array(places).T
     sums = np.zeros((len(models), len(rows), len(first)))
     counts = np.zeros(sums.shape[1:])
-    np.add.at(sums, (slice(None), row, column), np.array(scores, dtype=np.float64).T)
+    for of_model, added in zip(sums, np.array(scores, dtype=np.float64).T, strict=True):
+        np.add.at(of_model, (row, column), added)
     np.add.at(counts, (row, column), 1.0)
     return ScoreTable(sums, counts)
 
@@ -240,7 +241,8 @@ def _weights(rng: np.random.Generator, resamples: int, size: int) -> Floats:
     drawn = rng.integers(0, size, (resamples, size - 1), dtype=np.int64)
     drawn += np.arange(resamples)[:, None] * size
     flat = np.bincount(drawn.ravel(), minlength=resamples * size)
-    weights: Floats = flat.reshape(resamples, size) * (size / (size - 1))
+    weights: Floats = flat.reshape(resamples, size).astype(np.float64)
+    weights *= size / (size - 1)
     return weights
 
 

@@ -62,7 +62,8 @@ def test_the_page_shows_scores_verdicts_captions_and_refusals(page: _Page):
         "repetition 61, too short 18", "not an image 3", "pretrain: 400 steps, 1 min 12 s",
         "F1 of the objects", "Four thousand pictures, one seed.", "How to read this page",
         "different word pairs fell from 31.0% to 19.0%", "cut to its first 12 words", "83.0%",
-        "Answers in full", "0.36 process-hours", "weights 3f3f3f3f3f3f", "layer round 1 by tiny-baseline",
+        "Answers in full", "0.36 process-hours", "weights 3f3f3f3f3f3f",
+        "layer round 1 by tiny-baseline",
         "every picture gets another's captions", "+1.6", "126.8",
     ):  # fmt: skip
         assert part in words

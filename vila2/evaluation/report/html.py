@@ -133,7 +133,9 @@ def _steps(report: RunReport) -> list[Step]:
 
 def _change(round_: Round) -> Mark | None:
     since = round_.since_baseline
-    return since and Mark(100 * since.difference, 100 * since.low, 100 * since.high)
+    if since is None:
+        return None
+    return Mark(100 * since.difference, 100 * since.low, 100 * since.high)
 
 
 def _trends_plot(report: RunReport) -> Markup | None:
