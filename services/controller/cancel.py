@@ -8,10 +8,12 @@ from services.controller.tables import RunRow
 from vila2.client import Client
 
 
-def cancel_run(runs: Runs, platform: Client, run: RunRow) -> None:
+def cancel_run(
+    runs: Runs, platform: Client, run: RunRow, *, reason: str = "cancelled by its owner"
+) -> None:
     """End the run first, so that nothing new is asked for, then stop what was asked for."""
     rounds = [row for row in runs.rounds(run.id) if row.state not in ENDED]
-    runs.end_run(run, "cancelled", "cancelled by its owner")
+    runs.end_run(run, "cancelled", reason, error=reason)
     for row in rounds:
         for job in (row.train_job, row.evaluate_job):
             if job:

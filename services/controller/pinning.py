@@ -34,8 +34,9 @@ def pinned(recipe: Recipe, platform: Client) -> Recipe:
 def _renamed(recipe: Recipe, versions: Mapping[str, str]) -> Recipe:
     content = recipe.model_dump()
     content["model"]["base"]["dataset"] = versions.get(recipe.model.base.dataset, "")
-    for field in ("pretrain", "sft"):
-        content["data"][field] = versions[content["data"][field]]
+    for field in ("pretrain", "sft", "align"):
+        content["data"][field] = versions.get(content["data"][field], "")
+    content["data"]["pretrain_also"] = [versions[name] for name in recipe.data.pretrain_also]
     for specialist in content["specialists"]:
         specialist["dataset"] = versions[specialist["dataset"]]
     content["benchmarks"] = [versions[name] for name in recipe.benchmarks]

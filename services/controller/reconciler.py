@@ -15,6 +15,8 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.loop import Loop
 from services.chassis.metrics import VERDICTS
 from services.controller import jobs
+from services.controller.budgets import budget_exceeded
+from services.controller.cancel import cancel_run
 from services.controller.planner import (
     AddRound,
     FailRun,
@@ -57,6 +59,10 @@ class Reconciler:
     def _reconcile(self, run: RunRow) -> None:
         recipe = Recipe.model_validate(run.recipe)
         platform = self._platform(run.team)
+        over = budget_exceeded(platform, recipe, run, self._runs.rounds(run.id))
+        if over:
+            cancel_run(self._runs, platform, run, reason=over)
+            return
         for row in self._runs.rounds(run.id):
             if row.state not in ENDED:
                 _Step(self._runs, platform, recipe, run, row).take()
@@ -182,9 +188,11 @@ class _Step:
         if row.kind == "baseline":
             source = jobs.original_source(recipe)
         elif row.kind == "self":
-            source = jobs.recaption_source(recipe, row.layer)
+            source = jobs.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
         elif row.kind == "specialist":
-            source = jobs.specialised_source(recipe, row.layer, row.skill_layers)
+            source = jobs.specialised_source(
+                recipe, row.layer, row.skill_layers, earlier=self._earlier(row.layer)
+            )
             extra = jobs.specialist_round_extra(recipe)
             sft_extra = self._specialist_data(times=1) if extra else []
         else:
@@ -207,7 +215,9 @@ class _Step:
             source = jobs.original_source(recipe)
         else:
             layer = self._control_layer(control)
-            source = jobs.recaption_source(recipe, layer, shuffle=control.shuffle_captions)
+            source = jobs.recaption_source(
+                recipe, layer, earlier=self._earlier(layer), shuffle=control.shuffle_captions
+            )
         rounds = 1 + len(self_rounds(self._facts()))
         extra = jobs.control_extra(recipe, control, rounds=rounds)
         data: list[SourceIn] = []
@@ -264,6 +274,10 @@ class _Step:
         elif job.state != "succeeded" and getattr(self._row, column) != job.id:
             self._runs.change_round(self._row, **{column: job.id})
         return job.state == "succeeded"
+
+    def _earlier(self, layer: str) -> list[str]:
+        selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]
+        return jobs.earlier_layers(self._recipe, layer, selves)
 
     def _best_layer(self) -> str:
         best = self._others[best_round(self._facts()).name]

@@ -58,7 +58,10 @@ class Reports:
                 samples=version.samples, shards=version.shards, rejected=version.rejected
             ),
             benchmarks=[report.Benchmark(name=name) for name in names],
-            rounds=[self._round(platform, row, captions[row.name], first_shard) for row in trained],
+            rounds=[
+                self._round(platform, row, captions[row.name], first_shard, recipe.audit_words)
+                for row in trained
+            ],
             specialists=self._specialists(platform, recipe, trained),
             examples=_examples(first_shard, captions),
             notes=_notes(recipe, version.rejected, rows),
@@ -76,6 +79,7 @@ class Reports:
         row: RoundRow,
         captions: list[CaptionRow],
         samples: list[Sample],
+        words: int,
     ) -> report.Round:
         verdict = row.verdict
         return report.Round(
@@ -92,7 +96,7 @@ class Reports:
                 if verdict
                 else None
             ),
-            caption_metrics=_metrics(captions, samples),
+            caption_metrics=_metrics(captions, samples, budget=words),
             layer=_layer(platform, row.layer) if row.kind == "self" else None,
             stages=_stages(platform, row.train_job),
             seconds=max(0.0, row.ended_at - row.created_at),
@@ -133,12 +137,15 @@ def _macro(platform: Client, row: RoundRow) -> report.MacroScore | None:
     return report.MacroScore(score=macro_score(scores), low=interval.low, high=interval.high)
 
 
-def _metrics(captions: list[CaptionRow], samples: list[Sample]) -> CaptionMetrics | None:
+def _metrics(
+    captions: list[CaptionRow], samples: list[Sample], *, budget: int
+) -> CaptionMetrics | None:
     held = captions_of(captions)
     pairs = [(text, s.caption) for s in samples if (text := held.get(s.key)) is not None]
     if not pairs:
         return None
-    return compute([text for text, _ in pairs], [original for _, original in pairs])
+    texts, originals = [text for text, _ in pairs], [original for _, original in pairs]
+    return compute(texts, originals, budget=budget)
 
 
 def _layer(platform: Client, layer: str) -> report.Layer | None:
