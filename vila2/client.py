@@ -15,6 +15,7 @@ import httpx2
 
 from vila2.api import caption as caption_api
 from vila2.api import controller as controller_api
+from vila2.api import estimates as estimates_api
 from vila2.api import specialist as specialist_api
 from vila2.datasets_client import DatasetsClient
 from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
@@ -129,6 +130,29 @@ class ControllerClient(Rest):
     def report(self, run: str) -> dict[str, Any]:
         """The figures of a run's report."""
         found: dict[str, Any] = self.send("GET", f"runs/{run}/report").json()
+        return found
+
+    def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
+        """What a run of a recipe will take; captions a sample, starts no run."""
+        return self.one(
+            estimates_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=1800.0
+        )
+
+    def estimate_of(self, estimate: str) -> estimates_api.Estimate:
+        """An estimate that was made."""
+        return self.one(estimates_api.Estimate, "GET", f"estimates/{estimate}")
+
+    def costs(self, run: str) -> estimates_api.Costs:
+        """What a run has used, beside what was expected."""
+        return self.one(estimates_api.Costs, "GET", f"runs/{run}/costs")
+
+    def recipes(self) -> list[controller_api.ShippedRecipe]:
+        """The recipes that ship with the platform."""
+        return self.many(controller_api.ShippedRecipe, "recipes")
+
+    def recipe_schema(self) -> dict[str, Any]:
+        """The JSON schema of recipes."""
+        found: dict[str, Any] = self.send("GET", "recipes/schema").json()
         return found
 
     def report_html(self, run: str) -> str:

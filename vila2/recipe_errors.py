@@ -104,5 +104,7 @@ def _property_names(schema: Any) -> list[str]:
         return [name for item in schema for name in _property_names(item)]
     if not isinstance(schema, Mapping):
         return []
-    own = list(schema.get("properties", {})) if isinstance(schema.get("properties"), Mapping) else []
+    own = (
+        list(schema.get("properties", {})) if isinstance(schema.get("properties"), Mapping) else []
+    )
     return own + [name for value in schema.values() for name in _property_names(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from services.chassis.work import CANCELLED, DONE, FAILED, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
 from vila2.api.base import Progress
-from vila2.api.datasets import LayerIn, LayerShardIn
+from vila2.api.datasets import LayerIn, LayerShardIn, Shard
 from vila2.client import Client
 from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
@@ -135,7 +136,9 @@ class LayerJobs:
         base = self._base(datasets, body, number)
         asked = to_caption(samples, base, body.mode)
         engine = self._engines.get(row.model_prefix)
+        began = time.monotonic()
         made = caption_samples(asked, how, engine, progress=report)
+        seconds = time.monotonic() - began
         rows = combined(samples, base, made, body.mode)
         data, summary = encode_layer_shard(rows)
         # The fence in the key: a worker that lost its lease cannot overwrite another's output.
@@ -151,6 +154,8 @@ class LayerJobs:
                     "sha256": summary.sha256,
                     "captioned": summary.captioned,
                     "quarantined": dict(summary.quarantined),
+                    "tokens": sum(caption.tokens for caption in made),
+                    "seconds": round(seconds, 3),
                 },
             )
         if done:
@@ -195,7 +200,9 @@ class LayerJobs:
         datasets = self._platform(row.team).datasets
         for unit in units:
             datasets.put_layer_shard(
-                row.layer, int(unit.payload["shard"]), LayerShardIn(**unit.result)
+                row.layer,
+                int(unit.payload["shard"]),
+                LayerShardIn(**{name: unit.result[name] for name in LayerShardIn.model_fields}),
             )
         crashpoint("caption.recorded")
         datasets.seal_layer(row.layer)
@@ -212,7 +219,7 @@ class LayerJobs:
         datasets, model = platform.datasets, platform.training.model(body.model)
         wanted = set(body.keys)
         found: dict[str, Sample] = {}
-        for shard in datasets.shards(body.dataset):
+        for shard in _shards(datasets, body):
             for sample in read_shard(self._objects.local(shard.object_key)):
                 if sample.key in wanted:
                     found[sample.key] = sample
@@ -238,9 +245,13 @@ class LayerJobs:
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
         units = session.scalars(select(WorkUnitRow).where(WorkUnitRow.subject == row.id)).all()
         done, captioned, quarantined = 0, 0, Counter[str]()
+        tokens, seconds = 0, 0.0
         for unit in units:
             if unit.state == DONE:
                 captioned += unit.result["captioned"]
+                # Units that were done before these were counted have none.
+                tokens += unit.result.get("tokens", 0)
+                seconds += unit.result.get("seconds", 0.0)
                 quarantined.update(unit.result["quarantined"])
             else:
                 done += unit.progress or 0
@@ -254,6 +265,8 @@ class LayerJobs:
             state=row.state,
             captioned=captioned,
             quarantined=dict(quarantined),
+            tokens=tokens,
+            seconds=round(seconds, 3),
             error=row.error or "",
             progress=Progress(
                 done=min(row.samples, done + captioned + quarantined.total()),
@@ -293,6 +306,16 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
             field="base_layer",
             fix="name one, or use mode overwrite",
         )
+
+
+def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> list[Shard]:
+    """Where a preview looks for its samples."""
+    if body.shard is None:
+        return datasets.shards(body.dataset, body.version)
+    try:
+        return [datasets.shard(body.dataset, body.version, body.shard)]
+    except LookupError as error:
+        raise Invalid(str(error), field="shard", fix="give one that the version has") from error
 
 
 def _recipe_hash(body: api.LayerJobIn) -> str:

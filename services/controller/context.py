@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.chassis.database import Database
+from services.controller.estimates.store import Estimates
 from services.controller.reconciler import Reconciler
 from services.controller.reports import Reports
 from services.controller.runs import Runs
@@ -19,6 +20,7 @@ class ControllerContext:
         self.platform = platform
         self.runs = Runs(database)
         self.reports = Reports(self.runs)
+        self.estimates = Estimates(database)
         self.reconciler = Reconciler(self.runs, platform)
 
     def start(self) -> None:

@@ -34,15 +34,7 @@ class Runs:
 
         `pin` fixes the versions of the recipe's datasets; the hash is of the recipe as it came.
         """
-        try:
-            recipe = Recipe.model_validate(body.recipe)
-        except ValidationError as error:
-            first = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise Invalid(
-                f"the recipe is not valid:\n{explain(error)}",
-                field=f"recipe.{first}",
-                fix="correct the fields named above",
-            ) from error
+        recipe = validated(body.recipe)
         token = body.token or uuid.uuid4().hex
         with self._database.transaction() as session:
             known = self._of_token(session, team, token)
@@ -226,3 +218,16 @@ def facts_of(row: RoundRow) -> RoundFacts:
         verdict=row.verdict["kind"] if row.verdict else None,
         error=row.error or "",
     )
+
+
+def validated(content: dict[str, Any]) -> Recipe:
+    """A recipe's content as a recipe, or `Invalid` that names every wrong field."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise Invalid(
+            f"the recipe is not valid:\n{explain(error, schema=Recipe.model_json_schema())}",
+            field=f"recipe.{first}",
+            fix="correct the fields named above",
+        ) from error

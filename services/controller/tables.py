@@ -67,3 +67,15 @@ class EventRow(Base):
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True)
     body: Mapped[str] = mapped_column(String)
+
+
+class EstimateRow(Base):
+    """What a run of a recipe was expected to take; the body is an `Estimate` of the REST models."""
+
+    __tablename__ = "estimates"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    recipe_hash: Mapped[str] = mapped_column(String(16), index=True)
+    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)

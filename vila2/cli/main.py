@@ -11,13 +11,13 @@ from vila2.cli import (
     captions,
     demo,
     endpoints,
+    estimates,
     export,
     governance,
     jobs,
     models,
     recipes,
     registry,
-    runs,
     triton,
     up,
 )
@@ -49,9 +49,9 @@ Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA
 in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
 """,
 )
-# The same group: its commands are in two files, for submitting and for keeping clean.
+# `datasets` and `runs` are each one group whose commands are in two files.
 app.add_typer(governance.app, name="datasets")
-app.add_typer(runs.app, name="runs")
+app.add_typer(estimates.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(registry.app, name="registry")

@@ -71,8 +71,10 @@ def explain(
         return
     width = Console()
     for title, group in _grouped(views).items():
-        table = Table(box=box.SIMPLE_HEAD, show_header=False, title=title or None, expand=True,
-                      title_justify="left", title_style="bold cyan", padding=(0, 1, 1, 0))  # fmt: skip
+        table = Table(
+            box=box.SIMPLE_HEAD, show_header=False, title=title or None, expand=True,
+            title_justify="left", title_style="bold cyan", padding=(0, 1, 1, 0),
+        )  # fmt: skip
         for ratio in (3, 4, 7):
             table.add_column(ratio=ratio, overflow="fold")
         for view in group:
@@ -144,5 +146,3 @@ def _as_json(view: FieldView) -> dict[str, Any]:
         "path": view.path, "value": view.value, "default": view.default, "changed": view.changed,
         "description": view.description, "citation": view.citation,
     }  # fmt: skip
-
-

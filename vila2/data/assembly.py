@@ -5,8 +5,8 @@ The policies are those of the VILA² paper (section 2.1 and appendix A.5) and of
 - `original`: the alt-text alone.
 - `recaption`: the newest caption alone; the alt-text is dropped.
 - `concat`: the alt-text and the caption, which the paper found best for a VLM.
-- `mix`: the caption with probability p, else the alt-text (Recap-DataComp). With p below 1, `concat`
-  and `qa_turns` leave the caption out in the other visits.
+- `mix`: the caption with probability p, else the alt-text (Recap-DataComp). With p below 1,
+  `concat` and `qa_turns` leave the caption out in the other visits.
 - `qa_turns`: `concat`, followed by the specialists' answers as question-and-answer turns, shuffled
   per sample, each question drawn from that specialist's paraphrases.
 - `conversations`: the sample's own supervised turns (SFT and specialist data), shuffled per sample.
