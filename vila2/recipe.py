@@ -277,6 +277,17 @@ class Recipe(_Strict):
             raise ValueError(
                 f"recaption.caption_layer must be {SELF_LAYER!r}: the layer that the round makes"
             )
+        for field in ("baseline", "recaption", "specialised"):
+            text: Assembly | None = getattr(self, field)
+            if text is not None and text.p < 1 and not _mixes(text):
+                raise ValueError(
+                    f"{field}.p has no effect here: leave it out, or use policy mix, concat or "
+                    "qa_turns with a caption_layer"
+                )
+            if text is not None and text.also_layers:
+                raise ValueError(
+                    f"{field}.also_layers is filled in by the run: set captioning.accumulate"
+                )
         names = [specialist.name for specialist in self.specialists]
         if len(set(names)) != len(names):
             raise ValueError("specialists: each may be named once")
@@ -330,6 +341,10 @@ class Recipe(_Strict):
         named += [specialist.dataset for specialist in self.specialists]
         named += self.benchmarks
         return list(dict.fromkeys(name for name in named if name))
+
+
+def _mixes(text: Assembly) -> bool:
+    return text.policy in ("mix", "concat", "qa_turns") and bool(text.caption_layer)
 
 
 CITATION = re.compile(r"(section [0-9A]|Table [0-9]+|choice: ).*")

@@ -77,10 +77,6 @@ class Assembly(BaseModel):
             raise ValueError(f"policy {self.policy!r} needs `caption_layer`: name the layer to use")
         if self.also_layers and not self.caption_layer:
             raise ValueError("also_layers needs `caption_layer`: name the first of them there")
-        if self.p < 1 and (
-            self.policy not in ("mix", "concat", "qa_turns") or not self.caption_layer
-        ):
-            raise ValueError(f"p has no effect on policy {self.policy!r} here: leave it out")
         for layer, questions in self.questions.items():
             if not questions:
                 raise ValueError(f"questions.{layer} is empty: give at least one question")

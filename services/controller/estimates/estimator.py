@@ -125,7 +125,8 @@ def _notes(recipe: Recipe, body: EstimateIn, sample: Sampled | None, captioner: 
     if sample is None and body.sample:
         notes.append(
             f"No model of the preset {recipe.model.preset} is in the registry, so nothing was "
-            "captioned: caption lengths are those of the paper's Table 1. Name a captioner to measure."
+            "captioned: caption lengths are those of the paper's Table 1. Name a captioner to "
+            "measure."
         )
     elif sample is not None:
         notes.append(
