@@ -76,7 +76,8 @@ def _line(where: str, lines: Mapping[str, int]) -> int | None:
 
 
 def _fix(problem: Any, known: list[str]) -> str:
-    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
+    kind = str(problem["type"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
     given, limits = problem.get("input"), problem.get("ctx", {})
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -102,5 +102,5 @@ def _below(value: Any) -> dict[str, BaseModel]:
     if isinstance(value, dict):
         return {key: held for key, held in value.items() if isinstance(held, BaseModel)}
     if isinstance(value, list):
-        return {held.name: held for held in value if isinstance(held, BaseModel)}
+        return {str(vars(held)["name"]): held for held in value if isinstance(held, BaseModel)}
     return {}

@@ -59,11 +59,12 @@ class Reconciler:
     def _reconcile(self, run: RunRow) -> None:
         recipe = Recipe.model_validate(run.recipe)
         platform = self._platform(run.team)
-        over = budget_exceeded(platform, recipe, run, self._runs.rounds(run.id))
+        rows = self._runs.rounds(run.id)
+        over = budget_exceeded(platform, recipe, run, rows)
         if over:
             cancel_run(self._runs, platform, run, reason=over)
             return
-        for row in self._runs.rounds(run.id):
+        for row in rows:
             if row.state not in ENDED:
                 _Step(self._runs, platform, recipe, run, row).take()
         for action in plan(recipe, [facts_of(row) for row in self._runs.rounds(run.id)]):

@@ -212,8 +212,9 @@ def test_a_visit_reads_what_the_assembly_joins() -> None:
     mixed = Training("pretrain", exactly(1), ("language",), "d", caption_share=0.8)
     alone = Training("pretrain", exactly(1), ("language",), "d", alt_text=False, caption_share=1.0)
     skilled = Training("pretrain", exactly(1), ("language",), "d", answers=("ocr", "spatial"))
-    found = [text_tokens(t, lengths).mid for t in (plain, mixed, alone, skilled)]
-    assert found == [6.0, 14.0, 10.0, 26.0]
+    half = Training("pretrain", exactly(1), ("language",), "d", caption_share=1.0, corpus_share=0.5)
+    found = [text_tokens(t, lengths).mid for t in (plain, mixed, alone, skilled, half)]
+    assert found == [6.0, 14.0, 10.0, 26.0, 11.0]
 
 
 def test_a_line_is_measured_only_if_all_of_it_is() -> None:

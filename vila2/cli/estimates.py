@@ -111,8 +111,11 @@ def _print_estimate(made: Estimate) -> None:
     if made.total.money:
         table.add_column("money", justify="right")
     table.add_column("known from")
+    said = {
+        text: number for number, text in enumerate(dict.fromkeys(e.says for e in made.lines), 1)
+    }
     for line in made.lines:
-        table.add_row(*_cells(line, money=made.total.money is not None))
+        table.add_row(*_cells(line, said[line.says], money=made.total.money is not None))
     total, money = made.total, [_range(made.total.money)] if made.total.money else []
     table.add_section()
     table.add_row(
@@ -120,13 +123,13 @@ def _print_estimate(made: Estimate) -> None:
         _range(total.wall_hours), *money, "captions; all work", style="bold",
     )  # fmt: skip
     console.print(table)
-    for number, says in enumerate(dict.fromkeys(f"{e.basis}: {e.says}" for e in made.lines), 1):
-        console.print(f"[{number}] {says}", highlight=False, markup=False)
+    for text, number in said.items():
+        console.print(f"[{number}] {text}", highlight=False, markup=False)
     for note in [*made.notes, made.ranges]:
         console.print(note, highlight=False, markup=False, style="dim")
 
 
-def _cells(line: Line, *, money: bool) -> list[str]:
+def _cells(line: Line, source: int, *, money: bool) -> list[str]:
     work = f"{line.what} {line.work}".strip()
     style = "green" if line.basis == "measured" else "yellow"
     return [
@@ -137,7 +140,7 @@ def _cells(line: Line, *, money: bool) -> list[str]:
         _range(line.hours),
         _range(line.wall_hours),
         *([_range(line.money)] if money else []),
-        f"[{style}]{line.basis}[/]",
+        f"[{style}]{line.basis}[/] \\[{source}]",
     ]
 
 

@@ -73,8 +73,8 @@ def text_tokens(training: Training, lengths: Lengths) -> Range:
     """Text tokens of one visit: alt-text or conversation, caption, answers."""
     words = lengths.words.get(training.dataset, 0.0) * training.alt_text
     parts = [exactly(words * lengths.tokens_per_word)]
-    parts.append(times(lengths.caption, training.caption_share))
-    parts += [lengths.caption for _ in training.answers]
+    captions = training.caption_share + len(training.answers)
+    parts.append(times(lengths.caption, captions * training.corpus_share))
     return plus(parts)
 
 

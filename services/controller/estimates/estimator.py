@@ -134,5 +134,7 @@ def _notes(recipe: Recipe, body: EstimateIn, sample: Sampled | None, captioner: 
             "shards; the paper's grew by a quarter from round 1 to 3 (Table 1)."
         )
     if recipe.data.pretrain_also:
-        notes.append("Text lengths of pretraining are those of the recaptioned dataset alone.")
+        notes.append(
+            "Alt-texts of all pretraining data are taken to be as long as the recaptioned data's."
+        )
     return notes

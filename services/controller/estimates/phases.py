@@ -23,6 +23,7 @@ class Training:
     alt_text: bool = True
     caption_share: float = 0.0  # chance that a visit reads a general caption
     answers: tuple[str, ...] = ()  # specialists whose answers it reads
+    corpus_share: float = 1.0  # of the visits: the others see data that nobody recaptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,17 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
         base = _stage("base", recipe.model.base.stage, recipe.model.base.dataset)
         made.append(Phase(BASE, "training", True, trainings=(base,)))
     asked = exactly(questions)
+    corpus_share = sizes[recipe.data.pretrain] / max(
+        1, sum(sizes[name] for name in (recipe.data.pretrain, *recipe.data.pretrain_also))
+    )
     made += _generalist(recipe, BASELINE, asked, certain=True)
     for number in range(1, recipe.rounds.maximum + 1):
         certain, name = number <= fewest_rounds(recipe), self_name(number)
         tokens = recipe.captioning.sampling.max_new_tokens
         made.append(Phase(name, "captioning", certain, pictures=corpus, max_new_tokens=tokens))
-        made += _generalist(recipe, name, asked, certain=certain, captions=True)
+        made += _generalist(
+            recipe, name, asked, certain=certain, captions=True, corpus_share=corpus_share
+        )
     for specialist in recipe.specialists:
         skill = _stage(specialist.name, specialist.stage, specialist.dataset)
         made.append(Phase(SPECIALIST, "training", True, what=specialist.name, trainings=(skill,)))
@@ -68,11 +74,25 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
         )  # fmt: skip
     if recipe.specialists:
         extra = {name: exactly(n) for name, n in jobs.specialist_round_extra(recipe).items()}
-        made += _generalist(recipe, SPECIALIST, asked, certain=True, answers=True, extra=extra)
+        made += _generalist(
+            recipe,
+            SPECIALIST,
+            asked,
+            certain=True,
+            answers=True,
+            extra=extra,
+            corpus_share=corpus_share,
+        )
     for control in recipe.controls:
         captions, extra = control.captions != "none", _control_extra(recipe, control)
         made += _generalist(
-            recipe, control.name, asked, certain=True, captions=captions, extra=extra
+            recipe,
+            control.name,
+            asked,
+            certain=True,
+            captions=captions,
+            extra=extra,
+            corpus_share=corpus_share,
         )
     return made
 
@@ -95,6 +115,7 @@ def _generalist(
     captions: bool = False,
     answers: bool = False,
     extra: Mapping[StageName, Range] | None = None,
+    corpus_share: float = 1.0,
 ) -> list[Phase]:
     text = recipe.specialised if answers else recipe.recaption if captions else recipe.baseline
     assert text is not None  # the recipe's validator saw to it
@@ -118,6 +139,7 @@ def _generalist(
                 answers=tuple(s.name for s in recipe.specialists)
                 if answers and over_captions
                 else (),
+                corpus_share=corpus_share,
             )
         )
     return [
@@ -137,6 +159,7 @@ def _stage(
     alt_text: bool = True,
     caption_share: float = 0.0,
     answers: tuple[str, ...] = (),
+    corpus_share: float = 1.0,
 ) -> Training:
     more = extra or exactly(0)
     visits = Range(
