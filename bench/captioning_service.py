@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,8 @@ class Layers:
     """A platform with pictures and a model in it, whose layers can be timed."""
 
     def __init__(self, platform: Standalone, model: str, count: int, tokens: int) -> None:
-        self._platform, self._model, self._count, self._tokens = platform, model, count, tokens
+        self._platform, self._count, self._tokens = platform, count, tokens
+        self.model = model
         self._made = 0
 
     def seconds(self) -> float:
@@ -48,7 +48,7 @@ class Layers:
         caption = self._platform.client.caption
         job = caption.start_layer(
             LayerJobIn(
-                name=name, token=name, dataset="pictures", model=self._model, prompts=[QUESTION],
+                name=name, token=name, dataset="pictures", model=self.model, prompts=[QUESTION],
                 sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
             )
         )  # fmt: skip
@@ -176,19 +176,38 @@ def peak_of(count: int) -> dict[str, float]:
     return figures
 
 
-def main() -> None:
-    """What `peak_of` runs: the service's own memory, the engine being in Triton's process."""
-    count = int(sys.argv[1])
+def fill(folder: Path, count: int) -> None:
+    """A workspace with `count` pictures and a small model."""
     jpegs = pictures(64)
     many = [_marked(jpegs[n % 64], n) for n in range(count)]
-    with on_triton(
-        built(SMALL), many, tokens=4, batch=64, threads=1, instances=1, shard=500
-    ) as layers:  # fmt: skip
-        del many, jpegs
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        seconds = layers.seconds()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"count": count, "peak_mib": peak, "before_mib": before, "seconds": seconds}))
+    with Standalone(folder / "workspace") as platform:
+        layers = filled(platform, folder, built(SMALL), many, tokens=4, shard=500)
+        (folder / "name").write_text(layers.model)
+
+
+def main() -> None:
+    """What `peak_of` runs: the service's own memory, the engine being in Triton's process.
+
+    The pictures are submitted by another process, whose memory does not count.
+    """
+    count = int(sys.argv[1])
+    if len(sys.argv) > 2:
+        fill(Path(sys.argv[2]), count)
+        return
+    settings = CaptionSettings(triton_batch_size=64, triton_threads=1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run([sys.executable, __file__, str(count), name], check=True, stdout=2)
+        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+            layers = Layers(platform, (folder / "name").read_text(), count, 4)
+            seconds = layers.seconds()
+    print(json.dumps({"count": count, "peak_mib": _peak_mib(), "seconds": seconds}))
+
+
+def _peak_mib() -> float:
+    """The most memory that this process has held (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 
 
 def _marked(jpeg: bytes, number: int) -> bytes:

@@ -14,9 +14,8 @@ from typing import Any
 import httpx2
 
 from vila2.api import caption as caption_api
-from vila2.api import controller as controller_api
-from vila2.api import estimates as estimates_api
 from vila2.api import specialist as specialist_api
+from vila2.controller_client import ControllerClient
 from vila2.datasets_client import DatasetsClient
 from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
 from vila2.training_client import TrainingClient
@@ -102,62 +101,6 @@ class SpecialistClient(Rest):
     def cancel(self, specialist: str) -> specialist_api.Specialist:
         """Stop a specialist."""
         return self.one(specialist_api.Specialist, "POST", f"specialists/{specialist}/cancel")
-
-
-class ControllerClient(Rest):
-    """The controller."""
-
-    def start_run(self, body: controller_api.RunIn) -> controller_api.Run:
-        """Start a run, or find the one of the same token."""
-        return self.one(controller_api.Run, "POST", "runs", json=body.model_dump())
-
-    def runs(self) -> list[controller_api.Run]:
-        """All runs of the team."""
-        return self.many(controller_api.Run, "runs")
-
-    def run(self, run: str) -> controller_api.Run:
-        """A run and its rounds."""
-        return self.one(controller_api.Run, "GET", f"runs/{run}")
-
-    def cancel_run(self, run: str) -> controller_api.Run:
-        """Stop a run."""
-        return self.one(controller_api.Run, "POST", f"runs/{run}/cancel")
-
-    def events(self, run: str) -> list[controller_api.Event]:
-        """What happened in a run."""
-        return self.many(controller_api.Event, f"runs/{run}/events")
-
-    def report(self, run: str) -> dict[str, Any]:
-        """The figures of a run's report."""
-        found: dict[str, Any] = self.send("GET", f"runs/{run}/report").json()
-        return found
-
-    def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
-        """What a run of a recipe will take; captions a sample, starts no run."""
-        return self.one(
-            estimates_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=1800.0
-        )
-
-    def estimate_of(self, estimate: str) -> estimates_api.Estimate:
-        """An estimate that was made."""
-        return self.one(estimates_api.Estimate, "GET", f"estimates/{estimate}")
-
-    def costs(self, run: str) -> estimates_api.Costs:
-        """What a run has used, beside what was expected."""
-        return self.one(estimates_api.Costs, "GET", f"runs/{run}/costs")
-
-    def recipes(self) -> list[controller_api.ShippedRecipe]:
-        """The recipes that ship with the platform."""
-        return self.many(controller_api.ShippedRecipe, "recipes")
-
-    def recipe_schema(self) -> dict[str, Any]:
-        """The JSON schema of recipes."""
-        found: dict[str, Any] = self.send("GET", "recipes/schema").json()
-        return found
-
-    def report_html(self, run: str) -> str:
-        """A run's report as one page."""
-        return self.send("GET", f"runs/{run}/report.html").text
 
 
 class Client:

@@ -56,6 +56,13 @@ JOB_HOURS = Gauge(
 )
 PROMOTIONS = Counter("vila2_promotions_total", "Stage changes decided.", ["action", "outcome"])
 VERDICTS = Counter("vila2_verdicts_total", "Rounds judged.", ["verdict"])
+LEADER = Gauge("vila2_leader", "1 where this process leads.", ["role"])
+LEADERSHIPS = Counter("vila2_leaderships_total", "Leases taken from another or anew.", ["role"])
+RECONCILE_SECONDS = Histogram(
+    "vila2_reconcile_seconds", "A look at every run.", buckets=(0.01, 0.05, 0.2, 1, 5, 20, 60)
+)
+RUNS_IN_TROUBLE = Gauge("vila2_runs_in_trouble", "Runs that nothing could be done for just now.")
+EVENTS_PUBLISHED = Counter("vila2_events_published_total", "Run events published.")
 
 ENGINE_IN_FLIGHT = Gauge("vila2_engine_in_flight", "Requests at the inference server.", ["model"])
 ENGINE_WINDOW = Gauge("vila2_engine_window", "Requests it may have at once.", ["model"])

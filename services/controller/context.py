@@ -5,29 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.chassis.database import Database
+from services.chassis.loop import Loop
 from services.controller.estimates.store import Estimates
+from services.controller.leadership import Leadership
 from services.controller.reconciler import Reconciler
+from services.controller.relay import EventRelay, EventSink, LogSink
 from services.controller.reports import Reports
 from services.controller.runs import Runs
 from vila2.client import Client
 
 
 class ControllerContext:
-    """Built once per process; `start` begins reconciling."""
+    """Built once per process; `start` begins reconciling, in one of several processes at a time."""
 
-    def __init__(self, *, database: Database, platform: Callable[[str], Client]) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        platform: Callable[[str], Client],
+        sink: EventSink | None = None,
+    ) -> None:
         self._database = database
         self.platform = platform
         self.runs = Runs(database)
         self.reports = Reports(self.runs)
         self.estimates = Estimates(database)
-        self.reconciler = Reconciler(self.runs, platform)
+        self.leadership = Leadership(database)
+        self.reconciler = Reconciler(self.runs, platform, self.leadership.lead)
+        self.relay = EventRelay(database, sink or LogSink())
+        self._relay_loop = Loop("event-relay", self._publish, seconds=1.0)
+
+    def _publish(self) -> None:
+        if self.leadership.lead():
+            self.relay.tick()
 
     def start(self) -> None:
         """Take up every run that is not over."""
         self.reconciler.loop.start()
+        self._relay_loop.start()
 
     def stop(self) -> None:
         """Stop and close the database; runs go on when somebody starts again."""
         self.reconciler.loop.stop()
+        self._relay_loop.stop()
+        self.leadership.resign()
         self._database.close()

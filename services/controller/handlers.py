@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from services.chassis.auth import Principal, require
-from services.controller.cancel import cancel_run
-from services.controller.context import ControllerContext
+from services.controller.access import Context, Reader, Writer
+from services.controller.comparing import compare
 from services.controller.pinning import pinned
 from services.controller.views import run_view
 from vila2.api import controller as api
 
 router = APIRouter(prefix="/v1")
-Reader = Annotated[Principal, Depends(require("runs:read"))]
-Writer = Annotated[Principal, Depends(require("runs:write"))]
-
-
-def _context(request: Request) -> ControllerContext:
-    context: ControllerContext = request.app.state.context
-    return context
-
-
-Context = Annotated[ControllerContext, Depends(_context)]
 
 
 @router.post("/runs", summary="Start a run", status_code=202)
@@ -49,19 +38,12 @@ def get_run(run: str, caller: Reader, context: Context) -> api.Run:
     return run_view(context.runs, context.platform(caller.team), row)
 
 
-@router.post("/runs/{run}/cancel", summary="Stop a run")
-def cancel(run: str, caller: Writer, context: Context) -> api.Run:
-    """Stop a run and everything that works for it."""
-    row = context.runs.get(caller.team, run)
-    platform = context.platform(caller.team)
-    cancel_run(context.runs, platform, row)
-    return run_view(context.runs, platform, context.runs.get(caller.team, row.id))
-
-
 @router.get("/runs/{run}/events", summary="What happened in a run")
-def events(run: str, caller: Reader, context: Context) -> list[api.Event]:
-    """Every event, in order."""
-    return context.runs.events(context.runs.get(caller.team, run).id)
+def events(
+    run: str, caller: Reader, context: Context, after: Annotated[int, Query(ge=0)] = 0
+) -> list[api.Event]:
+    """Every event behind number `after`, in order."""
+    return context.runs.events(context.runs.get(caller.team, run).id, after=after)
 
 
 @router.get("/runs/{run}/report", summary="A run's report")
@@ -80,3 +62,17 @@ def report_html(run: str, caller: Reader, context: Context) -> Response:
     row = context.runs.get(caller.team, run)
     built = context.reports.build(context.platform(caller.team), row)
     return Response(render_html(built), media_type="text/html")
+
+
+@router.get("/runs/{run}/compare/{other}", summary="Two runs beside each other")
+def compare_runs(run: str, other: str, caller: Reader, context: Context) -> api.Comparison:
+    """What the recipes say differently, and the paired difference of rounds of the same name."""
+    ours, theirs = (context.runs.get(caller.team, name) for name in (run, other))
+    return compare(context.runs, context.platform(caller.team), ours, theirs)
+
+
+@router.get("/runs/{run}/recipes", summary="The recipes that a run has had")
+def recipes(run: str, caller: Reader, context: Context) -> list[api.RecipeOfRun]:
+    """By number from 1; the last is in force, and each round says which it follows."""
+    rows = context.runs.recipes(context.runs.get(caller.team, run).id)
+    return [api.RecipeOfRun.model_validate(row, from_attributes=True) for row in rows]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from services.controller.access import Context, Reader, Writer
 from services.controller.estimates.costs import costs
 from services.controller.estimates.estimator import estimate
-from services.controller.handlers import Context, Reader, Writer
 from services.controller.pinning import pinned
-from services.controller.runs import validated
+from services.controller.runs import valid_recipe
 from vila2.api import estimates as api
 
 router = APIRouter(prefix="/v1")
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1")
 def make_estimate(body: api.EstimateIn, caller: Writer, context: Context) -> api.Estimate:
     """Images, tokens, hours and money of each piece of work; captions a sample, starts no run."""
     platform = context.platform(caller.team)
-    recipe = validated(body.recipe)
+    recipe = valid_recipe(body.recipe)
     made = estimate(platform, pinned(recipe, platform), body)
     # A run's hash is of the recipe as it came, before its datasets are pinned.
     made = made.model_copy(update={"recipe_hash": recipe.digest()})

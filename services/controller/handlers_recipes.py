@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from services.chassis.auth import Principal, require
+from services.controller.access import Reader
 from vila2.api.controller import ShippedRecipe
 from vila2.recipe import load_recipe, recipe_text, shipped_recipes
 from vila2.recipe_fields import schema
 
 router = APIRouter(prefix="/v1")
-Reader = Annotated[Principal, Depends(require("runs:read"))]
 
 
 @router.get("/recipes", summary="Shipped recipes")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from services.controller.state import ENDED, RoundState
 from vila2.api.controller import RoundKind
 from vila2.evaluation.verdict import VerdictKind, saturated
-from vila2.recipe import Recipe
+from vila2.recipe import ControlRecipe, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class RoundFacts:
     state: RoundState
     has_layer: bool = False
     verdict: VerdictKind | None = None
+    stop: str = ""  # the warning for which the recipe wants the run stopped
     error: str = ""
 
 
@@ -45,13 +46,20 @@ class FinishRun:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRun:
+    """A person should look before anything else begins."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailRun:
     """The loop cannot go on."""
 
     reason: str
 
 
-Action = AddRound | FinishRun | FailRun
+Action = AddRound | FinishRun | PauseRun | FailRun
 
 
 def self_name(index: int) -> str:
@@ -69,6 +77,9 @@ def plan(recipe: Recipe, rounds: Sequence[RoundFacts]) -> list[Action]:
         # A control that fails is reported; it does not take the run down.
         if facts.state == "failed" and facts.kind != "control":
             return [FailRun(f"{facts.name}: {facts.error}")]
+    for facts in rounds:
+        if facts.stop:
+            return [PauseRun(f"{facts.name}: {facts.stop}")]
     actions: list[Action] = []
     step = _next_of_the_loop(recipe, held)
     if step is not None:
@@ -116,16 +127,34 @@ def _controls(recipe: Recipe, held: dict[str, RoundFacts], *, position: int) -> 
     baseline_ready = BASELINE in held and held[BASELINE].state == "done"
     added: list[AddRound] = []
     for control in recipe.controls:
-        needs_end = control.captions == "best" or control.extra_steps in ("loop", "specialists")
         ready = {
             "none": baseline_ready,
             "layer": baseline_ready,
             "best": over,
             "first": first is not None and first.has_layer,
-        }[control.captions] and (over or not (needs_end or control.specialist_data))
+        }[control.captions] and (over or not _needs_the_end(control))
         if control.name not in held and ready:
             added.append(AddRound(control.name, "control", position + len(added), control.says))
     return added
+
+
+def _needs_the_end(control: ControlRecipe) -> bool:
+    """Whether a control is made of how the loop ended: its best captions, its steps, its data."""
+    by_its_end = control.captions == "best" or control.extra_steps in ("loop", "specialists")
+    return by_its_end or control.specialist_data
+
+
+def bars_overruling(recipe: Recipe, rounds: Sequence[RoundFacts], of: RoundFacts) -> list[str]:
+    """Rounds that were begun because of a round's verdict: it can no longer be another."""
+    ends = {control.name for control in recipe.controls if _needs_the_end(control)}
+    if of.kind == "control":
+        return []
+    return [
+        facts.name
+        for facts in rounds
+        if (facts.kind in ("self", "specialist") and facts.position > of.position)
+        or facts.name in ends
+    ]
 
 
 def self_rounds(rounds: Sequence[RoundFacts]) -> list[RoundFacts]:

@@ -1,8 +1,7 @@
 """The reconciler: looks at every run, plans, and carries each round one step further.
 
-Level-triggered: it acts on what it sees, not on what it was told. Every request to another
-service carries a token made of the run, the round and the step, so doing a step twice is doing it
-once; the process may be killed between any two statements.
+Level-triggered: it acts on what it sees, not on what it was told. The process may be killed between
+any two statements, and another takes over when its lease runs out.
 """
 
 from __future__ import annotations
@@ -13,65 +12,86 @@ import structlog
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.loop import Loop
-from services.chassis.metrics import VERDICTS
-from services.controller import jobs
+from services.chassis.metrics import RECONCILE_SECONDS, RUNS_IN_TROUBLE
 from services.controller.budgets import budget_exceeded
-from services.controller.cancel import cancel_run
-from services.controller.planner import (
-    AddRound,
-    FailRun,
-    FinishRun,
-    RoundFacts,
-    best_round,
-    plan,
-    self_name,
-    self_rounds,
-)
+from services.controller.fairness import fair_order
+from services.controller.operations import cancel
+from services.controller.planner import AddRound, FailRun, FinishRun, PauseRun, plan
 from services.controller.runs import Runs, facts_of
-from services.controller.state import ENDED, next_state
-from services.controller.tables import RoundRow, RunRow
-from services.controller.verdicts import judge_round, round_scores
-from vila2.api.training import Job, JobIn, SourceIn
+from services.controller.state import ENDED
+from services.controller.steps import Step, is_passing
+from services.controller.tables import RunRow
 from vila2.client import ApiError, Client
-from vila2.recipe import ControlRecipe, Recipe, StageName
+from vila2.recipe import Recipe
 
 _log = structlog.get_logger()
-# The loop's own rounds run before its controls wherever both wait for a slot.
-_PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
 
 
 class Reconciler:
-    """Carries runs on; one per controller."""
+    """Carries runs on while this process leads."""
 
-    def __init__(self, runs: Runs, platform: Callable[[str], Client]) -> None:
-        self._runs, self._platform = runs, platform
+    def __init__(
+        self,
+        runs: Runs,
+        platform: Callable[[str], Client],
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._runs, self._platform, self._leads = runs, platform, leads
+        self._looks, self._turns = 0, dict[str, int]()
         self.loop = Loop("reconciler", self.tick, seconds=1.0)
 
     def tick(self) -> None:
-        """Look at every run once."""
-        for run in self._runs.running():
-            try:
-                self._reconcile(run)
-            except ApiError as error:
+        """Look at every run once, teams in turn; what goes wrong with one holds no other up."""
+        if not self._leads():
+            return
+        self._looks += 1
+        running, troubled = self._runs.running(), 0
+        with RECONCILE_SECONDS.time():
+            for run in fair_order(running, self._turns):
+                if not self._leads():
+                    return
+                self._turns[run.id] = self._looks
+                troubled += not self._look_at(run)
+        RUNS_IN_TROUBLE.set(troubled)
+        self._turns = {run.id: self._turns[run.id] for run in running}
+
+    def _look_at(self, run: RunRow) -> bool:
+        """Carry one run on; False where that has to wait for something to mend."""
+        try:
+            self._reconcile(run)
+        except ApiError as error:
+            if not is_passing(error):
                 # The other service refuses: no amount of trying again will help.
-                self._runs.end_run(run, "failed", str(error), error=str(error))
+                self._runs.move(run, "failed", str(error), error=str(error))
+                return True
+            self._runs.trouble(run, str(error)[:500])
+            return False
+        except Exception as error:
+            _log.exception("run cannot be carried on now", run=run.id)
+            self._runs.trouble(run, f"{type(error).__name__}: {error}"[:500])
+            return False
+        self._runs.trouble(run, "")
+        return True
 
     def _reconcile(self, run: RunRow) -> None:
-        recipe = Recipe.model_validate(run.recipe)
+        recipes = {
+            row.number: Recipe.model_validate(row.recipe) for row in self._runs.recipes(run.id)
+        }
         platform = self._platform(run.team)
         rows = self._runs.rounds(run.id)
-        over = budget_exceeded(platform, recipe, run, rows)
+        over = budget_exceeded(platform, recipes[run.recipe_number], run, rows)
         if over:
-            cancel_run(self._runs, platform, run, reason=over)
+            cancel(self._runs, platform, run, reason=over)
             return
         for row in rows:
             if row.state not in ENDED:
-                _Step(self._runs, platform, recipe, run, row).take()
-        for action in plan(recipe, [facts_of(row) for row in self._runs.rounds(run.id)]):
+                Step(self._runs, platform, recipes[row.recipe_number], run, row).take()
+        rounds = [facts_of(row) for row in self._runs.rounds(run.id)]
+        for action in plan(recipes[run.recipe_number], rounds):
             crashpoint("run.planned")
             if isinstance(action, AddRound):
                 self._runs.add_round(
-                    run.id,
+                    run,
                     name=action.name,
                     kind=action.kind,
                     position=action.position,
@@ -79,210 +99,8 @@ class Reconciler:
                 )
                 self.loop.nudge()
             elif isinstance(action, FinishRun):
-                self._runs.end_run(run, "finished", "every round is done")
+                self._runs.move(run, "finished", "every round is done")
+            elif isinstance(action, PauseRun):
+                self._runs.move(run, "paused", f"stopped as the recipe says. {action.reason}")
             elif isinstance(action, FailRun):
-                self._runs.end_run(run, "failed", action.reason, error=action.reason)
-
-
-class _Step:
-    """One round of one run, about to be carried one step further."""
-
-    def __init__(
-        self, runs: Runs, platform: Client, recipe: Recipe, run: RunRow, row: RoundRow
-    ) -> None:
-        self._runs, self._platform, self._recipe = runs, platform, recipe
-        self._run, self._row = run, row
-        self._others = {other.name: other for other in runs.rounds(run.id)}
-
-    def take(self) -> None:
-        """Do what the round's state asks for; a refusal by another service fails the round."""
-        try:
-            {
-                "pending": lambda: self._advance("begins"),
-                "captioning": self._caption,
-                "specialising": self._specialise,
-                "training": self._train,
-                "evaluating": self._evaluate,
-            }[self._row.state]()
-        except ApiError as error:
-            self._fail(str(error))
-
-    def _token(self, what: str) -> str:
-        return f"{self._run.id}:{self._row.name}:{what}"
-
-    def _name(self, what: str = "") -> str:
-        return f"{self._run.name}-{self._row.name}{what}".replace(" ", "-")
-
-    def _advance(self, message: str, **values: object) -> None:
-        after = next_state(self._row.kind, self._row.state)  # type: ignore[arg-type]
-        self._runs.change_round(self._row, message, state=after, **values)
-
-    def _fail(self, reason: str) -> None:
-        self._runs.change_round(self._row, reason, state="failed", error=reason[:2000])
-
-    def _caption(self) -> None:
-        """The model of the round before captions the data (paper, section 2.1)."""
-        position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
-        before = self._others[self_name(position)] if position else self._others["round 0"]
-        body = jobs.caption_job(
-            self._recipe,
-            name=f"{self._run.name} {self._row.name}",
-            token=self._token("caption"),
-            model=before.model,
-        )
-        job = self._platform.caption.start_layer(body)
-        crashpoint("round.caption-asked")
-        if job.state == "sealed":
-            quarantined = sum(job.quarantined.values())
-            self._advance(
-                f"{job.captioned} captioned, {quarantined} quarantined",
-                layer_job=job.id,
-                layer=job.layer,
-            )
-        elif job.state in ("failed", "cancelled"):
-            self._fail(f"captioning {job.state}: {job.error}")
-        elif self._row.layer_job != job.id:
-            self._runs.change_round(self._row, layer_job=job.id)
-
-    def _specialise(self) -> None:
-        """All specialists at once: each finetuned from the best model, each recaptioning."""
-        parent = self._others[best_round(self._facts()).name]
-        started: dict[str, str] = {}
-        layers: dict[str, str] = {}
-        for specialist in self._recipe.specialists:
-            body = jobs.specialist_job(
-                self._recipe,
-                specialist,
-                name=self._name(f"-{specialist.name}"),
-                token=self._token(specialist.name),
-                parent=parent.model,
-            )
-            held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
-            started[specialist.name] = held.id
-            if held.state in ("failed", "cancelled"):
-                self._fail(f"{specialist.name} specialist {held.state}: {held.error}")
-                return
-            if held.state == "done":
-                layers[specialist.name] = held.layer
-        if len(layers) == len(self._recipe.specialists):
-            self._advance(
-                f"specialists of {parent.name} recaptioned",
-                specialists=started,
-                skill_layers=layers,
-                layer=self._best_layer(),
-            )
-        elif started != self._row.specialists:
-            self._runs.change_round(self._row, specialists=started)
-
-    def _train(self) -> None:
-        job = self._submit(self._training_body())
-        crashpoint("round.train-asked")
-        if self._settled(job, "train_job"):
-            self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
-
-    def _training_body(self) -> JobIn:
-        recipe, row = self._recipe, self._row
-        if row.kind == "base":
-            return jobs.base_job(recipe, token=self._token("train"))
-        extra: dict[StageName, int] = {}
-        sft_extra: list[SourceIn] = []
-        if row.kind == "baseline":
-            source = jobs.original_source(recipe)
-        elif row.kind == "self":
-            source = jobs.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
-        elif row.kind == "specialist":
-            source = jobs.specialised_source(
-                recipe, row.layer, row.skill_layers, earlier=self._earlier(row.layer)
-            )
-            extra = jobs.specialist_round_extra(recipe)
-            sft_extra = self._specialist_data(times=1) if extra else []
-        else:
-            source, extra, sft_extra = self._control()
-        return jobs.generalist_job(
-            recipe,
-            name=self._name(),
-            token=self._token("train"),
-            base=self._others["base"].model,
-            pretrain=source,
-            extra=extra,
-            sft_extra=sft_extra,
-            priority=_PRIORITY[row.kind],
-        )
-
-    def _control(self) -> tuple[SourceIn, dict[StageName, int], list[SourceIn]]:
-        recipe = self._recipe
-        control = next(c for c in recipe.controls if c.name == self._row.name)
-        if control.captions == "none":
-            source = jobs.original_source(recipe)
-        else:
-            layer = self._control_layer(control)
-            source = jobs.recaption_source(
-                recipe, layer, earlier=self._earlier(layer), shuffle=control.shuffle_captions
-            )
-        rounds = 1 + len(self_rounds(self._facts()))
-        extra = jobs.control_extra(recipe, control, rounds=rounds)
-        data: list[SourceIn] = []
-        if control.specialist_data:
-            data = self._specialist_data(times=jobs.specialist_visits(recipe))
-        return source, extra, data
-
-    def _specialist_data(self, *, times: int) -> list[SourceIn]:
-        names = [self._recipe.data.sft, *(s.dataset for s in self._recipe.specialists)]
-        sizes = {name: self._samples(name) for name in names}
-        return jobs.specialist_data(self._recipe, sizes, times=times)
-
-    def _samples(self, dataset: str) -> int:
-        name, _, version = dataset.partition("@")
-        return self._platform.datasets.version(name, int(version or 0)).samples
-
-    def _control_layer(self, control: ControlRecipe) -> str:
-        if control.captions == "first":
-            return str(self._others[self_name(1)].layer)
-        return self._best_layer() if control.captions == "best" else control.layer
-
-    def _evaluate(self) -> None:
-        job = self._submit(
-            jobs.evaluate_job(
-                self._recipe,
-                name=self._name("-evaluation"),
-                token=self._token("evaluate"),
-                model=self._row.model,
-                priority=_PRIORITY[self._row.kind] + 5,
-            )
-        )
-        if not self._settled(job, "evaluate_job"):
-            return
-        verdict = judge_round(
-            self._platform, self._recipe, self._row, self._others, self._facts(), job.id
-        )
-        if verdict is not None:
-            VERDICTS.labels(verdict["kind"]).inc()
-        self._advance(
-            verdict["evidence"] if verdict else "evaluated",
-            evaluate_job=job.id,
-            scores=round_scores(job.result),
-            verdict=verdict,
-        )
-
-    def _submit(self, body: JobIn) -> Job:
-        """Hand a job over, on this run's account."""
-        return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
-
-    def _settled(self, job: Job, column: str) -> bool:
-        """True when the job has succeeded; one that ended otherwise fails the round."""
-        if job.state in ("failed", "cancelled", "stopped"):
-            self._fail(f"{job.kind} job {job.id} {job.state}: {job.error}")
-        elif job.state != "succeeded" and getattr(self._row, column) != job.id:
-            self._runs.change_round(self._row, **{column: job.id})
-        return job.state == "succeeded"
-
-    def _earlier(self, layer: str) -> list[str]:
-        selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]
-        return jobs.earlier_layers(self._recipe, layer, selves)
-
-    def _best_layer(self) -> str:
-        best = self._others[best_round(self._facts()).name]
-        return best.layer or self._others[self_name(1)].layer
-
-    def _facts(self) -> list[RoundFacts]:
-        return [facts_of(row) for row in self._others.values()]
+                self._runs.move(run, "failed", action.reason, error=action.reason)

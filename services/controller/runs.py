@@ -4,60 +4,53 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from google.protobuf import json_format
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
-from services.chassis.errors import Invalid, NotFound
+from services.chassis.errors import Conflict, Invalid, NotFound
+from services.controller import events
 from services.controller.planner import RoundFacts
-from services.controller.state import ENDED, is_legal
-from services.controller.tables import EventRow, RoundRow, RunRow
+from services.controller.state import ENDED, is_legal, run_may_move
+from services.controller.tables import RecipeRow, RoundRow, RunRow
 from vila2.api import controller as api
 from vila2.recipe import Recipe, explain
-from vila2.wire.events_pb2 import RunEvent
 
 
 class Runs:
-    """Owns the controller's tables."""
+    """Owns the tables `runs`, `run_recipes`, `rounds` and `events`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def start(self, team: str, body: api.RunIn, pin: Callable[[Recipe], Recipe]) -> RunRow:
         """Validate the recipe and create a run; a known token returns its run.
 
         `pin` fixes the versions of the recipe's datasets; the hash is of the recipe as it came.
         """
-        recipe = validated(body.recipe)
+        recipe = valid_recipe(body.recipe)
         token = body.token or uuid.uuid4().hex
-        with self._database.transaction() as session:
-            known = self._of_token(session, team, token)
+        with self.database.transaction() as session:
+            known = of_token(session, team, token)
         fixed = recipe if known is not None else pin(recipe)
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             exclusively(session, f"token:{team}:{token}")
-            row = self._of_token(session, team, token)
+            row = of_token(session, team, token)
             if row is None:
-                row = RunRow(
-                    id=f"run-{uuid.uuid4().hex[:8]}",
-                    team=team,
-                    token=token,
-                    name=body.name or recipe.name,
-                    recipe=fixed.model_dump(mode="json"),
+                row = new_run(
+                    team=team, token=token, name=body.name or recipe.name, recipe=fixed,
                     recipe_hash=recipe.digest(),
-                    state="running",
-                    events=0,
-                    created_at=time.time(),
-                )
+                )  # fmt: skip
                 session.add(row)
                 session.flush()
-                self._event(session, row.id, "run.started", "", f"recipe {recipe.name} accepted")
-            elif row.recipe_hash != recipe.digest():
+                session.add(recipe_row(row))
+                events.record(session, row.id, "run.started", "", f"recipe {recipe.name} accepted")
+            elif row.recipe_hash != recipe.digest() and row.recipe_number == 1:
                 raise Invalid(
                     "this token belongs to a run of another recipe",
                     field="token",
@@ -65,12 +58,9 @@ class Runs:
                 )
             return row
 
-    def _of_token(self, session: Session, team: str, token: str) -> RunRow | None:
-        return session.scalar(select(RunRow).where(RunRow.team == team, RunRow.token == token))
-
     def get(self, team: str, run_id: str) -> RunRow:
         """A run by id, or the newest of that name."""
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             row = session.get(RunRow, run_id) or session.scalar(
                 select(RunRow)
                 .where(RunRow.team == team, RunRow.name == run_id)
@@ -82,73 +72,51 @@ class Runs:
 
     def of_team(self, team: str) -> list[RunRow]:
         """The team's runs, oldest first."""
-        with self._database.transaction() as session:
-            return list(
-                session.scalars(
-                    select(RunRow).where(RunRow.team == team).order_by(RunRow.created_at)
-                )
-            )
+        with self.database.transaction() as session:
+            chosen = select(RunRow).where(RunRow.team == team).order_by(RunRow.created_at)
+            return list(session.scalars(chosen))
 
     def running(self) -> list[RunRow]:
-        """Every team's runs that are not over."""
-        with self._database.transaction() as session:
-            return list(
-                session.scalars(
-                    select(RunRow).where(RunRow.state == "running").order_by(RunRow.created_at)
-                )
-            )
+        """Every team's runs that are to be carried on, oldest first."""
+        with self.database.transaction() as session:
+            chosen = select(RunRow).where(RunRow.state == "running").order_by(RunRow.created_at)
+            return list(session.scalars(chosen))
 
     def rounds(self, run_id: str) -> list[RoundRow]:
         """A run's rounds in the order in which they were added."""
-        with self._database.transaction() as session:
-            return list(
-                session.scalars(
-                    select(RoundRow).where(RoundRow.run_id == run_id).order_by(RoundRow.position)
-                )
-            )
+        with self.database.transaction() as session:
+            return rounds_of(session, run_id)
 
-    def events(self, run_id: str) -> list[api.Event]:
-        """What happened, in order."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(EventRow).where(EventRow.run_id == run_id).order_by(EventRow.sequence)
-            ).all()
-        events = [json_format.Parse(row.body, RunEvent()) for row in rows]
-        return [
-            api.Event(
-                sequence=event.sequence,
-                at=event.at,
-                kind=event.kind,
-                round=event.round,
-                message=event.message,
-            )
-            for event in events
-        ]
+    def recipes(self, run_id: str) -> list[RecipeRow]:
+        """Every recipe that a run has had, by number from 1."""
+        with self.database.transaction() as session:
+            chosen = select(RecipeRow).where(RecipeRow.run_id == run_id)
+            return list(session.scalars(chosen.order_by(RecipeRow.number)))
 
-    def add_round(self, run_id: str, *, name: str, kind: str, position: int, message: str) -> None:
-        """Add a round, unless it is there already."""
-        with self._database.transaction() as session:
-            exclusively(session, f"rounds:{run_id}")
+    def events(self, run_id: str, *, after: int = 0) -> list[api.Event]:
+        """What happened behind event number `after`, in order."""
+        with self.database.transaction() as session:
+            return events.of_run(session, run_id, after=after)
+
+    def add_round(self, run: RunRow, *, name: str, kind: str, position: int, message: str) -> bool:
+        """Add a round, unless the run has changed since it was read or the round is there."""
+        with self.database.transaction() as session:
+            if not _step_on(session, run, state="running"):
+                return False
             there = session.scalar(
-                select(RoundRow).where(RoundRow.run_id == run_id, RoundRow.name == name)
+                select(RoundRow).where(RoundRow.run_id == run.id, RoundRow.name == name)
             )
             if there is None:
                 session.add(
-                    RoundRow(
-                        run_id=run_id,
-                        name=name,
-                        kind=kind,
-                        position=position,
-                        state="pending",
-                        version=0,
-                        specialists={},
-                        skill_layers={},
-                        scores={},
-                        created_at=time.time(),
+                    new_round(
+                        run, name=name, kind=kind, position=position,
+                        recipe_number=run.recipe_number,
                     )
-                )
-                self._event(session, run_id, "round.added", name, message)
+                )  # fmt: skip
+                events.record(session, run.id, "round.added", name, message)
+        run.version += 1
         crashpoint("round.added")
+        return True
 
     def change_round(self, row: RoundRow, message: str = "", **values: Any) -> bool:
         """Change a round if nobody has since it was read; a new state is an event.
@@ -160,7 +128,9 @@ class Runs:
             raise ValueError(f"{row.name}: {row.state} -> {after} is not a legal move")
         if after in ENDED:
             values["ended_at"] = time.time()
-        with self._database.transaction() as session:
+        if after == "failed":
+            values["failed_in"] = row.state
+        with self.database.transaction() as session:
             changed = session.execute(
                 update(RoundRow)
                 .where(RoundRow.id == row.id, RoundRow.version == row.version)
@@ -169,59 +139,74 @@ class Runs:
             if not changed.rowcount:  # type: ignore[attr-defined]
                 return False
             if after != row.state:
-                self._event(session, row.run_id, f"round.{after}", row.name, message or f"{after}")
+                events.record(session, row.run_id, f"round.{after}", row.name, message or after)
         crashpoint(f"round.{after}")
         return True
 
-    def end_run(self, run: RunRow, state: str, message: str, *, error: str = "") -> None:
-        """Finish, fail or cancel a run that runs."""
-        with self._database.transaction() as session:
-            changed = session.execute(
-                update(RunRow)
-                .where(RunRow.id == run.id, RunRow.state == "running")
-                .values(state=state, error=error, finished_at=time.time())
-            )
-            if not changed.rowcount:  # type: ignore[attr-defined]
-                return
+    def move(
+        self, run: RunRow, state: api.RunState, message: str, *, error: str = "", by: str = ""
+    ) -> bool:
+        """Move a run if nobody has changed it since it was read; False where somebody has.
+
+        Cancelling cancels its rounds with it. Raises `Conflict` for a move that is not legal.
+        """
+        if not run_may_move(run.state, state):  # type: ignore[arg-type]
+            raise Conflict(f"run {run.id} is {run.state}", field="run", fix=_FIXES[state])
+        ended = time.time() if state in ("finished", "failed", "cancelled") else 0.0
+        with self.database.transaction() as session:
+            if not _step_on(session, run, state=run.state, to=state, error=error, ended=ended):
+                return False
             if state == "cancelled":
                 session.execute(
                     update(RoundRow)
                     .where(RoundRow.run_id == run.id, RoundRow.state.not_in(ENDED))
-                    .values(state="cancelled", version=RoundRow.version + 1)
+                    .values(state="cancelled", version=RoundRow.version + 1, ended_at=ended)
                 )
-            self._event(session, run.id, f"run.{state}", "", message)
+            kind = f"run.{state}" if state != "running" else "run.resumed"
+            events.record(session, run.id, kind, "", message, by=by)
+        crashpoint(f"run.{state}")
+        return True
 
-    def _event(self, session: Session, run_id: str, kind: str, round: str, message: str) -> None:
-        # Locked, so that two events at once get two numbers.
-        run = session.get_one(RunRow, run_id, with_for_update=True)
-        run.events = (run.events or 0) + 1
-        body = RunEvent(
-            run_id=run_id,
-            sequence=run.events,
-            at=time.time(),
-            kind=kind,
-            round=round,
-            message=message,
-        )
-        text = json_format.MessageToJson(body, indent=None)
-        session.add(EventRow(run_id=run_id, sequence=run.events, body=text))
+    def trouble(self, run: RunRow, reason: str) -> None:
+        """Keep why nothing could be done for a run just now; empty when it goes on."""
+        if run.trouble == reason:
+            return
+        with self.database.transaction() as session:
+            session.execute(update(RunRow).where(RunRow.id == run.id).values(trouble=reason))
 
 
-def facts_of(row: RoundRow) -> RoundFacts:
-    """What the planner needs to know of a round."""
-    return RoundFacts(
-        name=row.name,
-        kind=row.kind,  # type: ignore[arg-type]
-        position=row.position,
-        state=row.state,  # type: ignore[arg-type]
-        has_layer=bool(row.layer),
-        verdict=row.verdict["kind"] if row.verdict else None,
-        error=row.error or "",
+_FIXES: dict[str, str] = {
+    "running": "a run goes on that is paused, has failed, or was opened again by an overruling",
+    "paused": "only a running run can be paused",
+    "cancelled": "a run that has ended cannot be stopped",
+    "finished": "",
+    "failed": "",
+}
+
+
+def _step_on(
+    session: Session,
+    run: RunRow,
+    *,
+    state: str,
+    to: str | None = None,
+    error: str | None = None,
+    ended: float | None = None,
+) -> bool:
+    """Compare-and-set on a run: False where its version or state is no longer what was read."""
+    values: dict[str, Any] = {"version": run.version + 1}
+    if to is not None:
+        values |= {"state": to, "error": error or "", "finished_at": ended or 0.0, "trouble": ""}
+    changed = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run.id, RunRow.version == run.version, RunRow.state == state)
+        .values(**values)
     )
+    return bool(changed.rowcount)  # type: ignore[attr-defined]
 
 
-def validated(content: dict[str, Any]) -> Recipe:
-    """A recipe's content as a recipe, or `Invalid` that names every wrong field."""
+def valid_recipe(content: dict[str, Any]) -> Recipe:
+    """The recipe; raises `Invalid` naming the first wrong field and listing all."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -231,3 +216,72 @@ def validated(content: dict[str, Any]) -> Recipe:
             field=f"recipe.{first}",
             fix="correct the fields named above",
         ) from error
+
+
+def of_token(session: Session, team: str, token: str) -> RunRow | None:
+    """The run that was started with this token."""
+    return session.scalar(select(RunRow).where(RunRow.team == team, RunRow.token == token))
+
+
+def rounds_of(session: Session, run_id: str) -> list[RoundRow]:
+    """A run's rounds in order."""
+    chosen = select(RoundRow).where(RoundRow.run_id == run_id).order_by(RoundRow.position)
+    return list(session.scalars(chosen))
+
+
+def new_run(
+    *,
+    team: str,
+    token: str,
+    name: str,
+    recipe: Recipe,
+    recipe_hash: str,
+    origin: dict[str, str] | None = None,
+) -> RunRow:
+    """A run that has not been added yet."""
+    return RunRow(
+        id=f"run-{uuid.uuid4().hex[:8]}", team=team, token=token, name=name,
+        recipe=recipe.model_dump(mode="json"), recipe_hash=recipe_hash, recipe_number=1,
+        origin=origin, state="running", version=0, trouble="", events=0, created_at=time.time(),
+    )  # fmt: skip
+
+
+def recipe_row(run: RunRow, *, by: str = "", reason: str = "") -> RecipeRow:
+    """The record of the recipe that a run has now."""
+    return RecipeRow(
+        run_id=run.id, number=run.recipe_number, recipe=run.recipe, recipe_hash=run.recipe_hash,
+        by=by, reason=reason, at=time.time(),
+    )  # fmt: skip
+
+
+def new_round(run: RunRow, *, name: str, kind: str, position: int, recipe_number: int) -> RoundRow:
+    """A round that has not been added yet."""
+    return RoundRow(
+        run_id=run.id, name=name, kind=kind, position=position, state="pending", version=0,
+        recipe_number=recipe_number, failed_in="", tries={}, specialists={}, skill_layers={},
+        scores={}, created_at=time.time(),
+    )  # fmt: skip
+
+
+def facts_of(row: RoundRow) -> RoundFacts:
+    """What the planner needs to know of a round."""
+    verdict = row.verdict or {}
+    return RoundFacts(
+        name=row.name,
+        kind=row.kind,  # type: ignore[arg-type]
+        position=row.position,
+        state=row.state,  # type: ignore[arg-type]
+        has_layer=bool(row.layer),
+        verdict=verdict.get("kind"),
+        stop=_stop(verdict.get("stop"), verdict),
+        error=row.error or "",
+    )
+
+
+def _stop(wanted: bool | None, verdict: dict[str, Any]) -> str:
+    """Why the recipe wants the run stopped after this round, until a person has seen it."""
+    if not wanted or verdict.get("seen_by"):
+        return ""
+    warnings: Sequence[Any] = verdict.get("warnings", [])
+    said = [str(w.get("message", w)) if isinstance(w, dict) else str(w) for w in warnings]
+    return "; ".join(said) or "a warning"

@@ -1,15 +1,16 @@
-"""The states of a round and the moves that are legal. Pure."""
+"""The states of a run and of a round, and the moves that are legal. Pure."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from vila2.api.controller import RoundKind
+from vila2.api.controller import RoundKind, RunState
 
 RoundState = Literal[
     "pending", "captioning", "specialising", "training", "evaluating", "done", "failed", "cancelled"
 ]
 ENDED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+RUN_ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
 
 # What a round goes through after `pending`, by its kind.
 STEPS: dict[RoundKind, tuple[RoundState, ...]] = {
@@ -18,6 +19,16 @@ STEPS: dict[RoundKind, tuple[RoundState, ...]] = {
     "self": ("captioning", "training", "evaluating"),
     "specialist": ("specialising", "training", "evaluating"),
     "control": ("training", "evaluating"),
+}
+
+# Who ended may go on: a failed run is tried again, and a finished one is opened by a person who
+# overrules its last verdict or tries a failed control again. A cancelled run is over.
+_RUN_MOVES: dict[RunState, frozenset[RunState]] = {
+    "running": frozenset({"paused", "finished", "failed", "cancelled"}),
+    "paused": frozenset({"running", "failed", "cancelled"}),
+    "finished": frozenset({"running"}),
+    "failed": frozenset({"running", "cancelled"}),
+    "cancelled": frozenset(),
 }
 
 
@@ -33,7 +44,7 @@ def next_state(kind: RoundKind, state: RoundState) -> RoundState:
 
 
 def is_legal(kind: RoundKind, before: RoundState, after: RoundState) -> bool:
-    """Whether a round of this kind may move so."""
+    """Whether a round of this kind may move so by itself; a retry is a person's."""
     if before in ENDED:
         return False
     if after in ("failed", "cancelled"):
@@ -42,3 +53,14 @@ def is_legal(kind: RoundKind, before: RoundState, after: RoundState) -> bool:
         return next_state(kind, before) == after
     except ValueError:
         return False
+
+
+def run_may_move(before: RunState, after: RunState) -> bool:
+    """Whether a run may move so."""
+    return after in _RUN_MOVES[before]
+
+
+def retried(kind: RoundKind, failed_in: str) -> RoundState:
+    """Where a failed round begins again: with the step that failed."""
+    steps: tuple[RoundState, ...] = ("pending", *STEPS[kind])
+    return next((state for state in steps if state == failed_in), "pending")

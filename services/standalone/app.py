@@ -37,6 +37,7 @@ from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
 from services.controller.context import ControllerContext
 from services.controller.migrations import MIGRATIONS as CONTROLLER
+from services.controller.relay import RedisSink
 from services.controller.tables import Base as ControllerBase
 from services.datasets.context import DatasetsContext
 from services.datasets.migrations import MIGRATIONS as DATASETS
@@ -168,13 +169,17 @@ class Standalone:
         specialist = SpecialistContext(
             database=database(SpecialistBase, SPECIALIST), platform=platform
         )
+        broker = self._captioning.broker_url.get_secret_value()
         controller = ControllerContext(
-            database=database(ControllerBase, CONTROLLER), platform=platform
+            database=database(ControllerBase, CONTROLLER),
+            platform=platform,
+            sink=RedisSink(broker) if broker else None,
         )
         if not storage.shared:
             # This process holds the workspace's lock, so whoever held a lease is gone.
             datasets.units.release_all()
             training.claims.release_all()
+            controller.leadership.depose()
             if not self._captioning.workers_apart:
                 caption.units.release_all()
         self.apps = {

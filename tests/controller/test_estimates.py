@@ -104,7 +104,7 @@ def test_a_dataset_that_is_missing_is_named(platform: Standalone) -> None:
 
 
 def test_the_schema_and_the_shipped_recipes_are_served(platform: Standalone) -> None:
-    shipped = {held.name: held for held in platform.client.controller.recipes()}
+    shipped = {held.name: held for held in platform.client.controller.shipped_recipes()}
     assert {"tiny", "photos", "vila2-8b", "vila2-40b", "beyond"} == set(shipped)
     assert Recipe.model_validate(shipped["beyond"].content).digest() == (
         shipped["beyond"].recipe_hash

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from vila2.api.estimates import CostLine, Costs, DeviceName, Estimate, EstimateIn, Line, Range
-from vila2.cli.runs import RunName, app
+from vila2.cli.run_operations import app
+from vila2.cli.runs import RunName
 from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
 from vila2.recipe import load_recipe
 

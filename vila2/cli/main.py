@@ -41,7 +41,7 @@ until that no longer helps, and let specialists finish the work (VILA², arXiv 2
     vila2 demo                                      # the whole method on drawn pictures, here
     vila2 datasets submit DIR --name photos         # pictures with captions.csv or .txt files
     vila2 recipes show photos > my.yaml             # a recipe to copy and change
-    vila2 runs start --recipe my.yaml --watch       # rounds, specialists, report
+    vila2 runs start --recipe my.yaml               # rounds, specialists, report
     vila2 captions show photos --layer LAYER        # before and after
     vila2 export photos --layer LAYER --format webdataset OUT
 
@@ -49,7 +49,7 @@ Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA
 in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
 """,
 )
-# `datasets` and `runs` are each one group whose commands are in two files.
+# `datasets` and `runs` are each one group in several files; the last of them brings the others.
 app.add_typer(governance.app, name="datasets")
 app.add_typer(estimates.app, name="runs")
 app.add_typer(captions.app, name="captions")

@@ -1,4 +1,4 @@
-"""`vila2 runs`: start, list, show, watch, cancel."""
+"""`vila2 runs`: start, list, show, watch; `run_operations` adds what a person does with them."""
 
 from __future__ import annotations
 
@@ -90,15 +90,8 @@ def show(
             console.print(render_text(RunReport.model_validate(client.controller.report(found.id))))
         if found.error:
             console.print(f"[red]{found.error}[/]")
-
-
-@app.command("cancel")
-def cancel(
-    run: RunName, workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = ""
-) -> None:
-    """Stop a run; what it made stays."""
-    with connected(workspace, url, key) as client:
-        console.print(f"{client.controller.cancel_run(run).id} cancelled")
+        if found.trouble:
+            console.print(f"[yellow]waiting:[/] {found.trouble}")
 
 
 def finish(client: Client, run_id: str, page: Path) -> None:
@@ -111,4 +104,6 @@ def finish(client: Client, run_id: str, page: Path) -> None:
         page.write_text(client.controller.report_html(run_id))
         console.print(f"\nreport: [bold]{page}[/]", soft_wrap=True)
     if run.state == "failed":
-        raise CliError(f"the run failed: {run.error}")
+        raise CliError(f"the run failed: {run.error}. `vila2 runs retry` goes on from there")
+    if run.state == "paused":
+        console.print("the run is paused: `vila2 runs resume` goes on")

@@ -38,7 +38,7 @@ def _follow_lines(client: Client, run_id: str, console: Console) -> Run:
     last = 0.0
     while True:
         run = client.controller.run(run_id)
-        for event in client.controller.events(run_id)[told:]:
+        for event in client.controller.events(run_id, after=told):
             told = event.sequence
             console.print(
                 f"[{_so_far(run)}] {event.round or 'run'}: {event.kind.partition('.')[2]}: "

@@ -28,6 +28,7 @@ class RunEvent(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """1, 2, 3 ... within the run."""
@@ -39,6 +40,8 @@ class RunEvent(_message.Message):
     """The round it belongs to; empty for the run as a whole."""
     message: _builtins.str
     """A sentence for a reader."""
+    by: _builtins.str
+    """Whose doing it was; empty for the controller's own."""
     def __init__(
         self,
         *,
@@ -48,10 +51,11 @@ class RunEvent(_message.Message):
         kind: _builtins.str = ...,
         round: _builtins.str = ...,
         message: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "kind", b"kind", "message", b"message", "round", b"round", "run_id", b"run_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "kind", b"kind", "message", b"message", "round", b"round", "run_id", b"run_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

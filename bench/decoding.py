@@ -1,0 +1,109 @@
+"""What our decoding at the model's scale does to captions, beside the transformers processor's.
+
+    python bench/decoding.py FOLDER        # photographs laid out as for photos_prepare.py
+
+A captioner is trained briefly on human captions, with pictures decoded our way. Then it captions
+pictures that it has not seen twice, greedy: decoded our way (a JPEG is read at the smallest of its
+own scales that is large enough, then resized) and by transformers' processor (read whole, then
+resized). Prints how many captions are the same and both CIDEr-D, with the paired interval of the
+difference, and writes bench/decoding.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from consistency import MAX_NEW_TOKENS, Training, trained
+from consistency_data import PHOTOS_LABELLED, PHOTOS_TEST, QUESTION, photographs
+from photos_prepare import read_photos, split
+from PIL import Image
+from rich.console import Console
+
+from vila2.data.images import decode
+from vila2.evaluation.cider import cider_d
+from vila2.model.captioner import Captioner, Request, Sampling
+
+RESAMPLES = 2000
+
+
+def processed(jpegs: Sequence[bytes], side: int) -> list[np.ndarray]:
+    """As transformers' processor resizes pictures, uint8 (side, side, 3)."""
+    from transformers import SiglipImageProcessor
+
+    resize = SiglipImageProcessor(
+        size={"height": side, "width": side}, do_rescale=False, do_normalize=False
+    )
+    made = []
+    for jpeg in jpegs:
+        image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+        pixels = np.asarray(resize(image, return_tensors="np")["pixel_values"][0])
+        made.append(np.clip(pixels.transpose(1, 2, 0).round(), 0, 255).astype(np.uint8))
+    return made
+
+
+def captions(captioner: Captioner, pictures: Sequence[np.ndarray]) -> list[str]:
+    """Greedy captions."""
+    how = Sampling(max_new_tokens=MAX_NEW_TOKENS)
+    asked = [Request(pixels, QUESTION, 0, how) for pixels in pictures]
+    return [made.text for made in captioner.generate(asked)]
+
+
+def interval(differences: np.ndarray) -> list[float]:
+    """95% percentile bootstrap of the mean over pictures."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(differences), (RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[drawn].mean(1), [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def main() -> None:
+    """Train, caption twice, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("photos", type=Path, help="folder with images/ and captions.csv")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found, _ = read_photos(given.photos)
+    test = split(found, {"test": PHOTOS_TEST, "sft": PHOTOS_LABELLED}, seed=0)["test"]
+    jpegs = [photo.path.read_bytes() for photo in test]
+    references = {photo.digest: photo.captions for photo in test}
+    with TemporaryDirectory() as name:
+        corpus = photographs(given.photos, Path(name) / "shard")
+        how = Training(given.steps, 32, "adamw", None)
+        captioner, _ = trained(corpus, Path(name) / "model", how)
+    side = captioner.image_size
+    pictures = {"ours": [decode(jpeg, size=(side, side)) for jpeg in jpegs],
+                "processor": processed(jpegs, side)}  # fmt: skip
+    said = {way: captions(captioner, held) for way, held in pictures.items()}
+    scores = {
+        way: np.array(list(cider_d(dict(zip(references, texts, strict=True)), references)
+                           .per_item.values()))
+        for way, texts in said.items()
+    }  # fmt: skip
+    same = [one == other for one, other in zip(said["ours"], said["processor"], strict=True)]
+    gaps = [
+        np.abs(one.astype(int) - other).mean()
+        for one, other in zip(pictures["ours"], pictures["processor"], strict=True)
+    ]
+    figures = {
+        "pictures": len(test), "side": side, "steps": given.steps,
+        "mean_difference_of_255": float(np.mean(gaps)),
+        "same_caption": float(np.mean(same)),
+        "distinct_captions": len(set(said["ours"])),
+        "cider_d": {way: float(held.mean()) for way, held in scores.items()},
+        "cider_d_difference": interval(scores["ours"] - scores["processor"]),
+    }  # fmt: skip
+    Console().print(figures)
+    given.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

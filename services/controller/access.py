@@ -1,0 +1,21 @@
+"""What every route of the controller asks for: who calls, and the service's objects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.chassis.auth import Principal, require
+from services.controller.context import ControllerContext
+
+Reader = Annotated[Principal, Depends(require("runs:read"))]
+Writer = Annotated[Principal, Depends(require("runs:write"))]
+
+
+def _context(request: Request) -> ControllerContext:
+    context: ControllerContext = request.app.state.context
+    return context
+
+
+Context = Annotated[ControllerContext, Depends(_context)]

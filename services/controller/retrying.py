@@ -1,0 +1,47 @@
+"""How a failed round is tried again: the service that failed goes on, or the step gets a new token.
+
+A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
+to go on where it can be. What cannot, such as a specialist, is begun anew under another token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.controller.state import retried
+from services.controller.tables import RoundRow
+from vila2.client import Client
+
+_AGAIN = ("failed", "cancelled")
+
+
+def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
+    """Ask the service that failed to go on; returns what changes in the round's row.
+
+    Asking twice does no harm: what is at work again is left alone.
+    """
+    state = retried(row.kind, row.failed_in)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"state": state, "error": "", "failed_in": "", "ended_at": 0.0}
+    anew: list[str] = []
+    if state == "captioning" and row.layer_job:
+        layer = platform.caption.layer_job(row.layer_job)
+        if layer.state == "failed":
+            platform.caption.retry_failed(row.layer_job)
+        elif layer.state == "cancelled":
+            anew.append("caption")
+    if state == "specialising":
+        for name, held in row.specialists.items():
+            if platform.specialist.get(held).state in _AGAIN:
+                anew.append(name)
+    job, what = {
+        "training": (row.train_job, "train"), "evaluating": (row.evaluate_job, "evaluate"),
+    }.get(state, ("", ""))  # fmt: skip
+    if job:
+        found = platform.training.job(job).state
+        if found in _AGAIN:
+            platform.training.retry(job)
+        elif found == "stopped":  # by its own rule: there is nothing to go on with
+            anew.append(what)
+    if anew:
+        values["tries"] = {**row.tries, **{what: row.tries.get(what, 0) + 1 for what in anew}}
+    return values

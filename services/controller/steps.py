@@ -1,0 +1,237 @@
+"""One round, carried one step further: caption, train, evaluate, judge.
+
+Every request to another service carries a token made of the run, the round and the step, so doing a
+step twice is doing it once.
+"""
+
+from __future__ import annotations
+
+from services.chassis.crashpoint import crashpoint
+from services.chassis.metrics import VERDICTS
+from services.controller import jobs
+from services.controller.planner import RoundFacts, best_round, self_name, self_rounds
+from services.controller.runs import Runs, facts_of
+from services.controller.state import next_state
+from services.controller.tables import RoundRow, RunRow
+from services.controller.verdicts import judge_round, round_scores
+from vila2.api.training import Job, JobIn, SourceIn
+from vila2.client import ApiError, Client
+from vila2.recipe import ControlRecipe, Recipe, StageName
+
+# The loop's own rounds run before its controls wherever both wait for a slot.
+_PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
+
+
+def is_passing(error: ApiError) -> bool:
+    """Whether a refusal is of the moment: too many requests, or the service itself is unwell."""
+    return error.problem.status in (408, 425, 429) or error.problem.status >= 500
+
+
+class Step:
+    """One round of one run, about to be carried one step further."""
+
+    def __init__(
+        self, runs: Runs, platform: Client, recipe: Recipe, run: RunRow, row: RoundRow
+    ) -> None:
+        self._runs, self._platform, self._recipe = runs, platform, recipe
+        self._run, self._row = run, row
+        self._others = {other.name: other for other in runs.rounds(run.id)}
+
+    def take(self) -> None:
+        """Do what the round's state asks for; a refusal by another service fails the round."""
+        try:
+            {
+                "pending": lambda: self._advance("begins"),
+                "captioning": self._caption,
+                "specialising": self._specialise,
+                "training": self._train,
+                "evaluating": self._evaluate,
+            }[self._row.state]()
+        except ApiError as error:
+            if is_passing(error):
+                raise
+            self._fail(str(error))
+
+    def _token(self, what: str) -> str:
+        """The same for as long as the step is the same try."""
+        again = self._row.tries.get(what, 0)
+        return f"{self._run.id}:{self._row.name}:{what}" + (f":{again}" if again else "")
+
+    def _name(self, what: str = "") -> str:
+        return f"{self._run.name}-{self._row.name}{what}".replace(" ", "-")
+
+    def _advance(self, message: str, **values: object) -> None:
+        after = next_state(self._row.kind, self._row.state)  # type: ignore[arg-type]
+        self._runs.change_round(self._row, message, state=after, **values)
+
+    def _fail(self, reason: str, **values: object) -> None:
+        self._runs.change_round(self._row, reason, state="failed", error=reason[:2000], **values)
+
+    def _caption(self) -> None:
+        """The model of the round before captions the data (paper, section 2.1)."""
+        position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
+        before = self._others[self_name(position)] if position else self._others["round 0"]
+        body = jobs.caption_job(
+            self._recipe,
+            name=f"{self._run.name} {self._row.name}",
+            token=self._token("caption"),
+            model=before.model,
+        )
+        job = self._platform.caption.start_layer(body)
+        crashpoint("round.caption-asked")
+        if job.state == "sealed":
+            quarantined = sum(job.quarantined.values())
+            self._advance(
+                f"{job.captioned} captioned, {quarantined} quarantined",
+                layer_job=job.id,
+                layer=job.layer,
+            )
+        elif job.state in ("failed", "cancelled"):
+            self._fail(f"captioning {job.state}: {job.error}", layer_job=job.id)
+        elif self._row.layer_job != job.id:
+            self._runs.change_round(self._row, layer_job=job.id)
+
+    def _specialise(self) -> None:
+        """All specialists at once: each finetuned from the best model, each recaptioning."""
+        parent = self._others[best_round(self._facts()).name]
+        started: dict[str, str] = {}
+        layers: dict[str, str] = {}
+        for specialist in self._recipe.specialists:
+            body = jobs.specialist_job(
+                self._recipe,
+                specialist,
+                name=self._name(f"-{specialist.name}"),
+                token=self._token(specialist.name),
+                parent=parent.model,
+            )
+            held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
+            started[specialist.name] = held.id
+            if held.state in ("failed", "cancelled"):
+                known = {**self._row.specialists, **started}
+                said = f"{specialist.name} specialist {held.state}: {held.error}"
+                self._fail(said, specialists=known)
+                return
+            if held.state == "done":
+                layers[specialist.name] = held.layer
+        if len(layers) == len(self._recipe.specialists):
+            self._advance(
+                f"specialists of {parent.name} recaptioned",
+                specialists=started,
+                skill_layers=layers,
+                layer=self._best_layer(),
+            )
+        elif started != self._row.specialists:
+            self._runs.change_round(self._row, specialists=started)
+
+    def _train(self) -> None:
+        job = self._submit(self._training_body())
+        crashpoint("round.train-asked")
+        if self._settled(job, "train_job"):
+            self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
+
+    def _training_body(self) -> JobIn:
+        recipe, row = self._recipe, self._row
+        if row.kind == "base":
+            return jobs.base_job(recipe, token=self._token("train"))
+        extra: dict[StageName, int] = {}
+        sft_extra: list[SourceIn] = []
+        if row.kind == "baseline":
+            source = jobs.original_source(recipe)
+        elif row.kind == "self":
+            source = jobs.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
+        elif row.kind == "specialist":
+            source = jobs.specialised_source(
+                recipe, row.layer, row.skill_layers, earlier=self._earlier(row.layer)
+            )
+            extra = jobs.specialist_round_extra(recipe)
+            sft_extra = self._specialist_data(times=1) if extra else []
+        else:
+            source, extra, sft_extra = self._control()
+        return jobs.generalist_job(
+            recipe,
+            name=self._name(),
+            token=self._token("train"),
+            base=self._others["base"].model,
+            pretrain=source,
+            extra=extra,
+            sft_extra=sft_extra,
+            priority=_PRIORITY[row.kind],
+        )
+
+    def _control(self) -> tuple[SourceIn, dict[StageName, int], list[SourceIn]]:
+        recipe = self._recipe
+        control = next(c for c in recipe.controls if c.name == self._row.name)
+        if control.captions == "none":
+            source = jobs.original_source(recipe)
+        else:
+            layer = self._control_layer(control)
+            source = jobs.recaption_source(
+                recipe, layer, earlier=self._earlier(layer), shuffle=control.shuffle_captions
+            )
+        rounds = 1 + len(self_rounds(self._facts()))
+        extra = jobs.control_extra(recipe, control, rounds=rounds)
+        data: list[SourceIn] = []
+        if control.specialist_data:
+            data = self._specialist_data(times=jobs.specialist_visits(recipe))
+        return source, extra, data
+
+    def _specialist_data(self, *, times: int) -> list[SourceIn]:
+        names = [self._recipe.data.sft, *(s.dataset for s in self._recipe.specialists)]
+        sizes = {name: self._samples(name) for name in names}
+        return jobs.specialist_data(self._recipe, sizes, times=times)
+
+    def _samples(self, dataset: str) -> int:
+        name, _, version = dataset.partition("@")
+        return self._platform.datasets.version(name, int(version or 0)).samples
+
+    def _control_layer(self, control: ControlRecipe) -> str:
+        if control.captions == "first":
+            return str(self._others[self_name(1)].layer)
+        return self._best_layer() if control.captions == "best" else control.layer
+
+    def _evaluate(self) -> None:
+        job = self._submit(
+            jobs.evaluate_job(
+                self._recipe,
+                name=self._name("-evaluation"),
+                token=self._token("evaluate"),
+                model=self._row.model,
+                priority=_PRIORITY[self._row.kind] + 5,
+            )
+        )
+        if not self._settled(job, "evaluate_job"):
+            return
+        verdict = judge_round(
+            self._platform, self._recipe, self._row, self._others, self._facts(), job.id
+        )
+        if verdict is not None:
+            VERDICTS.labels(verdict["kind"]).inc()
+        self._advance(
+            verdict["evidence"] if verdict else "evaluated",
+            evaluate_job=job.id,
+            scores=round_scores(job.result),
+            verdict=verdict,
+        )
+
+    def _submit(self, body: JobIn) -> Job:
+        """Hand a job over, on this run's account."""
+        return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+
+    def _settled(self, job: Job, column: str) -> bool:
+        """True when the job has succeeded; one that ended otherwise fails the round."""
+        if job.state in ("failed", "cancelled", "stopped"):
+            self._fail(f"{job.kind} job {job.id} {job.state}: {job.error}", **{column: job.id})
+        elif job.state != "succeeded" and getattr(self._row, column) != job.id:
+            self._runs.change_round(self._row, **{column: job.id})
+        return job.state == "succeeded"
+
+    def _earlier(self, layer: str) -> list[str]:
+        selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]
+        return jobs.earlier_layers(self._recipe, layer, selves)
+
+    def _best_layer(self) -> str:
+        best = self._others[best_round(self._facts()).name]
+        return best.layer or self._others[self_name(1)].layer
+
+    def _facts(self) -> list[RoundFacts]:
+        return [facts_of(row) for row in self._others.values()]

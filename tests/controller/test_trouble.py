@@ -1,0 +1,56 @@
+"""What is of the moment holds a run up; it does not end it."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.controller.steps import is_passing
+from tests.controller.test_operations import bare
+from tests.plane.plane import Plane
+from tests.plane.plane import start as begin
+from vila2.api.problem import Problem
+from vila2.client import ApiError, Client
+
+
+def refusal(status: int) -> ApiError:
+    return ApiError(Problem(type="about:blank", title="no", status=status, detail="not now"))
+
+
+@pytest.mark.parametrize(
+    ("status", "passing"), [(404, False), (409, False), (422, False), (429, True), (503, True)]
+)
+def test_a_refusal_is_of_the_moment_or_for_good(status: int, passing: bool) -> None:
+    assert is_passing(refusal(status)) == passing
+
+
+@pytest.mark.parametrize("error", [refusal(503), ConnectionError("gone"), RuntimeError("a bug")])
+def test_a_run_waits_while_another_service_is_unwell(plane: Plane, error: Exception) -> None:
+    made = begin(plane, bare())
+    plane.until(made, "round 0", "training")
+    healthy = plane.controller.reconciler._platform
+
+    def unwell(team: str) -> Client:
+        raise error
+
+    plane.controller.reconciler._platform = unwell
+    plane.controller.reconciler.tick()
+    held = plane.client.controller.run(made)
+    assert held.state == "running"
+    assert held.trouble
+    plane.controller.reconciler._platform = healthy
+    finished = plane.finish(made)
+    assert (finished.state, finished.trouble) == ("finished", "")
+
+
+def test_one_run_in_trouble_holds_no_other_up(plane: Plane) -> None:
+    first, second = begin(plane, bare(), name="one"), begin(plane, bare(), name="two")
+    healthy = plane.controller.runs.recipes
+
+    def broken(run_id: str) -> object:
+        if run_id == first:
+            raise RuntimeError("its rows are broken")
+        return healthy(run_id)
+
+    plane.controller.runs.recipes = broken  # type: ignore[method-assign,assignment]
+    assert plane.finish(second).state == "finished"
+    assert "rows are broken" in plane.client.controller.run(first).trouble

@@ -1,0 +1,46 @@
+"""Whatever moment the process dies at, the run ends as if it had not.
+
+`python -m tests.crash` kills it at each moment by itself; here it dies at all of them one after the
+other, and once at the first of each kind.
+"""
+
+from __future__ import annotations
+
+from itertools import count, cycle
+from pathlib import Path
+
+import pytest
+
+from tests.crash.boundaries import Watch
+from tests.crash.conftest import Undisturbed
+from tests.crash.lives import ENDED, KILLED, copied, live, result
+
+pytestmark = pytest.mark.slow
+# The first two moments of a life renew its lease; from the fourth on it has got somewhere.
+STRIDES = (4, 5, 6, 7)
+
+
+def test_a_run_that_dies_at_every_step_ends_the_same(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Each life makes a commit or two and is killed: between them they die all along the way."""
+    workspace = copied(undisturbed.world, tmp_path / "workspace")
+    strides = cycle(STRIDES)
+    for lives in count(1):
+        if live(workspace, Watch(next(strides))) == ENDED:
+            break
+        assert lives < 2 * len(undisturbed.moments), "it gets nowhere"
+    assert lives > len(undisturbed.moments) // max(STRIDES)
+    assert result(workspace) == undisturbed.result
+
+
+def test_the_first_moment_of_each_kind_is_survived(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    first = {name: number for number, name in reversed(list(enumerate(undisturbed.moments, 1)))}
+    assert len(first) > 25
+    for name, number in sorted(first.items(), key=lambda item: item[1]):
+        workspace = copied(undisturbed.world, tmp_path / f"{number}")
+        assert live(workspace, Watch(number)) == KILLED, name
+        assert live(workspace, Watch()) == ENDED, name
+        assert result(workspace) == undisturbed.result, name

@@ -1,0 +1,98 @@
+"""Typed client of the controller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vila2.api import controller as api
+from vila2.api import estimates as estimates_api
+from vila2.rest import Rest
+
+
+class ControllerClient(Rest):
+    """The controller; a run is named by its id, or by its name for the newest of that name."""
+
+    def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
+        """What a run of a recipe will take; captions a sample, starts no run."""
+        return self.one(
+            estimates_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=1800.0
+        )
+
+    def estimate_of(self, estimate: str) -> estimates_api.Estimate:
+        """An estimate that was made."""
+        return self.one(estimates_api.Estimate, "GET", f"estimates/{estimate}")
+
+    def costs(self, run: str) -> estimates_api.Costs:
+        """What a run has used, beside what was expected."""
+        return self.one(estimates_api.Costs, "GET", f"runs/{run}/costs")
+
+    def shipped_recipes(self) -> list[api.ShippedRecipe]:
+        """The recipes that ship with the platform."""
+        return self.many(api.ShippedRecipe, "recipes")
+
+    def recipe_schema(self) -> dict[str, Any]:
+        """The JSON schema of recipes."""
+        found: dict[str, Any] = self.send("GET", "recipes/schema").json()
+        return found
+
+    def start_run(self, body: api.RunIn) -> api.Run:
+        """Start a run, or find the one of the same token."""
+        return self.one(api.Run, "POST", "runs", json=body.model_dump())
+
+    def runs(self) -> list[api.Run]:
+        """All runs of the team."""
+        return self.many(api.Run, "runs")
+
+    def run(self, run: str) -> api.Run:
+        """A run and its rounds."""
+        return self.one(api.Run, "GET", f"runs/{run}")
+
+    def pause_run(self, run: str) -> api.Run:
+        """Begin nothing new."""
+        return self.one(api.Run, "POST", f"runs/{run}/pause")
+
+    def resume_run(self, run: str) -> api.Run:
+        """Go on with a paused run."""
+        return self.one(api.Run, "POST", f"runs/{run}/resume")
+
+    def cancel_run(self, run: str) -> api.Run:
+        """Stop a run."""
+        return self.one(api.Run, "POST", f"runs/{run}/cancel")
+
+    def retry_run(self, run: str) -> api.Run:
+        """Try what failed again."""
+        return self.one(api.Run, "POST", f"runs/{run}/retry")
+
+    def overrule(self, run: str, round: str, body: api.OverruleIn) -> api.Run:
+        """Put a person's verdict in place of a round's."""
+        path = f"runs/{run}/rounds/{round}/verdict"
+        return self.one(api.Run, "POST", path, json=body.model_dump())
+
+    def amend(self, run: str, body: api.AmendIn) -> api.Run:
+        """Another recipe for the rounds to come."""
+        return self.one(api.Run, "POST", f"runs/{run}/recipe", json=body.model_dump())
+
+    def branch(self, run: str, body: api.BranchIn) -> api.Run:
+        """A new run with this one's rounds up to one of them."""
+        return self.one(api.Run, "POST", f"runs/{run}/branch", json=body.model_dump())
+
+    def compare(self, run: str, other: str) -> api.Comparison:
+        """Two runs beside each other."""
+        return self.one(api.Comparison, "GET", f"runs/{run}/compare/{other}")
+
+    def recipes(self, run: str) -> list[api.RecipeOfRun]:
+        """The recipes that a run has had."""
+        return self.many(api.RecipeOfRun, f"runs/{run}/recipes")
+
+    def events(self, run: str, *, after: int = 0) -> list[api.Event]:
+        """What happened in a run behind event number `after`."""
+        return self.many(api.Event, f"runs/{run}/events", params={"after": after})
+
+    def report(self, run: str) -> dict[str, Any]:
+        """The figures of a run's report."""
+        found: dict[str, Any] = self.send("GET", f"runs/{run}/report").json()
+        return found
+
+    def report_html(self, run: str) -> str:
+        """A run's report as one page."""
+        return self.send("GET", f"runs/{run}/report.html").text
