@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.controller.budgets import Spent, over_budget
-from services.standalone.app import Standalone
-from tests.controller.small import small_recipe, small_world
-from vila2.api.controller import RunIn
-from vila2.recipe import BudgetRecipe, Recipe
+from tests.plane.plane import SIZES, Plane, recipe, start
+from vila2.recipe import BudgetRecipe
 
 
 def test_a_recipe_without_a_budget_never_ends_by_it() -> None:
@@ -35,22 +30,26 @@ def test_a_budget_is_the_most_that_may_be_used(limit: int, used: int) -> None:
     assert bool(told) == (used > limit)
 
 
-@pytest.mark.slow
-def test_a_run_over_its_budget_is_cancelled_with_an_event_that_says_why(tmp_path: Path) -> None:
-    with Standalone(tmp_path / "workspace") as platform:
-        small_world(platform, tmp_path)
-        recipe = Recipe.model_validate(
-            {**small_recipe().model_dump(), "budget": {"process_hours": 1e-7}}
-        )
-        body = RunIn(recipe=recipe.model_dump(mode="json"))
-        run = platform.client.controller.start_run(body)
-        end = time.monotonic() + 60
-        while run.state == "running" and time.monotonic() < end:
-            time.sleep(0.2)
-            run = platform.client.controller.run(run.id)
-        last = platform.client.controller.events(run.id)[-1]
-        job = platform.client.training.job(run.rounds[0].jobs[0])
+def test_a_run_over_its_budget_is_cancelled_with_an_event_that_says_why(plane: Plane) -> None:
+    """Round 1 captions more pictures than the budget has, so it ends before it is trained."""
+    budget = {"pictures": SIZES.corpus - 1}
+    run = plane.finish(start(plane, recipe(budget=budget)))
+    last = plane.client.controller.events(run.id)[-1]
     assert run.state == "cancelled"
-    assert "recipe, budget.process_hours" in run.error
+    assert "12 pictures of at most 11 (recipe, budget.pictures)" in run.error
     assert (last.kind, last.message) == ("run.cancelled", run.error)
-    assert job.state in ("cancelled", "succeeded")
+    assert {held.name: held.state for held in run.rounds}["round 1"] == "cancelled"
+
+
+def test_a_run_within_its_budget_goes_to_its_end(plane: Plane) -> None:
+    """Of one round and one specialist: the corpus twice, and an hour of everything."""
+    budget = {"pictures": 2 * SIZES.corpus, "process_hours": 1.0}
+    rounds = {"maximum": 1, "patience": 1}
+    run = plane.finish(start(plane, recipe(budget=budget, rounds=rounds)))
+    assert run.state == "finished", run.error
+
+
+def test_a_budget_of_hours_is_held_against_the_accounts_of_jobs(plane: Plane) -> None:
+    run = plane.finish(start(plane, recipe(budget={"process_hours": 1e-9})))
+    assert run.state == "cancelled"
+    assert "budget.process_hours" in run.error
