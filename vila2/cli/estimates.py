@@ -10,7 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vila2.api.estimates import CostLine, Costs, DeviceName, Estimate, EstimateIn, Line, Range
+from vila2.api.estimates import (
+    CostLine,
+    Costs,
+    DeviceName,
+    Estimate,
+    EstimateIn,
+    Line,
+    Range,
+    Total,
+)
 from vila2.cli.run_operations import app
 from vila2.cli.runs import RunName
 from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
@@ -106,23 +115,27 @@ def _print_estimate(made: Estimate) -> None:
             f"{held.tokens.high:.1f}), {held.tokens.mid / held.seconds.mid:,.0f} tokens/s",
             highlight=False,
         )
-    table = Table("round", "work", "pictures", "tokens", unit, "hours", box=box.SIMPLE_HEAD)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    if made.total.money:
-        table.add_column("money", justify="right")
-    table.add_column("known from")
+    apart = made.total.wall_hours != made.total.hours
+    table = Table("round", "work", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    told = ["pictures", "tokens", unit, *(["hours"] if apart else [])]
+    for heading in [*told, *(["money"] if made.total.money else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("known from", no_wrap=True)
     said = {
         text: number for number, text in enumerate(dict.fromkeys(e.says for e in made.lines), 1)
     }
     for line in made.lines:
-        table.add_row(*_cells(line, said[line.says], money=made.total.money is not None))
-    total, money = made.total, [_range(made.total.money)] if made.total.money else []
+        style = "green" if line.basis == "measured" else "yellow"
+        table.add_row(
+            line.round if line.certain else f"({line.round})",
+            f"{line.what} {line.work}".strip(),
+            *_cells(line.pictures, line.tokens, line, apart=apart),
+            f"[{style}]{line.basis}[/] \\[{said[line.says]}]",
+        )
+    total = made.total
     table.add_section()
-    table.add_row(
-        "all", "", _range(total.captioned), _range(total.tokens), _range(total.hours),
-        _range(total.wall_hours), *money, "captions; all work", style="bold",
-    )  # fmt: skip
+    captions = _cells(total.captioned, total.tokens, total, apart=apart)
+    table.add_row("all", "(captions)", *captions, "", style="bold")
     console.print(table)
     for text, number in said.items():
         console.print(f"[{number}] {text}", highlight=False, markup=False)
@@ -130,19 +143,12 @@ def _print_estimate(made: Estimate) -> None:
         console.print(note, highlight=False, markup=False, style="dim")
 
 
-def _cells(line: Line, source: int, *, money: bool) -> list[str]:
-    work = f"{line.what} {line.work}".strip()
-    style = "green" if line.basis == "measured" else "yellow"
-    return [
-        line.round if line.certain else f"({line.round})",
-        work,
-        _range(line.pictures),
-        _range(line.tokens),
-        _range(line.hours),
-        _range(line.wall_hours),
-        *([_range(line.money)] if money else []),
-        f"[{style}]{line.basis}[/] \\[{source}]",
-    ]
+def _cells(pictures: Range, tokens: Range | None, took: Line | Total, *, apart: bool) -> list[str]:
+    """A row's numbers; `apart`: device-hours and hours by the clock are not the same."""
+    shown = [pictures, tokens, took.hours]
+    shown += [took.wall_hours] if apart else []
+    shown += [took.money] if took.money is not None else []
+    return [_range(value) for value in shown]
 
 
 def _print_costs(found: Costs) -> None:
@@ -189,8 +195,10 @@ def _range(value: Range | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that can be read: 0.0123, 4.56, 789, 12.3k, 4.5M."""
+    """A number that can be read at a glance: 0.012, 4.6, 789, 12.3k, 4.5M."""
     for size, mark in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if mark == 'k' else size):,.3g}{mark}"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+    if 0 < value < 0.001:
+        return "<0.001"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"

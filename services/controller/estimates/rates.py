@@ -22,8 +22,8 @@ DEVICES: Mapping[str, Device] = {
             captioning=Range(low=0.037, mid=0.074, high=0.148),
         ),
         Device(
-            name="cpu", unit="process", peak_tflops=0.06,
-            training=Range(low=0.1, mid=0.2, high=0.8),
+            name="cpu", unit="process", peak_tflops=0.1,
+            training=Range(low=0.1, mid=0.4, high=0.8),
             captioning=Range(low=0.05, mid=0.1, high=0.4),
         ),
     )
@@ -32,7 +32,7 @@ ASSUMED_DEVICE = {
     "h100": "dense bf16 989 TFLOP/s, MFU 0.3 to 0.5; captioning at half to twice the paper's 10.6 "
     "pictures a second (section 3.6), which is 7.4 % of the peak for its 8B",
     "a100": "dense bf16 312 TFLOP/s, shares of the peak as for h100",
-    "cpu": "one core of 0.06 TFLOP/s in fp32, MFU 0.1 (padded) to 0.8 (packed)",
+    "cpu": "one core of 0.1 TFLOP/s in fp32 (AVX2), MFU 0.1 to 0.8",
 }
 
 
