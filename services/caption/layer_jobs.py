@@ -7,9 +7,10 @@ carries it on meanwhile is in `layer_steps`.
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.deployments import Deployments
 from services.caption.engine import Engines
-from services.caption.layer_steps import LayerSteps
+from services.caption.layer_steps import LayerSteps, ShardResult
 from services.caption.modes import combined, to_caption
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
@@ -28,7 +29,7 @@ from services.chassis.work import DONE, LEASED, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
 from vila2.api.base import Progress
-from vila2.api.datasets import LayerIn, LayerShardIn
+from vila2.api.datasets import LayerIn, Shard
 from vila2.client import Client
 from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
@@ -100,6 +101,8 @@ class LayerJobs:
                 planned=0,
                 captioned=0,
                 quarantined={},
+                tokens=0,
+                seconds=0.0,
                 state="running",
             )
             session.add(row)
@@ -136,7 +139,7 @@ class LayerJobs:
         else:
             self._objects.delete(made.object_key)
 
-    def _caption(self, row: LayerJobRow, claim: Claim, report: Report) -> LayerShardIn:
+    def _caption(self, row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
         """Write one shard's captions as an object that the layer does not know of yet."""
         body = api.LayerJobIn.model_validate(row.body)
         datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
@@ -146,16 +149,20 @@ class LayerJobs:
         base = self._base(datasets, body, number)
         asked = to_caption(samples, base, body.mode)
         engine = self._engines.get(row.model_prefix)
+        began = time.monotonic()
         made = caption_samples(asked, _captioning(body), engine, progress=report)
+        seconds = round(time.monotonic() - began, 3)
         data, summary = encode_layer_shard(combined(samples, base, made, body.mode))
         # The fence in the key: a worker that lost its lease cannot overwrite another's output.
         key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
         self._objects.put(key, data)
-        return LayerShardIn(
+        return ShardResult(
             object_key=key,
             sha256=summary.sha256,
             captioned=summary.captioned,
             quarantined=dict(summary.quarantined),
+            tokens=sum(caption.tokens for caption in made),
+            seconds=seconds,
         )
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
@@ -166,7 +173,7 @@ class LayerJobs:
         datasets, model = platform.datasets, platform.training.model(body.model)
         wanted = set(body.keys)
         found: dict[str, Sample] = {}
-        for shard in datasets.each_shard(body.dataset):
+        for shard in _shards(datasets, body):
             for sample in read_shard(self._objects.local(shard.object_key)):
                 if sample.key in wanted:
                     found[sample.key] = sample
@@ -192,6 +199,7 @@ class LayerJobs:
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
         """The job's sums, and on top of them the few shards in hand or not yet recorded."""
         under_way, captioned, quarantined = 0, row.captioned, Counter(row.quarantined)
+        tokens, seconds = row.tokens, row.seconds
         units = session.execute(
             select(WorkUnitRow.state, WorkUnitRow.result, WorkUnitRow.progress).where(
                 WorkUnitRow.state.in_((DONE, LEASED)), WorkUnitRow.subject == row.id
@@ -201,6 +209,8 @@ class LayerJobs:
             if state == DONE:
                 captioned += result["captioned"]
                 quarantined.update(result["quarantined"])
+                tokens += result.get("tokens", 0)  # none in those of before they were counted
+                seconds += result.get("seconds", 0.0)
             else:
                 under_way += progress
         return api.LayerJob(
@@ -213,6 +223,8 @@ class LayerJobs:
             state=row.state,
             captioned=captioned,
             quarantined=dict(quarantined),
+            tokens=tokens,
+            seconds=round(seconds, 3),
             error=row.error or "",
             progress=Progress(
                 done=min(row.samples, under_way + captioned + quarantined.total()),
@@ -249,6 +261,16 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
             field="base_layer",
             fix="name one, or use mode overwrite",
         )
+
+
+def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
+    """Where a preview looks for its samples."""
+    if body.shard is None:
+        return datasets.each_shard(body.dataset, body.version)
+    try:
+        return [datasets.shard(body.dataset, body.version, body.shard)]
+    except LookupError as error:
+        raise Invalid(str(error), field="shard", fix="give one that the version has") from error
 
 
 def _recipe_hash(body: api.LayerJobIn) -> str:

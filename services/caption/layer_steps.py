@@ -9,7 +9,8 @@ between two steps is made up for by whoever takes the next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
 from services.chassis.work import DONE, FAILED, WorkUnits
-from vila2.api.datasets import LayerShard
+from vila2.api.datasets import LayerShard, LayerShardIn
 from vila2.client import Client
 
 SHARD_TASK = "caption.shard"
@@ -92,7 +93,7 @@ class LayerSteps:
             return False
         self._platform(row.team).datasets.put_layer_shards(
             row.layer,
-            [LayerShard(number=int(payload["shard"]), **result) for _, payload, result in page],
+            [_of_the_layer(int(payload["shard"]), result) for _, payload, result in page],
         )
         crashpoint("caption.recorded")
         with self._database.transaction() as session:
@@ -100,6 +101,8 @@ class LayerSteps:
             quarantined = Counter(row.quarantined)
             for result in self._units.record(session, [unit for unit, _, _ in page]):
                 row.captioned += result["captioned"]
+                row.tokens += result.get("tokens", 0)
+                row.seconds += result.get("seconds", 0.0)
                 quarantined.update(result["quarantined"])
             row.quarantined = dict(quarantined)
         return len(page) == PAGE
@@ -160,6 +163,22 @@ class LayerSteps:
             row.state = "failed"
             row.error = f"{failed} of {counts.total()} shards failed: {first}"
             return True
+
+
+class ShardResult(LayerShardIn):
+    """What a unit came to: its part of the layer, and what it took.
+
+    `tokens` were generated for it, rejected tries not counted; `seconds` at the engine.
+    """
+
+    tokens: int
+    seconds: float
+
+
+def _of_the_layer(number: int, result: Mapping[str, Any]) -> LayerShard:
+    """What the dataset store is told of a shard."""
+    kept = {name: result[name] for name in LayerShardIn.model_fields}
+    return LayerShard(number=number, **kept)
 
 
 def unit_id(job_id: str, shard: int) -> str:

@@ -18,8 +18,8 @@ class Base(DeclarativeBase):
 class LayerJobRow(Base):
     """A layer in the making.
 
-    `planned` of its `shards` have units; `captioned` and `quarantined` are the sums over those
-    units that are recorded.
+    `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
+    are the sums over those units that are recorded.
     """
 
     __tablename__ = "layer_jobs"
@@ -36,6 +36,8 @@ class LayerJobRow(Base):
     planned: Mapped[int] = mapped_column(default=0, server_default="0")
     captioned: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     quarantined: Mapped[dict[str, int]] = mapped_column(JSON, default=dict, server_default="{}")
+    tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     state: Mapped[str] = mapped_column(String(12), default="running", index=True)
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)

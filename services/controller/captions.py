@@ -34,7 +34,11 @@ def first_captions(platform: Client, layer: str) -> list[CaptionRow]:
 
 
 def layer_metrics(
-    rows: Sequence[CaptionRow], samples: Sequence[Sample], *, also_in: Sequence[CaptionRow] = ()
+    rows: Sequence[CaptionRow],
+    samples: Sequence[Sample],
+    *,
+    also_in: Sequence[CaptionRow] = (),
+    budget: int = 64,
 ) -> CaptionMetrics | None:
     """Metrics of the captions that passed the gate, `None` where none did.
 
@@ -53,6 +57,7 @@ def layer_metrics(
         [row.caption for row in kept],
         [originals[row.key] for row in kept],
         consistency=[row.consistency for row in kept],
+        budget=budget,
     )
 
 

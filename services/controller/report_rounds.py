@@ -147,10 +147,11 @@ def _macro(known: Known, name: str) -> report.MacroScore | None:
 
 def _metrics(known: Known, row: RoundRow) -> CaptionMetrics | None:
     """Of the layer that a round was trained on; of the original texts for the baseline."""
+    words = known.recipe.audit_words
     if row.kind == "baseline":
         originals = [sample.caption for sample in known.samples if sample.caption]
-        return compute(originals) if originals else None
-    return captions.layer_metrics(known.captions[row.name], known.samples)
+        return compute(originals, budget=words) if originals else None
+    return captions.layer_metrics(known.captions[row.name], known.samples, budget=words)
 
 
 def layer_of(platform: Client, layer: str) -> report.Layer | None:

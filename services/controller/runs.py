@@ -212,7 +212,7 @@ def valid_recipe(content: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Invalid(
-            f"the recipe is not valid:\n{explain(error)}",
+            f"the recipe is not valid:\n{explain(error, schema=Recipe.model_json_schema())}",
             field=f"recipe.{first}",
             fix="correct the fields named above",
         ) from error

@@ -11,13 +11,13 @@ from vila2.cli import (
     captions,
     demo,
     endpoints,
+    estimates,
     export,
     governance,
     jobs,
     lmms_eval,
     recipes,
     registry,
-    run_operations,
     scores,
     triton,
     up,
@@ -50,9 +50,9 @@ Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA
 in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
 """,
 )
-# These groups have their commands in two files each.
+# A group may lie in several files; the last of them brings the others.
 app.add_typer(governance.app, name="datasets")
-app.add_typer(run_operations.app, name="runs")
+app.add_typer(estimates.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(registry.app, name="registry")

@@ -23,6 +23,10 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("quarantined", sa.JSON(), server_default="{}", nullable=False)
         )
+        batch_op.add_column(
+            sa.Column("tokens", sa.BigInteger(), server_default="0", nullable=False)
+        )
+        batch_op.add_column(sa.Column("seconds", sa.Float(), server_default="0", nullable=False))
         batch_op.alter_column("samples", existing_type=sa.Integer(), type_=sa.BigInteger())
         batch_op.create_index(batch_op.f("ix_layer_jobs_state"), ["state"], unique=False)
 
@@ -46,5 +50,5 @@ def downgrade() -> None:
     with op.batch_alter_table("layer_jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_layer_jobs_state"))
         batch_op.alter_column("samples", existing_type=sa.BigInteger(), type_=sa.Integer())
-        for name in ("quarantined", "captioned", "planned", "shards"):
+        for name in ("seconds", "tokens", "quarantined", "captioned", "planned", "shards"):
             batch_op.drop_column(name)
