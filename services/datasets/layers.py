@@ -111,7 +111,8 @@ class Layers:
             session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
             shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, new)
             held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, new)
-            quarantined, rows = Counter(row.quarantined), []
+            quarantined = Counter(row.quarantined)
+            rows: list[dict[str, Any]] = []
             for number, body in new.items():
                 if number not in shards:
                     raise NotFound(f"the dataset version has no shard {number}", field="shard")
