@@ -85,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     out = Path(spec.output)
     progress = Progress(out, writes=True, total_steps=1)
     progress.say("loading the model")
-    captioner = Captioner.load(Path(spec.model), batch_size=spec.batch_size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses
+    captioner = Captioner.load(Path(spec.model), batch_size=spec.batch_size, device=device)
     try:
         outcomes = evaluate(spec, captioner, progress=progress)
     except ValueError as error:
