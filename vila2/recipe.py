@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
+from vila2.evaluation.warnings import WarningKind
 from vila2.recipe_errors import explain, line_numbers
 from vila2.training.spec import KeepBy, Lora, Optimiser, PartName
 
@@ -155,6 +156,16 @@ class RoundsRecipe(_Strict):
     patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
     minimum_effect: float = Field(0.0, ge=0, description="Smallest gain that counts.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of a verdict's interval.")
+    seed_sd: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Standard deviation of the macro score between seeds, where it is known: "
+        "widens the intervals of rounds that were trained once.",
+    )
+    stop_on: list[WarningKind] = Field(
+        default_factory=list, description="Warnings about a round's captions that end the loop."
+    )
 
 
 class SpecialistRecipe(_Strict):

@@ -23,6 +23,8 @@ COMMANDS = (
     "jobs show", "jobs logs", "jobs artifact", "jobs cancel", "jobs retry", "jobs usage",
     "jobs quota", "registry list", "registry show", "registry card", "registry promote",
     "registry rollback", "registry retire", "registry download",
+    "benchmarks list", "benchmarks add", "benchmarks check", "benchmarks run",
+    "benchmarks lmms-eval", "benchmarks import", "models scores",
 )  # fmt: skip
 
 

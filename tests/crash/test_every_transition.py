@@ -16,21 +16,22 @@ from tests.crash.conftest import Undisturbed
 from tests.crash.lives import ENDED, KILLED, copied, live, result
 
 pytestmark = pytest.mark.slow
-# The first two moments of a life renew its lease; from the fourth on it has got somewhere.
-STRIDES = (4, 5, 6, 7)
+# Each life lasts so many moments. The short ones die before they have done anything that stays: a
+# job that was claimed and not handed over is claimed again.
+STRIDES = (3, 5, 8, 13, 21, 34)
 
 
 def test_a_run_that_dies_at_every_step_ends_the_same(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """Each life makes a commit or two and is killed: between them they die all along the way."""
+    """One run, killed again and again after a few commits each: it dies all along the way."""
     workspace = copied(undisturbed.world, tmp_path / "workspace")
     strides = cycle(STRIDES)
     for lives in count(1):
         if live(workspace, Watch(next(strides))) == ENDED:
             break
-        assert lives < 2 * len(undisturbed.moments), "it gets nowhere"
-    assert lives > len(undisturbed.moments) // max(STRIDES)
+        assert lives < len(undisturbed.moments), "it gets nowhere"
+    assert lives > 20
     assert result(workspace) == undisturbed.result
 
 

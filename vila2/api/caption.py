@@ -99,7 +99,7 @@ class QuarantinedSample(Model):
 
 
 class Failures(Model):
-    """What went wrong in a layer so far."""
+    """What went wrong in a layer so far, from shard `first` on."""
 
     shards: list[FailedShard]
     samples: list[QuarantinedSample]
