@@ -164,7 +164,7 @@ class RoundsRecipe(_Strict):
         "widens the intervals of rounds that were trained once.",
     )
     stop_on: list[WarningKind] = Field(
-        default_factory=list, description="Warnings about a round's captions that end the loop."
+        default_factory=list, description="Warnings about a round's captions that pause the run."
     )
 
 

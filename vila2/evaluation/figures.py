@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydantic import ConfigDict
 
 from vila2.evaluation.outcome import Outcome
-from vila2.evaluation.statistics import ratio_intervals
+from vila2.evaluation.ratios import ratio_intervals
 
 MOST_KINDS = 20
 _EPSILON = 1e-9

@@ -16,7 +16,7 @@ this is the plain percentile interval.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -119,10 +119,16 @@ class PictureDraws:
     def macros(self, sums: Floats) -> Floats:
         """The macro average of `sums` (clusters, benchmarks) in every resample, (resamples,)."""
         means = [
-            ((weights @ sums) / (weights @ self.counts)).mean(1)
-            for weights in (self._kept if self._kept is not None else self._chunks())
+            ((weights @ sums) / (weights @ self.counts)).mean(1) for weights in self._weights()
         ]
         return np.concatenate(means)
+
+    def totals(self, sums: Floats) -> Floats:
+        """What `sums` (clusters, columns) add up to in every resample, (resamples, columns)."""
+        return np.concatenate([weights @ sums for weights in self._weights()])
+
+    def _weights(self) -> Iterable[Floats]:
+        return self._kept if self._kept is not None else self._chunks()
 
     def variance(self, influence: Floats) -> tuple[float, float]:
         """Variance of the macro average over the choice of pictures, and its degrees of freedom."""

@@ -169,44 +169,6 @@ def difference_over_seeds(
     )
 
 
-def ratio_intervals(
-    parts: Sequence[Sequence[tuple[float, float]]],
-    *,
-    clusters: Sequence[str],
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> list[Interval]:
-    """Return ratios of sums over items, each with its interval.
-
-    `parts` has a row for each item, with what it adds above and below the line of each ratio;
-    `clusters` names each item's picture. All ratios see the same resamples. One over nothing is 0.
-    Raises `ValueError` for no items, or clusters of another number.
-    """
-    if not parts or len(parts) != len(clusters):
-        raise ValueError(f"{len(parts)} items but {len(clusters)} clusters; one for each is needed")
-    table = np.array(parts, dtype=np.float64)  # (items, ratios, 2)
-    names, rows = np.unique(np.array(clusters, dtype=object).astype(str), return_inverse=True)
-    sums = np.zeros((len(names), *table.shape[1:]))
-    np.add.at(sums, rows.ravel(), table)
-    rng = np.random.default_rng(seed)
-    flat = sums.reshape(len(names), -1)
-    drawn = np.concatenate(
-        [_weights(rng, count, len(names)) @ flat for count in _chunks(resamples, width=len(names))]
-    ).reshape(-1, *table.shape[1:])
-    observed = _ratio(table.sum(0))
-    ratios = _ratio(drawn)
-    return [
-        _percentiles(ratios[:, column], observed=float(observed[column]), confidence=confidence)
-        for column in range(table.shape[1])
-    ]
-
-
-def _ratio(sums: Floats) -> Floats:
-    above, below = sums[..., 0], sums[..., 1]
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
-
-
 def paired_difference_over_seeds(
     pairs: Sequence[tuple[Scores, Scores]],
     *,
