@@ -217,6 +217,18 @@ def test_a_visit_reads_what_the_assembly_joins() -> None:
     assert found == [6.0, 14.0, 10.0, 26.0, 11.0]
 
 
+def test_data_that_nobody_recaptions_take_their_share_of_the_visits() -> None:
+    """25M of COYO beside 25M of MMC4 and 1M of ShareGPT4V-PT: about half."""
+    recipe = load_recipe("vila2-8b")
+    sizes = dict.fromkeys(recipe.datasets(), 1) | {
+        "coyo-25m": 25_000_000, "mmc4-core": 25_000_000, "sharegpt4v-pt": 1_000_000,
+    }  # fmt: skip
+    made = {(p.round, p.work): p for p in phases(recipe, sizes, 1)}
+    pretrain = made["round 1", "training"].trainings[1]
+    assert pretrain.corpus_share == pytest.approx(25 / 51)
+    assert pretrain.caption_share == 1.0
+
+
 def test_a_line_is_measured_only_if_all_of_it_is() -> None:
     phase = Phase("round 0", "training", True, trainings=(
         Training("sft", exactly(10), ("language",), "scenes-corpus"),))  # fmt: skip

@@ -167,4 +167,7 @@ def _stage(
         mid=(stage.steps + more.mid) * stage.batch_size,
         high=(stage.steps + more.high) * stage.batch_size,
     )
-    return Training(name, visits, tuple(stage.trainable), dataset, alt_text, caption_share, answers)
+    return Training(
+        name, visits, tuple(stage.trainable), dataset, alt_text, caption_share, answers,
+        corpus_share,
+    )  # fmt: skip
