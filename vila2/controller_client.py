@@ -5,11 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from vila2.api import controller as api
+from vila2.api import estimates as estimates_api
 from vila2.rest import Rest
 
 
 class ControllerClient(Rest):
     """The controller; a run is named by its id, or by its name for the newest of that name."""
+
+    def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
+        """What a run of a recipe will take; captions a sample, starts no run."""
+        return self.one(
+            estimates_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=1800.0
+        )
+
+    def estimate_of(self, estimate: str) -> estimates_api.Estimate:
+        """An estimate that was made."""
+        return self.one(estimates_api.Estimate, "GET", f"estimates/{estimate}")
+
+    def costs(self, run: str) -> estimates_api.Costs:
+        """What a run has used, beside what was expected."""
+        return self.one(estimates_api.Costs, "GET", f"runs/{run}/costs")
+
+    def shipped_recipes(self) -> list[api.ShippedRecipe]:
+        """The recipes that ship with the platform."""
+        return self.many(api.ShippedRecipe, "recipes")
+
+    def recipe_schema(self) -> dict[str, Any]:
+        """The JSON schema of recipes."""
+        found: dict[str, Any] = self.send("GET", "recipes/schema").json()
+        return found
 
     def start_run(self, body: api.RunIn) -> api.Run:
         """Start a run, or find the one of the same token."""

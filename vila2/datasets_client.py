@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -178,6 +178,11 @@ class DatasetsClient(Rest):
         """Record a shard's captions."""
         path = f"layers/{layer}/shards/{shard}"
         return self.one(api.Layer, "PUT", path, json=body.model_dump())
+
+    def put_layer_shards(self, layer: str, shards: Sequence[api.LayerShard]) -> api.Layer:
+        """Record the captions of up to 1,000 shards at once, all or none."""
+        body = [shard.model_dump() for shard in shards]
+        return self.one(api.Layer, "PUT", f"layers/{layer}/shards", json=body)
 
     def seal_layer(self, layer: str) -> api.Layer:
         """Seal a layer."""

@@ -1,14 +1,16 @@
 """The run recipe: one validated YAML that holds everything a run decides.
 
-A recipe's hash covers every value in it, so two runs with one hash differ in nothing but the data
-they were given. Each field says in its description what it does; `vila2 recipes show` prints a
-shipped one to copy.
+A recipe's hash covers every value that decides something, so two runs with one hash differ in
+nothing but the data they were given. Each field says in its description what it does, and `cites`
+where a value comes from: `vila2 recipes explain` prints both, `vila2 recipes show` a shipped recipe
+to copy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,12 +19,24 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
+from vila2.evaluation.warnings import WarningKind
+from vila2.recipe_errors import explain, line_numbers
 from vila2.training.spec import KeepBy, Lora, Optimiser, PartName
+
+__all__ = [
+    "SELF_LAYER", "STAGES", "BaseRecipe", "BudgetRecipe", "CaptionRecipe", "ControlRecipe",
+    "DataRecipe", "GateRecipe", "ModelRecipe", "Recipe", "RecipeError", "RoundsRecipe",
+    "SamplingRecipe", "SpecialistRecipe", "StageName", "StageRecipe", "TrainingRecipe", "explain",
+    "load_recipe", "parse_recipe", "recipe_text", "shipped_recipes",
+]  # fmt: skip
 
 StageName = Literal["align", "pretrain", "sft"]
 STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
 # The name by which assemblies refer to the layer of general captions of their round.
 SELF_LAYER = "self"
+
+# Raised when a default changes, so that the hash of a recipe that relied on it changes too.
+DEFAULTS = 1
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -34,12 +48,14 @@ class _Strict(BaseModel):
 class StageRecipe(_Strict):
     """One training stage's schedule (VILA² paper, Table 13, at this recipe's scale)."""
 
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    steps: int = Field(ge=1, description="Optimiser steps; times batch_size: samples visited.")
+    batch_size: int = Field(ge=1, description="Samples per step, over all processes.")
+    lr: float = Field(gt=0, description="Learning rate at its top; it falls as a cosine.")
     trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
-    lr_scale: dict[PartName, float] = Field(default_factory=dict)
-    optimiser: Optimiser = Optimiser()
+    lr_scale: dict[PartName, float] = Field(
+        default_factory=dict, description="Part -> what its learning rate is multiplied with."
+    )
+    optimiser: Optimiser = Field(Optimiser(), description="How weights are changed.")
     turns_per_visit: int = Field(
         0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
     )
@@ -69,7 +85,9 @@ class ModelRecipe(_Strict):
     """The generalist's architecture and its base."""
 
     preset: str = Field(description="A shipped preset's name, or the path of a preset YAML.")
-    base: BaseRecipe = BaseRecipe()
+    base: BaseRecipe = Field(
+        BaseRecipe(), description="Training before round 0, where there are no pretrained parts."
+    )
 
 
 class DataRecipe(_Strict):
@@ -77,14 +95,21 @@ class DataRecipe(_Strict):
 
     pretrain: str = Field(description="Pictures with alt-text: what is recaptioned.")
     sft: str = Field(description="Clean conversations for the last stage.")
+    align: str = Field(
+        "", description="Captioned pictures of stage 1; empty takes `pretrain` as it came."
+    )
+    pretrain_also: list[str] = Field(
+        default_factory=list,
+        description="Stage 2 reads these as well, by their own text; they are never recaptioned.",
+    )
 
 
 class SamplingRecipe(_Strict):
     """How captions are drawn."""
 
     temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(64, ge=1, le=4096)
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability drawn from.")
+    max_new_tokens: int = Field(64, ge=1, le=4096, description="Longest answer, in tokens.")
 
 
 class GateRecipe(_Strict):
@@ -92,8 +117,8 @@ class GateRecipe(_Strict):
 
     attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
     retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
-    min_words: int = Field(1, ge=0)
-    max_words: int = Field(400, ge=1)
+    min_words: int = Field(1, ge=0, description="A shorter caption is refused.")
+    max_words: int = Field(400, ge=1, description="A longer caption is refused.")
     max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
     min_consistency: float | None = Field(
         None,
@@ -108,8 +133,13 @@ class CaptionRecipe(_Strict):
     prompts: list[str] = Field(
         min_length=1, description="Drawn uniformly per sample (paper, section 2.1.1)."
     )
-    sampling: SamplingRecipe = SamplingRecipe()
-    gate: GateRecipe = GateRecipe()
+    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How they are drawn.")
+    gate: GateRecipe = Field(GateRecipe(), description="What they must pass.")
+    accumulate: bool = Field(
+        False,
+        description="Train on the captions of all rounds so far, one of them drawn on each visit, "
+        "instead of on the newest alone.",
+    )
     keep_fraction: float = Field(
         1.0, gt=0, le=1, description="Share of captions trained on, best first by `keep_by`."
     )
@@ -122,30 +152,42 @@ class CaptionRecipe(_Strict):
 class RoundsRecipe(_Strict):
     """When the self-augment loop stops."""
 
-    maximum: int = Field(3, ge=1, le=20)
+    maximum: int = Field(3, ge=1, le=20, description="The most self-augmented rounds.")
     patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
     minimum_effect: float = Field(0.0, ge=0, description="Smallest gain that counts.")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of a verdict's interval.")
+    seed_sd: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Standard deviation of the macro score between seeds, where it is known: "
+        "widens the intervals of rounds that were trained once.",
+    )
+    stop_on: list[WarningKind] = Field(
+        default_factory=list, description="Warnings about a round's captions that pause the run."
+    )
 
 
 class SpecialistRecipe(_Strict):
     """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
 
-    name: Literal["spatial", "ocr", "grounding"]
+    name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
     dataset: str = Field(description="Conversations that teach the task.")
-    stage: StageRecipe
+    stage: StageRecipe = Field(description="How it is finetuned on them.")
     prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
     questions: list[str] = Field(
         min_length=1, description="Paraphrases under which the generalist sees the answers."
     )
-    sampling: SamplingRecipe = SamplingRecipe()
-    keep_fraction: float = Field(1.0, gt=0, le=1)
+    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How its answers are drawn.")
+    keep_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of its answers trained on, the most confident first."
+    )
 
 
 class ControlRecipe(_Strict):
     """A model trained beside the loop, to tell the loop's effect from its cost."""
 
-    name: Slug
+    name: Slug = Field(description="What the run and the report call it.")
     says: str = Field(description="The sentence the report prints about it.")
     captions: Literal["none", "best", "first", "layer"] = Field(
         "none", description="No captions, the best or first self round's, or a stored layer's."
@@ -157,7 +199,7 @@ class ControlRecipe(_Strict):
         description="Steps added to `put_into`: those that round 1, the whole loop, or the "
         "specialists take beyond one training.",
     )
-    put_into: StageName = "pretrain"
+    put_into: StageName = Field("pretrain", description="The stage that extra steps lengthen.")
     specialist_data: bool = Field(False, description="Put the specialists' data into SFT.")
 
     @model_validator(mode="after")
@@ -172,7 +214,7 @@ class TrainingRecipe(_Strict):
 
     processes: int = Field(1, ge=1, description="torchrun processes of one job.")
     threads: int = Field(1, ge=1, description="CPU threads of each process.")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the arithmetic.")
     cache_features: bool = Field(False, description="Keep a frozen vision tower's output.")
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="Copies of the model, or shards of it (ZeRO-3), over the processes."
@@ -182,31 +224,61 @@ class TrainingRecipe(_Strict):
     )
 
 
+class BudgetRecipe(_Strict):
+    """What a run may use; the run is cancelled, with an event that says why, when it has more."""
+
+    gpu_hours: float | None = Field(None, gt=0, description="GPU-hours of its jobs; null: any.")
+    process_hours: float | None = Field(
+        None, gt=0, description="The same of jobs without a GPU, processes x hours."
+    )
+    pictures: int | None = Field(
+        None, ge=1, description="Pictures captioned, over all rounds and specialists."
+    )
+
+
 class Recipe(_Strict):
     """Everything a run decides."""
 
-    name: Slug
-    description: str = ""
-    seed: int = 0
-    model: ModelRecipe
-    data: DataRecipe
-    stages: dict[StageName, StageRecipe]
+    name: Slug = Field(description="What the recipe is called; a run's name unless it has one.")
+    description: str = Field("", description="One sentence for lists.")
+    seed: int = Field(0, description="Of initial weights, data order, captions and verdicts.")
+    model: ModelRecipe = Field(description="What is trained.")
+    data: DataRecipe = Field(description="What it is trained on.")
+    stages: dict[StageName, StageRecipe] = Field(
+        description="The three trainings of every generalist."
+    )
     baseline: Assembly = Field(
         Assembly(policy="original"), description="Round 0's pretraining text."
     )
     recaption: Assembly = Field(description="Pretraining text of rounds 1, 2, ...")
     specialised: Assembly | None = Field(None, description="Text of the specialist round.")
-    captioning: CaptionRecipe
-    rounds: RoundsRecipe = RoundsRecipe()
-    specialists: list[SpecialistRecipe] = Field(default_factory=list)
+    captioning: CaptionRecipe = Field(description="How a round recaptions.")
+    rounds: RoundsRecipe = Field(RoundsRecipe(), description="When the loop stops.")
+    specialists: list[SpecialistRecipe] = Field(
+        default_factory=list, description="Who recaptions by task after the loop; none is allowed."
+    )
     specialist_data_in_sft: bool = Field(
         False,
         description="The specialist round's SFT also sees the specialists' own data, as often as "
         "their finetuning did; its controls get the same visits on top.",
     )
-    controls: list[ControlRecipe] = Field(default_factory=list)
+    controls: list[ControlRecipe] = Field(
+        default_factory=list, description="Models trained beside the loop, to be compared with."
+    )
     benchmarks: list[str] = Field(min_length=1, description="Benchmark datasets, by name.")
-    training: TrainingRecipe = TrainingRecipe()
+    audit_words: int = Field(
+        64,
+        ge=8,
+        description="The report measures variety within so many words of every caption, the same "
+        "in each round, so that longer is not taken for better.",
+    )
+    training: TrainingRecipe = Field(TrainingRecipe(), description="How jobs run.")
+    budget: BudgetRecipe = Field(BudgetRecipe(), description="What ends the run early.")
+    cites: dict[str, str] = Field(
+        default_factory=dict,
+        description="Field -> where its value is from: `section N` or `Table N` of the paper, or "
+        "`choice: WHY`. Also of all fields below it. Decides nothing; not in the hash.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -216,6 +288,17 @@ class Recipe(_Strict):
             raise ValueError(
                 f"recaption.caption_layer must be {SELF_LAYER!r}: the layer that the round makes"
             )
+        for field in ("baseline", "recaption", "specialised"):
+            text: Assembly | None = getattr(self, field)
+            if text is not None and text.p < 1 and not _mixes(text):
+                raise ValueError(
+                    f"{field}.p has no effect here: leave it out, or use policy mix, concat or "
+                    "qa_turns with a caption_layer"
+                )
+            if text is not None and text.also_layers:
+                raise ValueError(
+                    f"{field}.also_layers is filled in by the run: set captioning.accumulate"
+                )
         names = [specialist.name for specialist in self.specialists]
         if len(set(names)) != len(names):
             raise ValueError("specialists: each may be named once")
@@ -228,6 +311,7 @@ class Recipe(_Strict):
         )
         if uses_specialists and not self.specialists:
             raise ValueError("a control uses the specialists' data, but there are none")
+        self._check_cites()
         if self.training.cache_features and any(
             "vision" in stage.trainable for stage in self._all_stages()
         ):
@@ -241,17 +325,56 @@ class Recipe(_Strict):
         base = [self.model.base.stage] if self.model.base.stage else []
         return [*base, *self.stages.values(), *(s.stage for s in self.specialists)]
 
+    def _check_cites(self) -> None:
+        paths = known_paths(self)
+        for path, citation in self.cites.items():
+            if path not in paths:
+                raise ValueError(f"cites.{path}: the recipe has no such field; correct its path")
+            if not CITATION.fullmatch(citation):
+                raise ValueError(
+                    f"cites.{path}: begin with `section N`, `Table N` or `choice: WHY`"
+                )
+
     def digest(self) -> str:
-        """The recipe hash: 16 hex digits over every value."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """The recipe hash: 16 hex digits over every value but the citations.
+
+        Values that equal their defaults are left out, so that a field that a later version adds
+        changes no hash; `DEFAULTS` stands for them.
+        """
+        values = self.model_dump(mode="json", exclude={"cites"}, exclude_defaults=True)
+        text = json.dumps({"defaults": DEFAULTS, **values}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def datasets(self) -> list[str]:
         """Names of all datasets that a run needs, each once, in order of use."""
-        named = [self.model.base.dataset, self.data.pretrain, self.data.sft]
+        named = [self.model.base.dataset, self.data.align, self.data.pretrain]
+        named += [*self.data.pretrain_also, self.data.sft]
         named += [specialist.dataset for specialist in self.specialists]
         named += self.benchmarks
         return list(dict.fromkeys(name for name in named if name))
+
+
+def _mixes(text: Assembly) -> bool:
+    return text.policy in ("mix", "concat", "qa_turns") and bool(text.caption_layer)
+
+
+CITATION = re.compile(r"(section [0-9A]|Table [0-9]+|choice: ).*")
+
+
+def known_paths(value: Any, prefix: str = "") -> set[str]:
+    """Dotted paths of everything in a recipe; an item of a list goes by its name, if it has one."""
+    if isinstance(value, BaseModel):
+        inner = {name: getattr(value, name) for name in type(value).model_fields}
+    elif isinstance(value, dict):
+        inner = value
+    elif isinstance(value, list):
+        inner = {item.name: item for item in value if hasattr(item, "name")}
+    else:
+        return set()
+    found: set[str] = set()
+    for name, below in inner.items():
+        found |= {f"{prefix}{name}"} | known_paths(below, f"{prefix}{name}.")
+    return found
 
 
 class RecipeError(ValueError):
@@ -293,18 +416,5 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"recipe {source}:\n{explain(error)}") from error
-
-
-def explain(error: ValidationError) -> str:
-    """One line per wrong field: where it is, what is wrong, what to do."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "(whole recipe)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key; remove it or correct its spelling"
-        elif problem["type"] == "missing":
-            message = "is required; add it"
-        lines.append(f"  {where}: {message}")
-    return "\n".join(lines)
+        told = explain(error, schema=Recipe.model_json_schema(), lines=line_numbers(text))
+        raise RecipeError(f"recipe {source}:\n{told}") from error

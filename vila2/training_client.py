@@ -124,6 +124,15 @@ class TrainingClient(Rest):
         """A model's card, Markdown with a YAML header."""
         return self.send("GET", f"models/{name}/card").text
 
+    def import_scores(self, name: str, body: api.ImportIn) -> api.Imported:
+        """Keep another program's scores of a model, with its outcomes."""
+        path = f"models/{name}/imports"
+        return self.one(api.Imported, "POST", path, json=body.model_dump(mode="json"))
+
+    def imported_outcomes(self, name: str, imported: str) -> str:
+        """The outcomes of an import, as JSON lines."""
+        return self.send("GET", f"models/{name}/imports/{imported}/outcomes").text
+
     def serving(self, name: str) -> api.Serving:
         """Endpoints that answer with a model."""
         return self.one(api.Serving, "GET", f"models/{name}/serving")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from services.caption.control import LayerControl
 from services.caption.deployments import Deployments
 from services.caption.direct import Direct
-from services.caption.layer_jobs import SHARD_TASK, LayerJobs
+from services.caption.layer_jobs import LayerJobs
+from services.caption.layer_steps import SHARD_TASK
 from services.caption.settings import CaptionSettings
 from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
@@ -42,7 +43,7 @@ class CaptionContext:
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments)
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
-        # A worker that dies between its last shard and the seal leaves the rest to this loop.
+        # Units page by page, records of what is done, and the seal that a worker died before.
         self._settler = Loop("settle-layers", self._settle, seconds=1.0)
         self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
 
@@ -57,7 +58,7 @@ class CaptionContext:
         self.worker.start(relay=False)
 
     def _settle(self) -> None:
-        self.jobs.settle_all()
+        self.jobs.steps.take_all()
         ages = self.units.ages()
         QUEUE_AGE.labels("caption").set(ages.oldest_claimable)
         LEASE_AGE.labels("caption").set(ages.oldest_lease)

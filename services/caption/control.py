@@ -6,15 +6,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.layer_jobs import LayerJobs, job_row
+from services.caption.layer_steps import LAST_SHARD, unit_id
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.errors import Conflict
 from services.chassis.objects import ObjectStore
-from services.chassis.work import DONE, FAILED, WorkUnits
+from services.chassis.work import DONE, FAILED, RECORDED, WorkUnits
 from vila2.api import caption as api
 from vila2.data.layers import QUARANTINED, decode_layer_shard
 
-_SAMPLES = 200
+# Of one answer: quarantined samples, and shards that are looked at.
+_SAMPLES, _SHARDS = 200, 5000
 
 
 class LayerControl:
@@ -37,7 +39,7 @@ class LayerControl:
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("paused",), "running")
             self._units.resume(session, row.id)
-        self._jobs.settle(job_id)
+        self._jobs.steps.settle(job_id)
         return self._jobs.get(team, job_id)
 
     def retry_failed(self, team: str, job_id: str) -> api.LayerJob:
@@ -49,33 +51,38 @@ class LayerControl:
         return self._jobs.get(team, job_id)
 
     def failures(self, team: str, job_id: str, *, reason: str, first: int) -> api.Failures:
-        """Shards that gave up, and quarantined samples from shard `first` on."""
-        with self._database.transaction() as session:
+        """Shards that gave up, and quarantined samples, both from shard `first` on.
+
+        One answer looks at no more than some shards, and `next` says where to go on.
+        """
+        with self._database.reading() as session:
             row = job_row(session, team, job_id)
-            units = session.scalars(
-                select(WorkUnitRow).where(WorkUnitRow.subject == row.id).order_by(WorkUnitRow.id)
-            ).all()
-        samples: list[api.QuarantinedSample] = []
-        following: int | None = None
-        for unit in units:
-            shard = int(unit.payload["shard"])
-            if unit.state != DONE or shard < first or not unit.result.get("quarantined"):
-                continue
-            if len(samples) >= _SAMPLES:
-                following = shard
-                break
-            samples += self._quarantined(shard, unit.result["object_key"], reason)
-        return api.Failures(
-            shards=[
-                api.FailedShard(
-                    shard=int(unit.payload["shard"]), attempts=unit.attempts, error=unit.error
+            units = (
+                session.execute(
+                    select(WorkUnitRow)
+                    .where(
+                        WorkUnitRow.subject == row.id,
+                        WorkUnitRow.id.between(unit_id(row.id, first), unit_id(row.id, LAST_SHARD)),
+                    )
+                    .order_by(WorkUnitRow.id)
+                    .limit(_SHARDS + 1)
                 )
-                for unit in units
-                if unit.state == FAILED
-            ],
-            samples=samples,
-            next=following,
-        )
+                .scalars()
+                .all()
+            )
+        shards: list[api.FailedShard] = []
+        samples: list[api.QuarantinedSample] = []
+        for seen, unit in enumerate(units):
+            shard = int(unit.payload["shard"])
+            if seen == _SHARDS or len(samples) >= _SAMPLES:
+                return api.Failures(shards=shards, samples=samples, next=shard)
+            if unit.state == FAILED:
+                shards.append(
+                    api.FailedShard(shard=shard, attempts=unit.attempts, error=unit.error)
+                )
+            elif unit.state in (DONE, RECORDED) and unit.result.get("quarantined"):
+                samples += self._quarantined(shard, unit.result["object_key"], reason)
+        return api.Failures(shards=shards, samples=samples, next=None)
 
     def _quarantined(self, shard: int, key: str, reason: str) -> list[api.QuarantinedSample]:
         try:

@@ -119,7 +119,7 @@ class Deployments:
 
     def resolve(self, team: str, name: str) -> str:
         """The model behind an endpoint; any other name is returned as it is."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = session.get(EndpointRow, (team, name))
             if row is None:
                 return name

@@ -1,11 +1,16 @@
-"""Layer jobs: a dataset version becomes units, the units become a layer, the layer is sealed."""
+"""Layer jobs: a dataset version becomes units, each unit a shard's captions, all of them a layer.
+
+What is asked for is here: to start a job, look at it, cancel it, caption one of its shards. What
+carries it on meanwhile is in `layer_steps`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,24 +18,23 @@ from sqlalchemy.orm import Session
 from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.deployments import Deployments
 from services.caption.engine import Engines
+from services.caption.layer_steps import LayerSteps, ShardResult
 from services.caption.modes import combined, to_caption
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
-from services.chassis.work import CANCELLED, DONE, FAILED, Claim, WorkUnits
+from services.chassis.work import DONE, LEASED, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
 from vila2.api.base import Progress
-from vila2.api.datasets import LayerIn, LayerShardIn
+from vila2.api.datasets import LayerIn, Shard
 from vila2.client import Client
 from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
 from vila2.datasets_client import DatasetsClient
-
-SHARD_TASK = "caption.shard"
 
 
 class LayerJobs:
@@ -47,11 +51,16 @@ class LayerJobs:
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
         self._engines, self._platform, self._deployments = engines, platform, deployments
+        self.steps = LayerSteps(database, units, platform)
 
     def start(self, team: str, body: api.LayerJobIn) -> api.LayerJob:
-        """Open a layer and add a unit per shard; a known token returns its job."""
+        """Open a layer and add the first units, one per shard; a known token returns its job.
+
+        The other units follow page by page (`LayerSteps.plan`), so the time that this takes does
+        not depend on the number of shards.
+        """
         token = body.token or uuid.uuid4().hex
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             known = _known(session, team, token)
             if known is not None:
                 return self._job(session, known)
@@ -61,7 +70,6 @@ class LayerJobs:
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
-        shards = platform.datasets.shards(body.dataset, version.version)
         _check_base(platform.datasets, body, version.version)
         layer = platform.datasets.open_layer(
             LayerIn(
@@ -89,28 +97,23 @@ class LayerJobs:
                 model_prefix=model.object_prefix,
                 version=version.version,
                 samples=version.samples,
+                shards=version.shards,
+                planned=0,
+                captioned=0,
+                quarantined={},
+                tokens=0,
+                seconds=0.0,
                 state="running",
             )
             session.add(row)
-            self._units.add(
-                session,
-                [
-                    WorkUnitRow(
-                        id=f"{job_id}-{shard.index:06d}",
-                        task=SHARD_TASK,
-                        subject=job_id,
-                        payload={"shard": shard.index},
-                        progress=0,
-                    )
-                    for shard in shards
-                ],
-            )
+            session.flush()
+            self.steps.add_page(session, row)
             session.flush()
             return self._job(session, row)
 
     def get(self, team: str, job_id: str) -> api.LayerJob:
         """A job and its counts."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             return self._job(session, job_row(session, team, job_id))
 
     def cancel(self, team: str, job_id: str) -> api.LayerJob:
@@ -123,86 +126,44 @@ class LayerJobs:
             return self._job(session, row)
 
     def run_shard(self, claim: Claim, report: Report) -> None:
-        """Caption one shard and record it in the layer; safe to run twice."""
-        with self._database.transaction() as session:
+        """Caption one shard and commit what was made; safe to run twice."""
+        with self._database.reading() as session:
             row = session.get_one(LayerJobRow, claim.subject)
-        how = _captioning(api.LayerJobIn.model_validate(row.body))
+        made = self._caption(row, claim, report)
+        crashpoint("caption.written")
+        with self._database.transaction() as session:
+            done = self._units.complete(session, claim, made.model_dump())
+        if done:
+            report(made.captioned + sum(made.quarantined.values()))
+            self.steps.settle(claim.subject)
+        else:
+            self._objects.delete(made.object_key)
+
+    def _caption(self, row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
+        """Write one shard's captions as an object that the layer does not know of yet."""
+        body = api.LayerJobIn.model_validate(row.body)
         datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
         # Asked for afresh: a take-down may have put another object in its place.
-        shard = datasets.shard(row.body["dataset"], row.version, number)
+        shard = datasets.shard(body.dataset, row.version, number)
         samples = list(read_shard(self._objects.local(shard.object_key)))
-        body = api.LayerJobIn.model_validate(row.body)
         base = self._base(datasets, body, number)
         asked = to_caption(samples, base, body.mode)
         engine = self._engines.get(row.model_prefix)
-        made = caption_samples(asked, how, engine, progress=report)
-        rows = combined(samples, base, made, body.mode)
-        data, summary = encode_layer_shard(rows)
+        began = time.monotonic()
+        made = caption_samples(asked, _captioning(body), engine, progress=report)
+        seconds = round(time.monotonic() - began, 3)
+        data, summary = encode_layer_shard(combined(samples, base, made, body.mode))
         # The fence in the key: a worker that lost its lease cannot overwrite another's output.
         key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
         self._objects.put(key, data)
-        crashpoint("caption.written")
-        with self._database.transaction() as session:
-            done = self._units.complete(
-                session,
-                claim,
-                {
-                    "object_key": key,
-                    "sha256": summary.sha256,
-                    "captioned": summary.captioned,
-                    "quarantined": dict(summary.quarantined),
-                },
-            )
-        if done:
-            report(len(rows))
-            self.settle(claim.subject)
-        else:
-            self._objects.delete(key)
-
-    def settle_all(self) -> None:
-        """Seal or fail every running job whose units have all ended; hold those of paused jobs."""
-        with self._database.transaction() as session:
-            for paused in session.scalars(
-                select(LayerJobRow.id).where(LayerJobRow.state == "paused")
-            ).all():
-                # A unit that failed in the middle came back as ready.
-                self._units.pause(session, paused)
-            running = session.scalars(
-                select(LayerJobRow.id).where(LayerJobRow.state == "running")
-            ).all()
-        for job_id in running:
-            self.settle(job_id)
-
-    def settle(self, job_id: str) -> None:
-        """If all units of a job have ended, record them in the layer and seal it."""
-        with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id)
-            counts = self._units.counts(session, job_id)
-            units = session.scalars(
-                select(WorkUnitRow).where(WorkUnitRow.subject == job_id).order_by(WorkUnitRow.id)
-            ).all()
-        if row.state != "running" or sum(counts.get(s, 0) for s in _ENDED) < len(units):
-            return
-        failed = [unit for unit in units if unit.state == FAILED]
-        if failed:
-            with self._database.transaction() as session:
-                held = session.get_one(LayerJobRow, job_id, with_for_update=True)
-                if held.state != "running":
-                    return
-                held.state = "failed"
-                held.error = f"{len(failed)} of {len(units)} shards failed: {failed[0].error}"
-            return
-        datasets = self._platform(row.team).datasets
-        for unit in units:
-            datasets.put_layer_shard(
-                row.layer, int(unit.payload["shard"]), LayerShardIn(**unit.result)
-            )
-        crashpoint("caption.recorded")
-        datasets.seal_layer(row.layer)
-        with self._database.transaction() as session:
-            held = session.get_one(LayerJobRow, job_id, with_for_update=True)
-            if held.state == "running":
-                held.state = "sealed"
+        return ShardResult(
+            object_key=key,
+            sha256=summary.sha256,
+            captioned=summary.captioned,
+            quarantined=dict(summary.quarantined),
+            tokens=sum(caption.tokens for caption in made),
+            seconds=seconds,
+        )
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
         """Caption a few samples by exactly the batch's path."""
@@ -212,7 +173,7 @@ class LayerJobs:
         datasets, model = platform.datasets, platform.training.model(body.model)
         wanted = set(body.keys)
         found: dict[str, Sample] = {}
-        for shard in datasets.shards(body.dataset):
+        for shard in _shards(datasets, body):
             for sample in read_shard(self._objects.local(shard.object_key)):
                 if sample.key in wanted:
                     found[sample.key] = sample
@@ -236,14 +197,22 @@ class LayerJobs:
         return decode_layer_shard(datasets.layer_content(body.base_layer, shard))
 
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
-        units = session.scalars(select(WorkUnitRow).where(WorkUnitRow.subject == row.id)).all()
-        done, captioned, quarantined = 0, 0, Counter[str]()
-        for unit in units:
-            if unit.state == DONE:
-                captioned += unit.result["captioned"]
-                quarantined.update(unit.result["quarantined"])
+        """The job's sums, and on top of them the few shards in hand or not yet recorded."""
+        under_way, captioned, quarantined = 0, row.captioned, Counter(row.quarantined)
+        tokens, seconds = row.tokens, row.seconds
+        units = session.execute(
+            select(WorkUnitRow.state, WorkUnitRow.result, WorkUnitRow.progress).where(
+                WorkUnitRow.state.in_((DONE, LEASED)), WorkUnitRow.subject == row.id
+            )
+        )
+        for state, result, progress in units:
+            if state == DONE:
+                captioned += result["captioned"]
+                quarantined.update(result["quarantined"])
+                tokens += result.get("tokens", 0)  # none in those of before they were counted
+                seconds += result.get("seconds", 0.0)
             else:
-                done += unit.progress or 0
+                under_way += progress
         return api.LayerJob(
             id=row.id,
             layer=row.layer,
@@ -254,16 +223,15 @@ class LayerJobs:
             state=row.state,
             captioned=captioned,
             quarantined=dict(quarantined),
+            tokens=tokens,
+            seconds=round(seconds, 3),
             error=row.error or "",
             progress=Progress(
-                done=min(row.samples, done + captioned + quarantined.total()),
+                done=min(row.samples, under_way + captioned + quarantined.total()),
                 total=row.samples,
                 phase="captioning",
             ),
         )
-
-
-_ENDED = (DONE, FAILED, CANCELLED)
 
 
 def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
@@ -293,6 +261,16 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
             field="base_layer",
             fix="name one, or use mode overwrite",
         )
+
+
+def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
+    """Where a preview looks for its samples."""
+    if body.shard is None:
+        return datasets.each_shard(body.dataset, body.version)
+    try:
+        return [datasets.shard(body.dataset, body.version, body.shard)]
+    except LookupError as error:
+        raise Invalid(str(error), field="shard", fix="give one that the version has") from error
 
 
 def _recipe_hash(body: api.LayerJobIn) -> str:

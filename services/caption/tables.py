@@ -16,7 +16,11 @@ class Base(DeclarativeBase):
 
 
 class LayerJobRow(Base):
-    """A layer in the making."""
+    """A layer in the making.
+
+    `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
+    are the sums over those units that are recorded.
+    """
 
     __tablename__ = "layer_jobs"
 
@@ -27,8 +31,14 @@ class LayerJobRow(Base):
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     model_prefix: Mapped[str] = mapped_column(String(200))
     version: Mapped[int] = mapped_column()
-    samples: Mapped[int] = mapped_column()
-    state: Mapped[str] = mapped_column(String(12), default="running")
+    samples: Mapped[int] = mapped_column(BigInteger)
+    shards: Mapped[int] = mapped_column(default=0, server_default="0")
+    planned: Mapped[int] = mapped_column(default=0, server_default="0")
+    captioned: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    quarantined: Mapped[dict[str, int]] = mapped_column(JSON, default=dict, server_default="{}")
+    tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    state: Mapped[str] = mapped_column(String(12), default="running", index=True)
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 

@@ -1,8 +1,9 @@
 """The database seam: one engine per service, sessions that commit or roll back whole.
 
 SQLite runs in WAL mode with a busy timeout, and its writes take the lock at once
-(`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way through. PostgreSQL
-lets writers overlap: there, what looks up and then writes says so with `exclusively`.
+(`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way through; what only reads
+says so, and waits for nobody. PostgreSQL lets writers overlap: there, what looks up and then writes
+says so with `exclusively`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from services.chassis.migrations import Migrations
 
 _SQLITE_WAIT = 30.0
+_READS = "vila2_reads"
 
 
 class Database:
@@ -70,7 +72,8 @@ class Database:
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            reads = connection.get_execution_options().get(_READS, False)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
         return cls(engine, metadata, migrations)
 
@@ -112,6 +115,16 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A session whose work is committed on leaving, or rolled back on an exception."""
         with self._sessions() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads, at one moment's state; it holds no writer up.
+
+        Writing in it is a mistake: in SQLite it fails where another has written meanwhile.
+        """
+        with self._sessions() as session, session.begin():
+            session.connection(execution_options={_READS: True})
             yield session
 
     def close(self) -> None:

@@ -26,15 +26,23 @@ _EXPIRES_SECONDS = 120.0
 class CeleryQueue(Queue):
     """Publishes to, and with `workers` consumes from, the broker's list `vila2.NAME`.
 
-    A unit is not hinted again by this process for `repeat_seconds`, so that a long backlog does not
-    fill the broker with repetitions; `publish` is False while the broker cannot be reached.
+    A unit is not hinted again by this process for `repeat_seconds`, and no more than about `size`
+    hints wait at the broker, so that its memory does not grow with the backlog; `publish` is False
+    while they do, and while the broker cannot be reached.
     """
 
     def __init__(
-        self, broker: str, *, name: str, workers: int = 1, repeat_seconds: float = 10.0
+        self,
+        broker: str,
+        *,
+        name: str,
+        workers: int = 1,
+        repeat_seconds: float = 10.0,
+        size: int = 1000,
     ) -> None:
         self._name, self._workers, self._repeat = name, workers, repeat_seconds
-        self._published: dict[str, float] = {}
+        self._size, self._room = size, 0  # room: hints that may be sent before asking the broker
+        self._published: dict[str, float] = {}  # oldest first
         self._lock = threading.Lock()
         self._worker: Any = None
         self._thread: threading.Thread | None = None
@@ -68,12 +76,17 @@ class CeleryQueue(Queue):
         self._app.task(take, name=task, shared=False)
 
     def publish(self, task: str, unit_id: str) -> bool:
-        """Send a hint, unless one for this unit is on its way; False without a broker."""
+        """Send a hint, unless one for this unit is on its way; False without room or broker."""
         now = time.monotonic()
         with self._lock:
-            if now - self._published.get(unit_id, -self._repeat) < self._repeat:
+            self._forget(now - self._repeat)
+            if unit_id in self._published:
                 return True
         try:
+            if self._room <= 0:
+                self._room = self._size - self._waiting()
+            if self._room <= 0:
+                return False
             self._app.send_task(
                 task, [encode(task, unit_id).decode()], expires=_EXPIRES_SECONDS, retry=False
             )
@@ -81,11 +94,29 @@ class CeleryQueue(Queue):
             _log.warning("broker unreachable", queue=self._name, error=str(error)[:200])
             return False
         with self._lock:
+            self._room -= 1
             self._published[unit_id] = now
-            if len(self._published) > 10_000:
-                recent = now - self._repeat
-                self._published = {u: at for u, at in self._published.items() if at > recent}
         return True
+
+    def _forget(self, before: float) -> None:
+        """Drop what was published earlier; each entry is looked at about once."""
+        while self._published:
+            unit_id = next(iter(self._published))
+            if self._published[unit_id] > before:
+                return
+            del self._published[unit_id]
+
+    def _waiting(self) -> int:
+        """How many hints the broker holds that no worker has taken."""
+        with self._app.connection_for_write() as connection:
+            try:
+                with connection.channel() as channel:
+                    found = channel.queue_declare(self._app.conf.task_default_queue, passive=True)
+                    return int(found.message_count)
+            except connection.channel_errors:
+                return 0  # Redis has no empty lists
+            except connection.connection_errors as error:
+                raise OperationalError(str(error)) from error
 
     def start(self) -> None:
         """Consume in threads of this process; without workers, only publish.

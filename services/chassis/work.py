@@ -8,24 +8,29 @@ and then finds it changed), as in SQLite, whose writers queue.
 
 Rows that are ready are themselves the outbox: a relay publishes a hint for each until somebody
 claims it, so a lost or doubled message changes nothing.
+
+A table may hold millions of units, so every question asked while work goes on is answered from one
+index, `(state, subject, not_before, id)`, in a number of steps that does not grow with the table.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Float, Integer, String, func, or_, select, update
+from sqlalchemy import JSON, Float, Index, Integer, String, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
 
 READY, LEASED, DONE, FAILED, CANCELLED = "ready", "leased", "done", "failed", "cancelled"
 PAUSED = "paused"
+RECORDED = "recorded"  # done, and counted by whoever sums up its subject
+STATES = (READY, LEASED, DONE, FAILED, CANCELLED, PAUSED, RECORDED)
 LEASE_SECONDS = 60.0
 
 
@@ -36,11 +41,16 @@ class Postponed(Exception):  # it says what becomes of the unit
 class WorkUnitColumns:
     """The columns of a service's `work_units` table; the service owns the table."""
 
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Index]:
+        """One index for all: a second would cost every change of state another entry."""
+        return (Index("ix_work_units_state_subject", "state", "subject", "not_before", "id"),)
+
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
     task: Mapped[str] = mapped_column(String(60))
-    subject: Mapped[str] = mapped_column(String(60), index=True)
+    subject: Mapped[str] = mapped_column(String(60))
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
-    state: Mapped[str] = mapped_column(String(12), default=READY, index=True)
+    state: Mapped[str] = mapped_column(String(12), default=READY)
     fence: Mapped[int] = mapped_column(Integer, default=0)
     lease_owner: Mapped[str] = mapped_column(String(80), default="")
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
@@ -62,6 +72,15 @@ class Claim:
     payload: dict[str, Any]
     fence: int
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A unit that is ready since `since` (seconds since 1970)."""
+
+    unit_id: str
+    task: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,13 @@ class WorkUnits:
         """
         dialect = session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        given = [vars(unit) for unit in units]
-        for values in sorted(given, key=lambda values: str(values["id"])):
-            columns = {name: values[name] for name in values if not name.startswith("_")}
-            session.execute(insert(self._table.__table__).values(columns).on_conflict_do_nothing())
+        given = [
+            {name: value for name, value in vars(unit).items() if not name.startswith("_")}
+            for unit in units
+        ]
+        if given:
+            given.sort(key=lambda values: str(values["id"]))
+            session.execute(insert(self._table.__table__).on_conflict_do_nothing(), given)
 
     def claim(self, unit_id: str, *, owner: str) -> Claim | None:
         """Take a unit that is ready or whose lease ran out; `None` where somebody holds it.
@@ -101,17 +123,11 @@ class WorkUnits:
         A unit whose last attempt ended without a word fails here: it may be what ends its workers.
         """
         table, now = self._table, time.time()
+        spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
-            session.execute(
-                update(table)
-                .where(
-                    table.id == unit_id, _expired(table, now), table.attempts >= table.max_attempts
-                )
-                .values(state=FAILED, error="the lease of its last attempt ran out")
-            )
             taken = session.execute(
                 update(table)
-                .where(table.id == unit_id, _claimable(table, now))
+                .where(table.id == unit_id, _claimable(table, now), ~spent)
                 .values(
                     state=LEASED,
                     fence=table.fence + 1,
@@ -121,6 +137,12 @@ class WorkUnits:
                 )
                 .returning(table.task, table.subject, table.payload, table.fence, table.attempts)
             ).first()
+            if taken is None:
+                session.execute(
+                    update(table)
+                    .where(table.id == unit_id, spent)
+                    .values(state=FAILED, error="the lease of its last attempt ran out")
+                )
         crashpoint("work.claimed")
         return None if taken is None else Claim(unit_id, *taken)
 
@@ -163,51 +185,121 @@ class WorkUnits:
         with self._database.transaction() as session:
             self._hold(session, claim, values)
 
-    def claimable(self, *, limit: int = 100) -> list[tuple[str, str]]:
-        """(unit id, task) of units that wait for a worker, oldest id first."""
+    def waiting_subjects(self, *, after: str = "", limit: int = 100) -> list[str]:
+        """Subjects behind `after` that have ready units, in order; one step in the index each."""
         table = self._table
-        with self._database.transaction() as session:
+        found: list[str] = []
+        with self._database.reading() as session:
+            while len(found) < limit:
+                subject = session.scalar(
+                    select(table.subject)
+                    .where(table.state == READY, table.subject > (found[-1] if found else after))
+                    .order_by(table.subject)
+                    .limit(1)
+                )
+                if subject is None:
+                    break
+                found.append(subject)
+        return found
+
+    def waiting(
+        self, subject: str, *, after: tuple[float, str] = (0.0, ""), limit: int = 100
+    ) -> list[Waiting]:
+        """Ready units of a subject, longest wait first, from behind `after` (since, unit id)."""
+        table = self._table
+        with self._database.reading() as session:
             rows = session.execute(
-                select(table.id, table.task)
-                .where(_claimable(table, time.time()))
-                .order_by(table.id)
+                select(table.id, table.task, table.not_before)
+                .where(
+                    table.state == READY,
+                    table.subject == subject,
+                    table.not_before <= time.time(),
+                    tuple_(table.not_before, table.id) > after,
+                )
+                .order_by(table.not_before, table.id)
                 .limit(limit)
             )
+            return [Waiting(*row) for row in rows]
+
+    def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
+        """(unit id, task) of units whose worker has lost its lease."""
+        table = self._table
+        with self._database.reading() as session:
+            rows = session.execute(
+                select(table.id, table.task).where(_expired(table, time.time())).limit(limit)
+            )
             return [(row.id, row.task) for row in rows]
+
+    def claimable(self, *, limit: int = 100) -> list[tuple[str, str]]:
+        """(unit id, task) of units that wait for a worker: those given up by one come first."""
+        found = self.expired(limit=limit)
+        for subject in self.waiting_subjects():
+            if len(found) >= limit:
+                break
+            held = self.waiting(subject, limit=limit - len(found))
+            found += [(unit.unit_id, unit.task) for unit in held]
+        return found
 
     def ages(self) -> Ages:
         """How long the oldest unit waits, and since when the stalest lease was renewed."""
         table, now = self._table, time.time()
-        with self._database.transaction() as session:
-            ready = session.scalar(
-                select(func.min(table.not_before)).where(
-                    table.state == READY, table.not_before <= now
-                )
-            )
+        oldest = [
+            unit.since
+            for subject in self.waiting_subjects()
+            for unit in self.waiting(subject, limit=1)
+        ]
+        with self._database.reading() as session:
             lease = session.scalar(select(func.min(table.lease_until)).where(table.state == LEASED))
         return Ages(
-            oldest_claimable=now - ready if ready else 0.0,
+            oldest_claimable=max(0.0, now - min(oldest)) if oldest else 0.0,
             oldest_lease=now - (lease - self._lease) if lease else 0.0,
         )
 
+    def unfinished(self, session: Session, subject: str) -> bool:
+        """Whether a unit of the subject is yet to end: the fan-in's question, asked after each."""
+        table = self._table
+        # State by state and in the index's order: asked for just any row of the three, PostgreSQL
+        # expects to meet one soon and reads the table from its beginning.
+        return any(
+            session.scalar(
+                select(table.id)
+                .where(_of(table, subject, state))
+                .order_by(table.not_before, table.id)
+                .limit(1)
+            )
+            is not None
+            for state in (READY, LEASED, PAUSED)
+        )
+
+    def record(self, session: Session, unit_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Count done units; the results of those that nobody had counted before."""
+        table = self._table
+        rows = session.scalars(
+            update(table)
+            # Joined to nothing, so that the index on states, which leads to all that are done, is
+            # of no use here, and the units are found by their ids.
+            .where(table.id.in_(unit_ids), table.state.concat("") == DONE)
+            .values(state=RECORDED)
+            .returning(table.result)
+        )
+        return list(rows)
+
     def counts(self, session: Session, subject: str) -> dict[str, int]:
-        """Units of a subject by state: the fan-in is this count, never a chord."""
+        """Units of a subject by state; it reads an entry per unit, so it is for the end."""
         table = self._table
         rows = session.execute(
-            select(table.state, func.count()).where(table.subject == subject).group_by(table.state)
+            select(table.state, func.count())
+            .where(_of(table, subject, *STATES))
+            .group_by(table.state)
         )
         return {row[0]: row[1] for row in rows}
 
     def cancel(self, session: Session, subject: str) -> None:
         """Stop what is not done; a worker in the middle loses its fence."""
         table = self._table
-        waiting = table.state.in_((READY, PAUSED, LEASED))
-        self._lock(session, (table.subject == subject) & waiting)
-        session.execute(
-            update(table)
-            .where(table.subject == subject, waiting)
-            .values(state=CANCELLED, fence=table.fence + 1)
-        )
+        waiting = _of(table, subject, READY, PAUSED, LEASED)
+        self._lock(session, waiting)
+        session.execute(update(table).where(waiting).values(state=CANCELLED, fence=table.fence + 1))
 
     def pause(self, session: Session, subject: str) -> None:
         """Let no worker begin what waits; who is in the middle finishes."""
@@ -219,17 +311,18 @@ class WorkUnits:
 
     def _move(self, session: Session, subject: str, state: str, to: str) -> None:
         table = self._table
-        held = (table.subject == subject) & (table.state == state)
+        held = _of(table, subject, state)
         self._lock(session, held)
         session.execute(update(table).where(held).values(state=to))
 
     def retry(self, session: Session, subject: str) -> bool:
         """Give the failed units of a subject all their attempts again; whether there were any."""
         table = self._table
-        self._lock(session, (table.subject == subject) & (table.state == FAILED))
+        failed = _of(table, subject, FAILED)
+        self._lock(session, failed)
         changed = session.execute(
             update(table)
-            .where(table.subject == subject, table.state == FAILED)
+            .where(failed)
             .values(state=READY, attempts=0, not_before=time.time(), error="")
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
@@ -247,7 +340,9 @@ class WorkUnits:
     def _lock(self, session: Session, which: Any) -> None:
         """Take the rows in the order of their ids, so that overlapping changes cannot deadlock."""
         table = self._table
-        session.execute(select(table.id).where(which).order_by(table.id).with_for_update()).all()
+        held = select(table.id).where(which).order_by(table.id).with_for_update().subquery()
+        # Counted, so that not one of perhaps a million ids travels here.
+        session.execute(select(func.count()).select_from(held))
 
     def _hold(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:
         table = self._table
@@ -257,6 +352,11 @@ class WorkUnits:
             .values(**values)
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def _of(table: type[Any], subject: str, *states: str) -> Any:
+    which = table.state == states[0] if len(states) == 1 else table.state.in_(states)
+    return which & (table.subject == subject)
 
 
 def _claimable(table: type[Any], now: float) -> Any:

@@ -18,6 +18,7 @@ from services.chassis.metrics import (
     UNITS_REDELIVERED,
 )
 from services.chassis.queue import Queue
+from services.chassis.relay import Relay
 from services.chassis.work import LEASE_SECONDS, Claim, Postponed, WorkUnits
 
 _log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Worker:
     def __init__(self, units: WorkUnits, queue: Queue, tasks: dict[str, Run]) -> None:
         self._units, self._queue, self._tasks = units, queue, tasks
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._hints = Relay(units, queue.publish)
         self._relay = Loop("relay", self.relay_once, seconds=0.5)
         self._look = Loop("look", self._look_for_work, seconds=IDLE_SECONDS)
         self._took = time.monotonic()
@@ -69,10 +71,8 @@ class Worker:
         self._relay.nudge()
 
     def relay_once(self) -> None:
-        """Publish a hint for every claimable unit."""
-        for unit_id, task in self._units.claimable():
-            if not self._queue.publish(task, unit_id):
-                return
+        """Publish hints for the units that wait, as far as the queue has room."""
+        self._hints.once()
 
     def _look_for_work(self) -> None:
         """What waits in SQL, while hints do not come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from services.controller.pinning import renamed
 from vila2.recipe import Recipe
 
 FIXED = ("name", "seed", "model", "data", "baseline", "benchmarks")
@@ -34,19 +35,7 @@ def at_the_versions_of(before: Recipe, after: Recipe) -> Recipe:
 
     A recipe names datasets as people do; the run's own says `name@version`.
     """
-    versions = {pinned.partition("@")[0]: pinned for pinned in before.datasets()}
-    content = after.model_dump()
-
-    def pin(name: str) -> str:
-        return versions.get(name, name)
-
-    content["model"]["base"]["dataset"] = pin(after.model.base.dataset)
-    for field in ("pretrain", "sft"):
-        content["data"][field] = pin(content["data"][field])
-    for specialist in content["specialists"]:
-        specialist["dataset"] = pin(specialist["dataset"])
-    content["benchmarks"] = [pin(name) for name in after.benchmarks]
-    return Recipe.model_validate(content)
+    return renamed(after, {pinned.partition("@")[0]: pinned for pinned in before.datasets()})
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from services.chassis.database import Database
 from services.chassis.loop import Loop
+from services.controller.estimates.store import Estimates
 from services.controller.leadership import Leadership
 from services.controller.reconciler import Reconciler
 from services.controller.relay import EventRelay, EventSink, LogSink
@@ -28,6 +29,7 @@ class ControllerContext:
         self.platform = platform
         self.runs = Runs(database)
         self.reports = Reports(self.runs)
+        self.estimates = Estimates(database)
         self.leadership = Leadership(database)
         self.reconciler = Reconciler(self.runs, platform, self.leadership.lead)
         self.relay = EventRelay(database, sink or LogSink())

@@ -18,6 +18,7 @@ from vila2.recipe import (
     StageName,
     StageRecipe,
 )
+from vila2.training.spec import KeepBy
 
 # An answer is a few hundred tokens at most; boxes and captions are the longest.
 EVALUATION_TOKENS = 96
@@ -59,9 +60,11 @@ def generalist_job(
 
     Stage 1 keeps the original captions in every round, as the paper keeps its alignment data.
     """
-    align = SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
+    aligned = recipe.data.align or recipe.data.pretrain
+    align = SourceIn(dataset=aligned, assembly=recipe.baseline.model_dump())
+    also = [_as_it_came(dataset) for dataset in recipe.data.pretrain_also]
     sft = _conversations(recipe.data.sft, recipe.stages["sft"])
-    sources = {"align": [align], "pretrain": [pretrain], "sft": [sft, *sft_extra]}
+    sources = {"align": [align], "pretrain": [pretrain, *also], "sft": [sft, *sft_extra]}
     return JobIn(
         name=name,
         token=token,
@@ -85,35 +88,49 @@ def original_source(recipe: Recipe) -> SourceIn:
     return SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
 
 
-def recaption_source(recipe: Recipe, layer: str, *, shuffle: bool = False) -> SourceIn:
-    """Pretraining text of a self-augmented round."""
+def recaption_source(
+    recipe: Recipe, layer: str, *, earlier: Sequence[str] = (), shuffle: bool = False
+) -> SourceIn:
+    """Pretraining text of a self-augmented round; `earlier` layers are those before its own."""
+    general = _general(recipe.recaption, layer, earlier)
     return SourceIn(
         dataset=recipe.data.pretrain,
-        layers=[LayerUse(alias=SELF_LAYER, layer=layer)],
-        assembly=recipe.recaption.model_dump(),
+        layers=_uses(general),
+        assembly=_over(recipe.recaption, general).model_dump(),
         shuffle_captions=shuffle,
-        keep_fraction=_kept({SELF_LAYER: recipe.captioning.keep_fraction}),
-        keep_by={SELF_LAYER: recipe.captioning.keep_by} if scored(recipe) else {},
+        keep_fraction=_kept(dict.fromkeys(general, recipe.captioning.keep_fraction)),
+        keep_by=_keep_by(recipe, general),
     )
 
 
-def specialised_source(recipe: Recipe, layer: str, skills: Mapping[str, str]) -> SourceIn:
+def specialised_source(
+    recipe: Recipe, layer: str, skills: Mapping[str, str], *, earlier: Sequence[str] = ()
+) -> SourceIn:
     """Pretraining text of the specialist round; `skills` maps a specialist to its layer."""
     assert recipe.specialised is not None  # the recipe's validator saw to it
     questions = {s.name: s.questions for s in recipe.specialists}
     assembly = Assembly.model_validate({**recipe.specialised.model_dump(), "questions": questions})
-    kept = {SELF_LAYER: recipe.captioning.keep_fraction}
+    general = _general(assembly, layer, earlier)
+    kept = dict.fromkeys(general, recipe.captioning.keep_fraction)
     kept |= {s.name: s.keep_fraction for s in recipe.specialists}
     return SourceIn(
         dataset=recipe.data.pretrain,
-        layers=[
-            LayerUse(alias=SELF_LAYER, layer=layer),
-            *(LayerUse(alias=name, layer=held) for name, held in sorted(skills.items())),
-        ],
-        assembly=assembly.model_dump(),
+        layers=[*_uses(general), *_uses(dict(sorted(skills.items())))],
+        assembly=_over(assembly, general).model_dump(),
         keep_fraction=_kept(kept),
-        keep_by={SELF_LAYER: recipe.captioning.keep_by} if scored(recipe) else {},
+        keep_by=_keep_by(recipe, general),
     )
+
+
+def earlier_layers(recipe: Recipe, layer: str, layers: Sequence[str]) -> list[str]:
+    """What a round trains on beside `layer`: where captions accumulate, the layers before it.
+
+    `layers` are those of all self-augmented rounds, in order. Accumulating keeps the loop from
+    forgetting what earlier captions said; the paper trains on the newest alone (section 2.1).
+    """
+    if not recipe.captioning.accumulate or layer not in layers:
+        return []
+    return list(layers[: layers.index(layer)])
 
 
 def scored(recipe: Recipe) -> bool:
@@ -239,6 +256,32 @@ def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, roun
     if control is not None:
         return one + sum(control_extra(recipe, control, rounds=rounds).values())
     return one
+
+
+def _general(assembly: Assembly, layer: str, earlier: Sequence[str]) -> dict[str, str]:
+    """Alias -> layer of the general captions, the newest first; empty where none are read."""
+    if not assembly.caption_layer:
+        return {}
+    before = {f"{SELF_LAYER}-{number}": held for number, held in enumerate(earlier, 1)}
+    return {assembly.caption_layer: layer, **before}
+
+
+def _over(assembly: Assembly, general: Mapping[str, str]) -> Assembly:
+    """The assembly over these layers."""
+    return assembly.model_copy(update={"also_layers": list(general)[1:]})
+
+
+def _uses(layers: Mapping[str, str]) -> list[LayerUse]:
+    return [LayerUse(alias=alias, layer=layer) for alias, layer in layers.items()]
+
+
+def _keep_by(recipe: Recipe, general: Mapping[str, str]) -> dict[str, KeepBy]:
+    return dict.fromkeys(general, recipe.captioning.keep_by) if scored(recipe) else {}
+
+
+def _as_it_came(dataset: str) -> SourceIn:
+    """Pictures with the text that they were submitted with."""
+    return SourceIn(dataset=dataset, assembly=Assembly(policy="original").model_dump())
 
 
 def _conversations(dataset: str, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:

@@ -49,10 +49,14 @@ def resume(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
             _if_it_can(lambda job=row.layer_job: platform.caption.resume_layer(job))
 
 
-def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "") -> None:
-    """End the run first, so that nothing new is asked for, then stop what was asked for."""
+def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: str = "") -> None:
+    """End the run first, so that nothing new is asked for, then stop what was asked for.
+
+    `reason` is why the platform itself ends it; without one its owner does.
+    """
     rounds = [row for row in runs.rounds(run.id) if row.state not in ENDED]
-    _moved(runs.move(run, "cancelled", "cancelled by its owner", by=by))
+    said = reason or "cancelled by its owner"
+    _moved(runs.move(run, "cancelled", said, error=reason, by=by))
     for row in rounds:
         for job in (row.train_job, row.evaluate_job):
             if job:

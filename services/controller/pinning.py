@@ -28,15 +28,21 @@ def pinned(recipe: Recipe, platform: Client) -> Recipe:
         if version.state != "ready":
             raise Invalid(f"dataset {wanted} is {version.state}, not ready", field="recipe.data")
         versions[wanted] = f"{name}@{version.version}"
-    return _renamed(recipe, versions)
+    return renamed(recipe, versions)
 
 
-def _renamed(recipe: Recipe, versions: Mapping[str, str]) -> Recipe:
+def renamed(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
+    """The recipe with other names for its datasets; one that is not in `names` keeps its own."""
+
+    def new(name: str) -> str:
+        return names.get(name, name)
+
     content = recipe.model_dump()
-    content["model"]["base"]["dataset"] = versions.get(recipe.model.base.dataset, "")
-    for field in ("pretrain", "sft"):
-        content["data"][field] = versions[content["data"][field]]
+    content["model"]["base"]["dataset"] = new(recipe.model.base.dataset)
+    for field in ("pretrain", "sft", "align"):
+        content["data"][field] = new(content["data"][field])
+    content["data"]["pretrain_also"] = [new(name) for name in recipe.data.pretrain_also]
     for specialist in content["specialists"]:
-        specialist["dataset"] = versions[specialist["dataset"]]
-    content["benchmarks"] = [versions[name] for name in recipe.benchmarks]
+        specialist["dataset"] = new(specialist["dataset"])
+    content["benchmarks"] = [new(name) for name in recipe.benchmarks]
     return Recipe.model_validate(content)

@@ -13,7 +13,9 @@ import structlog
 from services.chassis.crashpoint import crashpoint
 from services.chassis.loop import Loop
 from services.chassis.metrics import RECONCILE_SECONDS, RUNS_IN_TROUBLE
+from services.controller.budgets import budget_exceeded
 from services.controller.fairness import fair_order
+from services.controller.operations import cancel
 from services.controller.planner import AddRound, FailRun, FinishRun, PauseRun, plan
 from services.controller.runs import Runs, facts_of
 from services.controller.state import ENDED
@@ -76,7 +78,12 @@ class Reconciler:
             row.number: Recipe.model_validate(row.recipe) for row in self._runs.recipes(run.id)
         }
         platform = self._platform(run.team)
-        for row in self._runs.rounds(run.id):
+        rows = self._runs.rounds(run.id)
+        over = budget_exceeded(platform, recipes[run.recipe_number], run, rows)
+        if over:
+            cancel(self._runs, platform, run, reason=over)
+            return
+        for row in rows:
             if row.state not in ENDED:
                 Step(self._runs, platform, recipes[row.recipe_number], run, row).take()
         rounds = [facts_of(row) for row in self._runs.rounds(run.id)]

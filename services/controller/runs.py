@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -212,7 +212,7 @@ def valid_recipe(content: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Invalid(
-            f"the recipe is not valid:\n{explain(error)}",
+            f"the recipe is not valid:\n{explain(error, schema=Recipe.model_json_schema())}",
             field=f"recipe.{first}",
             fix="correct the fields named above",
         ) from error
@@ -273,15 +273,13 @@ def facts_of(row: RoundRow) -> RoundFacts:
         state=row.state,  # type: ignore[arg-type]
         has_layer=bool(row.layer),
         verdict=verdict.get("kind"),
-        stop=_stop(verdict.get("stop"), verdict),
+        stop=_stop(verdict),
         error=row.error or "",
     )
 
 
-def _stop(wanted: bool | None, verdict: dict[str, Any]) -> str:
+def _stop(verdict: dict[str, Any]) -> str:
     """Why the recipe wants the run stopped after this round, until a person has seen it."""
-    if not wanted or verdict.get("seen_by"):
+    if not verdict.get("stop") or verdict.get("seen_by"):
         return ""
-    warnings: Sequence[Any] = verdict.get("warnings", [])
-    said = [str(w.get("message", w)) if isinstance(w, dict) else str(w) for w in warnings]
-    return "; ".join(said) or "a warning"
+    return "; ".join(warning["message"] for warning in verdict["warnings"])

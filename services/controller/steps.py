@@ -138,9 +138,11 @@ class Step:
         if row.kind == "baseline":
             source = jobs.original_source(recipe)
         elif row.kind == "self":
-            source = jobs.recaption_source(recipe, row.layer)
+            source = jobs.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
         elif row.kind == "specialist":
-            source = jobs.specialised_source(recipe, row.layer, row.skill_layers)
+            source = jobs.specialised_source(
+                recipe, row.layer, row.skill_layers, earlier=self._earlier(row.layer)
+            )
             extra = jobs.specialist_round_extra(recipe)
             sft_extra = self._specialist_data(times=1) if extra else []
         else:
@@ -163,7 +165,9 @@ class Step:
             source = jobs.original_source(recipe)
         else:
             layer = self._control_layer(control)
-            source = jobs.recaption_source(recipe, layer, shuffle=control.shuffle_captions)
+            source = jobs.recaption_source(
+                recipe, layer, earlier=self._earlier(layer), shuffle=control.shuffle_captions
+            )
         rounds = 1 + len(self_rounds(self._facts()))
         extra = jobs.control_extra(recipe, control, rounds=rounds)
         data: list[SourceIn] = []
@@ -220,6 +224,10 @@ class Step:
         elif job.state != "succeeded" and getattr(self._row, column) != job.id:
             self._runs.change_round(self._row, **{column: job.id})
         return job.state == "succeeded"
+
+    def _earlier(self, layer: str) -> list[str]:
+        selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]
+        return jobs.earlier_layers(self._recipe, layer, selves)
 
     def _best_layer(self) -> str:
         best = self._others[best_round(self._facts()).name]

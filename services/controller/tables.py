@@ -112,3 +112,15 @@ class LeaseRow(Base):
     holder: Mapped[str] = mapped_column(String(120), default="")
     fence: Mapped[int] = mapped_column(Integer, default=0)
     until: Mapped[float] = mapped_column(Float, default=0.0)
+
+
+class EstimateRow(Base):
+    """What a run of a recipe was expected to take; the body is an `Estimate` of the REST models."""
+
+    __tablename__ = "estimates"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    recipe_hash: Mapped[str] = mapped_column(String(16), index=True)
+    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)

@@ -1,18 +1,23 @@
-"""Judging a round: per-item outcomes of three models, compared by the library's statistics."""
+"""Judging a round: its outcomes and captions against earlier rounds'."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from services.controller import captions
 from services.controller.planner import RoundFacts, rival, self_rounds
 from services.controller.tables import RoundRow
 from vila2.client import Client
 from vila2.evaluation.outcomes import Outcome, item_pictures, item_scores, read_outcomes
 from vila2.evaluation.verdict import VerdictPolicy, judge
+from vila2.evaluation.warnings import CaptionWarning, as_json, stops
 from vila2.recipe import Recipe
+
+SeedOutcomes = dict[int, list[Outcome]]
 
 
 def round_scores(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -32,6 +37,15 @@ def outcomes_of(platform: Client, job: str) -> list[Outcome]:
         return read_outcomes(path)
 
 
+def evaluations_of(recipe: Recipe, job: str) -> dict[int, str]:
+    """The evaluation jobs of a round by the seed of the model that each evaluated.
+
+    A round is trained once, with the recipe's seed; where it comes to hold several evaluations,
+    this is the one place that has to know.
+    """
+    return {recipe.seed: job}
+
+
 def judge_round(
     platform: Client,
     recipe: Recipe,
@@ -43,7 +57,8 @@ def judge_round(
     """The verdict on a round as JSON, `None` for the baseline, which has no rival.
 
     A round is judged against the best so far; a control against the same, so that the report can
-    say whether it did as well.
+    say whether it did as well. `captions` and `claims` are the figures of the round's captions,
+    `warnings` what they warn of, and `stop` whether the recipe ends the loop for it.
     """
     if row.kind == "baseline":
         return None
@@ -53,28 +68,86 @@ def judge_round(
     previous = others[earlier[-1].name if earlier else "round 0"]
     if row.kind == "control":
         best = previous = others["round 0"]
-    outcomes = outcomes_of(platform, job)
+    held = {
+        name: _read(platform, evaluations_of(recipe, evaluation))
+        for name, evaluation in (
+            ("best", best.evaluate_job),
+            ("previous", previous.evaluate_job),
+            ("current", job),
+        )
+    }
     scores = {
-        name: item_scores(outcomes_of(platform, other.evaluate_job))
-        for name, other in (("best", best), ("previous", previous))
+        name: {seed: item_scores(outcomes) for seed, outcomes in by_seed.items()}
+        for name, by_seed in held.items()
     }
     verdict = judge(
         previous=scores["previous"],
         best=scores["best"],
-        current=item_scores(outcomes),
-        clusters=item_pictures(outcomes),
+        current=scores["current"],
+        clusters=item_pictures(_first(held["current"])),
         policy=VerdictPolicy(
             minimum_effect=recipe.rounds.minimum_effect,
             confidence=recipe.rounds.confidence,
             patience=recipe.rounds.patience,
+            seed_sd=recipe.rounds.seed_sd,
         ),
         seed=recipe.seed,
     )
+    described, warnings = _captions(platform, recipe, row, previous, held)
     return {
         "kind": verdict.kind,
         "difference": verdict.against_best.mid,
         "low": verdict.against_best.low,
         "high": verdict.against_best.high,
         "against": best.name,
+        "seeds": list(verdict.seeds),
         "evidence": verdict.evidence,
+        **described,
+        "warnings": as_json(warnings),
+        "stop": stops(warnings, recipe.rounds.stop_on),
     }
+
+
+def _captions(
+    platform: Client,
+    recipe: Recipe,
+    row: RoundRow,
+    previous: RoundRow,
+    held: Mapping[str, SeedOutcomes],
+) -> tuple[dict[str, Any], list[CaptionWarning]]:
+    """Figures of the captions that a self round was trained on, and what they warn of.
+
+    The layer was made by the model of the round before: its truth is what that model's answers to
+    the benchmarks' captioning items show, and the round's own answers show the next layer's.
+    """
+    truths = captions.benchmark_truths(platform, recipe.benchmarks)
+    claims = captions.checked(
+        {name: _first(held[name]) for name in ("previous", "current")}, truths
+    )
+    described: dict[str, Any] = {
+        "captions": None,
+        "claims": asdict(claims["current"]) if "current" in claims else None,
+    }
+    if row.kind != "self":
+        return described, []
+    samples = captions.first_samples(platform, recipe.data.pretrain)
+    rows = captions.first_captions(platform, row.layer)
+    metrics = captions.layer_metrics(rows, samples)
+    described["captions"] = asdict(metrics) if metrics else None
+    if previous.kind != "self":
+        return described, []  # alt-text is no earlier round of generated captions
+    return described, captions.warnings_between(
+        captions.first_captions(platform, previous.layer),
+        rows,
+        samples,
+        claims_before=claims.get("previous"),
+        claims_after=claims.get("current"),
+    )
+
+
+def _read(platform: Client, jobs: Mapping[int, str]) -> SeedOutcomes:
+    return {seed: outcomes_of(platform, job) for seed, job in jobs.items()}
+
+
+def _first(by_seed: SeedOutcomes) -> list[Outcome]:
+    return next(iter(by_seed.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.chassis.auth import Principal, require
 from services.chassis.errors import NotFound
@@ -57,7 +57,19 @@ def put_layer_shard(
     layer: str, number: int, body: api.LayerShardIn, caller: CaptionWriter, context: Context
 ) -> api.Layer:
     """Record where the captions of one shard lie; every sample must be accounted for."""
-    return context.layers.put_shard(caller.team, layer, number, body)
+    shard = api.LayerShard(number=number, **body.model_dump())
+    return context.layers.put_shards(caller.team, layer, [shard])
+
+
+@router.put("/layers/{layer}/shards", summary="Record many shards' captions")
+def put_layer_shards(
+    layer: str,
+    body: Annotated[list[api.LayerShard], Body(min_length=1, max_length=1000)],
+    caller: CaptionWriter,
+    context: Context,
+) -> api.Layer:
+    """Record where the captions of shards lie, all or none; those that are recorded stay."""
+    return context.layers.put_shards(caller.team, layer, body)
 
 
 @router.post("/layers/{layer}/seal", summary="Seal a layer")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from google.protobuf import json_format
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -21,7 +20,7 @@ from services.chassis.work import Claim, WorkUnits
 from services.chassis.worker import PermanentError, Report
 from services.datasets.in_place import InPlace
 from services.datasets.incoming import Incoming
-from services.datasets.manifests import dataset_manifest
+from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
 from services.datasets.tables import DatasetRow, ShardRow, TakedownRow, VersionRow
 from services.datasets.uploads import Uploads
 from vila2.data.errors import DataError
@@ -77,9 +76,15 @@ class Ingest:
             message = f"no sample was admitted: {reasons or 'there was none'}"
             self._settle_failed(version_id, message, admission)
             raise PermanentError(message)
-        manifest = dataset_manifest(dataset, version, shards, dict(admission.rejected))
-        text = json_format.MessageToJson(manifest, sort_keys=True)
-        self._objects.put(f"datasets/{version_id}/manifest.json", text.encode())
+        manifest = dataset_manifest(
+            dataset,
+            version,
+            samples=admission.accepted,
+            sha256=digest_of(shards),
+            rejected=dict(admission.rejected),
+        )
+        key = f"datasets/{version_id}/manifest.json"
+        put_manifest(self._objects, key, manifest, map(shard_ref, shards))
         crashpoint("ingest.written")
         with self._database.transaction() as session:
             if not self._units.complete(session, claim, {"samples": admission.accepted}):

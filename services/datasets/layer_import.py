@@ -48,17 +48,14 @@ class LayerImports:
             data, summary = encode_layer_shard(rows)
             key = f"layers/{layer.id}/{shard.number:06d}-import.parquet"
             self._objects.put(key, data)
-            self._layers.put_shard(
-                team,
-                layer.id,
-                shard.number,
-                api.LayerShardIn(
-                    object_key=key,
-                    sha256=summary.sha256,
-                    captioned=summary.captioned,
-                    quarantined=dict(summary.quarantined),
-                ),
+            recorded = api.LayerShard(
+                number=shard.number,
+                object_key=key,
+                sha256=summary.sha256,
+                captioned=summary.captioned,
+                quarantined=dict(summary.quarantined),
             )
+            self._layers.put_shards(team, layer.id, [recorded])
         return self._layers.seal(team, layer.id)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from google.protobuf import json_format
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
@@ -14,8 +15,8 @@ from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.objects import ObjectStore, checked
 from services.datasets.history import record
-from services.datasets.lookup import layer_row, ready_version
-from services.datasets.manifests import layer_manifest
+from services.datasets.lookup import PAGE, layer_row, ready_version
+from services.datasets.manifests import layer_manifest, layer_shard_ref, put_manifest
 from services.datasets.tables import (
     DatasetRow,
     LayerRow,
@@ -62,12 +63,12 @@ class Layers:
 
     def get(self, team: str, layer_id: str) -> api.Layer:
         """A layer by id, or the newest sealed one of that name."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             return _layer(session, layer_row(session, team, layer_id))
 
     def of_team(self, team: str) -> list[api.Layer]:
         """The team's layers, oldest first."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             rows = session.scalars(
                 select(LayerRow).where(LayerRow.team == team).order_by(LayerRow.created_at)
             )
@@ -77,7 +78,7 @@ class Layers:
         self, team: str, layer_id: str, *, after: int = -1, limit: int = 1000
     ) -> list[api.LayerShard]:
         """Where the captions of each shard lie, in order, from behind `after`."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
             held = session.scalars(
                 select(LayerShardRow)
@@ -96,41 +97,64 @@ class Layers:
                 for shard in held
             ]
 
-    def put_shard(self, team: str, layer_id: str, number: int, body: api.LayerShardIn) -> api.Layer:
-        """Record the captions of one shard; the first record of a shard stays."""
-        with self._database.transaction() as session:
+    def put_shards(self, team: str, layer_id: str, bodies: Sequence[api.LayerShard]) -> api.Layer:
+        """Record the captions of shards, all or none; the first record of a shard stays."""
+        given = {body.number: body for body in bodies}
+        with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
-            session.refresh(row, with_for_update=True)
-            shard = session.get(ShardRow, (row.version_id, number))
-            if shard is None:
-                raise NotFound(f"the dataset version has no shard {number}", field="shard")
+            held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, given)
+        # What is recorded is not looked at again: a take-down may have moved its object since.
+        new = {number: body for number, body in sorted(given.items()) if number not in held}
+        for body in new.values():
             self._check_object(row, body)
-            body = self._accounted(session, team, shard, body)
-            if session.get(LayerShardRow, (row.id, number)) is None:
+        with self._database.transaction() as session:
+            session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
+            shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, new)
+            held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, new)
+            quarantined = Counter(row.quarantined)
+            rows: list[dict[str, Any]] = []
+            for number, body in new.items():
+                if number not in shards:
+                    raise NotFound(f"the dataset version has no shard {number}", field="shard")
+                if number in held:
+                    continue
                 if row.state != "open":
                     raise Conflict(f"layer {layer_id} is {row.state}")
-                session.add(LayerShardRow(layer_id=row.id, number=number, **body.model_dump()))
-                row.recorded += 1
-                row.captioned += body.captioned
-                row.quarantined = dict(Counter(row.quarantined) + Counter(body.quarantined))
+                counted = self._accounted(session, team, shards[number], body)
+                rows.append({"layer_id": row.id, **counted.model_dump()})
+                row.captioned += counted.captioned
+                quarantined.update(counted.quarantined)
+            if rows:
+                session.execute(insert(LayerShardRow), rows)
+            row.recorded += len(rows)
+            row.quarantined = dict(quarantined)
             return _layer(session, row)
 
     def seal(self, team: str, layer_id: str) -> api.Layer:
-        """Make the layer immutable; refused until every shard is accounted for."""
-        with self._database.transaction() as session:
-            row = layer_row(session, team, layer_id)
-            session.refresh(row, with_for_update=True)
-            layer = _layer(session, row)
+        """Make the layer immutable; refused until every shard is accounted for.
+
+        Its manifest is written before, outside of any transaction: of a large layer that takes a
+        while. A take-down that changed the layer meanwhile has it written again.
+        """
+        while True:
+            with self._database.reading() as session:
+                row = layer_row(session, team, layer_id)
+                layer = _layer(session, row)
             if layer.recorded < layer.shards:
                 raise Conflict(
                     f"layer {layer_id} lacks {layer.shards - layer.recorded} of {layer.shards} "
                     "shards",
                     fix="wait for its captions, or retry those that failed",
                 )
-            if row.state == "open":
-                row.state = "sealed"
-                self.write_manifest(session, row)
-            return _layer(session, row)
+            if row.state != "open":
+                return layer
+            self.write_manifest(row.id)
+            with self._database.transaction() as session:
+                session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
+                now = _layer(session, row)
+                if now == layer:
+                    row.state = "sealed"
+                    return _layer(session, row)
 
     def withdraw(self, caller: Principal, layer_id: str, reason: str) -> api.Layer:
         """Take a sealed layer out of use: names no longer find it, nothing trains on it."""
@@ -140,17 +164,30 @@ class Layers:
         """Put a withdrawn layer back into use."""
         return self._move(caller, layer_id, "withdrawn", "sealed", reason)
 
-    def write_manifest(self, session: Session, row: LayerRow) -> None:
+    def write_manifest(self, layer_id: str) -> None:
         """Write the layer's manifest beside its captions."""
-        layer = _layer(session, row)
-        held = session.scalars(
-            select(LayerShardRow)
-            .where(LayerShardRow.layer_id == row.id)
-            .order_by(LayerShardRow.number)
-        ).all()
-        manifest = layer_manifest(row, layer.dataset, layer.version, held)
-        text = json_format.MessageToJson(manifest, sort_keys=True)
-        self._objects.put(f"layers/{row.id}/manifest.json", text.encode())
+        with self._database.reading() as session:
+            row = session.get_one(LayerRow, layer_id)
+            layer = _layer(session, row)
+        shards = (layer_shard_ref(shard) for shard in self._each_shard(layer_id))
+        head = layer_manifest(row, layer.dataset, layer.version)
+        put_manifest(self._objects, f"layers/{row.id}/manifest.json", head, shards)
+
+    def _each_shard(self, layer_id: str) -> Iterator[LayerShardRow]:
+        """A layer's shards in order, a page at a time."""
+        after = -1
+        while True:
+            with self._database.reading() as session:
+                page = session.scalars(
+                    select(LayerShardRow)
+                    .where(LayerShardRow.layer_id == layer_id, LayerShardRow.number > after)
+                    .order_by(LayerShardRow.number)
+                    .limit(PAGE)
+                ).all()
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].number
 
     def _move(
         self, caller: Principal, layer_id: str, state: str, to: str, reason: str
@@ -166,8 +203,8 @@ class Layers:
             return _layer(session, row)
 
     def _accounted(
-        self, session: Session, team: str, shard: ShardRow, body: api.LayerShardIn
-    ) -> api.LayerShardIn:
+        self, session: Session, team: str, shard: ShardRow, body: api.LayerShard
+    ) -> api.LayerShard:
         """`body`, once every sample is in it; samples taken down meanwhile are taken out of it."""
         counts = (body.captioned, *body.quarantined.values())
         if min(counts) < 0:
@@ -181,7 +218,8 @@ class Layers:
             if len(kept) == shard.samples:
                 data, summary = encode_layer_shard(kept)
                 self._objects.put(body.object_key, data)
-                return api.LayerShardIn(
+                return api.LayerShard(
+                    number=body.number,
                     object_key=body.object_key,
                     sha256=summary.sha256,
                     captioned=summary.captioned,
@@ -205,6 +243,14 @@ class Layers:
                 field="object_key",
                 fix=f"write the captions below layers/{row.id}/ first",
             )
+
+
+def _numbered(
+    session: Session, table: type[Any], column: Any, of: Any, numbers: Iterable[int]
+) -> dict[int, Any]:
+    """Those rows of a version or a layer that have one of these numbers, by number."""
+    rows = session.scalars(select(table).where(column == of, table.number.in_(list(numbers))))
+    return {row.number: row for row in rows}
 
 
 def _layer(session: Session, row: LayerRow) -> api.Layer:

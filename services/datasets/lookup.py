@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.chassis.database import Database
 from services.chassis.errors import Conflict, NotFound
 from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow
+
+PAGE = 1000  # shards read at a time
 
 
 def find_dataset(session: Session, team: str, name: str) -> DatasetRow | None:
@@ -64,6 +69,18 @@ def shards_of(
         .order_by(ShardRow.number)
     )
     return list(session.scalars(query.limit(limit) if limit else query))
+
+
+def each_shard(database: Database, version_id: int) -> Iterator[ShardRow]:
+    """All shards of a version in order, a page and a transaction at a time."""
+    after = -1
+    while True:
+        with database.reading() as session:
+            page = shards_of(session, version_id, after=after, limit=PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].number
 
 
 def layer_row(session: Session, team: str, layer: str) -> LayerRow:

@@ -1,45 +1,68 @@
-"""The durable manifests of versions and layers: what lies in the object store, readable alone."""
+"""The durable manifests of versions and layers: what lies in the object store, readable alone.
+
+A manifest names every shard, so of a large dataset it is hundreds of megabytes: it is written shard
+by shard through a file, and never held as a whole. Read whole, it is the JSON of its message in
+`proto/vila2/v1/manifests.proto`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from services.chassis.objects import ObjectStore
 from services.datasets.tables import DatasetRow, LayerRow, LayerShardRow, ShardRow, VersionRow
 from vila2.wire.manifests_pb2 import DatasetManifest, LayerManifest, LayerShardRef, ShardRef
 
 
+def digest_of(shards: Iterable[ShardRow]) -> str:
+    """A version's digest: SHA-256 over its shards' digests in order."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(shard.sha256.encode())
+    return digest.hexdigest()
+
+
 def dataset_manifest(
-    dataset: DatasetRow, version: VersionRow, shards: Sequence[ShardRow], rejected: dict[str, int]
+    dataset: DatasetRow,
+    version: VersionRow,
+    *,
+    samples: int,
+    sha256: str,
+    rejected: dict[str, int],
 ) -> DatasetManifest:
-    """The manifest of a version; its digest is over the shards' digests in order."""
+    """The manifest of a version but for its shards; `sha256` is what `digest_of` them is."""
     return DatasetManifest(
         dataset=dataset.name,
         version=version.number,
         team=dataset.team,
         kind=dataset.kind,
-        samples=sum(shard.samples for shard in shards),
+        samples=samples,
         rejected=rejected,
-        sha256=hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
+        sha256=sha256,
         taken_down=version.taken_down or 0,
-        shards=[
-            ShardRef(
-                index=shard.number,
-                object_key=shard.object_key,
-                index_key=shard.index_key,
-                sha256=shard.sha256,
-                bytes=shard.bytes,
-                samples=shard.samples,
-            )
-            for shard in shards
-        ],
     )
 
 
-def layer_manifest(
-    layer: LayerRow, dataset: str, version: int, shards: Sequence[LayerShardRow]
-) -> LayerManifest:
-    """The manifest of a sealed layer."""
+def shard_ref(shard: ShardRow) -> ShardRef:
+    """A shard of a version's manifest."""
+    return ShardRef(
+        index=shard.number,
+        object_key=shard.object_key,
+        index_key=shard.index_key,
+        sha256=shard.sha256,
+        bytes=shard.bytes,
+        samples=shard.samples,
+    )
+
+
+def layer_manifest(layer: LayerRow, dataset: str, version: int) -> LayerManifest:
+    """The manifest of a layer but for its shards."""
     return LayerManifest(
         layer_id=layer.id,
         name=layer.name,
@@ -47,14 +70,29 @@ def layer_manifest(
         version=version,
         recipe_hash=layer.recipe_hash,
         model=layer.captioner,
-        shards=[
-            LayerShardRef(
-                index=shard.number,
-                object_key=shard.object_key,
-                sha256=shard.sha256,
-                captioned=shard.captioned,
-                quarantined=shard.quarantined,
-            )
-            for shard in shards
-        ],
     )
+
+
+def layer_shard_ref(shard: LayerShardRow) -> LayerShardRef:
+    """A shard of a layer's manifest."""
+    return LayerShardRef(
+        index=shard.number,
+        object_key=shard.object_key,
+        sha256=shard.sha256,
+        captioned=shard.captioned,
+        quarantined=shard.quarantined,
+    )
+
+
+def put_manifest(objects: ObjectStore, key: str, head: Message, shards: Iterable[Message]) -> None:
+    """Store a manifest as JSON: the fields of `head`, then `shards`, one a line."""
+    opening = json_format.MessageToJson(head, sort_keys=True).rstrip().removesuffix("}").rstrip()
+    with tempfile.TemporaryDirectory(prefix="vila2-manifest-") as scratch:
+        path = Path(scratch) / "manifest.json"
+        with path.open("w", encoding="utf-8") as out:
+            out.write(f'{opening},\n  "shards": [')
+            for number, shard in enumerate(shards):
+                text = json_format.MessageToJson(shard, sort_keys=True, indent=None)
+                out.write(f"{',' if number else ''}\n    {text}")
+            out.write("\n  ]\n}\n")
+        objects.put_file(key, path)

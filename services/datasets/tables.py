@@ -89,7 +89,10 @@ class UploadRow(Base):
 
 
 class ShardRow(Base):
-    """A shard of a version: what is read (`object_key`) and its index."""
+    """A shard of a version: what is read (`object_key`) and its index.
+
+    A version's shards are numbered from 0 without a gap, and none is ever taken away.
+    """
 
     __tablename__ = "shards"
 

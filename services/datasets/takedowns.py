@@ -11,7 +11,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 
-from google.protobuf import json_format
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -27,8 +26,8 @@ from services.datasets.effects import Effects
 from services.datasets.erasing import Erased, Erasing
 from services.datasets.finding import find_sample
 from services.datasets.layers import Layers
-from services.datasets.lookup import named_version, shards_of
-from services.datasets.manifests import dataset_manifest
+from services.datasets.lookup import each_shard, named_version, shards_of
+from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
 from services.datasets.tables import (
     DatasetRow,
     ExportRow,
@@ -124,9 +123,7 @@ class Takedowns:
             ).all()
         seen = 0
         for version in versions:
-            with self._database.transaction() as session:
-                shards = shards_of(session, version.id)
-            for shard in shards:
+            for shard in each_shard(self._database, version.id):
                 held = decode_index(self._objects.get(shard.index_key), ("sha256",))
                 if any(sample["sha256"] == row.sha256 for sample in held):
                     self._take_out(row, version.id, shard)
@@ -208,6 +205,7 @@ class Takedowns:
     def _close(self, row: TakedownRow, claim: Claim) -> None:
         """Rewrite the manifests, and record what went out before: exports, models, uploads."""
         models = self._platform(row.team).training.models()
+        self._rewrite_manifests(row)
         with self._database.transaction() as session:
             held = session.get_one(TakedownRow, row.id)
             effects = Effects(held)
@@ -215,17 +213,12 @@ class Takedowns:
             named |= set(effects.layers)
             for name in effects.versions:
                 version = named_version(session, row.team, name)
-                self._write_manifest(session, version)
                 exports = session.scalars(
                     select(ExportRow.id).where(
                         ExportRow.version_id == version.id, ExportRow.created_at < row.created_at
                     )
                 )
                 effects.extend("exports", exports)
-            for layer in effects.layers:
-                found = session.get_one(LayerRow, layer)
-                if found.state != "open":
-                    self._layers.write_manifest(session, found)
             effects.extend("models", [m.name for m in models if named & set(m.data)])
             unfinished = session.execute(
                 select(DatasetRow.name, VersionRow.number)
@@ -239,13 +232,33 @@ class Takedowns:
             if self._units.complete(session, claim, {"samples": effects.samples}):
                 held.state = "done"
 
-    def _write_manifest(self, session: Session, version: VersionRow) -> None:
-        dataset = session.get_one(DatasetRow, version.dataset_id)
-        shards = shards_of(session, version.id)
-        manifest = dataset_manifest(dataset, version, shards, version.rejected)
-        version.sha256 = manifest.sha256
-        text = json_format.MessageToJson(manifest, sort_keys=True)
-        self._objects.put(f"datasets/{version.id}/manifest.json", text.encode())
+    def _rewrite_manifests(self, row: TakedownRow) -> None:
+        """Outside of any transaction: of a large dataset that takes a while."""
+        with self._database.transaction() as session:
+            effects = Effects(session.get_one(TakedownRow, row.id))
+            versions = [named_version(session, row.team, name).id for name in effects.versions]
+            layers = [session.get_one(LayerRow, layer) for layer in effects.layers]
+        for version in versions:
+            self._write_manifest(version)
+        for layer in layers:
+            if layer.state != "open":
+                self._layers.write_manifest(layer.id)
+
+    def _write_manifest(self, version_id: int) -> None:
+        digest = digest_of(each_shard(self._database, version_id))
+        with self._database.transaction() as session:
+            version = session.get_one(VersionRow, version_id)
+            dataset = session.get_one(DatasetRow, version.dataset_id)
+            version.sha256 = digest
+        manifest = dataset_manifest(
+            dataset,
+            version,
+            samples=version.samples,
+            sha256=digest,
+            rejected=version.rejected,
+        )
+        shards = map(shard_ref, each_shard(self._database, version_id))
+        put_manifest(self._objects, f"datasets/{version_id}/manifest.json", manifest, shards)
 
     def _takedown(self, session: Session, row: TakedownRow) -> api.Takedown:
         unit = session.get(WorkUnitRow, row.id)

@@ -48,7 +48,7 @@ class Versions:
 
     def list_datasets(self, team: str, *, query: str, after: str, limit: int) -> api.DatasetPage:
         """A page of the team's datasets whose name holds `query`, by name."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             rows = session.scalars(
                 select(DatasetRow)
                 .where(
@@ -143,7 +143,7 @@ class Versions:
 
     def version(self, team: str, name: str, number: int) -> api.Version:
         """A version; number 0 is the one in use."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             dataset = dataset_row(session, team, name)
             return self._version(session, dataset, version_row(session, dataset, number))
 
@@ -151,7 +151,7 @@ class Versions:
         self, team: str, name: str, number: int, *, after: int = -1, limit: int = 0
     ) -> list[api.Shard]:
         """Shards of a ready version in order, from behind `after`."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = ready_version(session, team, name, number)
             return [
                 api.Shard(
@@ -167,7 +167,7 @@ class Versions:
 
     def rejected(self, team: str, name: str, number: int) -> list[api.RejectedExample]:
         """Examples of what was not admitted, some of every reason."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = version_row(session, dataset_row(session, team, name), number)
             return [api.RejectedExample(**example) for example in row.examples]
 

@@ -136,6 +136,7 @@ class Specialists:
             state=row.state,
             model=row.model or "",
             layer=row.layer or "",
+            layer_job=row.layer_job or "",
             job=row.job or "",
             error=row.error or "",
             progress=progress,

@@ -72,7 +72,7 @@ def header(model: ModelDetails) -> dict[str, Any]:
 
 
 def _result(evaluation: Evaluation) -> dict[str, Any]:
-    interval = f"interval {evaluation.low:.4f} to {evaluation.high:.4f}, {evaluation.items} items"
+    interval = f"interval {evaluation.interval(4)}, {evaluation.items} items"
     return {
         "task": {"type": "image-text-to-text"},
         "dataset": {"type": evaluation.benchmark, "name": evaluation.version},
@@ -124,8 +124,8 @@ def _scores(evaluations: Sequence[Evaluation]) -> list[str]:
         "| benchmark | version | score (interval) | items | job |",
         "|---|---|---:|---:|---|",
         *(
-            f"| {_plain(e.benchmark)} | {_plain(e.version)} | {e.value:.3f} ({e.low:.3f} to "
-            f"{e.high:.3f}) | {e.items:,} | `{e.job}` |"
+            f"| {_plain(e.benchmark)} | {_plain(e.version)} | {e.value:.3f} ({e.interval()}) "
+            f"| {e.items:,} | `{e.job}` |"
             for e in _newest(evaluations)
         ),
     ]

@@ -10,6 +10,7 @@ from services.chassis.loop import Loop
 from services.chassis.objects import ObjectStore
 from services.training.backend import Backend
 from services.training.dispatcher import Dispatcher
+from services.training.imports import Imports
 from services.training.jobs import Jobs
 from services.training.mlflow_mirror import MlflowMirror
 from services.training.promotion.promotions import Promotions
@@ -55,6 +56,7 @@ class TrainingContext:
         self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
+        self.imports = Imports(database, objects)
         self.promotions = Promotions(
             database,
             objects,

@@ -46,6 +46,19 @@ def file(name: str, file: str, caller: Reader, context: Context) -> FileResponse
     return FileResponse(path, media_type="application/octet-stream")
 
 
+@router.post("/models/{name}/imports", summary="Import another program's scores")
+def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Context) -> api.Imported:
+    """Scores that were found elsewhere, kept beside those found here and marked by their source."""
+    return context.imports.add(caller.team, name, body)
+
+
+@router.get("/models/{name}/imports/{imported}/outcomes", summary="Outcomes of an import")
+def imported_outcomes(name: str, imported: str, caller: Reader, context: Context) -> FileResponse:
+    """What the model answered, one JSON object a line."""
+    path = context.imports.outcomes(caller.team, name, imported)
+    return FileResponse(path, media_type="application/jsonl")
+
+
 @router.get("/models/{name}/serving", summary="Where a model answers")
 def serving(name: str, caller: Reader, context: Context) -> api.Serving:
     """Endpoints of the caption service that answer with it, or would go back to it."""

@@ -178,7 +178,7 @@ def _tags(**values: str) -> list[dict[str, str]]:
 def _scored(scores: Sequence[Evaluation]) -> dict[str, str]:
     newest = {_key(score.benchmark): score for score in reversed(scores)}
     return {
-        f"score.{name}": f"{s.value:.4f} ({s.low:.4f} to {s.high:.4f}, {s.items} items)"
+        f"score.{name}": f"{s.value:.4f} ({s.interval(4)}, {s.items} items)"
         for name, s in newest.items()
     }
 

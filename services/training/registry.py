@@ -27,7 +27,7 @@ CARD = "README.md"
 
 
 class Registry:
-    """Owns the tables `models` and `evaluations`."""
+    """Owns the tables `models` and, with `Imports`, `evaluations`."""
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
@@ -122,6 +122,8 @@ class Registry:
                         low=score["low"],
                         high=score["high"],
                         items=score["n"],
+                        metric=score.get("metric", ""),
+                        figures=list(score.get("figures", [])),
                     )
                 )
             if found:
@@ -231,6 +233,9 @@ def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
             items=row.items,
             job=row.job,
             at=row.created_at,
+            metric=row.metric,
+            source=row.source,
+            figures=[api.Figure.model_validate(figure) for figure in row.figures],
         )
         for row in rows
     ]

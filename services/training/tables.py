@@ -118,7 +118,11 @@ class ModelRow(Base):
 
 
 class EvaluationRow(Base):
-    """A model's score on a benchmark, as one evaluation job found it."""
+    """A model's score on a benchmark, as one evaluation job, or one import, found it.
+
+    `source` is empty for a job of this platform and names the program of an import, whose
+    `benchmark` begins with it. Without an interval `low` and `high` are null.
+    """
 
     __tablename__ = "evaluations"
 
@@ -127,9 +131,12 @@ class EvaluationRow(Base):
     model: Mapped[str] = mapped_column(String(200), index=True)
     version: Mapped[str] = mapped_column(String(400))
     value: Mapped[float] = mapped_column(Float)
-    low: Mapped[float] = mapped_column(Float)
-    high: Mapped[float] = mapped_column(Float)
+    low: Mapped[float | None] = mapped_column(Float)
+    high: Mapped[float | None] = mapped_column(Float)
     items: Mapped[int] = mapped_column(Integer)
+    metric: Mapped[str] = mapped_column(String(100), default="")
+    source: Mapped[str] = mapped_column(String(40), default="")
+    figures: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 

@@ -152,7 +152,7 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
     units = service.context.units
     units.fail(service.claimed(units, first), "the picture is cut", final=True)
     service.jobs.run_shard(service.claimed(units, second), ignore)
-    service.jobs.settle_all()
+    service.jobs.steps.take_all()
     failed = service.jobs.get("local", job.id)
     assert failed.state == "failed"
     assert "1 of 2 shards failed: the picture is cut" in failed.error
@@ -173,9 +173,100 @@ def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service)
             assert units.complete(session, claim, result)
     assert service.jobs.get("local", job.id).state == "running"
     for _ in range(2):
-        service.jobs.settle_all()
+        service.jobs.steps.take_all()
     assert service.jobs.get("local", job.id).state == "sealed"
     assert studio.client.datasets.layer(job.layer).state == "sealed"
+
+
+def by_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.caption.layer_steps.PAGE", 1)
+
+
+def test_a_job_with_more_shards_than_a_page_gets_its_units_page_by_page(
+    studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting it adds the first; whoever takes the next step adds the rest, once."""
+    by_ones(monkeypatch)
+    job = service.jobs.start("local", studio.job(token="paged"))
+    assert len(service.waiting()) == 1
+    for _ in range(3):
+        service.jobs.steps.take_all()
+    assert len(service.waiting()) == 2
+    assert service.jobs.get("local", job.id).progress.total == 5
+
+
+def test_a_job_is_not_settled_before_all_its_units_are_there(
+    studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That no unit waits does not mean that none is to come."""
+    by_ones(monkeypatch)
+    job = service.jobs.start("local", studio.job(token="early"))
+    (first,) = service.waiting()
+    service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
+    assert service.jobs.get("local", job.id).state == "running"
+    service.jobs.steps.take_all()
+    (second,) = service.waiting()
+    service.jobs.run_shard(service.claimed(service.context.units, second), ignore)
+    assert service.jobs.get("local", job.id).state == "sealed"
+
+
+def test_what_is_captioned_is_in_the_layer_before_the_job_is_over(
+    studio: Studio, service: Service
+) -> None:
+    """Recorded as it comes, so that the end of a large job is not another long job."""
+    job = service.jobs.start("local", studio.job(token="as-it-comes"))
+    first = service.waiting()[0]
+    service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
+    service.jobs.steps.take_all()
+    layer = studio.client.datasets.layer(job.layer)
+    assert (layer.state, layer.recorded) == ("open", 1)
+    held = service.jobs.get("local", job.id)
+    assert held.captioned + sum(held.quarantined.values()) == 3
+
+
+def test_recording_that_was_cut_short_counts_nothing_twice(
+    studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layer has the shard, and the job does not know yet: it is told again."""
+    job = service.jobs.start("local", studio.job(token="cut"))
+    for unit in service.waiting()[:1]:
+        service.jobs.run_shard(service.claimed(service.context.units, unit), ignore)
+
+    def die(name: str) -> None:
+        raise KeyboardInterrupt(name)
+
+    with monkeypatch.context() as cut:
+        cut.setattr("services.caption.layer_steps.crashpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            service.jobs.steps.record(job.id)
+    for _ in range(2):
+        service.jobs.steps.record(job.id)
+    layer = studio.client.datasets.layer(job.layer)
+    held = service.jobs.get("local", job.id)
+    assert layer.recorded == 1
+    assert (held.captioned, held.quarantined) == (layer.captioned, layer.quarantined)
+
+
+def test_a_job_that_is_stuck_does_not_hold_the_others(
+    studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose layer cannot be reached is tried again later."""
+    stuck = service.jobs.start("local", studio.job(token="stuck"))
+    other = service.jobs.start("local", studio.job(token="not-stuck"))
+    plan = service.jobs.steps.plan
+
+    def planned(job: str) -> bool:
+        if job == stuck.id:
+            raise RuntimeError("no answer")
+        return plan(job)
+
+    monkeypatch.setattr(service.jobs.steps, "plan", planned)
+    for unit in service.waiting():
+        claim = service.claimed(service.context.units, unit)
+        service.context.units.fail(claim, "cut", final=True)
+    service.jobs.steps.take_all()
+    assert service.jobs.get("local", stuck.id).state == "running"
+    assert service.jobs.get("local", other.id).state == "failed"
 
 
 def test_a_cancelled_job_takes_its_shards_from_their_workers(
@@ -186,7 +277,7 @@ def test_a_cancelled_job_takes_its_shards_from_their_workers(
     claim = service.claimed(service.context.units, service.waiting()[0])
     assert service.jobs.cancel("local", job.id).state == "cancelled"
     service.jobs.run_shard(claim, ignore)
-    service.jobs.settle_all()
+    service.jobs.steps.take_all()
     assert studio.outputs(job.layer) == []
     assert service.waiting() == []
     assert studio.client.datasets.layer(job.layer).state == "open"

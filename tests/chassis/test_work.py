@@ -202,13 +202,13 @@ def test_adding_a_unit_again_leaves_it_as_it_is(bench: Bench) -> None:
     assert (bench.row("u1").state, bench.row("u2").state) == (DONE, READY)
 
 
-def test_what_waits_is_ready_or_expired_and_comes_by_id(bench: Bench) -> None:
-    """The relay publishes exactly what a worker could claim."""
+def test_what_waits_is_ready_or_expired_and_what_was_given_up_comes_first(bench: Bench) -> None:
+    """It is exactly what a worker could claim."""
     bench.add("u3", "u2", "u4")
     claimed(bench.units.claim("u1", owner="a"))
     claimed(bench.lapsing.claim("u3", owner="a"))
-    bench.units.fail(claimed(bench.units.claim("u4", owner="a")), "later")
-    assert bench.units.claimable() == [("u2", "t"), ("u3", "t")]
+    bench.units.postpone(claimed(bench.units.claim("u4", owner="a")), "later", seconds=60)
+    assert bench.units.claimable() == [("u3", "t"), ("u2", "t")]
 
 
 def test_a_restart_gives_back_what_the_dead_process_held(bench: Bench) -> None:

@@ -15,13 +15,16 @@ RUN = CliRunner()
 COMMANDS = (
     "demo", "up", "export", "datasets submit", "datasets list", "datasets show", "runs start",
     "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
-    "recipes list", "recipes show", "recipes check", "datasets use", "datasets audit",
+    "recipes list", "recipes show", "recipes check", "recipes explain", "recipes diff",
+    "recipes schema", "runs estimate", "runs costs", "datasets use", "datasets audit",
     "datasets lineage", "datasets takedown", "datasets takedowns", "datasets history",
     "captions diff", "captions withdraw", "captions restore", "models presets", "models plan",
     "jobs submit", "jobs list",
     "jobs show", "jobs logs", "jobs artifact", "jobs cancel", "jobs retry", "jobs usage",
     "jobs quota", "registry list", "registry show", "registry card", "registry promote",
     "registry rollback", "registry retire", "registry download",
+    "benchmarks list", "benchmarks add", "benchmarks check", "benchmarks run",
+    "benchmarks lmms-eval", "benchmarks import", "models scores",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from services.controller import jobs
 from vila2.api.training import JobIn
+from vila2.data.assembly import Assembly
 from vila2.recipe import STAGES, ControlRecipe, Recipe, load_recipe
 
 
@@ -82,6 +83,41 @@ def test_alignment_keeps_the_original_captions_in_every_round() -> None:
     align, pretrain, _ = job.train.stages
     assert align.sources[0].layers == []
     assert [use.layer for use in pretrain.sources[0].layers] == ["layer-1"]
+
+
+def test_the_papers_other_data_are_aligned_and_pretrained_on_but_never_recaptioned() -> None:
+    recipe = load_recipe("vila2-8b")
+    job = generalist(recipe, pretrain=jobs.recaption_source(recipe, "layer-1"))
+    assert job.train is not None
+    align, pretrain, _ = job.train.stages
+    assert [source.dataset for source in align.sources] == ["llava-align-595k"]
+    read = {source.dataset: [use.layer for use in source.layers] for source in pretrain.sources}
+    assert read == {"coyo-25m": ["layer-1"], "mmc4-core": [], "sharegpt4v-pt": []}
+
+
+def test_accumulated_captions_are_those_of_all_rounds_so_far_filtered_alike() -> None:
+    recipe = load_recipe("beyond")
+    layers = ["layer-1", "layer-2", "layer-3"]
+    earlier = jobs.earlier_layers(recipe, "layer-2", layers)
+    source = jobs.recaption_source(recipe, "layer-2", earlier=earlier)
+    assert [use.layer for use in source.layers] == ["layer-2", "layer-1"]
+    assembly = Assembly.model_validate(source.assembly)
+    assert assembly.layers() == [use.alias for use in source.layers]
+    assert set(source.keep_fraction.values()) == {0.8}
+    assert set(source.keep_by) == set(source.keep_fraction) == set(assembly.layers())
+
+
+def test_without_accumulation_a_round_reads_the_newest_captions_alone() -> None:
+    recipe = load_recipe("vila2-8b")
+    assert jobs.earlier_layers(recipe, "layer-2", ["layer-1", "layer-2"]) == []
+    assert jobs.earlier_layers(load_recipe("beyond"), "of-another-run", ["layer-1"]) == []
+
+
+def test_answers_go_to_the_original_caption_where_no_general_one_is_asked_for() -> None:
+    """As in the paper's final models (section 3.3)."""
+    recipe = load_recipe("vila2-8b")
+    source = jobs.specialised_source(recipe, "layer-4", {"ocr": "o", "spatial": "s"})
+    assert [use.layer for use in source.layers] == ["o", "s"]
 
 
 def test_the_recaption_prompt_never_holds_the_alt_text() -> None:

@@ -64,6 +64,31 @@ def test_each_policy_gives_the_text_it_is_named_for(assembly, plain, turns):
     assert made(assembly) == TrainingText(plain, turns)
 
 
+def test_several_layers_of_captions_are_drawn_from_visit_by_visit():
+    """Captions of all rounds teach, each in its share of the visits; one alone is no choice."""
+    both = policy("recaption", also_layers=["round2"])
+    captions = {"round1": "first", "round2": "second"}
+    seen = Counter(made(both, visit=visit, captions=captions).plain for visit in range(400))
+    assert set(seen) == {"first", "second"}
+    assert abs(seen["first"] - 200) < 50
+    assert made(both, captions={"round1": None, "round2": "second"}).plain == "second"
+
+
+def test_a_sample_that_no_layer_has_is_missing_once():
+    counts = AssemblyCounts()
+    both = policy("concat", also_layers=["round2"], missing="original")
+    assert made(both, captions={"round1": None}, counts=counts).plain == ALT
+    assert counts.missing == Counter({"round1": 1})
+
+
+@pytest.mark.parametrize("name", ["concat", "qa_turns"])
+def test_a_share_of_the_visits_sees_the_alt_text_alone(name):
+    """The mix ratio holds for the concatenating policies as well."""
+    texts = [made(policy(name, p=0.75), visit=visit).plain for visit in range(400)]
+    assert abs(texts.count(f"{ALT}. {CAPTION}") - 300) < 40
+    assert set(texts) == {ALT, f"{ALT}. {CAPTION}"}
+
+
 @pytest.mark.parametrize("end", [".", "!", "?"])
 def test_a_sentence_that_has_its_mark_gets_no_other(end):
     """The end of one text must not run into the beginning of the next."""

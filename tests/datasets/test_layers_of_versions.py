@@ -8,10 +8,18 @@ from google.protobuf import json_format
 
 from services.chassis.auth import KeyRing
 from services.chassis.objects_directory import DirectoryObjects
+from services.datasets.tables import LayerRow
 from services.standalone.app import Standalone
 from tests.data.made_pictures import caption_row
 from tests.standalone import client_with, pictures, submitted
-from vila2.api.datasets import ExportIn, Layer, LayerImport, LayerIn, LayerShardIn
+from vila2.api.datasets import (
+    ExportIn,
+    Layer,
+    LayerImport,
+    LayerIn,
+    LayerShard,
+    LayerShardIn,
+)
 from vila2.client import ApiError, Client
 from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
 from vila2.wire.manifests_pb2 import LayerManifest
@@ -204,6 +212,48 @@ def test_the_manifest_of_a_sealed_layer_is_the_proto_message(
     held = captioner.client.datasets.layer_shards(layer.id)
     assert [shard.object_key for shard in manifest.shards] == [shard.object_key for shard in held]
     assert [dict(shard.quarantined) for shard in manifest.shards] == [{"repetition": 1}] * 2
+
+
+def test_many_shards_are_recorded_at_once_and_only_the_first_time(captioner: Captioner) -> None:
+    """A page in one request; sending it again, or with more, adds what is new."""
+    layer, put = captioner.open(), captioner.client.datasets.put_layer_shards
+    pages = [
+        LayerShard(number=number, **captioner.written(layer, number).model_dump())
+        for number in (1, 0)
+    ]
+    assert put(layer.id, pages[:1]).recorded == 1
+    for _ in range(2):
+        layer = put(layer.id, pages)
+        assert (layer.recorded, layer.captioned, layer.quarantined) == (2, 2, {"repetition": 2})
+
+
+def test_of_many_shards_none_is_recorded_where_one_is_wrong(captioner: Captioner) -> None:
+    """Its number is in the refusal."""
+    layer, put = captioner.open(), captioner.client.datasets.put_layer_shards
+    good = LayerShard(number=0, **captioner.written(layer, 0).model_dump())
+    wrong = LayerShard(number=1, **captioner.written(layer, 1).model_dump() | {"captioned": 7})
+    assert "shard 1 has 2 samples" in refusal(put, layer.id, [good, wrong]).detail
+    assert captioner.client.datasets.layer(layer.id).recorded == 0
+
+
+def test_a_layer_that_changes_while_its_manifest_is_written_has_it_written_again(
+    captioner: Captioner, platform: Standalone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a take-down: what is sealed is what the manifest says."""
+    layer = captioner.fill(captioner.open(), 0, 1)
+    layers = platform.apps["datasets"].state.context.layers
+    write, written = layers.write_manifest, []
+
+    def and_change(layer_id: str) -> None:
+        write(layer_id)
+        written.append(layer_id)
+        if len(written) == 1:
+            with layers._database.transaction() as session:
+                session.get_one(LayerRow, layer_id).captioned -= 1
+
+    monkeypatch.setattr(layers, "write_manifest", and_change)
+    sealed = captioner.client.datasets.seal_layer(layer.id)
+    assert (sealed.state, len(written)) == ("sealed", 2)
 
 
 def imported(client: Client) -> tuple[Layer, dict[str, str]]:

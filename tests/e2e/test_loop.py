@@ -20,6 +20,7 @@ from services.standalone.app import Standalone
 from vila2.api.controller import Run
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.evaluation.report.model import RunReport
 from vila2.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions
 
@@ -130,6 +131,34 @@ def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
     losses = [loss for r in report["rounds"] for s in r["stages"] for _, loss in s["losses"]]
     assert losses
     assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
+    """Captions of the layer, claims of the model's answers, warnings, and whether they stop."""
+    with Standalone(undisturbed) as platform:
+        held = {r.name: r for r in the_run(platform).rounds}["round 1"]
+        layer = platform.client.datasets.layer(held.layer)
+    facts = held.verdict
+    assert facts is not None
+    assert (facts["captions"] or {"captions": 0})["captions"] == layer.captioned
+    assert 0 <= facts["claims"]["chair_s"] <= 1
+    assert (facts["warnings"], facts["stop"], facts["seeds"]) == ([], False, [1, 1])
+
+
+def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed: Path) -> None:
+    """For every model that was trained; the JSON holds to its own model."""
+    with Standalone(undisturbed) as platform:
+        run = the_run(platform)
+        report = RunReport.model_validate(platform.client.controller.report(run.id))
+    trained = {r.name: r.model for r in run.rounds}
+    assert {held.name: held.model for held in report.lineage} == trained
+    assert report.costs is not None
+    assert {cost.name for cost in report.costs.rounds if cost.training} == set(trained)
+    (control,) = report.controls
+    assert control.best_above is not None
+    assert control.best_above.round == "round 1"
+    reads = {held.name: held.reads for held in report.lineage}["round 1"]
+    assert [layer.name for read in reads for layer in read.layers]
 
 
 def test_the_report_is_one_page_without_outside_requests(undisturbed: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.caption_metrics import compute
+from vila2.evaluation.caption_metrics import compute, entities
 
 
 def test_length_counts_words_not_punctuation():
@@ -56,6 +56,32 @@ def test_retention_counts_the_content_words_of_the_alt_text():
     assert compute(["a dog"], ["the"]).alt_text_retention is None
 
 
+def test_prefix_mass_is_the_share_of_the_commonest_five_words():
+    """Two of four captions share five words, and a third only four of them."""
+    captions = ["a b c d e f", "a b c d e g", "a b c d x", "y"]
+    assert compute(captions).prefix_mass == 0.5
+
+
+def test_names_and_numbers_of_the_alt_text_are_told_from_its_other_words():
+    """Title Case says nothing where somebody wrote the word without a capital."""
+    originals = ["The Eiffel Tower at night", "A Red Dress from 1920", "red dress on sale"]
+    assert entities(originals) == [{"eiffel", "tower"}, {"1920"}, set()]
+
+
+def test_entity_retention_counts_names_alone():
+    """The caption keeps one name of two, and the year of the other picture's."""
+    originals = ["The Eiffel Tower at night", "a red dress from 1920", "a night in red"]
+    captions = ["the eiffel construction", "clothes of 1920", "something"]
+    assert compute(captions, originals).entity_retention == pytest.approx(0.75)
+    assert compute(["a dog"], ["a dog"]).entity_retention is None
+
+
+def test_consistency_is_averaged_over_the_captions_that_have_a_score():
+    """Quarantined or unscored ones do not count as zero."""
+    assert compute(["a", "b", "c"], consistency=[0.5, None, 1.5]).consistency == 1.0
+    assert compute(["a"]).consistency is None
+
+
 def test_duplicates_are_captions_said_before():
     """Three equal captions of four: two repeat the first."""
     assert compute(["x", "x", "x", "y"]).duplicate_rate == 0.5
@@ -66,7 +92,7 @@ def test_every_share_is_a_share_whatever_the_captions(captions: list[str], data:
     """Captions are a model's text: empty and odd ones included."""
     count = len(captions)
     metrics = compute(captions, data.draw(st.lists(st.text(), min_size=count, max_size=count)))
-    assert all(share is None or 0 <= share <= 1 for share in astuple(metrics)[4:])
+    assert all(share is None or 0 <= share <= 1 for share in astuple(metrics)[4:-1])
 
 
 def test_captions_and_originals_must_pair_up():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vila2.evaluation.scorers import (
@@ -19,10 +19,11 @@ _WORDS = st.sampled_from([
     "crosses", "ring", "and", ",", ".", "[", "]", "[1,2,3,4]", "yes", "no", "12", "999",
 ])  # fmt: skip
 _ANSWERS = st.text() | st.lists(_WORDS).map(" ".join)
-_EXPECTED = {"yes_no": "yes", "iou50": "[10,10,20,20]"}
+_EXPECTED = {"yes_no": "yes", "iou": "[10,10,20,20]", "iou50": "[10,10,20,20]"}
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
+@settings(deadline=None)  # the first call of some metrics imports their library
 @given(answer=_ANSWERS)
 def test_no_answer_breaks_a_scorer(metric: str, answer: str):
     """Whatever a model says is scored between 0 and 1."""
@@ -56,11 +57,22 @@ def test_a_caption_agrees_with_itself(caption: str):
         ("iou50", "[200,200,100,100]", ["[100,100,200,200]"], 0.0),
         ("iou50", "[1,1,9,9] [100,100,200,200]", ["[100,100,200,200]"], 0.0),
         ("iou50", "nowhere", ["[100,100,200,200]"], 0.0),
+        ("iou", "[100,100,200,149]", ["[100,100,200,200]"], 0.49),
+        ("iou", "[1,1,9,9] [100,100,200,200]", ["[100,100,200,200]"], 0.0),
+        ("anls", "Hello  WORLD", ["hello world"], 1.0),
+        ("anls", "helo world", ["hello world", "bye"], 10 / 11),
+        ("anls", "abcd", ["abxy"], 0.0),  # a distance of just one half earns nothing
+        ("anls", "", ["hello"], 0.0),
+        ("edit", "Hello", ["hello"], 0.8),
+        ("edit", "abcd", ["abxy"], 0.5),
+        ("edit", "", ["hello"], 0.0),
+        ("chrf", "a red circle", ["a red circle"], 1.0),
+        ("chrf", "xyz", ["a red circle"], 0.0),
     ],
 )
 def test_an_answer_earns(metric: str, answer: str, expected: list[str], points: float):
     """Each metric by example."""
-    assert score(metric, answer, expected) == points
+    assert score(metric, answer, expected) == pytest.approx(points)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +154,9 @@ def test_overlap_is_symmetric_and_full_only_for_equal_boxes(a, b):
 
 def test_an_unknown_metric_lists_the_known_ones():
     """So that the misspelling is seen at once."""
-    with pytest.raises(ValueError, match="contains, exact, iou50, object_f1, yes_no"):
+    with pytest.raises(
+        ValueError, match="anls, chrf, contains, edit, exact, iou, iou50, object_f1, yes_no"
+    ):
         score("exakt", "a", ["a"])
 
 

@@ -6,12 +6,16 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vila2.evaluation.statistics import (
+    difference_over_seeds,
     macro_difference,
     mean_interval,
     paired_difference,
     paired_difference_over_seeds,
+    seed_spread,
 )
 
 
@@ -110,13 +114,13 @@ def test_benchmarks_with_pictures_of_their_own_are_resampled_apart():
 
 
 def test_seeds_that_disagree_widen_the_interval():
-    """One seed up and one down is no evidence, however many items there are."""
+    """One seed up and one down is no evidence: two seeds give Student's t one degree of freedom."""
     before = {f"q{i}": 0.5 for i in range(2000)}
     up, down = (dict.fromkeys(before, 0.5 + step) for step in (0.2, -0.1))
     interval = paired_difference_over_seeds([(before, up), (before, down)])
     assert interval.mid == pytest.approx(0.05)
-    assert interval.low == pytest.approx(-0.1)
-    assert interval.high == pytest.approx(0.2)
+    assert interval.low < -1.5
+    assert interval.high > 1.5
 
 
 def test_repeating_a_seed_does_not_narrow_the_interval():
@@ -131,6 +135,86 @@ def test_one_seed_is_not_taken_for_several():
     """The error names the function that fits."""
     with pytest.raises(ValueError, match="use paired_difference for one"):
         paired_difference_over_seeds([({"a": 0.0}, {"a": 1.0})])
+
+
+def _seeds(*levels: float, items: int = 400) -> dict[int, dict[str, dict[str, float]]]:
+    """Trainings that get so many of the items right, each with answers of its own."""
+    return {
+        seed: {"vqa": _random_scores(1000 * seed + int(100 * level), items, mean=level)}
+        for seed, level in enumerate(levels)
+    }
+
+
+def test_more_seeds_narrow_the_interval():
+    """Two seeds can tell little, five much more, at the same spread."""
+    two = difference_over_seeds(_seeds(0.5, 0.54), _seeds(0.6, 0.64))
+    five = difference_over_seeds(
+        _seeds(0.5, 0.54, 0.5, 0.54, 0.52), _seeds(0.6, 0.64, 0.6, 0.64, 0.62)
+    )
+    assert five.high - five.low < 0.7 * (two.high - two.low)
+
+
+def test_a_round_with_one_seed_borrows_the_spread_of_the_other():
+    """Equal trainings, equal luck: one seed may be compared with three."""
+    spread = {
+        seed: {"vqa": dict.fromkeys(map(str, range(200)), score)}
+        for seed, score in enumerate((0.4, 0.5, 0.6))
+    }
+    one = {0: {"vqa": dict.fromkeys(map(str, range(200)), 0.6)}}
+    interval = difference_over_seeds(spread, one)
+    assert interval.mid == pytest.approx(0.1)
+    assert interval.low < -0.3  # t of two degrees, 0.1 * sqrt(1/3 + 1)
+
+
+def test_a_known_spread_of_seeds_widens_a_comparison_of_single_trainings():
+    """Points of the macro score between seeds, by 1.96 and the root of two of them."""
+    before = {0: {"vqa": dict.fromkeys("abcdefghijklm", 0.5)}}
+    after = {0: {"vqa": dict.fromkeys("abcdefghijklm", 0.53)}}
+    interval = difference_over_seeds(before, after, seed_sd=0.01)
+    assert interval.high - interval.mid == pytest.approx(1.96 * 0.01 * 2**0.5, rel=0.35)
+
+
+def test_the_spread_of_seeds_leaves_out_what_chance_answers_make():
+    """Models of one quality differ by the luck of items alone; models of several do not."""
+    assert seed_spread([_seeds(*[0.5] * 8)]) == pytest.approx(0.0, abs=0.015)
+    apart = seed_spread([_seeds(*[0.4, 0.6] * 4)])
+    assert apart == pytest.approx(0.107, abs=0.02)
+    assert seed_spread([_seeds(0.5)]) is None
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(range(40)), st.integers(0, 5))
+def test_the_order_of_items_does_not_matter(order: list[int], seed: int):
+    """Items and pictures are known by their names."""
+    before, after = _random_scores(1, 40), _random_scores(2, 40)
+    pictures = {item: item[-1] for item in before}
+    expected = paired_difference(before, after, clusters=pictures, resamples=200, seed=seed)
+    shuffled = [{f"q{i}": scores[f"q{i}"] for i in order} for scores in (before, after)]
+    assert paired_difference(*shuffled, clusters=pictures, resamples=200, seed=seed) == expected
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 50))
+def test_more_items_narrow_the_interval(seed: int):
+    """Sixteen times the items, about a quarter of the width."""
+    few = mean_interval(list(_random_scores(seed, 100).values()), resamples=400)
+    many = mean_interval(list(_random_scores(seed, 1600).values()), resamples=400)
+    assert many.high - many.low < 0.4 * (few.high - few.low)
+
+
+def test_few_pictures_widen_the_interval_beyond_the_plain_percentiles():
+    """Ten: Student's t has nine degrees of freedom, 2.26 in place of 1.96."""
+    scores = np.random.default_rng(3).normal(0.5, 0.1, 10).tolist()
+    interval = mean_interval(scores, resamples=20000)
+    error = np.std(scores, ddof=1) / np.sqrt(10)
+    assert interval.high - interval.low == pytest.approx(2 * 2.26 * error, rel=0.08)
+
+
+def test_the_interval_of_a_score_stays_within_the_scores():
+    """No accuracy above 100 %, however few the pictures."""
+    interval = mean_interval([1.0] * 11 + [0.0])
+    assert interval.high <= 1.0
+    assert interval.low >= 0.0
 
 
 @pytest.mark.parametrize(

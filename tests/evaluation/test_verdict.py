@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vila2.evaluation.verdict import VerdictPolicy, judge, saturated
 
-Benchmarks = dict[str, dict[str, float]]
+Benchmarks = dict[int, dict[str, dict[str, float]]]
 POLICY = VerdictPolicy(resamples=400)
 
 
 def _round(rng: np.random.Generator, *, mean: float, items: int = 120) -> Benchmarks:
     """Answers of a model that gets each item right with probability `mean`."""
     return {
-        benchmark: {f"q{i}": float(right) for i, right in enumerate(rng.random(items) < mean)}
-        for benchmark in ("vqa", "captions")
+        0: {
+            benchmark: {f"q{i}": float(right) for i, right in enumerate(rng.random(items) < mean)}
+            for benchmark in ("vqa", "captions")
+        }
     }
 
 
@@ -46,7 +50,7 @@ def test_a_large_loss_is_nearly_always_found():
 
 
 def _uniform(score: float, items: int = 40) -> Benchmarks:
-    return {"vqa": {f"q{i}": score for i in range(items)}}
+    return {0: {"vqa": {f"q{i}": score for i in range(items)}}}
 
 
 def test_a_gain_below_the_minimum_effect_is_no_improvement():
@@ -86,8 +90,40 @@ def test_the_evidence_is_a_sentence_with_the_figures():
     assert verdict.evidence == (
         "Improved: the macro score over 1 benchmark(s) changed by +10.0 points (95% interval +10.0"
         " to +10.0) against the best so far and by +10.0 points (95% interval +10.0 to +10.0)"
-        " against the previous round; the interval lies above zero."
+        " against the previous round; the interval lies above zero. One training each: the"
+        " intervals cover the choice of pictures, not the luck of the seed."
     )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_a_copy_of_the_same_round_is_never_improved(seed: int, trainings: int):
+    """Nor worse: nothing changed, whatever the scores."""
+    rng = np.random.default_rng(seed)
+    held = {s: _round(rng, mean=0.6, items=20)[0] for s in range(trainings)}
+    verdict = judge(previous=held, best=held, current=held, policy=VerdictPolicy(resamples=100))
+    assert verdict.kind == "no_measurable_change"
+    assert verdict.against_best.mid == 0.0
+
+
+def test_trainings_that_scatter_are_not_called_improved():
+    """Three seeds of which one was lucky: their mean is higher, and proves nothing."""
+    best = {seed: _uniform(0.5)[0] for seed in range(3)}
+    current = {seed: _uniform(score)[0] for seed, score in enumerate((0.5, 0.5, 0.8))}
+    verdict = judge(previous=best, best=best, current=current, policy=POLICY)
+    assert verdict.kind == "no_measurable_change"
+    assert verdict.seeds == (3, 3)
+    assert "the luck of the seed" in verdict.evidence
+
+
+def test_a_spread_of_seeds_that_the_recipe_states_is_counted():
+    """Three points of gain are no improvement where two trainings differ by three."""
+    policy = VerdictPolicy(resamples=400, seed_sd=0.03)
+    verdict = judge(
+        previous=_uniform(0.5), best=_uniform(0.5), current=_uniform(0.53), policy=policy
+    )
+    assert verdict.kind == "no_measurable_change"
+    assert "as the recipe states it (3.0 points)" in verdict.evidence
 
 
 def test_a_handful_of_items_proves_nothing():
@@ -117,7 +153,7 @@ def test_rounds_scored_on_different_benchmarks_are_not_compared():
     with pytest.raises(ValueError, match="benchmarks differ"):
         judge(
             previous=_uniform(0.5),
-            best={"other": {"q0": 1.0}},
+            best={0: {"other": {"q0": 1.0}}},
             current=_uniform(0.5),
             policy=POLICY,
         )

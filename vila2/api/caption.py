@@ -73,6 +73,8 @@ class LayerJob(Model):
     state: LayerJobState
     captioned: int = 0
     quarantined: dict[str, int] = {}
+    tokens: int = Field(0, description="Of the captions that ended an attempt at their picture.")
+    seconds: float = Field(0.0, description="That workers took, summed over finished shards.")
     error: str = ""
     progress: Progress
 
@@ -97,7 +99,7 @@ class QuarantinedSample(Model):
 
 
 class Failures(Model):
-    """What went wrong in a layer so far."""
+    """What went wrong in a layer so far, from shard `first` on."""
 
     shards: list[FailedShard]
     samples: list[QuarantinedSample]
@@ -123,6 +125,10 @@ class PreviewIn(Model):
     """Caption a few samples of a dataset now, by exactly the batch's path."""
 
     dataset: str
+    version: int = Field(0, description="0 takes the newest.")
+    shard: int | None = Field(
+        None, ge=0, description="Where the samples are, if it is known: no other shard is read."
+    )
     keys: list[str] = Field(min_length=1, max_length=64)
     model: str
     prompts: list[str] = Field(min_length=1)

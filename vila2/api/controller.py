@@ -139,3 +139,13 @@ class Event(Model):
     round: str
     message: str
     by: str = ""
+
+
+class ShippedRecipe(Model):
+    """A recipe that ships with the platform: to read, copy and start."""
+
+    name: str
+    description: str
+    recipe_hash: str
+    yaml: str = Field(description="Its file, comments and citations included.")
+    content: dict[str, Any] = Field(description="What `recipe` of a run or an estimate takes.")

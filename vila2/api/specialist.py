@@ -41,6 +41,7 @@ class Specialist(Model):
     state: SpecialistState
     model: str = ""
     layer: str = ""
+    layer_job: str = Field("", description="The caption service's job that makes the layer.")
     job: str = ""
     error: str = ""
     progress: Progress

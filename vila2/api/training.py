@@ -230,18 +230,84 @@ class LineageItem(Model):
     assembly: dict[str, Any] = {}
 
 
+class Figure(Model):
+    """What a metric tells beside its mean, over all items or those of one kind."""
+
+    name: str = Field(max_length=100)
+    kind: str = Field("", max_length=200, description="Empty: over items of all kinds.")
+    n: int = Field(ge=0)
+    value: float = Field(allow_inf_nan=False)
+    low: float | None = Field(None, allow_inf_nan=False)
+    high: float | None = Field(None, allow_inf_nan=False)
+
+
 class Evaluation(Model):
-    """A score of a model on a version of a benchmark, and the job that it comes from."""
+    """A score of a model on a version of a benchmark, and where it comes from."""
 
     model: str
     benchmark: str
     version: str = Field(description="Dataset version(s) that were asked, NAME@VERSION.")
     value: float
-    low: float
-    high: float
+    low: float | None = Field(description="Of its interval; null where none is known.")
+    high: float | None
     items: int
-    job: str
+    job: str = Field(description="The evaluation job, or the import, that it comes from.")
     at: float
+    metric: str = ""
+    source: str = Field("", description="The program that found it; empty: an evaluation here.")
+    figures: list[Figure] = []
+
+    def interval(self, digits: int = 3) -> str:
+        """The interval in words."""
+        if self.low is None or self.high is None:
+            return "no interval"
+        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
+
+
+class ImportedScore(Model):
+    """A score that another program found; its benchmark is known as SOURCE/BENCHMARK here."""
+
+    benchmark: str = Field(min_length=1, max_length=150)
+    version: str = Field(max_length=200, description="The program's version of the benchmark.")
+    metric: str = Field(max_length=100)
+    value: float = Field(allow_inf_nan=False)
+    low: float | None = Field(None, allow_inf_nan=False)
+    high: float | None = Field(None, allow_inf_nan=False)
+    items: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _whole_interval(self) -> ImportedScore:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high belong together: give both or neither")
+        return self
+
+
+class ImportedOutcome(Model):
+    """What a model answered to one item of another program's benchmark."""
+
+    benchmark: str = Field(min_length=1, max_length=150)
+    item: str = Field(min_length=1, max_length=200)
+    answer: str = Field(max_length=32_000)
+    expected: str = Field(max_length=32_000)
+    scores: dict[str, float] = Field({}, description="By metric, where it is a number.")
+
+
+class ImportIn(Model):
+    """Another program's results for a model; the same content again changes nothing."""
+
+    source: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", examples=["lmms-eval"])
+    scores: list[ImportedScore] = Field(min_length=1, max_length=2000)
+    outcomes: list[ImportedOutcome] = Field([], max_length=200_000)
+    about: dict[str, str] = Field({}, description="Of the run: date, arguments and the like.")
+
+
+class Imported(Model):
+    """An import, and what it held."""
+
+    id: str
+    model: str
+    scores: int
+    outcomes: int
 
 
 Stage = Literal["candidate", "staging", "production", "archived"]

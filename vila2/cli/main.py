@@ -11,13 +11,14 @@ from vila2.cli import (
     captions,
     demo,
     endpoints,
+    estimates,
     export,
     governance,
     jobs,
-    models,
+    lmms_eval,
     recipes,
     registry,
-    run_operations,
+    scores,
     triton,
     up,
 )
@@ -49,14 +50,15 @@ Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA
 in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
 """,
 )
-# The same group: its commands are in two files, for submitting and for keeping clean.
+# A group may lie in several files; the last of them brings the others.
 app.add_typer(governance.app, name="datasets")
-app.add_typer(run_operations.app, name="runs")
+app.add_typer(estimates.app, name="runs")
 app.add_typer(captions.app, name="captions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(registry.app, name="registry")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(models.app, name="models")
+app.add_typer(scores.app, name="models")
+app.add_typer(lmms_eval.app, name="benchmarks")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(triton.app, name="triton")
 app.command("demo")(demo.demo)

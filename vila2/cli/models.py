@@ -18,7 +18,9 @@ from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset,
 if TYPE_CHECKING:
     from vila2.model.estimate import Model
 
-app = typer.Typer(no_args_is_help=True, help="Presets of models, and what training them takes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Presets, what training them takes, and how good the models are."
+)
 console = Console(soft_wrap=True)
 
 

@@ -68,7 +68,7 @@ def show(
         for score in held.evaluations:
             console.print(
                 f"  {score.benchmark} ({score.version}): {score.value:.3f} "
-                f"({score.low:.3f} to {score.high:.3f}), {score.items} items, {score.job}"
+                f"({score.interval()}), {score.items} items, {score.job}"
             )
         for change in client.training.stage_changes(model):
             at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(change.at))

@@ -14,6 +14,8 @@ from vila2.cli.runs import RunName, app
 from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
 from vila2.recipe import load_recipe
 
+__all__ = ["app"]
+
 console = Console(soft_wrap=True)
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the run.")]
 

@@ -1,4 +1,4 @@
-"""`vila2 runs`: start, list, show, watch; `run_operations` adds what a person does with them."""
+"""`vila2 runs`: start, list, show, watch, report; `run_operations` has what a person does."""
 
 from __future__ import annotations
 
@@ -92,6 +92,31 @@ def show(
             console.print(f"[red]{found.error}[/]")
         if found.trouble:
             console.print(f"[yellow]waiting:[/] {found.trouble}")
+
+
+@app.command("report")
+def report(
+    run: RunName,
+    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """A run's report as far as it is known: on the terminal, as a page, as JSON."""
+    with connected(workspace, url, key) as client:
+        found = client.controller.run(run)
+        held = RunReport.model_validate(client.controller.report(found.id))
+        if html is None and json is None:
+            console.print(render_text(held))
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(client.controller.report_html(found.id))
+            console.print(f"page: [bold]{html}[/]", soft_wrap=True)
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            json.write_text(held.model_dump_json(indent=1) + "\n")
+            console.print(f"figures: [bold]{json}[/]", soft_wrap=True)
 
 
 def finish(client: Client, run_id: str, page: Path) -> None:

@@ -38,15 +38,8 @@ class CliError(Exception):
 @contextmanager
 def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]:
     """A client: of `url`, of the `vila2 up` that runs this workspace, or of this process."""
-    served = workspace / "server.json"
-    if not url and served.exists():
-        url = str(json.loads(served.read_text())["url"])
-    if url:
-        if not key:
-            path = workspace / "key"
-            if not path.exists():
-                raise CliError(f"no key for {url}: give --key, or the server's --workspace")
-            key = path.read_text().strip()
+    if url or (workspace / "server.json").exists():
+        url, key = served(workspace, url, key)
         client = Client.connect(url, key=key)
         try:
             yield client
@@ -57,3 +50,20 @@ def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]
 
     with embedded(workspace) as client:
         yield client
+
+
+def served(workspace: Path, url: str = "", key: str = "") -> tuple[str, str]:
+    """Address and key of a platform that runs: the one given, or that of this workspace."""
+    told = workspace / "server.json"
+    if not url:
+        if not told.exists():
+            raise CliError(
+                f"no platform runs on {workspace}: start `vila2 up -w {workspace}`, or give --url"
+            )
+        url = str(json.loads(told.read_text())["url"])
+    if not key:
+        path = workspace / "key"
+        if not path.exists():
+            raise CliError(f"no key for {url}: give --key, or the server's --workspace")
+        key = path.read_text().strip()
+    return url, key

@@ -5,10 +5,14 @@ The policies are those of the VILA² paper (section 2.1 and appendix A.5) and of
 - `original`: the alt-text alone.
 - `recaption`: the newest caption alone; the alt-text is dropped.
 - `concat`: the alt-text and the caption, which the paper found best for a VLM.
-- `mix`: the caption with probability p, else the alt-text (Recap-DataComp).
+- `mix`: the caption with probability p, else the alt-text (Recap-DataComp). With p below 1,
+  `concat` and `qa_turns` leave the caption out in the other visits.
 - `qa_turns`: `concat`, followed by the specialists' answers as question-and-answer turns, shuffled
   per sample, each question drawn from that specialist's paraphrases.
 - `conversations`: the sample's own supervised turns (SFT and specialist data), shuffled per sample.
+
+Where there are several layers of general captions, each visit draws one of the sample's (accumulate
+instead of replace, as LaCLIP draws one of several texts).
 
 A sample whose caption was quarantined is not dropped and not guessed: it follows `missing`, which
 is either an error or the declared fallback to the original text, and the fallback is counted.
@@ -36,7 +40,13 @@ class Assembly(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: Policy = Field(description="Which texts are used, and how they are joined.")
-    p: float = Field(1.0, ge=0.0, le=1.0, description="For `mix`: chance of using the caption.")
+    p: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="For `mix`, `concat` and `qa_turns`: chance that a visit uses the caption; "
+        "else it sees the alt-text without it.",
+    )
     caption_question: str = Field(
         "",
         description="Question that the caption answers as a turn; empty joins it as plain text.",
@@ -55,11 +65,18 @@ class Assembly(BaseModel):
         0, ge=0, description="At most this many turns of a sample per visit; 0 keeps all."
     )
     caption_layer: str = Field("", description="Layer that holds the general caption.")
+    also_layers: list[str] = Field(
+        default_factory=list,
+        description="Further layers of general captions: each visit draws one of all that a "
+        "sample has.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Assembly:
         if self.policy in ("recaption", "concat", "mix") and not self.caption_layer:
             raise ValueError(f"policy {self.policy!r} needs `caption_layer`: name the layer to use")
+        if self.also_layers and not self.caption_layer:
+            raise ValueError("also_layers needs `caption_layer`: name the first of them there")
         for layer, questions in self.questions.items():
             if not questions:
                 raise ValueError(f"questions.{layer} is empty: give at least one question")
@@ -68,7 +85,7 @@ class Assembly(BaseModel):
     def layers(self) -> list[str]:
         """Names of the caption layers that this assembly reads."""
         named = [self.caption_layer] if self.caption_layer else []
-        return named + sorted(self.questions)
+        return named + list(self.also_layers) + sorted(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +148,18 @@ def assemble(
     if assembly.policy == "original":
         return TrainingText(sample.caption, ())
 
-    caption = caption_from(assembly.caption_layer) if assembly.caption_layer else None
+    caption = None
+    if assembly.caption_layer:
+        held = [captions.get(layer) for layer in (assembly.caption_layer, *assembly.also_layers)]
+        found = [text for text in held if text is not None]
+        if len(found) > 1:
+            caption = rng.choice(found)
+        else:
+            caption = found[0] if found else caption_from(assembly.caption_layer)
     keep_original = assembly.policy in ("concat", "qa_turns") or caption is None
-    if assembly.policy == "mix" and caption is not None and rng.random() >= assembly.p:
+    # `mix` has always drawn here; the others draw where the draw can change something.
+    draws = assembly.policy == "mix" or assembly.p < 1
+    if draws and caption is not None and rng.random() >= assembly.p:
         caption, keep_original = None, True
     original = sample.caption if keep_original else ""
 

@@ -15,11 +15,11 @@ from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.seen import Seen
 from vila2.data.text import clean_text, needs_repair
+from vila2.evaluation.items import item_problem
 
 MAX_CAPTION_CHARACTERS = 8_000
 MAX_TURN_CHARACTERS = 32_000
 EXAMPLES_PER_REASON = 20
-ITEM_TEXTS = ("id", "benchmark", "kind", "question", "metric")
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
 _PICTURE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
@@ -110,10 +110,9 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
     cleaned: dict[str, Any] = {}
     for given, value in item.items():
         name = clean_text(given)
-        if name == "answers":
-            if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-                raise _NotAdmitted("item-malformed", "field answers must be a list of texts")
-            cleaned[name] = [text for answer in value if (text := clean_text(answer))]
+        if name in ("answers", "options") and isinstance(value, list):
+            texts = [clean_text(text) if isinstance(text, str) else text for text in value]
+            cleaned[name] = [text for text in texts if text != ""]
         elif isinstance(value, str):
             cleaned[name] = clean_text(value, lines=name == "question")
         elif value is None or (isinstance(value, int | float) and abs(value) < 1e300):
@@ -122,13 +121,8 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
             raise _NotAdmitted(
                 "item-malformed", f"field {name} must be a text or a number; write it as text"
             )
-    for name in (*ITEM_TEXTS, "answers"):
-        if not cleaned.get(name) or (name in ITEM_TEXTS and not isinstance(cleaned[name], str)):
-            raise _NotAdmitted(
-                "item-malformed",
-                f"field {name} of a question is missing, empty or not text; each needs "
-                f"{', '.join(ITEM_TEXTS)} and answers",
-            )
+    if problem := item_problem(cleaned):
+        raise _NotAdmitted("item-malformed", f"a question: {problem}")
     return cleaned
 
 

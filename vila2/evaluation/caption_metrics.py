@@ -38,10 +38,12 @@ class CaptionMetrics:
 
     `words_sd` is the population's standard deviation. `distinct_n` is the share of n-grams that
     are different. `opener_rate` is the share of captions that begin with the most common first
-    three words, `top_prefix_mass` the share that begin with one of the 100 most common first five.
-    `alt_text_retention` is the mean share of the alt-text's content words that the caption keeps;
-    `None` without alt-texts. `duplicate_rate` is the share of captions that repeat an earlier
-    one exactly.
+    three words, `prefix_mass` the same of the first five, `top_prefix_mass` the share that begin
+    with one of the 100 most common first five. `alt_text_retention` is the mean share of the
+    alt-text's content words that the caption keeps, `entity_retention` that of its names and
+    numbers (`entities`); `None` without alt-texts, or where none holds any. `duplicate_rate` is the
+    share of captions that repeat an earlier one exactly. `consistency` is the mean score of
+    `vila2.model.consistency` over the captions that have one, nats per token; `None` without.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -57,14 +59,22 @@ class CaptionMetrics:
     top_prefix_mass: float
     alt_text_retention: float | None
     duplicate_rate: float
+    prefix_mass: float | None = None
+    entity_retention: float | None = None
+    consistency: float | None = None
 
 
 def compute(
-    captions: Sequence[str], originals: Sequence[str] | None = None, *, budget: int = 64
+    captions: Sequence[str],
+    originals: Sequence[str] | None = None,
+    *,
+    budget: int = 64,
+    consistency: Sequence[float | None] = (),
 ) -> CaptionMetrics:
     """Measure `captions`; `originals` are the alt-texts of the same samples, in the same order.
 
-    Raises `ValueError` for no captions, or originals of another number.
+    `consistency` holds the captions' scores where the layer has them. Raises `ValueError` for no
+    captions, or originals of another number.
     """
     if not captions:
         raise ValueError("there are no captions to measure")
@@ -75,6 +85,7 @@ def compute(
     lengths = [len(words) for words in whole]
     mean = sum(lengths) / len(lengths)
     variance = sum((length - mean) ** 2 for length in lengths) / len(lengths)
+    scored = [score for score in consistency if score is not None]
     return CaptionMetrics(
         captions=len(captions),
         budget=budget,
@@ -85,9 +96,37 @@ def compute(
         distinct_3=distinct(cut, n=3),
         opener_rate=_prefix_mass(cut, words=_OPENER_WORDS, most_common=1),
         top_prefix_mass=_prefix_mass(cut, words=_PREFIX_WORDS, most_common=_PREFIXES),
-        alt_text_retention=None if originals is None else _retention(whole, originals),
+        alt_text_retention=None if originals is None else _retention(whole, _contents(originals)),
         duplicate_rate=1 - len(set(captions)) / len(captions),
+        prefix_mass=_prefix_mass(cut, words=_PREFIX_WORDS, most_common=1),
+        entity_retention=None if originals is None else _retention(whole, entities(originals)),
+        consistency=sum(scored) / len(scored) if scored else None,
     )
+
+
+def entities(originals: Sequence[str]) -> list[set[str]]:
+    """The names and numbers of each alt-text, folded.
+
+    A word is a name where it begins with a capital wherever it occurs in the whole set, at least
+    once behind a text's first word: alt-texts In Title Case say nothing by their capitals, but
+    somebody else wrote "dress" without one. A word with a digit is a number. In a small set, or in
+    one that is written in capitals throughout, more words than names are taken for names.
+    """
+    lower: set[str] = set()
+    capital: set[str] = set()
+    split = [_WORD.findall(unicodedata.normalize("NFKC", original)) for original in originals]
+    for words in split:
+        for place, word in enumerate(words):
+            if not word[0].isupper():
+                lower.add(word.casefold())
+            elif place:
+                capital.add(word.casefold())
+    names = capital - lower - _STOP_WORDS
+    found = []
+    for words in split:
+        folded = {word.casefold() for word in words}
+        found.append({w for w in folded if w in names or any(c.isdigit() for c in w)})
+    return found
 
 
 def words_of(text: str) -> list[str]:
@@ -111,11 +150,15 @@ def _prefix_mass(texts: Sequence[Sequence[str]], *, words: int, most_common: int
     return sum(count for _, count in prefixes.most_common(most_common)) / len(texts)
 
 
-def _retention(captions: Sequence[Sequence[str]], originals: Sequence[str]) -> float | None:
-    """Average over the samples whose alt-text has a content word; `None` when none has."""
-    shares = []
-    for words, original in zip(captions, originals, strict=True):
-        wanted = set(words_of(original)) - _STOP_WORDS
-        if wanted:
-            shares.append(len(wanted & set(words)) / len(wanted))
+def _contents(originals: Sequence[str]) -> list[set[str]]:
+    return [set(words_of(original)) - _STOP_WORDS for original in originals]
+
+
+def _retention(captions: Sequence[Sequence[str]], wanted: Sequence[set[str]]) -> float | None:
+    """Average over the samples of which something is wanted; `None` when there is none."""
+    shares = [
+        len(words & set(caption)) / len(words)
+        for caption, words in zip(captions, wanted, strict=True)
+        if words
+    ]
     return sum(shares) / len(shares) if shares else None

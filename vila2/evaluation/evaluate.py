@@ -1,7 +1,8 @@
 """Evaluate a model on benchmarks: `python -m vila2.evaluation.evaluate --spec job.json`.
 
 Every question is asked through the captioner, as the caption service asks. Writes
-`outcomes.jsonl` (one line per question) and `result.json` (scores with bootstrap intervals).
+`outcomes.jsonl` (one line per question) and `result.json` (scores with bootstrap intervals, and
+what else each metric tells).
 Greedy decoding: an evaluation has no luck of its own.
 """
 
@@ -11,83 +12,67 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from vila2.data.images import decode
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
-from vila2.evaluation.cider import cider_d
+from vila2.evaluation.asking import Asker
 from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
-from vila2.evaluation.scorers import score
+from vila2.evaluation.scoring import Item, score_answers
 from vila2.evaluation.spec import EvaluateSpec
-from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.model.captioner import Captioner
 from vila2.training.progress import Progress
+
+# Pictures of this many questions are held in memory at a time, whatever the benchmark's size.
+_CHUNK = 1024
 
 
 def evaluate(spec: EvaluateSpec, captioner: Captioner, *, progress: Progress) -> list[Outcome]:
-    """Ask every question of every benchmark and score the answers, in order."""
-    samples = [
-        sample
-        for shards in spec.benchmarks.values()
-        for shard in shards
-        for sample in read_shard(Path(shard))
-    ]
-    size = captioner.image_size
-    sampling = Sampling(temperature=0.0, max_new_tokens=spec.max_new_tokens)
-    asked: list[tuple[Sample, Mapping[str, Any]]] = []
-    requests: list[Request] = []
-    for sample in samples:
-        pixels = decode(sample.image, size=(size, size))
-        for item in sample.items:
-            asked.append((sample, item))
-            requests.append(Request(pixels, str(item["question"]), spec.seed, sampling))
-    if not requests:
+    """Ask every question of every benchmark and score the answers, in order.
+
+    Raises `ValueError` where there is no question, or one that cannot be scored.
+    """
+    total = sum(len(sample.items) for sample in _samples(spec))
+    if not total:
         raise ValueError("the benchmarks hold no question: submit them with --format benchmark")
+    progress.total(total)
+    asked: list[tuple[str, Item]] = []
+    answers: list[str] = []
+    asker = Asker(captioner, max_new_tokens=spec.max_new_tokens, seed=spec.seed)
+    for chunk in _chunks(_samples(spec)):
+        done = len(answers)
 
-    def report(done: int) -> None:
-        progress.step(done, stage="evaluating", metrics={}, force=done == len(requests))
+        def report(more: int, done: int = done) -> None:
+            now = done + more
+            progress.step(now, stage="evaluating", metrics={}, force=now == total)
 
-    progress.total(len(requests))
-    answers = captioner.generate(requests, progress=report)
-    return score_answers(asked, [answer.text for answer in answers])
+        answers += asker.answers(chunk, report)
+        asked += [(sample.sha256, item) for sample in chunk for item in sample.items]
+        report(len(answers) - done)
+    return score_answers(asked, answers)
 
 
-def score_answers(
-    asked: Sequence[tuple[Sample, Mapping[str, Any]]], answers: Sequence[str]
-) -> list[Outcome]:
-    """Score answers item by item; CIDEr-D over all its items together, as it is defined."""
-    cider_items = {
-        str(item["id"]): (answer, item["answers"])
-        for (_, item), answer in zip(asked, answers, strict=True)
-        if item["metric"] == "cider"
-    }
-    consensus: Mapping[str, float] = {}
-    if cider_items:
-        consensus = cider_d(
-            {key: answer for key, (answer, _) in cider_items.items()},
-            {key: references for key, (_, references) in cider_items.items()},
-        ).per_item
-    return [
-        Outcome(
-            item=str(item["id"]),
-            benchmark=str(item["benchmark"]),
-            kind=str(item["kind"]),
-            score=(
-                consensus[str(item["id"])]
-                if item["metric"] == "cider"
-                else score(str(item["metric"]), answer, item["answers"])
-            ),
-            answer=answer,
-            expected=str(item["answers"][0]),
-            picture=sample.sha256,
-        )
-        for (sample, item), answer in zip(asked, answers, strict=True)
-    ]
+def _samples(spec: EvaluateSpec) -> Iterator[Sample]:
+    for shards in spec.benchmarks.values():
+        for shard in shards:
+            yield from read_shard(Path(shard))
+
+
+def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    chunk: list[Sample] = []
+    questions = 0
+    for sample in samples:
+        chunk.append(sample)
+        questions += len(sample.items)
+        if questions >= _CHUNK:
+            yield chunk
+            chunk, questions = [], 0
+    if chunk:
+        yield chunk
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     out = Path(spec.output)
     progress = Progress(out, writes=True, total_steps=1)
     progress.say("loading the model")
-    captioner = Captioner.load(Path(spec.model), batch_size=spec.batch_size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses
+    captioner = Captioner.load(Path(spec.model), batch_size=spec.batch_size, device=device)
     try:
         outcomes = evaluate(spec, captioner, progress=progress)
     except ValueError as error:

@@ -12,45 +12,39 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from vila2.evaluation.figures import Figure, figures_of
+from vila2.evaluation.outcome import Outcome
 from vila2.evaluation.statistics import mean_interval
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One item's answer and score.
-
-    `item` is unique within its `benchmark`; `kind` names the sort of question. `score` is finite
-    and not negative, in [0, 1] for every metric but CIDEr, which may exceed 1. `picture` names
-    the picture that was asked about, which several items may share; empty where each item has a
-    picture of its own.
-    """
-
-    item: str
-    benchmark: str
-    kind: str
-    score: float
-    answer: str
-    expected: str
-    picture: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.item or not self.benchmark:
-            raise ValueError("an outcome needs the names of its item and its benchmark")
-        if not math.isfinite(self.score) or self.score < 0:
-            raise ValueError(
-                f"{self.benchmark}/{self.item}: score {self.score} is not a finite number >= 0"
-            )
+__all__ = [
+    "BenchmarkScore",
+    "Outcome",
+    "benchmark_scores",
+    "by_benchmark",
+    "by_kind",
+    "item_pictures",
+    "item_scores",
+    "macro_score",
+    "read_outcomes",
+    "write_outcomes",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkScore:
-    """A benchmark's mean score over its `n` items, with the bounds of its interval."""
+    """A benchmark's mean score over its `n` items, with the bounds of its interval.
+
+    `metric` is what all items were scored by, `mixed` for several. `figures` are what that metric
+    tells beside the mean (`figures.py`).
+    """
 
     benchmark: str
     n: int
     score: float
     low: float
     high: float
+    metric: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 def by_benchmark(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -102,9 +96,10 @@ def benchmark_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[BenchmarkScore]:
-    """Score each benchmark: its mean with a bootstrap interval over pictures."""
+    """Score each benchmark: its mean, and its metric's figures, with intervals over pictures."""
     outcomes = list(outcomes)
     pictures = item_pictures(outcomes)
+    groups = by_benchmark(outcomes)
     scores = []
     for benchmark, items in item_scores(outcomes).items():
         interval = mean_interval(
@@ -114,8 +109,19 @@ def benchmark_scores(
             resamples=resamples,
             seed=seed,
         )
+        metrics = {outcome.metric for outcome in groups[benchmark]}
         scores.append(
-            BenchmarkScore(benchmark, len(items), interval.mid, interval.low, interval.high)
+            BenchmarkScore(
+                benchmark,
+                len(items),
+                interval.mid,
+                interval.low,
+                interval.high,
+                metrics.pop() if len(metrics) == 1 else "mixed",
+                figures_of(
+                    groups[benchmark], confidence=confidence, resamples=resamples, seed=seed
+                ),
+            )
         )
     return scores
 

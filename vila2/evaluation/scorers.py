@@ -2,7 +2,8 @@
 
 `score` dispatches on the metric's name as benchmarks spell it. Answers come from a model and may
 be any text: a scorer gives a bad answer 0 and never raises. What is expected comes from a
-benchmark: there a mistake is an error.
+benchmark: there a mistake is an error. Metrics of text as it is spelt are in `text_scorers.py`,
+questions with given options in `choice.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+
+from vila2.evaluation.text_scorers import anls, chrf, edit_similarity
 
 Box = tuple[int, int, int, int]
 
@@ -62,15 +65,16 @@ def contains(answer: str, expected: Sequence[str]) -> float:
 
 def yes_no(answer: str, expected: Sequence[str]) -> float:
     """Return 1.0 when the answer says the expected one of yes and no, and not the other."""
-    wanted = {_stance(text) for text in expected}
-    if None in wanted:
+    wanted = {stance(text) for text in expected}
+    if "" in wanted:
         raise ValueError(f"metric 'yes_no' expects yes or no, not {list(expected)}")
-    return float(_stance(answer) in wanted)
+    return float(stance(answer) in wanted)
 
 
-def _stance(text: str) -> str | None:
+def stance(text: str) -> str:
+    """Return `yes` or `no`, whichever of the two a text says; empty for both or neither."""
     said = {"yes", "no"} & set(normalise(text).split())
-    return said.pop() if len(said) == 1 else None
+    return said.pop() if len(said) == 1 else ""
 
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -147,27 +151,36 @@ def intersection_over_union(a: Box, b: Box) -> float:
     return shared / union
 
 
-def iou50(answer: str, expected: Sequence[str]) -> float:
-    """Return 1.0 when the answer's one box overlaps an expected box with IoU of at least 0.5.
+def iou(answer: str, expected: Sequence[str]) -> float:
+    """Return the overlap (IoU) of the answer's one box with the best matching expected box.
 
     An answer with no box, a malformed one or several scores 0: listing guesses earns nothing.
     Raises `ValueError` when an expected box is malformed.
     """
     wanted = [box for text in expected for box in parse_boxes(text)]
     if not wanted:
-        raise ValueError(f"metric 'iou50' expects a box, not {list(expected)}")
+        raise ValueError(f"a box is expected, not {list(expected)}")
     try:
         boxes = parse_boxes(answer)
     except ValueError:
         return 0.0
     if len(boxes) != 1:
         return 0.0
-    return float(any(intersection_over_union(boxes[0], box) >= IOU_THRESHOLD for box in wanted))
+    return max(intersection_over_union(boxes[0], box) for box in wanted)
+
+
+def iou50(answer: str, expected: Sequence[str]) -> float:
+    """Return 1.0 when the answer's one box overlaps an expected box with IoU of at least 0.5."""
+    return float(iou(answer, expected) >= IOU_THRESHOLD)
 
 
 METRICS: Mapping[str, Callable[[str, Sequence[str]], float]] = {
+    "anls": anls,
+    "chrf": chrf,
     "contains": contains,
+    "edit": edit_similarity,
     "exact": exact,
+    "iou": iou,
     "iou50": iou50,
     "object_f1": object_f1,
     "yes_no": yes_no,

@@ -1,35 +1,47 @@
-"""Bootstrap intervals for scores and for differences between two models.
+"""Bootstrap intervals for scores and for differences between two rounds.
 
-The percentile bootstrap (Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter
-13), paired over items when two models answered the same ones (Koehn, *Statistical Significance
-Tests for Machine Translation Evaluation*, EMNLP 2004). Where several items share a picture, whole
-pictures are resampled, since answers about one picture rise and fall together.
+Paired over items, since both rounds answered the same ones (Koehn, *Statistical Significance Tests
+for Machine Translation Evaluation*, EMNLP 2004). Where several items share a picture, whole
+pictures are resampled: answers about one picture rise and fall together. How an interval is made
+is told in `resampling`; how often it errs is measured by `bench/verdict.py` and published in
+`docs/verdict.md`.
 
-What an interval covers: the choice of items (and of seeds, in `paired_difference_over_seeds`).
-One training run's luck is *not* covered by any interval over items. Percentile intervals are
-slightly too narrow for few items, and have no width when all scores are equal.
+What an interval covers: the choice of pictures, and the luck of training where a round was
+trained with two seeds or more (`difference_over_seeds`). One training's luck is *not* covered by
+any interval over pictures. An interval has no width when all scores are equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
+from vila2.evaluation.resampling import (
+    BenchmarkItems,
+    Clusters,
+    Interval,
+    PictureDraws,
+    Scores,
+    interval_of,
+    score_table,
+    seed_variance,
+)
 
-Floats = npt.NDArray[np.float64]
-Scores = Mapping[str, float]
-_CELLS_PER_CHUNK = 2_000_000  # weights held at once: 16 MB, whatever the number of items
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An observed value (`mid`) and the bounds of its bootstrap interval."""
-
-    low: float
-    mid: float
-    high: float
+__all__ = [
+    "BenchmarkItems",
+    "Clusters",
+    "Interval",
+    "Scores",
+    "SeedItems",
+    "difference_over_seeds",
+    "macro_difference",
+    "macro_interval",
+    "mean_interval",
+    "paired_difference",
+    "paired_difference_over_seeds",
+    "seed_spread",
+]
+SeedItems = Mapping[int, BenchmarkItems]
 
 
 def mean_interval(
@@ -40,7 +52,7 @@ def mean_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Return the mean of `scores` with its percentile bootstrap interval.
+    """Return the mean of `scores` with its interval, which never leaves the scores' range.
 
     `clusters` names the cluster (picture) of each score in turn; clusters are then resampled
     whole. Raises `ValueError` for no scores, scores that are not finite, or a bad option.
@@ -48,12 +60,29 @@ def mean_interval(
     if clusters is not None and len(clusters) != len(scores):
         raise ValueError(f"{len(scores)} scores but {len(clusters)} clusters")
     items = [str(index) for index in range(len(scores))]
-    after = {"": dict(zip(items, scores, strict=True))}
-    before = {"": dict.fromkeys(items, 0.0)}
     grouped = None if clusters is None else {"": dict(zip(items, clusters, strict=True))}
-    return macro_difference(
-        before, after, clusters=grouped, confidence=confidence, resamples=resamples, seed=seed
+    found = macro_interval(
+        {"": dict(zip(items, scores, strict=True))},
+        clusters=grouped,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
     )
+    return Interval(max(found.low, min(scores)), found.mid, min(found.high, max(scores)))
+
+
+def macro_interval(
+    scores: BenchmarkItems,
+    *,
+    clusters: Clusters | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Return one model's macro average (every benchmark counts alike) with its interval."""
+    table = score_table([scores], clusters)
+    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    return interval_of(table, [(1.0, [0])], draws, confidence=confidence, seed=seed)
 
 
 def paired_difference(
@@ -81,47 +110,63 @@ def paired_difference(
 
 
 def macro_difference(
-    before: Mapping[str, Scores],
-    after: Mapping[str, Scores],
+    before: BenchmarkItems,
+    after: BenchmarkItems,
     *,
-    clusters: Mapping[str, Mapping[str, str]] | None = None,
+    clusters: Clusters | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Return the difference of macro averages (every benchmark counts alike), with its interval.
+    """Return the difference of two models' macro averages, with its interval over pictures.
 
-    `before` and `after` map benchmark -> item -> score. Items are resampled within each
-    benchmark. `clusters` maps benchmark -> item -> picture; pictures are then resampled whole, and
-    a picture that several benchmarks ask about is drawn for all of them at once. Raises
+    `before` and `after` map benchmark -> item -> score. `clusters` maps benchmark -> item ->
+    picture; a picture that several benchmarks ask about is drawn for all of them at once. Raises
     `ValueError` when benchmarks or items differ, or a benchmark is empty.
     """
-    _same(before, after, what="benchmarks")
-    if not before:
-        raise ValueError("there is no benchmark to compare")
-    benchmarks = sorted(before)
-    rows: dict[tuple[str, str], int] = {}
-    entries: list[tuple[int, int, float]] = []  # row of the cluster, benchmark, difference
-    for column, benchmark in enumerate(benchmarks):
-        items = sorted(before[benchmark])
-        _same(before[benchmark], after[benchmark], what=_items_of(benchmark))
-        if not items:
-            raise ValueError(f"{_items_of(benchmark)}: there are none")
-        for item in items:
-            # Without clusters, equal item names in two benchmarks are still different items.
-            key = (
-                (benchmark, item) if clusters is None else ("", _cluster(clusters, benchmark, item))
-            )
-            row = rows.setdefault(key, len(rows))
-            entries.append((row, column, after[benchmark][item] - before[benchmark][item]))
-    sums = np.zeros((len(rows), len(benchmarks)))
-    counts = np.zeros_like(sums)
-    row_index, column_index, differences = (np.array(part) for part in zip(*entries, strict=True))
-    np.add.at(sums, (row_index, column_index), differences)
-    np.add.at(counts, (row_index, column_index), 1.0)
-    drawn = _resampled_macro(sums, counts, resamples=resamples, seed=seed)
-    observed = float((sums.sum(0) / counts.sum(0)).mean())
-    return _percentiles(drawn, observed=observed, confidence=confidence)
+    return difference_over_seeds(
+        {0: before},
+        {0: after},
+        clusters=clusters,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def difference_over_seeds(
+    before: SeedItems,
+    after: SeedItems,
+    *,
+    clusters: Clusters | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    seed_sd: float = 0.0,
+) -> Interval:
+    """Return the difference of two rounds' mean macro averages, over seeds *and* pictures.
+
+    `before` and `after` map a training's seed -> benchmark -> item -> score, all over the same
+    items. The two rounds' seeds are not paired, and their spread is taken to be one: that keeps
+    the most degrees of freedom, and is careful where equal seeds have something in common. Either
+    round may have one seed as long as the other has more. With one each, the interval is over
+    pictures alone, widened by `seed_sd` if that is known from elsewhere (the standard deviation
+    of the macro score between seeds, in score units).
+    Raises `ValueError` for a round without a seed, or differing benchmarks or items.
+    """
+    if not before or not after:
+        raise ValueError("a round needs the scores of at least one seed")
+    table = score_table([*before.values(), *after.values()], clusters)
+    rows = range(len(before) + len(after))
+    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    return interval_of(
+        table,
+        [(-1.0, rows[: len(before)]), (1.0, rows[len(before) :])],
+        draws,
+        confidence=confidence,
+        seed=seed,
+        seed_sd=seed_sd,
+    )
 
 
 def paired_difference_over_seeds(
@@ -131,95 +176,34 @@ def paired_difference_over_seeds(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Return the mean difference over repeated trainings, with an interval over seeds *and* items.
+    """Return the mean difference of pairs of trainings that share more than their seed.
 
-    Each pair holds before and after of one seed on the same items. A resample draws seeds, then
-    items; the drawn items are the same for every drawn seed, because the real items are (drawing
-    them apart per seed would understate their share of the noise). With fewer than about five
-    seeds the interval is too narrow: read it as a lower bound of the uncertainty.
-    Raises `ValueError` for fewer than two seeds or differing items.
+    For arms that stand on one base: each pair holds before and after of one seed on the same
+    items, and what both owe to that base cancels. Raises `ValueError` for fewer than two seeds or
+    differing items.
     """
     if len(pairs) < 2:
         raise ValueError("seeds need at least two pairs; use paired_difference for one")
-    items = sorted(pairs[0][0])
-    if not items:
-        raise ValueError("there are no items to compare")
     for before, after in pairs:
-        _same(pairs[0][0], before, what="items of the seeds")
-        _same(before, after, what="items")
-    table = np.array([[after[i] - before[i] for i in items] for before, after in pairs])
-    rng = np.random.default_rng(seed)
-    means = []
-    for count in _chunks(resamples, width=len(items)):
-        seed_weights = _weights(rng, count, len(pairs))
-        item_weights = _weights(rng, count, len(items))
-        means.append(((seed_weights @ table) * item_weights).sum(1) / table.size)
-    return _percentiles(np.concatenate(means), observed=float(table.mean()), confidence=confidence)
+        score_table([{"": before}, {"": after}], None)  # raises where the two differ
+    table = score_table(
+        [{"": {item: after[item] - before[item] for item in before}} for before, after in pairs],
+        None,
+    )
+    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    return interval_of(table, [(1.0, range(len(pairs)))], draws, confidence=confidence, seed=seed)
 
 
-def _resampled_macro(sums: Floats, counts: Floats, *, resamples: int, seed: int) -> Floats:
-    """Resample rows (clusters) and return each resample's mean of per-benchmark means.
+def seed_spread(rounds: Sequence[SeedItems], *, clusters: Clusters | None = None) -> float | None:
+    """Return the macro score's standard deviation between seeds, pooled over rounds.
 
-    Rows are drawn among those that occur in the same set of benchmarks, so that every resample
-    has every benchmark, and disjoint benchmarks are resampled each on its own.
+    What chance answers to the same pictures make of it is taken out, so it may be 0. `None` where
+    no round has two seeds.
     """
-    rng = np.random.default_rng(seed)
-    _, stratum = np.unique(counts > 0, axis=0, return_inverse=True)
-    strata = [np.flatnonzero(stratum.ravel() == s) for s in range(int(stratum.max()) + 1)]
-    means = []
-    for count in _chunks(resamples, width=len(sums)):
-        totals = np.zeros((count, sums.shape[1]))
-        sizes = np.zeros_like(totals)
-        for rows in strata:
-            weights = _weights(rng, count, len(rows))
-            totals += weights @ sums[rows]
-            sizes += weights @ counts[rows]
-        means.append((totals / sizes).mean(1))
-    return np.concatenate(means)
-
-
-def _weights(rng: np.random.Generator, resamples: int, size: int) -> Floats:
-    """Return (resamples, size): how often each of `size` things is drawn, `size` draws a row."""
-    drawn = rng.integers(0, size, (resamples, size), dtype=np.int64)
-    drawn += np.arange(resamples)[:, None] * size
-    flat = np.bincount(drawn.ravel(), minlength=resamples * size)
-    return flat.reshape(resamples, size).astype(np.float64)
-
-
-def _chunks(resamples: int, *, width: int) -> list[int]:
-    if resamples < 100:
-        raise ValueError(f"resamples is {resamples}; an interval needs at least 100")
-    size = max(1, min(resamples, _CELLS_PER_CHUNK // width))
-    full, rest = divmod(resamples, size)
-    return [size] * full + ([rest] if rest else [])
-
-
-def _percentiles(drawn: Floats, *, observed: float, confidence: float) -> Interval:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; it lies between 0 and 1")
-    if not np.isfinite(observed):
-        raise ValueError("a score is not a finite number")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(low=float(low), mid=observed, high=float(high))
-
-
-def _items_of(benchmark: str) -> str:
-    return f"items of benchmark {benchmark!r}" if benchmark else "items"
-
-
-def _cluster(clusters: Mapping[str, Mapping[str, str]], benchmark: str, item: str) -> str:
-    try:
-        return clusters[benchmark][item]
-    except KeyError:
-        raise ValueError(f"{_items_of(benchmark)}: {item!r} has no cluster") from None
-
-
-def _same(before: Collection[str], after: Collection[str], *, what: str) -> None:
-    """Raise `ValueError` naming a few of the differences when two sets of names differ."""
-    missing, added = sorted(set(before) - set(after)), sorted(set(after) - set(before))
-    if missing or added:
-        raise ValueError(
-            f"the {what} differ, so they cannot be paired: {len(missing)} only before"
-            f" {missing[:3]}, {len(added)} only after {added[:3]}; score both on the same items"
-        )
+    rows = []
+    models: list[BenchmarkItems] = []
+    for held in rounds:
+        rows.append(range(len(models), len(models) + len(held)))
+        models += held.values()
+    variance, _, freedom = seed_variance(score_table(models, clusters), rows)
+    return math.sqrt(variance) if freedom else None

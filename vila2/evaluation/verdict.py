@@ -2,7 +2,8 @@
 
 Pure: scores in, verdict out. The paper continues for as long as scores rise and shows no error
 bars; its own gains after round 1 are mostly under one point (arXiv 2407.17453, tables 1 and 3),
-so here a gain counts only when the items themselves support it.
+so here a gain counts only when the items themselves support it. How often a verdict is wrong is
+measured by `bench/verdict.py`; `docs/verdict.md` has the table.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vila2.evaluation.statistics import Interval, Scores, macro_difference
+from vila2.evaluation.statistics import (
+    BenchmarkItems,
+    Clusters,
+    Interval,
+    SeedItems,
+    difference_over_seeds,
+)
 
 VerdictKind = Literal["improved", "no_measurable_change", "worse"]
-BenchmarkItems = Mapping[str, Scores]
 FEWEST_PICTURES = 10  # below this a bootstrap interval can be wholly positive by luck alone
 
 
@@ -25,7 +31,8 @@ class VerdictPolicy(BaseModel):
 
     `minimum_effect` is the smallest gain of the macro score worth another round, in score units
     (0.01 is one point); `patience` the number of rounds in a row without improvement that ends the
-    loop.
+    loop. `seed_sd` is the standard deviation of the macro score between trainings that differ in
+    their seed only, in score units: it widens intervals where no round has two seeds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,30 +41,36 @@ class VerdictPolicy(BaseModel):
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     patience: int = Field(default=1, ge=1)
     resamples: int = Field(default=2000, ge=100)
+    seed_sd: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A round's verdict; the intervals are of differences of the macro score."""
+    """A round's verdict; the intervals are of differences of the macro score.
+
+    `seeds` counts the trainings of the best so far and of the round.
+    """
 
     kind: VerdictKind
     against_previous: Interval
     against_best: Interval
     evidence: str
+    seeds: tuple[int, int] = (1, 1)
 
 
 def judge(
     *,
-    previous: BenchmarkItems,
-    best: BenchmarkItems,
-    current: BenchmarkItems,
+    previous: SeedItems,
+    best: SeedItems,
+    current: SeedItems,
     policy: VerdictPolicy,
-    clusters: Mapping[str, Mapping[str, str]] | None = None,
+    clusters: Clusters | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Compare a round's per-item scores with the previous round's and with the best so far.
 
-    All three map benchmark -> item -> score over the same items. The best so far decides:
+    All three map a training's seed -> benchmark -> item -> score, over the same items; a round
+    that was trained once has one seed. The best so far decides:
 
     - *improved*: the interval of the difference lies above zero, and the difference is at least
       the policy's minimum effect;
@@ -69,26 +82,48 @@ def judge(
     highest mean: a lucky maximum would be an unfair rival. `clusters` maps benchmark -> item ->
     picture (`outcomes.item_pictures`). Raises `ValueError` when benchmarks or items differ.
     """
-    intervals = [
-        macro_difference(
+    against_previous, against_best = (
+        difference_over_seeds(
             rival,
             current,
             clusters=clusters,
             confidence=policy.confidence,
             resamples=policy.resamples,
             seed=seed,
+            seed_sd=policy.seed_sd,
         )
         for rival in (previous, best)
-    ]
-    against_previous, against_best = intervals
-    fewest = min(_pictures(current, clusters).values())
-    kind, reason = _decide(against_best, policy=policy, fewest=fewest)
+    )
+    items = next(iter(current.values()))
+    kind, reason = decide(against_best, policy=policy, fewest=min(_pictures(items, clusters)))
+    seeds = (len(best), len(current))
     evidence = (
-        f"{_WORDS[kind]}: the macro score over {len(current)} benchmark(s) changed by"
+        f"{_WORDS[kind]}: the macro score over {len(items)} benchmark(s) changed by"
         f" {_points(against_best, policy)} against the best so far and by"
         f" {_points(against_previous, policy)} against the previous round; {reason}."
+        f" {_what_is_covered(seeds, policy)}"
     )
-    return Verdict(kind, against_previous, against_best, evidence)
+    return Verdict(kind, against_previous, against_best, evidence, seeds)
+
+
+def decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple[VerdictKind, str]:
+    """The verdict on a difference to the best so far, and the reason as a clause.
+
+    `fewest` is the number of pictures of the smallest benchmark.
+    """
+    if fewest < FEWEST_PICTURES:
+        return "no_measurable_change", (
+            f"{fewest} picture(s) in a benchmark are too few to tell, {FEWEST_PICTURES} are needed"
+        )
+    if difference.high < 0:
+        return "worse", "the interval lies below zero"
+    if difference.low <= 0:
+        return "no_measurable_change", "the interval includes zero"
+    if difference.mid < policy.minimum_effect:
+        return "no_measurable_change", (
+            f"the gain is smaller than the {100 * policy.minimum_effect:.1f} points asked for"
+        )
+    return "improved", "the interval lies above zero"
 
 
 def saturated(verdicts: Sequence[Verdict | VerdictKind], patience: int) -> bool:
@@ -106,28 +141,26 @@ _WORDS: Mapping[VerdictKind, str] = {
 }
 
 
-def _decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple[VerdictKind, str]:
-    if fewest < FEWEST_PICTURES:
-        return "no_measurable_change", (
-            f"{fewest} picture(s) in a benchmark are too few to tell, {FEWEST_PICTURES} are needed"
-        )
-    if difference.high < 0:
-        return "worse", "the interval lies below zero"
-    if difference.low <= 0:
-        return "no_measurable_change", "the interval includes zero"
-    if difference.mid < policy.minimum_effect:
-        return "no_measurable_change", (
-            f"the gain is smaller than the {100 * policy.minimum_effect:.1f} points asked for"
-        )
-    return "improved", "the interval lies above zero"
-
-
-def _pictures(
-    scores: BenchmarkItems, clusters: Mapping[str, Mapping[str, str]] | None
-) -> dict[str, int]:
+def _pictures(scores: BenchmarkItems, clusters: Clusters | None) -> list[int]:
     if clusters is None:
-        return {benchmark: len(items) for benchmark, items in scores.items()}
-    return {b: len({clusters[b][item] for item in items}) for b, items in scores.items()}
+        return [len(items) for items in scores.values()]
+    return [len({clusters[b][item] for item in items}) for b, items in scores.items()]
+
+
+def _what_is_covered(seeds: tuple[int, int], policy: VerdictPolicy) -> str:
+    if max(seeds) > 1:
+        return (
+            f"{seeds[0]} training(s) of the best and {seeds[1]} of this round: the intervals cover"
+            " the choice of pictures and the luck of the seed."
+        )
+    if policy.seed_sd:
+        return (
+            "One training each: the intervals cover the choice of pictures, and the luck of the"
+            f" seed as the recipe states it ({100 * policy.seed_sd:.1f} points)."
+        )
+    return (
+        "One training each: the intervals cover the choice of pictures, not the luck of the seed."
+    )
 
 
 def _points(interval: Interval, policy: VerdictPolicy) -> str:

@@ -75,6 +75,12 @@ def write_world(
         done.write_text(stamp)
 
 
+def write_split(folder: Path, split: str, *, sizes: WorldSizes, seed: int) -> None:
+    """Write one split into an empty folder, as `write_world` does."""
+    writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}
+    writers.get(split, _write_conversations)(folder, split, sizes, seed, None)
+
+
 def true_captions(*, sizes: WorldSizes, seed: int) -> dict[str, str]:
     """Clean dense captions of the corpus by file name: for controls and tests, never for a run."""
     return {name: say.dense_caption(scene) for name, scene, _ in _scenes("corpus", sizes, seed)}

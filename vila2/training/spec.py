@@ -51,10 +51,12 @@ class Source(_Strict):
 class Optimiser(_Strict):
     """Muon (Jordan et al. 2024) for hidden matrices and AdamW for the rest, or AdamW alone."""
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "muon"] = Field(
+        "adamw", description="AdamW for all, or Muon for hidden matrices."
+    )
     muon_lr_scale: float = Field(5.0, gt=0, description="Muon's learning rate over AdamW's.")
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled from the gradient.")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's two decay rates.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the stage's steps.")
     clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
     final_lr: float = Field(0.0, ge=0, le=1, description="Learning rate at the end / at the top.")
@@ -63,9 +65,9 @@ class Optimiser(_Strict):
 class Lora(_Strict):
     """Low-rank adapters on the language part's matrices (Hu et al. 2021), merged at the end."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(16, ge=1, description="Of the adapters.")
+    alpha: float = Field(32.0, gt=0, description="Their scale, times 1 / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Before them.")
 
 
 class Stage(_Strict):

@@ -62,8 +62,10 @@ def unmet(requirements: Sequence[Requirement], scores: Sequence[Evaluation]) -> 
             continue
         newest = max(held, key=lambda score: score.at)
         value = newest.value if requirement.bound == "value" else newest.low
-        if not value >= requirement.minimum:
-            what = "score" if requirement.bound == "value" else "low end of the interval"
+        what = "score" if requirement.bound == "value" else "low end of the interval"
+        if value is None:
+            reasons.append(f"{requirement.benchmark}: its score came without an interval")
+        elif not value >= requirement.minimum:
             reasons.append(
                 f"{requirement.benchmark}: {what} {value:.4f} is below {requirement.minimum:g} "
                 f"(job {newest.job}, {newest.version})"

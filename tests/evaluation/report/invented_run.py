@@ -63,6 +63,38 @@ def _verdict(kind: str, difference: float) -> dict[str, Any]:
     }
 
 
+def _difference(value: float, **more: Any) -> dict[str, Any]:
+    return {"difference": value, "low": value - 0.021, "high": value + 0.021, **more}
+
+
+def _claims(precision: float) -> dict[str, Any]:
+    return {
+        "captions": 400, "budget": 12, "objects": 790, "object_precision": precision,
+        "object_recall": 0.62, "chair_s": 0.3, "claims": 780, "claim_precision": precision - 0.1,
+        "claim_recall": 0.5,
+    }  # fmt: skip
+
+
+def _warning() -> dict[str, Any]:
+    return {
+        "kind": "diversity-collapse", "figure": "distinct_2", "before": 0.31, "after": 0.19,
+        "bound": 0.248, "message": "different word pairs fell from 31.0% to 19.0% of all",
+    }  # fmt: skip
+
+
+def _lineage(name: str, layers: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "name": name, "model": f"tiny-{name.replace(' ', '-')}", "sha256": "3f" * 32,
+        "parent": "tiny-base", "job": "job-1",
+        "reads": [
+            {
+                "stage": "pretrain", "dataset": "shapes@1", "sha256": "c4" * 32, "samples": 4000,
+                "policy": "concat", "layers": layers,
+            }
+        ],
+    }  # fmt: skip
+
+
 def figures() -> dict[str, Any]:
     """Return the report's figures as they stand in JSON; a fresh copy at every call."""
     layer = {"captioned": 3921, "quarantined": {"repetition": 61, "too short": 18}}
@@ -71,18 +103,29 @@ def figures() -> dict[str, Any]:
         for name, caption in CAPTIONS.items()
     }
     rounds = [
-        _round(0, "baseline", "baseline", 0.61, caption_metrics=metrics["baseline"]),
+        _round(0, "baseline", "baseline", 0.61, caption_metrics=metrics["baseline"],
+            claims=_claims(0.71)),
         _round(
             1, "round 1", "self", 0.70, caption_metrics=metrics["round 1"], layer=layer,
-            verdict=_verdict("improved", 0.09),
+            verdict=_verdict("improved", 0.09), since_baseline=_difference(0.09),
+            claims=_claims(0.83), claims_whole=_claims(0.79),
         ),
         _round(
             2, "round 2", "self", 0.71, caption_metrics=metrics["round 2"], layer=layer,
-            verdict=_verdict("no_measurable_change", 0.01),
+            verdict=_verdict("no_measurable_change", 0.01), since_baseline=_difference(0.10),
+            claims=_claims(0.82), warnings=[_warning()],
         ),
         _round(3, "with specialists", "specialist", 0.72, verdict=_verdict("improved", 0.03)),
-        _round(4, "old captions, twice the steps", "control", 0.66),
-        _round(5, "shuffled captions", "control", 0.58, verdict=_verdict("worse", -0.12)),
+        _round(
+            4, "old captions, twice the steps", "control", 0.66, since_baseline=_difference(0.05),
+            says="as many steps as the whole loop, no new captions",
+            best_above=_difference(0.04, round="round 1"),
+        ),
+        _round(
+            5, "shuffled captions", "control", 0.58, verdict=_verdict("worse", -0.12),
+            since_baseline=_difference(-0.03), says="every picture gets another's captions",
+            best_above=_difference(0.12, round="round 1"),
+        ),
     ]  # fmt: skip
     return {
         "run": {
@@ -105,6 +148,25 @@ def figures() -> dict[str, Any]:
                 "captions": CAPTIONS,
             }
             for index, colour in enumerate(["#c03028", "#207048", "#d0a020"])
+        ],
+        "costs": {
+            "rounds": [
+                {"name": "baseline", "training": 180.0, "evaluation": 14.0},
+                {"name": "round 1", "captioning": 33.0, "training": 181.0, "evaluation": 13.5},
+            ],
+            "gpu_hours": 0.0, "process_hours": 0.36, "jobs": 12, "attempts": 13,
+        },
+        "lineage": [
+            _lineage("baseline", []),
+            _lineage(
+                "round 1",
+                [
+                    {
+                        "layer": "layer-1", "name": "round 1", "recipe_hash": "5e" * 32,
+                        "captioner": "tiny-baseline",
+                    }
+                ],
+            ),
         ],
         "notes": ["Four thousand pictures, one seed."],
     }  # fmt: skip

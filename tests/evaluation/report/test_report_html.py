@@ -61,8 +61,19 @@ def test_the_page_shows_scores_verdicts_captions_and_refusals(page: _Page):
         "67.0–73.0", "no measurable change", "+9.0 (+6.9 to +11.1)", CAPTIONS["round 2"],
         "repetition 61, too short 18", "not an image 3", "pretrain: 400 steps, 1 min 12 s",
         "F1 of the objects", "Four thousand pictures, one seed.", "How to read this page",
+        "different word pairs fell from 31.0% to 19.0%", "cut to its first 12 words", "83.0%",
+        "Answers in full", "0.36 process-hours", "weights 3f3f3f3f3f3f",
+        "layer round 1 by tiny-baseline",
+        "every picture gets another's captions", "+1.6", "126.8",
     ):  # fmt: skip
         assert part in words
+
+
+def test_the_page_names_every_round_and_every_warning(page: _Page):
+    """And every control."""
+    for round_ in figures()["rounds"]:
+        assert round_["name"] in page.text
+    assert "diversity collapse" in page.text
 
 
 def test_the_page_asks_nothing_of_the_network_and_runs_nothing(page: _Page):
@@ -94,7 +105,7 @@ def test_every_text_of_the_report_is_escaped():
 def test_plots_follow_the_page_and_have_a_description(page: _Page):
     """No colour is fixed in a drawing, so that light and dark both work."""
     plots = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "plot"]
-    assert [plot["role"] for plot in plots] == ["img"] * 3
+    assert [plot["role"] for plot in plots] == ["img"] * 4
     assert all(plot["aria-label"] for plot in plots)
     drawn = "".join(page.values("style"))
     assert "var(--control)" in drawn

@@ -5,7 +5,7 @@ A sentence claims no more than the figures carry. What is not significant is sai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vila2.evaluation.report.model import MacroScore, Round, RunReport
 
@@ -18,16 +18,24 @@ HOW_TO_READ = (
     "Improved: the interval of that difference lies above zero and the gain is as large as the"
     " recipe asks. Worse: it lies below zero. No measurable change: anything else; it does not mean"
     " that nothing changed.",
-    "The intervals cover the choice of pictures. They do not cover the luck of one training run:"
-    " before trusting a small difference, train again with other seeds.",
+    "The intervals cover the choice of pictures, and the luck of training only where a round was"
+    " trained with several seeds: before trusting a small difference, train with other seeds.",
+    "Claims are objects that captions state about pictures whose truth is known, all cut to the"
+    " same number of words. CHAIR is the share of mentions, or captions, that name what is absent.",
     "Controls are trained without new captions, or with changed ones, to show what else could"
-    " explain a gain. They are not rounds of the method.",
+    " explain a gain. They are not rounds of the method. The best round is the last one that was"
+    " judged improved; a control is compared with it item by item.",
 )
 
 
 def findings(report: RunReport) -> list[str]:
     """Say in sentences what the run shows and what it does not."""
-    return [*_verdicts(report), *_controls(report), *_quarantine(report)]
+    return [
+        *_verdicts(report),
+        *_warnings(report),
+        *_controls(report),
+        *_quarantine(report),
+    ]
 
 
 def points(score: MacroScore) -> str:
@@ -67,34 +75,44 @@ def _verdicts(report: RunReport) -> list[str]:
     return sentences
 
 
+def _warnings(report: RunReport) -> list[str]:
+    return [
+        f"Warning, {warning.kind.replace('-', ' ')}: in the captions of “{name}”,"
+        f" {warning.message}."
+        for name, warning in report.warnings
+    ]
+
+
 def _controls(report: RunReport) -> list[str]:
     if not report.controls:
         return [
             "This run trained no control, so it cannot tell the effect of new captions from that of"
             " more training."
         ]
-    control, best = _best(report.controls), _best(report.main_rounds)
-    if control is None or best is None:
-        return ["The controls have no scores yet."]
-    (control_name, control_score), (best_name, best_score) = control, best
+    gained = {r.name for r in report.main_rounds if r.verdict and r.verdict.kind == "improved"}
+    return [_control(control, gained) for control in report.controls]
+
+
+def _control(control: Round, gained: Collection[str]) -> str:
+    name, above = f"the control “{control.name}”", control.best_above
+    says = f" ({control.says.rstrip('.')})" if control.says else ""
+    if above is None:
+        return f"{name[0].upper()}{name[1:]}{says} has not been compared with the best round yet."
+    direction = "below" if above.difference < 0 else "above"
     facts = (
-        f"The highest-scoring control, {control_name}, has a macro score of"
-        f" {points(control_score)}; the highest-scoring round, {best_name}, has"
-        f" {points(best_score)}."
+        f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
+        f" (interval {100 * above.low:+.1f} to {100 * above.high:+.1f})"
     )
-    if best_score.high < control_score.low:
-        return [f"{facts} The control did better than the method."]
-    if best_score.low > control_score.high:
-        return [f"{facts} The ranges are apart: what this control changed does not reach that."]
-    return [
-        f"{facts} The ranges overlap, so these figures do not show that new captions, rather than"
-        " the training itself, made the difference."
-    ]
-
-
-def _best(rounds: Sequence[Round]) -> tuple[str, MacroScore] | None:
-    scored = [(f"“{r.name}”", r.macro) for r in rounds if r.macro is not None]
-    return max(scored, key=lambda pair: pair[1].score, default=None)
+    if above.high < 0:
+        return f"{facts}: the control did better than the method."
+    if above.round not in gained:
+        return f"{facts}. That round did not improve, so there is no gain to explain."
+    if above.low > 0:
+        return f"{facts}: what this control has does not explain the gain."
+    return (
+        f"{facts}: the two cannot be told apart, so these figures do not show that the method, "
+        "rather than what this control has, made the difference."
+    )
 
 
 def _quarantine(report: RunReport) -> list[str]:

@@ -8,21 +8,43 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vila2.evaluation.caption_metrics import CaptionMetrics
+from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.report import paper
 from vila2.evaluation.report.findings import HOW_TO_READ, findings
 from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport, Trained
 from vila2.evaluation.report.plots import Curve, DotRow, Mark, curve_panels, dot_panels
+from vila2.evaluation.report.trends import Step, trend_panels
+
+
+def _chair(claims: ClaimMetrics) -> float | None:
+    return None if claims.object_precision is None else 1 - claims.object_precision
+
 
 _PIXELATED_BELOW = 128  # pictures this small are enlarged pixel by pixel, not blurred
 _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = (
     ("words", "{:.1f}", lambda m: m.words_mean),
     ("± sd", "{:.1f}", lambda m: m.words_sd),
-    ("distinct-1", "{:.3f}", lambda m: m.distinct_1),
-    ("distinct-2", "{:.3f}", lambda m: m.distinct_2),
-    ("distinct-3", "{:.3f}", lambda m: m.distinct_3),
+    ("distinct\N{NON-BREAKING HYPHEN}1", "{:.3f}", lambda m: m.distinct_1),
+    ("distinct\N{NON-BREAKING HYPHEN}2", "{:.3f}", lambda m: m.distinct_2),
+    ("distinct\N{NON-BREAKING HYPHEN}3", "{:.3f}", lambda m: m.distinct_3),
     ("same opener", "{:.1%}", lambda m: m.opener_rate),
+    ("same 5 words", "{:.1%}", lambda m: m.prefix_mass),
     ("top-100 prefixes", "{:.1%}", lambda m: m.top_prefix_mass),
     ("alt-text kept", "{:.1%}", lambda m: m.alt_text_retention),
+    ("names kept", "{:.1%}", lambda m: m.entity_retention),
     ("duplicates", "{:.1%}", lambda m: m.duplicate_rate),
+    ("consistency, nats", "{:.2f}", lambda m: m.consistency),
+)
+_CLAIMS: Sequence[tuple[str, str, Callable[[ClaimMetrics], float | None]]] = (
+    ("captions", "{:,}", lambda m: m.captions),
+    ("objects named", "{:,}", lambda m: m.objects),
+    ("object precision", "{:.1%}", lambda m: m.object_precision),
+    ("object recall", "{:.1%}", lambda m: m.object_recall),
+    ("CHAIR, mentions", "{:.1%}", _chair),
+    ("CHAIR, captions", "{:.1%}", lambda m: m.chair_s),
+    ("claims", "{:,}", lambda m: m.claims or None),
+    ("claim precision", "{:.1%}", lambda m: m.claim_precision),
+    ("claim recall", "{:.1%}", lambda m: m.claim_recall),
 )
 
 
@@ -55,6 +77,11 @@ def render_html(report: RunReport) -> str:
         captions_plot=_captions_plot(rounds),
         metric_titles=[title for title, _, _ in _METRICS],
         metric_rows=_metrics_table(rounds),
+        claim_titles=[title for title, _, _ in _CLAIMS],
+        claim_tables=_claims_tables(rounds),
+        trends_plot=_trends_plot(report),
+        trends=_trends_table(report),
+        paper=paper,
         layers=_layers_table(report),
         pixelated=_pixelated,
     )
@@ -89,6 +116,51 @@ def _scores_plot(report: RunReport, rounds: Sequence[Round]) -> Markup | None:
 
 def _mark(score: MacroScore | None) -> Mark | None:
     return None if score is None else Mark(100 * score.score, 100 * score.low, 100 * score.high)
+
+
+def _steps(report: RunReport) -> list[Step]:
+    """The baseline and the self-augmented rounds, in order."""
+    return [
+        Step(
+            r.name,
+            Mark(0.0) if r.kind == "baseline" else _change(r),
+            r.caption_metrics.words_mean if r.caption_metrics else None,
+        )
+        for r in report.main_rounds
+        if r.kind in ("baseline", "self")
+    ]
+
+
+def _change(round_: Round) -> Mark | None:
+    since = round_.since_baseline
+    if since is None:
+        return None
+    return Mark(100 * since.difference, 100 * since.low, 100 * since.high)
+
+
+def _trends_plot(report: RunReport) -> Markup | None:
+    steps = _steps(report)
+    if sum(step.change is not None for step in steps) < 2:
+        return None
+    description = (
+        "Change of the macro score and words per caption by round, for this run and for the"
+        " paper's; the table has the figures"
+    )
+    return Markup(trend_panels(steps, description=description))  # noqa: S704
+
+
+def _trends_table(report: RunReport) -> list[tuple[int, Step | None, float | None, float | None]]:
+    """Round by round: this run's, and the paper's change and words."""
+    steps = _steps(report)
+    return [
+        (
+            index,
+            steps[index] if index < len(steps) else None,
+            paper.CHANGES[index] if index < len(paper.CHANGES) else None,
+            paper.WORDS[index] if index < len(paper.WORDS) else None,
+        )
+        for index in range(max(len(steps), len(paper.WORDS)))
+    ]
 
 
 def _losses_plot(report: RunReport) -> Markup | None:
@@ -133,6 +205,27 @@ def _metrics_table(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
         for round_ in rounds
         if (metrics := round_.caption_metrics) is not None
     ]
+
+
+def _claims_tables(rounds: Sequence[Round]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Caption and rows of each table: within equal words, and in full."""
+    budget = next((r.claims.budget for r in rounds if r.claims), 0)
+    kinds: Sequence[tuple[str, Callable[[Round], ClaimMetrics | None]]] = (
+        (f"Every answer cut to its first {budget} words", lambda r: r.claims),
+        ("Answers in full", lambda r: r.claims_whole),
+    )
+    tables = [
+        (
+            title,
+            [
+                (r.name, [_cell(form, value(claims)) for _, form, value in _CLAIMS])
+                for r in rounds
+                if (claims := of(r)) is not None
+            ],
+        )
+        for title, of in kinds
+    ]
+    return [(title, rows) for title, rows in tables if rows]
 
 
 def _cell(form: str, value: float | None) -> str:

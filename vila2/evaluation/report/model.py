@@ -11,23 +11,20 @@ import binascii
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vila2.evaluation.caption_metrics import CaptionMetrics
+from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.report.facts import Costs, Count, Lineage, Seconds, Strict
 from vila2.evaluation.verdict import VerdictKind
+from vila2.evaluation.warnings import CaptionWarning
 
 RoundKind = Literal["baseline", "self", "specialist", "control"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Run(_Strict):
+class Run(Strict):
     """Which run this is, and how long it took."""
 
     id: str
@@ -41,14 +38,14 @@ class Run(_Strict):
     seconds: Seconds = 0.0
 
 
-class Benchmark(_Strict):
+class Benchmark(Strict):
     """A benchmark by name; the description is shown under the table of scores."""
 
     name: str
     description: str = ""
 
 
-class MacroScore(_Strict):
+class MacroScore(Strict):
     """A mean over benchmarks with its interval; 1.0 is full marks."""
 
     score: Finite
@@ -62,24 +59,35 @@ class Score(MacroScore):
     n: Count
 
 
-class RoundVerdict(_Strict):
-    """A round's verdict; `difference`, `low` and `high` are against the best round before it."""
+class Difference(Strict):
+    """A paired difference of macro scores with its interval; 0.01 is one point."""
 
-    kind: VerdictKind
     difference: Finite
     low: Finite
     high: Finite
+
+
+class RoundVerdict(Difference):
+    """A round's verdict; `difference`, `low` and `high` are against the best round before it."""
+
+    kind: VerdictKind
     evidence: str
 
 
-class Layer(_Strict):
+class Comparison(Difference):
+    """How far the round named `round` is above a control: the paired difference of the two."""
+
+    round: str
+
+
+class Layer(Strict):
     """What became of the samples of a caption layer: captioned, or quarantined for a reason."""
 
     captioned: Count
     quarantined: dict[str, Count] = {}
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One training stage; `losses` holds (step, training loss)."""
 
     name: str
@@ -88,7 +96,7 @@ class Stage(_Strict):
     losses: list[tuple[Count, Finite]] = []
 
 
-class Trained(_Strict):
+class Trained(Strict):
     """A model that the run trained, what it was trained on, and what it scored."""
 
     name: str
@@ -111,9 +119,17 @@ class Round(Trained):
     kind: RoundKind
     macro: MacroScore | None = None
     verdict: RoundVerdict | None = None
+    since_baseline: Difference | None = None
+    claims: ClaimMetrics | None = Field(None, description="Within equal words for every round.")
+    claims_whole: ClaimMetrics | None = Field(None, description="Of the answers in full.")
+    warnings: list[CaptionWarning] = []
+    says: str = Field("", description="Of a control: what it shows.")
+    best_above: Comparison | None = Field(
+        None, description="Of a control: how far the best round is above it."
+    )
 
 
-class Example(_Strict):
+class Example(Strict):
     """One picture with its original text and its captions, round name -> caption."""
 
     key: str
@@ -139,7 +155,7 @@ class Example(_Strict):
         return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
 
 
-class Dataset(_Strict):
+class Dataset(Strict):
     """What was submitted, and what was refused for which reason."""
 
     samples: Count
@@ -151,7 +167,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class RunReport(_Strict):
+class RunReport(Strict):
     """Everything that a run's report shows."""
 
     run: Run
@@ -161,6 +177,8 @@ class RunReport(_Strict):
     specialists: list[Specialist] = []
     examples: list[Example] = []
     notes: list[str] = []
+    costs: Costs | None = None
+    lineage: list[Lineage] = []
 
     @model_validator(mode="after")
     def _scores_are_of_known_benchmarks(self) -> RunReport:
@@ -175,6 +193,11 @@ class RunReport(_Strict):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"round names {twice} appear twice; captions refer to them by name")
         return self
+
+    @property
+    def warnings(self) -> list[tuple[str, CaptionWarning]]:
+        """Every warning with the round that it is about."""
+        return [(r.name, warning) for r in self.main_rounds for warning in r.warnings]
 
     @property
     def main_rounds(self) -> list[Round]:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _FAINT, _GRID, _PAPER = "#a1b2c0", "#a1b2c1", "#a1b2c2", "#a1b2c3"
-_KINDS = {"baseline": "#a1b2d0", "self": "#a1b2d1", "specialist": "#a1b2d2", "control": "#a1b2d3"}
+_INK, FAINT, GRID, _PAPER = "#a1b2c0", "#a1b2c1", "#a1b2c2", "#a1b2c3"
+KINDS = {"baseline": "#a1b2d0", "self": "#a1b2d1", "specialist": "#a1b2d2", "control": "#a1b2d3"}
 _LINES = tuple(f"#a1b2e{digit}" for digit in range(8))
 _VARIABLES = {
-    _INK: "--ink", _FAINT: "--faint", _GRID: "--rule", _PAPER: "--paper",
-    **{colour: f"--{kind}" for kind, colour in _KINDS.items()},
+    _INK: "--ink", FAINT: "--faint", GRID: "--rule", _PAPER: "--paper",
+    **{colour: f"--{kind}" for kind, colour in KINDS.items()},
     **{colour: f"--line-{number}" for number, colour in enumerate(_LINES)},
 }  # fmt: skip
 _MARKERS = {"baseline": "o", "self": "o", "specialist": "D", "control": "s"}
@@ -35,11 +35,11 @@ _SETTINGS: Any = {
     "text.parse_math": False,
     "font.size": 9,
     "text.color": _INK,
-    "axes.labelcolor": _FAINT,
-    "xtick.color": _FAINT,
+    "axes.labelcolor": FAINT,
+    "xtick.color": FAINT,
     "ytick.color": _INK,
 }
-_WIDTH = 9.2  # inches; the page scales it
+WIDTH = 9.2  # inches; the page scales it
 PER_LINE = 4  # panels beside one another
 
 
@@ -88,8 +88,8 @@ def dot_panels(
         place += 1.7 if apart else 1.0
         places.append(place)
     lines = -(-len(panels) // PER_LINE)
-    with _drawing(description) as make_figure:
-        figure = make_figure(figsize=(_WIDTH, lines * (0.8 + 0.27 * place)))
+    with drawing(description) as make_figure:
+        figure = make_figure(figsize=(WIDTH, lines * (0.8 + 0.27 * place)))
         columns = min(PER_LINE, len(panels))
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
         for index, axes in enumerate(grid.flat):
@@ -106,15 +106,15 @@ def dot_panels(
             axes.set_title(panels[index], loc="left", fontsize=9.5, fontweight="bold")
             axes.set_ylim(place + 0.6, 0.4)
             axes.set_yticks(places, [row.name for row in rows])
-        return _svg(figure, description)
+        return as_svg(figure, description)
 
 
 def curve_panels(stages: Sequence[tuple[str, Sequence[Curve]]], *, description: str) -> str:
     """Draw one panel per stage with each model's training loss; controls are dashed."""
     names = list(dict.fromkeys(curve.name for _, curves in stages for curve in curves))
     lines = -(-len(stages) // PER_LINE)
-    with _drawing(description) as make_figure:
-        size = (_WIDTH, 2.5 * lines + 0.3 * (-(-len(names) // 4)))
+    with drawing(description) as make_figure:
+        size = (WIDTH, 2.5 * lines + 0.3 * (-(-len(names) // 4)))
         figure = make_figure(figsize=size)
         grid = figure.subplots(lines, min(PER_LINE, len(stages)), squeeze=False)
         handles: dict[str, Any] = {}
@@ -134,15 +134,15 @@ def curve_panels(stages: Sequence[tuple[str, Sequence[Curve]]], *, description: 
                 )
             axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
             axes.set_xlabel("step")
-            axes.tick_params(length=0, labelcolor=_FAINT)
-            axes.grid(axis="y", color=_GRID, linewidth=0.7)
+            axes.tick_params(length=0, labelcolor=FAINT)
+            axes.grid(axis="y", color=GRID, linewidth=0.7)
             axes.margins(x=0.01)
             axes.set_ylim(bottom=0)
         figure.legend(
             [handles[name] for name in names], names, loc="outside lower left",
             ncols=min(4, len(names)), frameon=False, fontsize=9, handlelength=1.8,
         )  # fmt: skip
-        return _svg(figure, description)
+        return as_svg(figure, description)
 
 
 def _dots(axes: Axes, rows: Sequence[DotRow], places: Sequence[float], *, panel: int) -> None:
@@ -150,14 +150,14 @@ def _dots(axes: Axes, rows: Sequence[DotRow], places: Sequence[float], *, panel:
         mark = row.marks[panel]
         if mark is None:
             continue
-        colour = _KINDS[row.kind]
+        colour = KINDS[row.kind]
         if mark.low is not None and mark.high is not None:
             axes.plot([mark.low, mark.high], [place, place], color=colour, linewidth=1.8, zorder=2)
         axes.plot(
             mark.value, place, marker=_MARKERS[row.kind], markersize=6, color=colour, zorder=3,
             markerfacecolor=_PAPER if row.kind == "control" else colour, markeredgewidth=1.5,
         )  # fmt: skip
-    axes.grid(axis="x", color=_GRID, linewidth=0.7)
+    axes.grid(axis="x", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.margins(x=0.08)
@@ -165,7 +165,7 @@ def _dots(axes: Axes, rows: Sequence[DotRow], places: Sequence[float], *, panel:
 
 
 @contextmanager
-def _drawing(description: str) -> Iterator[Callable[..., Figure]]:
+def drawing(description: str) -> Iterator[Callable[..., Figure]]:
     """Apply the report's settings while a figure is made and saved; yield what makes it."""
     try:
         import matplotlib
@@ -180,7 +180,8 @@ def _drawing(description: str) -> Iterator[Callable[..., Figure]]:
         yield partial(Figure, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
 
 
-def _svg(figure: Figure, description: str) -> str:
+def as_svg(figure: Figure, description: str) -> str:
+    """The figure as inline SVG in the page's colours, without frames; `description` is read out."""
     for axes in figure.axes:
         for spine in axes.spines.values():
             spine.set_visible(False)

@@ -1,0 +1,294 @@
+"""The control plane that `control_plane.py` measures, put together for one database."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+import yaml
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import insert, select, text, update
+
+import services.caption.app as caption_app
+import services.controller.app as controller_app
+import services.datasets.app as datasets_app
+from services.caption.context import CaptionContext
+from services.caption.layer_steps import unit_id
+from services.caption.migrations import MIGRATIONS as CAPTION
+from services.caption.settings import CaptionSettings
+from services.caption.tables import Base as CaptionBase
+from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.chassis.asgi import AppThread, InProcessTransport
+from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing
+from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.settings import StorageSettings
+from services.chassis.sources import sources_of
+from services.chassis.work import DONE, LEASED, READY
+from services.controller.context import ControllerContext
+from services.controller.migrations import MIGRATIONS as CONTROLLER
+from services.controller.tables import Base as ControllerBase
+from services.datasets.context import DatasetsContext
+from services.datasets.migrations import MIGRATIONS as DATASETS
+from services.datasets.tables import Base as DatasetsBase
+from services.datasets.tables import DatasetRow, ShardRow, VersionRow
+from tests.servers.platform_http import served
+from vila2.api.base import Progress
+from vila2.api.controller import RunIn
+from vila2.api.datasets import LayerShardIn
+from vila2.api.training import Job, JobIn, RegisteredModel
+from vila2.client import TIMEOUT, Client
+from vila2.recipe import recipe_text
+
+TEAM = "bench"
+SAMPLES = 1000  # pictures a shard
+WORKER = Path(__file__).with_name("control_plane_worker.py")
+
+
+class FakeTraining:
+    """A training service whose jobs are done at once, but for round 1's, which never end."""
+
+    def model(self, name: str) -> RegisteredModel:
+        """Any model is known."""
+        return RegisteredModel(name=name, sha256="0" * 64, parent="", job="", parameters=1, data=[],
+                               object_prefix=f"models/{name}")  # fmt: skip
+
+    def submit(self, body: JobIn) -> Job:
+        """The job, in the state that it stays in."""
+        ended = ":round 1:" not in body.token
+        return Job(
+            id=f"job-{body.token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
+            state="succeeded" if ended else "running", attempt=1, model="model-1",
+            result={"scores": []}, progress=Progress(),
+        )  # fmt: skip
+
+
+class Stack:
+    """The real dataset, caption and controller services on one database and one broker.
+
+    No loop of theirs runs: the benchmark takes each step itself, so that it can time it. `client`
+    is what a user holds, in process; workers reach the same apps over HTTP at `address`.
+    """
+
+    def __init__(self, folder: Path, *, database_url: str, broker_url: str) -> None:
+        self.folder, self.database_url, self.broker_url = folder, database_url, broker_url
+        storage = StorageSettings(database_url=SecretStr(database_url))
+        self.objects = storage.objects(folder, sources_of(folder))
+        self._keys = KeyRing(folder / "keys.json")
+        self.key = self._keys.issue(team=TEAM, scopes=(*ALL_SCOPES, ACT_AS))
+        self._thread = AppThread()
+        self._thread._thread.start()  # the apps without their start hooks
+        self.apps: dict[str, FastAPI] = {}
+        self.client = Client(
+            lambda service: httpx2.Client(
+                base_url=f"http://{service}/", timeout=TIMEOUT,
+                headers={"authorization": f"Bearer {self.key}"},
+                transport=_InProcess(self, service),
+            )
+        )  # fmt: skip
+        self.client.training = FakeTraining()  # type: ignore[assignment]
+        self.datasets = DatasetsContext(
+            database=storage.database(folder, DatasetsBase.metadata, DATASETS),
+            objects=self.objects, queue=InProcessQueue(), platform=lambda _: self.client,
+            sources=sources_of(folder),
+        )  # fmt: skip
+        settings = CaptionSettings(broker_url=SecretStr(broker_url))
+        self.queue = settings.queue(workers=0)
+        self.caption = CaptionContext(
+            database=storage.database(folder, CaptionBase.metadata, CAPTION),
+            objects=self.objects, queue=self.queue, platform=lambda _: self.client,
+            settings=settings,
+        )  # fmt: skip
+        self.controller = ControllerContext(
+            database=storage.database(folder, ControllerBase.metadata, CONTROLLER),
+            platform=lambda _: self.client,
+        )
+        self.apps["datasets"] = datasets_app.create_app(self.datasets, keys=self._keys)
+        self.apps["caption"] = caption_app.create_app(self.caption, keys=self._keys)
+        self.apps["controller"] = controller_app.create_app(self.controller, keys=self._keys)
+
+    def transport(self, service: str) -> InProcessTransport:
+        """A client transport into one of the apps; those that are faked have none."""
+        return InProcessTransport(self.apps[service], self._thread)
+
+    def fill(self, units: int) -> None:
+        """The recipe's datasets: `units` shards in the corpus, one in each other; rows alone."""
+        for name in ("scenes-base", "scenes-corpus", "scenes-sft", "scenes-test"):
+            count = units if name == "scenes-corpus" else 1
+            with self.datasets.database.transaction() as session:
+                dataset = DatasetRow(team=TEAM, name=name, kind="pairs", latest=1)
+                session.add(dataset)
+                session.flush()
+                version = VersionRow(
+                    dataset_id=dataset.id, number=1, shard_samples=SAMPLES, state="ready",
+                    shards=count, samples=count * SAMPLES, sha256="0" * 64,
+                )  # fmt: skip
+                session.add(version)
+                session.flush()
+            for first in range(0, count, 10_000):
+                rows = [
+                    {
+                        "version_id": version.id, "number": n, "sha256": f"{n:064x}",
+                        "object_key": f"shards/{n % 256:02x}/{n:06d}-{n:064x}.tar",
+                        "index_key": f"indexes/1/{n:06d}-{n:016x}.parquet",
+                        "bytes": 50_000_000, "samples": SAMPLES,
+                    }
+                    for n in range(first, min(first + 10_000, count))
+                ]  # fmt: skip
+                with self.datasets.database.transaction() as session:
+                    session.execute(insert(ShardRow), rows)
+
+    def start_runs(self, first: int, last: int) -> str:
+        """Start runs through the API, and reconcile until all caption; the last layer job."""
+        recipe = yaml.safe_load(recipe_text("tiny"))
+        recipe |= {"controls": [], "specialists": [], "specialist_data_in_sft": False}
+        recipe["rounds"]["maximum"] = 1
+        for number in range(first, last):
+            self.client.controller.start_run(
+                RunIn(name=f"run {number}", token=f"run-{number}", recipe=recipe)
+            )
+        for _ in range(30):
+            self.controller.reconciler.tick()
+            with self.caption._database.reading() as session:
+                jobs = session.scalars(select(LayerJobRow.id).order_by(LayerJobRow.created_at))
+                held = list(jobs)
+            if len(held) == last:
+                return held[-1]
+        raise RuntimeError("the runs do not get as far as captioning")
+
+    def ended(self, job: str) -> bool:
+        """Whether every unit of a job has ended."""
+        with self.caption._database.reading() as session:
+            return not self.caption.units.unfinished(session, job)
+
+    def done(self, job: str, shard: int) -> bool:
+        """Whether the unit of a shard is done; hints go out in the order of the shards."""
+        with self.caption._database.reading() as session:
+            return session.get_one(WorkUnitRow, unit_id(job, shard)).state == DONE
+
+    def skip(self, job: str, first: int, last: int) -> None:
+        """Set the units from shard `first` to before `last` that nobody does now to done."""
+        layer = self.client.caption.layer_job(job).layer
+        for start in range(first, last, 1000):
+            end = min(start + 1000, last) - 1
+            with self.caption._database.transaction() as session:
+                session.execute(
+                    update(WorkUnitRow)
+                    .where(
+                        WorkUnitRow.id.between(unit_id(job, start), unit_id(job, end)),
+                        WorkUnitRow.state.in_((READY, LEASED)),
+                    )
+                    .values(state=DONE, fence=1, attempts=1, result=captioned(layer).model_dump())
+                )
+
+    def bytes_per_unit(self, units: int) -> dict[str, float]:
+        """What the tables of units, shards and layer shards take with their indexes, by unit."""
+        sizes = {}
+        for context, table in (
+            (self.caption._database, "work_units"),
+            (self.datasets.database, "shards"),
+            (self.datasets.database, "layer_shards"),
+        ):
+            with context.transaction() as session:
+                if session.get_bind().dialect.name == "postgresql":
+                    query = text("SELECT pg_total_relation_size(CAST(:name AS regclass))")
+                    found = session.scalar(query, {"name": table})
+                else:
+                    query = text("SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM "
+                                 "sqlite_master WHERE tbl_name = :name)")  # fmt: skip
+                    found = session.scalar(query, {"name": table})
+            sizes[table] = round((found or 0) / units, 1)
+        return sizes
+
+    @contextmanager
+    def workers(self, count: int, threads: int) -> Iterator[list[int]]:
+        """Worker processes that wait for hints; at the end the list has their peak memory, MiB."""
+        peaks: list[int] = []
+        command = [
+            sys.executable, str(WORKER), "--database", self.database_url, "--broker",
+            self.broker_url, "--folder", str(self.folder), "--threads", str(threads),
+        ]  # fmt: skip
+        with ExitStack() as stack:
+            address = stack.enter_context(served(self))  # type: ignore[arg-type]
+            command += ["--platform", address, "--key", self.key]
+            children = []
+            for _ in range(count):
+                child = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+                stack.callback(child.kill)
+                children.append(child)
+            for child in children:
+                assert child.stdout is not None
+                if child.stdout.readline().strip() != "ready":
+                    raise RuntimeError("a worker did not start")
+            yield peaks
+            for child in children:
+                out, _ = child.communicate("end\n", timeout=60)
+                peaks.append(int(out.split()[-1]))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for database in (self.caption._database, self.datasets.database):
+            database.close()
+        self.controller.stop()
+        self._thread.stop()
+
+
+class _InProcess(httpx2.BaseTransport):
+    """Finds its app when it is first used, since clients are made before the apps they call."""
+
+    def __init__(self, stack: Stack, service: str) -> None:
+        self._stack, self._service = stack, service
+        self._transport: InProcessTransport | None = None
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._transport is None:
+            self._transport = self._stack.transport(self._service)
+        return self._transport.handle_request(request)
+
+
+def captioned(layer: str) -> LayerShardIn:
+    """What a worker of this benchmark commits: all shards of a layer name one object."""
+    return LayerShardIn(
+        object_key=f"layers/{layer}/shared.parquet",
+        sha256="0" * 64,
+        captioned=SAMPLES - 1,
+        quarantined={"repetition": 1},
+    )
+
+
+def peak_mib() -> int:
+    """This process's largest resident size so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def cpu_seconds() -> float:
+    """CPU time so far of this measurement's processes: services, workers, broker and database."""
+    taken = 0.0
+    for process in psutil.Process(os.getppid()).children(recursive=True):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        taken += times.user + times.system
+    return taken
+
+
+def median_ms(what: Callable[[], object], times: int = 15) -> float:
+    """Median of `times` calls in milliseconds, after one that is not counted."""
+    what()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        what()
+        taken.append((time.perf_counter() - began) * 1000)
+    return round(sorted(taken)[times // 2], 2)

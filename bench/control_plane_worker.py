@@ -1,0 +1,63 @@
+"""A caption worker of `control_plane.py`: real in all but the captioning of a shard.
+
+Prints "ready", works until a line comes on standard input, prints its peak memory in MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from control_plane_stack import captioned, peak_mib
+from pydantic import SecretStr
+
+from services.caption.context import CaptionContext
+from services.caption.migrations import MIGRATIONS
+from services.caption.settings import CaptionSettings
+from services.caption.tables import Base, LayerJobRow
+from services.chassis.logging import configure_logging
+from services.chassis.settings import StorageSettings
+from services.chassis.sources import sources_of
+from services.chassis.work import Claim
+from services.chassis.worker import Report
+from vila2.api.datasets import LayerShardIn
+from vila2.client import Client
+
+
+def main() -> None:
+    """Work until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("database", "broker", "folder", "platform", "key"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    given = parser.parse_args()
+    folder = Path(given.folder)
+    configure_logging(path=folder / "worker.jsonl")
+    client = Client.connect(given.platform, key=given.key)
+    storage = StorageSettings(database_url=SecretStr(given.database))
+    settings = CaptionSettings(broker_url=SecretStr(given.broker))
+    context = CaptionContext(
+        database=storage.database(folder, Base.metadata, MIGRATIONS),
+        objects=storage.objects(folder, sources_of(folder)),
+        queue=settings.queue(workers=given.threads),
+        platform=client.as_team,
+        settings=settings,
+    )
+
+    def caption(row: LayerJobRow, claim: Claim, report: Report) -> LayerShardIn:
+        """Ask where the shard lies, as always; its captions are the object of all shards."""
+        number = int(claim.payload["shard"])
+        client.as_team(row.team).datasets.shard(row.body["dataset"], row.version, number)
+        return captioned(row.layer)
+
+    context.jobs._caption = caption  # type: ignore[method-assign]
+    context.start_worker()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    context.worker.stop()
+    print(peak_mib(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""REST models of estimates and costs: what a run will take, and what it took."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from vila2.api.base import Model
+
+Work = Literal["captioning", "training", "evaluation"]
+Basis = Literal["measured", "assumed"]
+DeviceName = Literal["h100", "a100", "cpu"]
+
+
+class Range(Model):
+    """A quantity and its ends; what `low` and `high` mean, the estimate's `ranges` says."""
+
+    low: float = Field(ge=0)
+    mid: float = Field(ge=0)
+    high: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low <= self.mid <= self.high:
+            raise ValueError(f"{self.low}, {self.mid}, {self.high}: low <= mid <= high is needed")
+        return self
+
+
+class Device(Model):
+    """What does the work: a GPU, or a process on a CPU core."""
+
+    name: str
+    unit: Literal["gpu", "process"]
+    peak_tflops: float = Field(gt=0, description="TFLOP/s at the precision that is trained in.")
+    training: Range = Field(description="Share of the peak that training reaches (MFU).")
+    captioning: Range = Field(description="Share of the peak that captioning reaches.")
+
+
+class EstimateIn(Model):
+    """A recipe to estimate; no run is started."""
+
+    recipe: dict[str, Any] = Field(description="A recipe's content.")
+    captioner: str = Field(
+        "", description="Model that captions the sample; empty: the newest of the recipe's preset."
+    )
+    sample: int = Field(
+        200, ge=0, le=2000, description="Pictures captioned to measure; 0 measures nothing."
+    )
+    device: DeviceName | None = Field(
+        None, description="What is assumed where no job of the preset has run; null: refuse then."
+    )
+    peak_tflops: float | None = Field(None, gt=0, description="In place of the device's own.")
+    mfu: float | None = Field(None, gt=0, le=1, description="In place of the device's middle one.")
+    history: bool = Field(
+        True, description="Use the speed of earlier jobs and of the sample; else the device's."
+    )
+    price_per_hour: float | None = Field(
+        None, ge=0, description="Of one device, in any currency; null: no money is told."
+    )
+    captioners: int = Field(1, ge=1, description="Devices that caption at once.")
+
+
+class Sampled(Model):
+    """What captioning a sample of the recipe's own dataset showed."""
+
+    captioner: str
+    pictures: int
+    captioned: int
+    quarantined: dict[str, int] = {}
+    tokens: Range = Field(description="Tokens of one caption: 95 % interval of the mean.")
+    tokens_per_word: float
+    attempts: float = Field(description="Tries of one picture, on average.")
+    seconds: Range = Field(description="Seconds of one picture: fastest call, all, slowest call.")
+
+
+class Line(Model):
+    """One piece of a run's work."""
+
+    round: str
+    work: Work
+    what: str = Field("", description="The specialist, where it is one's.")
+    certain: bool = Field(description="It comes however early the loop saturates.")
+    pictures: Range = Field(description="Pictures captioned, visited in training, or questions.")
+    tokens: Range | None = Field(None, description="Text tokens written or trained on.")
+    hours: Range = Field(description="Device-hours.")
+    wall_hours: Range
+    money: Range | None = None
+    basis: Basis
+    says: str = Field(description="What is measured and what is assumed.")
+
+
+class Total(Model):
+    """All lines together."""
+
+    captioned: Range
+    tokens: Range = Field(description="Tokens of captions.")
+    hours: Range
+    wall_hours: Range
+    money: Range | None = None
+
+
+class Estimate(Model):
+    """What a run of a recipe will take."""
+
+    id: str = ""
+    created_at: float = 0.0
+    recipe_name: str
+    recipe_hash: str
+    unit: Literal["gpu", "process"]
+    device: Device | None = Field(description="What was assumed; null: all speeds are measured.")
+    price_per_hour: float | None = None
+    sampled: Sampled | None
+    lines: list[Line]
+    total: Total
+    ranges: str = Field(description="What `low` and `high` mean.")
+    notes: list[str] = []
+
+
+class CostLine(Model):
+    """What one piece of a run's work has taken so far, beside what was expected."""
+
+    round: str
+    work: Work
+    what: str = ""
+    state: str
+    pictures: int
+    tokens: int | None = Field(None, description="Tokens of captions; null for other work.")
+    seconds: float = Field(description="By the clock for jobs; summed over workers for captions.")
+    hours: float = Field(description="Device-hours.")
+    expected: Line | None = None
+
+
+class Costs(Model):
+    """What a run has used, by round and work, beside its estimate if there was one."""
+
+    run: str
+    estimate: str = Field(description="The newest estimate of the same recipe; empty: none.")
+    lines: list[CostLine]
+    pictures: int = Field(description="Pictures captioned, or quarantined after all attempts.")
+    tokens: int
+    captioning_hours: float
+    gpu_hours: float = Field(description="Of its jobs, by the training service's accounts.")
+    process_hours: float
+    money: float | None = Field(None, description="At the estimate's price; null: it had none.")
