@@ -119,7 +119,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     console = Console()
-    rates, more = Rates(console), {}
+    rates = Rates(console)
+    more: dict[str, object] = {}
     if given.device == "cpu":
         ratios = engines(rates, built(), given)
         beside, more = around()

@@ -13,6 +13,7 @@ from control_plane_stack import captioned, peak_mib
 from pydantic import SecretStr
 
 from services.caption.context import CaptionContext
+from services.caption.layer_steps import ShardResult
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base, LayerJobRow
@@ -21,7 +22,6 @@ from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
 from services.chassis.work import Claim
 from services.chassis.worker import Report
-from vila2.api.datasets import LayerShardIn
 from vila2.client import Client
 
 
@@ -45,11 +45,11 @@ def main() -> None:
         settings=settings,
     )
 
-    def caption(row: LayerJobRow, claim: Claim, report: Report) -> LayerShardIn:
+    def caption(row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
         """Ask where the shard lies, as always; its captions are the object of all shards."""
         number = int(claim.payload["shard"])
         client.as_team(row.team).datasets.shard(row.body["dataset"], row.version, number)
-        return captioned(row.layer)
+        return ShardResult(**captioned(row.layer).model_dump(), tokens=1, seconds=0.0)
 
     context.jobs._caption = caption  # type: ignore[method-assign]
     context.start_worker()

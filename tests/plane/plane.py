@@ -79,7 +79,7 @@ class Plane:
         for context in (self.datasets, self.caption):
             for unit, _ in context.units.claimable():
                 context.worker.take(unit)
-        self.caption.jobs.settle_all()
+        self.caption.jobs.steps.take_all()
         self.controller.relay.tick()
 
     def finish(self, run: str, *, turns: int = 200) -> Run:
