@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from services.caption.settings import CaptionSettings
-from services.caption.triton.repository import PREFIX
 from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.logging import configure_logging
 from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
@@ -116,7 +115,7 @@ class Standalone:
         """A server of our own over the models that this platform publishes."""
         grpc_port, http_port, metrics_port = free_ports(3)
         self._triton = TritonServer(
-            seams.storage.repository(self.workspace, PREFIX),
+            seams.repository(),
             self.workspace / "triton.log",
             grpc_port,
             http_port,

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy.orm import DeclarativeBase
 
 from services.caption.settings import CaptionSettings
+from services.caption.triton.repository import PREFIX
 from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
 from services.chassis.database import Database
 from services.chassis.migrations import Migrations
@@ -54,6 +55,11 @@ class Seams:
     def objects(self) -> ObjectStore:
         """The object store."""
         return self.storage.objects(self.workspace, self.sources)
+
+    def repository(self) -> str:
+        """The prefix that Triton reads its models from; it must exist before a server starts."""
+        self.objects.put_if_absent(f"{PREFIX}/about.txt", b"the models that Triton serves\n")
+        return self.storage.repository(self.workspace, PREFIX)
 
     def database(self, base: type[DeclarativeBase], migrations: Migrations) -> Database:
         """A service's database, brought to its newest step."""
