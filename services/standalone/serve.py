@@ -8,8 +8,8 @@ VILA2_TRITON_URL) and
     VILA2_PLATFORM_URL    where the services are: `http://{service}:8620` for a host of each its
                           own, or one address that has each below its name
 
-`vila2-service --prepare` comes first: it brings every database to its newest step, makes the bucket,
-Triton's repository in it and the keys, and says where they lie. It may run any number of times.
+`vila2-service --prepare` comes first: it brings every database to its newest step, makes the
+bucket, Triton's repository in it and the keys, and says where they lie. It may run again.
 """
 
 from __future__ import annotations
