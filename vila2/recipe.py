@@ -13,15 +13,32 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
-from vila2.evaluation.warnings import WarningKind
 from vila2.recipe_errors import explain, line_numbers
-from vila2.training.spec import KeepBy, Lora, Optimiser, PartName
+from vila2.recipe_parts import (
+    SELF_LAYER,
+    STAGES,
+    BaseRecipe,
+    BudgetRecipe,
+    CaptionRecipe,
+    ControlRecipe,
+    DataRecipe,
+    GateRecipe,
+    ModelRecipe,
+    RoundsRecipe,
+    SamplingRecipe,
+    Slug,
+    SpecialistRecipe,
+    StageName,
+    StageRecipe,
+    Strict,
+    TrainingRecipe,
+)
 
 __all__ = [
     "SELF_LAYER", "STAGES", "BaseRecipe", "BudgetRecipe", "CaptionRecipe", "ControlRecipe",
@@ -30,213 +47,11 @@ __all__ = [
     "load_recipe", "parse_recipe", "recipe_text", "shipped_recipes",
 ]  # fmt: skip
 
-StageName = Literal["align", "pretrain", "sft"]
-STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
-# The name by which assemblies refer to the layer of general captions of their round.
-SELF_LAYER = "self"
-
 # Raised when a default changes, so that the hash of a recipe that relied on it changes too.
 DEFAULTS = 1
 
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StageRecipe(_Strict):
-    """One training stage's schedule (VILA² paper, Table 13, at this recipe's scale)."""
-
-    steps: int = Field(ge=1, description="Optimiser steps; times batch_size: samples visited.")
-    batch_size: int = Field(ge=1, description="Samples per step, over all processes.")
-    lr: float = Field(gt=0, description="Learning rate at its top; it falls as a cosine.")
-    trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
-    lr_scale: dict[PartName, float] = Field(
-        default_factory=dict, description="Part -> what its learning rate is multiplied with."
-    )
-    optimiser: Optimiser = Field(Optimiser(), description="How weights are changed.")
-    turns_per_visit: int = Field(
-        0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
-    )
-    pack: int = Field(
-        0, ge=0, description="Join samples into rows of at most so many tokens; 0 pads instead."
-    )
-    micro_batch: int = Field(
-        0, ge=0, description="Padded: samples of one forward pass of a process; 0 takes its share."
-    )
-    lora: Lora | None = Field(None, description="Adapters in place of the language part's weights.")
-
-
-class BaseRecipe(_Strict):
-    """Where the original vision and language weights come from."""
-
-    dataset: str = Field("", description="Conversations that train the base; empty trains none.")
-    stage: StageRecipe | None = Field(None, description="How the base is trained on them.")
-
-    @model_validator(mode="after")
-    def _both(self) -> BaseRecipe:
-        if bool(self.dataset) != (self.stage is not None):
-            raise ValueError("`dataset` and `stage` go together: set both, or neither")
-        return self
-
-
-class ModelRecipe(_Strict):
-    """The generalist's architecture and its base."""
-
-    preset: str = Field(description="A shipped preset's name, or the path of a preset YAML.")
-    base: BaseRecipe = Field(
-        BaseRecipe(), description="Training before round 0, where there are no pretrained parts."
-    )
-
-
-class DataRecipe(_Strict):
-    """Datasets by name (or name@version)."""
-
-    pretrain: str = Field(description="Pictures with alt-text: what is recaptioned.")
-    sft: str = Field(description="Clean conversations for the last stage.")
-    align: str = Field(
-        "", description="Captioned pictures of stage 1; empty takes `pretrain` as it came."
-    )
-    pretrain_also: list[str] = Field(
-        default_factory=list,
-        description="Stage 2 reads these as well, by their own text; they are never recaptioned.",
-    )
-
-
-class SamplingRecipe(_Strict):
-    """How captions are drawn."""
-
-    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability drawn from.")
-    max_new_tokens: int = Field(64, ge=1, le=4096, description="Longest answer, in tokens.")
-
-
-class GateRecipe(_Strict):
-    """What a caption must pass before it counts."""
-
-    attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
-    retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
-    min_words: int = Field(1, ge=0, description="A shorter caption is refused.")
-    max_words: int = Field(400, ge=1, description="A longer caption is refused.")
-    max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
-    min_consistency: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="Least consistency score of a general caption, nats per token; null: none.",
-    )
-
-
-class CaptionRecipe(_Strict):
-    """How a round's captions are made."""
-
-    prompts: list[str] = Field(
-        min_length=1, description="Drawn uniformly per sample (paper, section 2.1.1)."
-    )
-    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How they are drawn.")
-    gate: GateRecipe = Field(GateRecipe(), description="What they must pass.")
-    accumulate: bool = Field(
-        False,
-        description="Train on the captions of all rounds so far, one of them drawn on each visit, "
-        "instead of on the newest alone.",
-    )
-    keep_fraction: float = Field(
-        1.0, gt=0, le=1, description="Share of captions trained on, best first by `keep_by`."
-    )
-    keep_by: KeepBy = Field(
-        "logprob",
-        description="The captioner's confidence, or how much a caption owes to its picture.",
-    )
-
-
-class RoundsRecipe(_Strict):
-    """When the self-augment loop stops."""
-
-    maximum: int = Field(3, ge=1, le=20, description="The most self-augmented rounds.")
-    patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
-    minimum_effect: float = Field(0.0, ge=0, description="Smallest gain that counts.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of a verdict's interval.")
-    seed_sd: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Standard deviation of the macro score between seeds, where it is known: "
-        "widens the intervals of rounds that were trained once.",
-    )
-    stop_on: list[WarningKind] = Field(
-        default_factory=list, description="Warnings about a round's captions that pause the run."
-    )
-
-
-class SpecialistRecipe(_Strict):
-    """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
-
-    name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
-    dataset: str = Field(description="Conversations that teach the task.")
-    stage: StageRecipe = Field(description="How it is finetuned on them.")
-    prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
-    questions: list[str] = Field(
-        min_length=1, description="Paraphrases under which the generalist sees the answers."
-    )
-    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How its answers are drawn.")
-    keep_fraction: float = Field(
-        1.0, gt=0, le=1, description="Share of its answers trained on, the most confident first."
-    )
-
-
-class ControlRecipe(_Strict):
-    """A model trained beside the loop, to tell the loop's effect from its cost."""
-
-    name: Slug = Field(description="What the run and the report call it.")
-    says: str = Field(description="The sentence the report prints about it.")
-    captions: Literal["none", "best", "first", "layer"] = Field(
-        "none", description="No captions, the best or first self round's, or a stored layer's."
-    )
-    layer: str = Field("", description="For captions: layer, the stored layer's name.")
-    shuffle_captions: bool = Field(False, description="Every picture gets another's captions.")
-    extra_steps: Literal["none", "first-round", "loop", "specialists"] = Field(
-        "none",
-        description="Steps added to `put_into`: those that round 1, the whole loop, or the "
-        "specialists take beyond one training.",
-    )
-    put_into: StageName = Field("pretrain", description="The stage that extra steps lengthen.")
-    specialist_data: bool = Field(False, description="Put the specialists' data into SFT.")
-
-    @model_validator(mode="after")
-    def _layer_named(self) -> ControlRecipe:
-        if (self.captions == "layer") != bool(self.layer):
-            raise ValueError("`captions: layer` and `layer: NAME` go together")
-        return self
-
-
-class TrainingRecipe(_Strict):
-    """How training jobs run, whatever they train."""
-
-    processes: int = Field(1, ge=1, description="torchrun processes of one job.")
-    threads: int = Field(1, ge=1, description="CPU threads of each process.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the arithmetic.")
-    cache_features: bool = Field(False, description="Keep a frozen vision tower's output.")
-    parallel: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="Copies of the model, or shards of it (ZeRO-3), over the processes."
-    )
-    activation_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass instead of keeping them."
-    )
-
-
-class BudgetRecipe(_Strict):
-    """What a run may use; the run is cancelled, with an event that says why, when it has more."""
-
-    gpu_hours: float | None = Field(None, gt=0, description="GPU-hours of its jobs; null: any.")
-    process_hours: float | None = Field(
-        None, gt=0, description="The same of jobs without a GPU, processes x hours."
-    )
-    pictures: int | None = Field(
-        None, ge=1, description="Pictures captioned, over all rounds and specialists."
-    )
-
-
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything a run decides."""
 
     name: Slug = Field(description="What the recipe is called; a run's name unless it has one.")

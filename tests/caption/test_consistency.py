@@ -28,11 +28,11 @@ from tests.data.made_pictures import sample
 from tests.servers.triton import triton_server
 from vila2.api.caption import GateIn, LayerJobIn
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
-from vila2.model.build import weights_digest
 from vila2.model.captioner import Captioner
 from vila2.model.consistency import Scorer
 from vila2.model.reference import REFERENCE_FILE, grey_embedding, read_reference
 from vila2.model.requests import Scoring
+from vila2.weights import folder_digest
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +158,11 @@ def test_a_model_carries_its_reference_where_no_loader_takes_it_for_weights(
     assert stored is not None
     assert captioner.reference is not None
     assert torch.equal(stored, captioner.reference)
-    before = weights_digest(model.folder)
+    before = folder_digest(model.folder)
     held = (model.folder / REFERENCE_FILE).read_bytes()
     (model.folder / REFERENCE_FILE).unlink()
     try:
-        assert weights_digest(model.folder) == before
+        assert folder_digest(model.folder) == before
     finally:
         (model.folder / REFERENCE_FILE).write_bytes(held)
 

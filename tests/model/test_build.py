@@ -15,9 +15,10 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.tiny import model
-from vila2.model.build import PARTS, VLM, fresh_projector, weights_digest
+from vila2.model.build import PARTS, VLM, fresh_projector
 from vila2.model.captioner import Captioner, Request, Sampling
 from vila2.model.preset import PresetError, load_preset
+from vila2.weights import folder_digest
 
 
 def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_digest_changes_with_one_weight(tmp_path: Path) -> None:
     with torch.no_grad():
         next(made.model.parameters())[0] += 1e-3
     made.save(tmp_path / "b")
-    assert weights_digest(tmp_path / "a") != weights_digest(tmp_path / "b")
+    assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "b")
 
 
 def test_an_unknown_preset_names_the_ones_there_are() -> None:

@@ -8,7 +8,6 @@ A model that exists already is loaded as it is (`vila2.model.foreign`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,7 @@ from vila2.model.foreign import Foreign, open_foreign
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
 
-__all__ = ["PARTS", "VLM", "compose", "fresh_projector", "weights_digest"]
+__all__ = ["PARTS", "VLM", "compose", "fresh_projector"]
 
 _PRESET_FILE = "vila2_preset.json"
 _COMPOSED_PARTS = {
@@ -172,16 +171,6 @@ def fresh_projector(vlm: VLM, *, seed: int) -> None:
     with the preset's initializer range.
     """
     composition.reset_projector(vlm.part("projector"), vlm.preset.initializer_range, seed=seed)
-
-
-def weights_digest(directory: Path) -> str:
-    """sha256 over a saved model's weights and configuration, in name order."""
-    digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json"):
-            digest.update(path.name.encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _open_whole(preset: Preset) -> VLM:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from vila2.data.shards import read_shard
-from vila2.model.build import VLM, compose, fresh_projector, weights_digest
+from vila2.model.build import VLM, compose, fresh_projector
 from vila2.model.golden import write_golden
 from vila2.model.preset import load_preset
 from vila2.model.reference import write_reference
@@ -36,6 +36,7 @@ from vila2.training.lora import adapt
 from vila2.training.progress import Progress
 from vila2.training.spec import Continue, FromBase, NewModel, Source, TrainSpec
 from vila2.training.stage import Interrupted, StageRun
+from vila2.weights import folder_digest
 
 INTERRUPTED = 75  # EX_TEMPFAIL: checkpointed, run again to go on
 
@@ -121,7 +122,7 @@ class Trainer:
         partial.rename(final)
         result = {
             "model": str(final),
-            "sha256": weights_digest(final),
+            "sha256": folder_digest(final),
             "parameters": sum(p.numel() for p in vlm.model.parameters()),
             "stages": self._done,
         }
