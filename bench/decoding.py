@@ -1,12 +1,13 @@
 """What our decoding at the model's scale does to captions, beside the transformers processor's.
 
-    python bench/decoding.py FOLDER        # photographs laid out as for photos_prepare.py
+    python bench/decoding.py FOLDER --test captions_val2017.json val2017
 
-A captioner is trained briefly on human captions, with pictures decoded our way. Then it captions
-pictures that it has not seen twice, greedy: decoded our way (a JPEG is read at the smallest of its
-own scales that is large enough, then resized) and by transformers' processor (read whole, then
-resized). Prints how many captions are the same and both CIDEr-D, with the paired interval of the
-difference, and writes bench/decoding.json.
+A captioner is trained briefly on human captions of FOLDER, laid out as for photos_prepare.py. Then
+it captions pictures of a COCO captions file twice, greedy: decoded our way (a JPEG is read at the
+smallest of its own scales that is large enough, then resized) and by transformers' processor (read
+whole, then resized). Only pictures at least twice as large as the model's count: smaller ones are
+read whole by both. Prints how many captions are the same and both CIDEr-D, with the paired interval
+of the difference, and writes bench/decoding.json.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import argparse
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from consistency import MAX_NEW_TOKENS, Training, trained
-from consistency_data import PHOTOS_LABELLED, PHOTOS_TEST, QUESTION, photographs
-from photos_prepare import read_photos, split
+from consistency_data import QUESTION, photographs
 from PIL import Image
 from rich.console import Console
 
@@ -31,6 +32,32 @@ from vila2.evaluation.cider import cider_d
 from vila2.model.captioner import Captioner, Request, Sampling
 
 RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A picture with its human captions."""
+
+    name: str
+    jpeg: bytes
+    captions: tuple[str, ...]
+
+
+def large(file: Path, folder: Path, side: int) -> list[Tested]:
+    """The pictures of a COCO captions file that are there and at least twice `side` each way."""
+    told = json.loads(file.read_text())
+    captions: dict[int, list[str]] = {}
+    for held in told["annotations"]:
+        captions.setdefault(held["image_id"], []).append(held["caption"])
+    found = []
+    for image in sorted(told["images"], key=lambda image: image["id"]):
+        path = folder / image["file_name"]
+        if not path.is_file() or image["id"] not in captions:
+            continue
+        jpeg = path.read_bytes()
+        if min(Image.open(io.BytesIO(jpeg)).size) >= 2 * side:
+            found.append(Tested(image["file_name"], jpeg, tuple(captions[image["id"]])))
+    return found
 
 
 def processed(jpegs: Sequence[bytes], side: int) -> list[np.ndarray]:
@@ -67,19 +94,22 @@ def main() -> None:
     """Train, caption twice, compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("photos", type=Path, help="folder with images/ and captions.csv")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument(
+        "--test", type=Path, nargs=2, action="append", required=True,
+        metavar=("CAPTIONS", "IMAGES"), help="a COCO captions file and its pictures; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found, _ = read_photos(given.photos)
-    test = split(found, {"test": PHOTOS_TEST, "sft": PHOTOS_LABELLED}, seed=0)["test"]
-    jpegs = [photo.path.read_bytes() for photo in test]
-    references = {photo.digest: photo.captions for photo in test}
     with TemporaryDirectory() as name:
         corpus = photographs(given.photos, Path(name) / "shard")
         how = Training(given.steps, 32, "adamw", None)
         captioner, _ = trained(corpus, Path(name) / "model", how)
     side = captioner.image_size
+    test = [photo for file, folder in given.test for photo in large(file, folder, side)]
+    jpegs = [photo.jpeg for photo in test]
+    references = {photo.name: photo.captions for photo in test}
     pictures = {"ours": [decode(jpeg, size=(side, side)) for jpeg in jpegs],
                 "processor": processed(jpegs, side)}  # fmt: skip
     said = {way: captions(captioner, held) for way, held in pictures.items()}
