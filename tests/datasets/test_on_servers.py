@@ -36,18 +36,22 @@ def rows() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite-directory", "postgres-s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Standalone]:
-    storage = StorageSettings()
-    if request.param == "postgres-s3":
-        server = request.getfixturevalue("s3")
-        storage = StorageSettings(
-            database_url=SecretStr(request.getfixturevalue("rows").new_database()),
-            s3_endpoint=server.endpoint,
-            s3_bucket=f"b-{uuid4().hex[:10]}",
-            s3_access_key=SecretStr(server.access_key),
-            s3_secret_key=SecretStr(server.secret_key),
-            s3_secure=False,
-        )
+def storage(request: pytest.FixtureRequest) -> StorageSettings:
+    if request.param == "sqlite-directory":
+        return StorageSettings()
+    server = request.getfixturevalue("s3")
+    return StorageSettings(
+        database_url=SecretStr(request.getfixturevalue("rows").new_database()),
+        s3_endpoint=server.endpoint,
+        s3_bucket=f"b-{uuid4().hex[:10]}",
+        s3_access_key=SecretStr(server.access_key),
+        s3_secret_key=SecretStr(server.secret_key),
+        s3_secure=False,
+    )
+
+
+@pytest.fixture
+def store(storage: StorageSettings, tmp_path: Path) -> Iterator[Standalone]:
     with Standalone(tmp_path / "workspace", storage=storage) as made:
         yield made
 
@@ -104,10 +108,11 @@ def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path
     assert [dataset.name for dataset in client.datasets.all()] == ["foxes"]
 
 
-def test_what_was_stored_is_there_for_the_next_process(store: Standalone, tmp_path: Path) -> None:
+def test_what_was_stored_is_there_for_the_next_process(
+    store: Standalone, storage: StorageSettings, tmp_path: Path
+) -> None:
     """Rows and objects outlive whoever wrote them."""
     submitted(store.client, pictures(tmp_path / "foxes"), name="foxes")
-    storage = store._storage
     store.__exit__(None, None, None)
     with Standalone(store.workspace, storage=storage) as again:
         assert picture(2) in again.client.datasets.shard_content("foxes", 1, 0)

@@ -43,7 +43,10 @@ class SlurmCluster:
         At once would be too soon: a node refuses a launch in the second in which it revoked the
         credential of the last, and the job has failed.
         """
-        told = self.ask("scontrol", "show", "job", "-o", job)
+        try:
+            told = self.ask("scontrol", "show", "job", "-o", job)
+        except subprocess.CalledProcessError:
+            return  # no answer, as may be on a busy machine; whoever waits asks again
         fields = dict(word.split("=", 1) for word in told.split() if "=" in word)
         if fields["JobState"] != "PENDING" or fields["EligibleTime"] == "Unknown":
             return

@@ -61,9 +61,9 @@ def test_a_killed_job_goes_on_bit_for_bit(
 ) -> None:
     """kill -9 in the middle, start again: the model equals the undisturbed one, bit for bit."""
     sources = [source(shards["sft"])]
-    whole = spec(base, tmp_path / "whole", sources, steps=30)
+    whole = spec(base, tmp_path / "whole", sources, steps=100)
     assert train(whole) == 0
-    broken = spec(base, tmp_path / "broken", sources, steps=30).model_copy(
+    broken = spec(base, tmp_path / "broken", sources, steps=100).model_copy(
         update={"checkpoint_seconds": 0.01}
     )
     child = subprocess.Popen(command(broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL)

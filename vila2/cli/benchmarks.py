@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from vila2.api.datasets import Audit, AuditIn
 from vila2.api.training import EvaluateIn, JobIn
 from vila2.benchmarks.catalogue import CATALOGUE, source_named
 from vila2.benchmarks.source import Where
+from vila2.cli import terminal
 from vila2.cli.datasets import print_version, split_version, submit_shown
 from vila2.cli.progress import progress_bar
 from vila2.cli.scores import print_scores
@@ -31,7 +31,7 @@ team's own (`vila2 datasets submit --format benchmark`): an immutable version th
 and recipes name, and that audits hold against training data.
 """,
 )
-console = Console(soft_wrap=True)
+console = terminal.console()
 ModelName = Annotated[str, typer.Option(help="A model, as `vila2 registry list` tells.")]
 
 

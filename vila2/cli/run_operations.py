@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vila2.api.controller import AmendIn, BranchIn, OverruleIn, Run, VerdictKind
+from vila2.cli import terminal
 from vila2.cli.runs import RunName, app
 from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
 from vila2.recipe import load_recipe
 
 __all__ = ["app"]
 
-console = Console(soft_wrap=True)
+console = terminal.console()
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the run.")]
 
 
