@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vila2.api.training import Job, JobIn, QuotaIn
+from vila2.cli import terminal
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 
 app = typer.Typer(no_args_is_help=True, help="Training and evaluation jobs, and what they use.")
-console = Console(soft_wrap=True)
+console = terminal.console()
 JobName = Annotated[str, typer.Argument(help="Job id, as `vila2 jobs list` tells it.")]
 
 

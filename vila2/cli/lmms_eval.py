@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 
 from vila2.api.training import ImportIn
 from vila2.benchmarks.lmms_command import lmms_addresses, lmms_arguments, lmms_environment
 from vila2.benchmarks.lmms_results import SOURCE, read_run
+from vila2.cli import terminal
 from vila2.cli.benchmarks import ModelName, app
 from vila2.cli.scores import print_scores
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected, served
@@ -25,7 +25,7 @@ from vila2.client import Client
 
 __all__ = ["app"]
 
-console = Console(soft_wrap=True)
+console = terminal.console()
 
 
 @app.command("lmms-eval")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from vila2.cli import terminal
 from vila2.cli.workspace import CliError
 from vila2.model.estimate import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset, shipped
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Presets, what training them takes, and how good the models are."
 )
-console = Console(soft_wrap=True)
+console = terminal.console()
 
 
 @app.command("presets")

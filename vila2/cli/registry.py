@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vila2.api.training import PromotionIn, Requirement
+from vila2.cli import terminal
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ the serving version of transformers without any code of ours, it answers the gol
 the trainer's did, and the evaluations that are asked for reach their thresholds.
 """,
 )
-console = Console(soft_wrap=True)
+console = terminal.console()
 ModelName = Annotated[str, typer.Argument(help="A model's name, as `vila2 registry list` tells.")]
 
 

@@ -11,12 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from vila2.api.training import Evaluation
+from vila2.cli import terminal
 from vila2.cli.models import app
 from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
 
 __all__ = ["app", "print_scores"]
 
-console = Console(soft_wrap=True)
+console = terminal.console()
 
 
 @app.command("scores")
