@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.controller import events, retrying
 from services.controller.amendments import at_the_versions_of, forbidden
 from services.controller.planner import bars_overruling
-from services.controller.runs import Runs, facts_of, recipe_row, rounds_of, valid_recipe
+from services.controller.runs import Runs, facts_of, recipe_row, rounds_of, set_round, valid_recipe
 from services.controller.state import ENDED
 from services.controller.tables import RoundRow, RunRow
 from vila2.api import controller as api
@@ -149,13 +148,8 @@ def amend(runs: Runs, run: RunRow, body: api.AmendIn, *, by: str) -> None:
 
 
 def _change(session: Session, row: RoundRow, **values: Any) -> None:
-    """Compare-and-set on a round in the caller's transaction; raises `Conflict` where it lost."""
-    changed = session.execute(
-        update(RoundRow)
-        .where(RoundRow.id == row.id, RoundRow.version == row.version)
-        .values(version=row.version + 1, **values)
-    )
-    _moved(bool(changed.rowcount))  # type: ignore[attr-defined]
+    """Change a round in the caller's transaction; raises `Conflict` where somebody was first."""
+    _moved(set_round(session, row, values))
 
 
 def _moved(done: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -131,12 +131,7 @@ class Runs:
         if after == "failed":
             values["failed_in"] = row.state
         with self.database.transaction() as session:
-            changed = session.execute(
-                update(RoundRow)
-                .where(RoundRow.id == row.id, RoundRow.version == row.version)
-                .values(version=row.version + 1, **values)
-            )
-            if not changed.rowcount:  # type: ignore[attr-defined]
+            if not set_round(session, row, values):
                 return False
             if after != row.state:
                 events.record(session, row.run_id, f"round.{after}", row.name, message or after)
@@ -201,6 +196,16 @@ def _step_on(
         update(RunRow)
         .where(RunRow.id == run.id, RunRow.version == run.version, RunRow.state == state)
         .values(**values)
+    )
+    return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def set_round(session: Session, row: RoundRow, values: Mapping[str, Any]) -> bool:
+    """Compare-and-set on a round: False where its version is no longer what was read."""
+    changed = session.execute(
+        update(RoundRow)
+        .where(RoundRow.id == row.id, RoundRow.version == row.version)
+        .values(version=row.version + 1, **values)
     )
     return bool(changed.rowcount)  # type: ignore[attr-defined]
 
