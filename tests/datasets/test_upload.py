@@ -94,7 +94,7 @@ def test_a_version_without_parts_cannot_be_sealed(client: Client) -> None:
 @pytest.mark.parametrize("data", [
     b"not a tar", b"", part(0)[:700], tar_of(("../../etc/passwd", b"x")), tar_of(("/x", b"x")),
     tar_of(("a.bin", b"x"), mode="w:gz"),
-])  # fmt: skip
+], ids=["text", "nothing", "a piece", "a way out", "from the root", "compressed"])  # fmt: skip
 def test_a_part_that_is_no_plain_tar_is_refused_with_what_to_do(
     client: Client, data: bytes
 ) -> None:
