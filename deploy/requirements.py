@@ -1,4 +1,6 @@
-"""What extras of the project ask of others, a line each: `requirements.py serve cluster`.
+"""What extras of the project in this folder ask of others, a line each.
+
+    python deploy/requirements.py serve cluster
 
 An image installs these in a layer of their own, before the project's own files are there.
 """
@@ -8,7 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]
+project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 
 
 def asked(extra: str) -> list[str]:
