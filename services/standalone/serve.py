@@ -78,7 +78,9 @@ def _prepare(workspace: Path) -> int:
     for build in TARGETS.values():
         build(seams, keys.ring)
     seams.repository()
-    print(f"the platform is prepared; the key of team local lies in {workspace / 'key'}")  # noqa: T201
+    url = os.environ.get("VILA2_PUBLIC_URL", "")
+    print("the platform is prepared" + (f" and answers at {url}" if url else ""))  # noqa: T201
+    print(f"the key of team local lies in {workspace / 'key'}")  # noqa: T201
     return 0
 
 
