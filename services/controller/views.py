@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from services.controller import jobs
+from services.controller import jobs, seeds
 from services.controller.planner import SPECIALIST, self_name
 from services.controller.runs import Runs
 from services.controller.state import ENDED
 from services.controller.tables import RoundRow, RunRow
 from vila2.api import controller as api
 from vila2.api.base import Progress
+from vila2.api.training import Job
 from vila2.client import ApiError, Client
 from vila2.recipe import Recipe
 
@@ -52,7 +53,13 @@ def _round(platform: Client, row: RoundRow) -> api.Round:
         state=row.state,
         model=row.model or "",
         layer=row.layer or "",
-        jobs=[job for job in (row.train_job, row.evaluate_job) if job],
+        jobs=seeds.jobs_of(row),
+        seeds=[
+            api.RoundSeed(
+                seed=int(seed), model=model, evaluation=row.seed_evaluations.get(seed, "")
+            )
+            for seed, model in row.seed_models.items()
+        ],
         scores=row.scores or {},
         verdict=row.verdict,
         error=row.error or "",
@@ -76,12 +83,22 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
                 for s in held
             )
             return Progress(done=round(1000 * done), total=1000 * len(held), phase=phases)
+        if row.state == "evaluating" and row.seed_evaluations:
+            return _evaluated([platform.training.job(job) for job in row.seed_evaluations.values()])
         job = {"training": row.train_job, "evaluating": row.evaluate_job}.get(row.state, "")
         if job:
             return platform.training.job(job).progress
     except ApiError:
         pass  # the other service has not heard of it yet
     return Progress(phase=row.state)
+
+
+def _evaluated(held: Sequence[Job]) -> Progress:
+    """Of the models of all seeds together."""
+    done = sum(1.0 if job.state == "succeeded" else job.progress.fraction for job in held)
+    ended = sum(job.state == "succeeded" for job in held)
+    phase = f"{ended} of {len(held)} seeds evaluated"
+    return Progress(done=round(1000 * done), total=1000 * len(held), unit="permille", phase=phase)
 
 
 def _run_progress(

@@ -62,16 +62,16 @@ def moments(world: Path, folder: Path) -> list[str]:
     return told.read_text().splitlines()
 
 
-def to_the_end(plane: Plane) -> None:
+def to_the_end(plane: Plane, made: Recipe | None = None) -> None:
     """Start the run, or find it, and see it finish."""
-    held = plane.finish(start(plane, small(), token=TOKEN))
+    held = plane.finish(start(plane, made or small(), token=TOKEN))
     assert held.state == "finished", held.error
 
 
-def result(workspace: Path) -> dict[str, Any]:
+def result(workspace: Path, made: Recipe | None = None) -> dict[str, Any]:
     """All that a finished run is, without the ids and times that differ between any two runs."""
     with Plane(workspace) as plane:
-        run = plane.client.controller.run(start(plane, small(), token=TOKEN))
+        run = plane.client.controller.run(start(plane, made or small(), token=TOKEN))
         events: dict[str, list[str]] = {}
         for happened in plane.client.controller.events(run.id):
             said = f"{happened.kind}: {_nameless(happened.message)}"
@@ -84,6 +84,7 @@ def result(workspace: Path) -> dict[str, Any]:
                 "scores": held.scores,
                 "verdict": _nameless(repr(held.verdict)),
                 "model": models[held.model],
+                "seeds": {one.seed: models[one.model] for one in held.seeds},
                 "captions": _captions(plane, held.layer),
             }
             for held in run.rounds
