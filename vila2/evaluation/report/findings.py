@@ -12,7 +12,8 @@ from vila2.evaluation.report.model import MacroScore, Round, RunReport
 HOW_TO_READ = (
     "Scores are means over a benchmark's items, times 100. The range beside a score is a 95%"
     " bootstrap interval over the benchmark's pictures, unless the recipe set another confidence.",
-    "The macro score is the mean over benchmarks: every benchmark counts alike.",
+    "The macro score is the mean over benchmarks: every benchmark counts alike. Scores of a round"
+    " with several seeds are means over its trainings.",
     "A verdict rests on the paired difference to the best round before it, item by item. Pairing"
     " removes the difficulty of items, so a verdict can be sure although two ranges overlap.",
     "Improved: the interval of that difference lies above zero and the gain is as large as the"
