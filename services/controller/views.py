@@ -12,7 +12,6 @@ from services.controller.state import ENDED
 from services.controller.tables import RoundRow, RunRow
 from vila2.api import controller as api
 from vila2.api.base import Progress
-from vila2.api.training import Job
 from vila2.client import ApiError, Client
 from vila2.recipe import Recipe
 
@@ -83,22 +82,25 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
                 for s in held
             )
             return Progress(done=round(1000 * done), total=1000 * len(held), phase=phases)
-        if row.state == "evaluating" and row.seed_evaluations:
-            return _evaluated([platform.training.job(job) for job in row.seed_evaluations.values()])
         job = {"training": row.train_job, "evaluating": row.evaluate_job}.get(row.state, "")
         if job:
-            return platform.training.job(job).progress
+            found = platform.training.job(job)
+            held = [one.job for one in found.seeds]
+            if row.state == "evaluating":
+                held = list(row.seed_evaluations.values())
+            return _of_seeds(platform, held) if held else found.progress
     except ApiError:
         pass  # the other service has not heard of it yet
     return Progress(phase=row.state)
 
 
-def _evaluated(held: Sequence[Job]) -> Progress:
-    """Of the models of all seeds together."""
-    done = sum(1.0 if job.state == "succeeded" else job.progress.fraction for job in held)
-    ended = sum(job.state == "succeeded" for job in held)
-    phase = f"{ended} of {len(held)} seeds evaluated"
-    return Progress(done=round(1000 * done), total=1000 * len(held), unit="permille", phase=phase)
+def _of_seeds(platform: Client, ids: Sequence[str]) -> Progress:
+    """How far the jobs of all seeds are together."""
+    held = [platform.training.job(job) for job in ids]
+    ended = [job for job in held if job.state == "succeeded"]
+    share = len(ended) + sum(job.progress.fraction for job in held if job not in ended)
+    phase = f"{len(ended)} of {len(held)} seeds"
+    return Progress(done=round(1000 * share), total=1000 * len(held), unit="permille", phase=phase)
 
 
 def _run_progress(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from services.controller.estimates.history import PastJobs
 from tests.controller.test_operations import bare
 from tests.plane.instant import LUCK, instant_training
 from tests.plane.plane import Plane, recipe, start
@@ -122,6 +123,37 @@ def test_lineage_and_costs_are_of_all_seeds(finished: tuple[Plane, Run]) -> None
     )
     assert line.pictures == sum(questions)
     assert line.state == "succeeded"
+
+
+def test_the_report_tells_the_costs_that_the_run_is_asked_for(
+    finished: tuple[Plane, Run],
+) -> None:
+    """One account, in two places."""
+    plane, run = finished
+    report = RunReport.model_validate(plane.client.controller.report(run.id))
+    assert report.costs == plane.client.controller.costs(run.id)
+
+
+def test_trainings_with_several_seeds_are_history_for_the_next_estimate(
+    finished: tuple[Plane, Run],
+) -> None:
+    """Each of them, as if it had been trained alone; the base and the specialist are beside."""
+    plane, run = finished
+    known = PastJobs(plane.client)
+    models = {one.model for held in run.rounds for one in held.seeds}
+    assert models <= set(known.presets)
+    assert len(known.of_preset("tiny").evaluations) == len(models) == 4 * 3
+
+
+def test_a_round_tells_how_many_of_its_seeds_have_ended(plane: Plane) -> None:
+    made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
+    plane.until(made, "round 0", "training")
+    plane.controller.reconciler.tick()  # asks for the trainings
+    plane.training.dispatcher.tick()  # there are two slots
+    plane.training.dispatcher.tick()
+    progress = named(plane.client.controller.run(made), "round 0").progress
+    assert progress.phase == "2 of 3 seeds"
+    assert 0.6 < progress.fraction < 0.7
 
 
 def test_a_seed_that_fails_is_named_and_it_alone_is_tried_again(

@@ -66,9 +66,9 @@ class InstantEngine:
         made = []
         for number, ask in enumerate(asks):
             seen = _digest(ask.pixels.tobytes())[:6]
-            text = (
-                f"a picture {seen} seen at {round(1000 * self._quality)} permille, {ask.question}"
-            )
+            # Not the question itself: the gate takes that for a leaked prompt.
+            asked = _digest(ask.question.encode())[:6]
+            text = f"a picture {seen} seen at {round(1000 * self._quality)} permille, for {asked}"
             made.append(Answer(text, 12, -1.0 + self._quality, "stop", 4))
             progress(number + 1)
         return made
