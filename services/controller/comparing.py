@@ -57,7 +57,11 @@ def _difference(
     if _items(before) != _items(after):
         return made
     interval = difference_over_seeds(
-        before, after, clusters=item_pictures(first(found[0])), seed=recipes[0].seed
+        before,
+        after,
+        clusters=item_pictures(first(found[0])),
+        seed=recipes[0].seed,
+        seed_sd=max(recipe.rounds.seed_sd for recipe in recipes),
     )
     told = {"difference": interval.mid, "low": interval.low, "high": interval.high}
     return made.model_copy(update=told)

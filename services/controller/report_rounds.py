@@ -148,7 +148,7 @@ def _round(
         warnings=[CaptionWarning(**held) for held in verdict.get("warnings", [])],
         says=says.get(row.name, "") if row.kind == "control" else "",
         layer=layer_of(known.platform, row.layer) if row.kind == "self" else None,
-        stages=stages_of(known.platform, _first_training(known.platform, row)),
+        stages=stages_of(known.platform, _first_training(known.platform, known.recipe, row)),
         seconds=max(0.0, row.ended_at - row.created_at),
     )
 
@@ -179,10 +179,11 @@ def _seeds(known: Known, row: RoundRow) -> list[report.SeedScore]:
     ]
 
 
-def _first_training(platform: Client, row: RoundRow) -> str:
+def _first_training(platform: Client, recipe: Recipe, row: RoundRow) -> str:
     """The job that trained the first seed's model."""
-    held = platform.training.job(row.train_job) if row.seed_models else None
-    return trainings(held, 0)[0].job if held else row.train_job
+    if not row.seed_models:
+        return row.train_job
+    return trainings(platform.training.job(row.train_job), recipe.seed)[0].job
 
 
 def _metrics(known: Known, row: RoundRow) -> CaptionMetrics | None:

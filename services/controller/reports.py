@@ -133,7 +133,7 @@ def _notes(rejected: Mapping[str, int], rows: Sequence[RoundRow]) -> list[str]:
     if rejected:
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
         notes.append(f"Not admitted to the dataset: {counts}.")
-    failed = [row.name for row in rows if row.state == "failed"]
-    if failed:
-        notes.append(f"Failed and left out: {', '.join(failed)}.")
+    notes += [
+        f"Failed and left out: {row.name} ({row.error})." for row in rows if row.state == "failed"
+    ]
     return notes

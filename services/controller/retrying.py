@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.controller.seeds import mark
 from services.controller.state import retried
 from services.controller.tables import RoundRow
 from vila2.client import Client
@@ -50,8 +51,9 @@ def _jobs_of(row: RoundRow, state: str) -> dict[str, str]:
     if state == "training":
         held = {"train": row.train_job}
     elif state == "evaluating":
-        several = {f"evaluate-s{seed}": job for seed, job in row.seed_evaluations.items()}
-        held = several or {"evaluate": row.evaluate_job}
+        several = row.seed_evaluations
+        held = {f"evaluate{mark(seed, several)}": job for seed, job in several.items()}
+        held = held or {"evaluate": row.evaluate_job}
     else:
         held = {}
     return {what: job for what, job in held.items() if job}

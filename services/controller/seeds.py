@@ -8,7 +8,7 @@ empty for such a round.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 from services.controller.tables import RoundRow
@@ -18,7 +18,7 @@ T = TypeVar("T")
 ENDED: frozenset[JobState] = frozenset({"succeeded", "stopped", "failed", "cancelled"})
 
 
-def mark(seed: int, seeds: Collection[int]) -> str:
+def mark(seed: int | str, seeds: Sized) -> str:
     """What tells the names and tokens of one seed from another's; empty where there is one."""
     return f"-s{seed}" if len(seeds) > 1 else ""
 

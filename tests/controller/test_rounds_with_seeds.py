@@ -175,6 +175,7 @@ def test_a_seed_that_fails_is_named_and_it_alone_is_tried_again(
         said = named(failed, "round 0").error
         assert "1 of 3 seeds: seed 1, job" in said
         assert "made to fail" in said
+        assert any(said in note for note in plane.client.controller.report(made)["notes"])
         models = {model.name for model in plane.client.training.models()}
         assert {name.split("-s")[1][0] for name in models if "round-0" in name} == {"0", "2"}
         plane.client.controller.retry_run(made)
