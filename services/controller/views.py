@@ -85,10 +85,10 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
         job = {"training": row.train_job, "evaluating": row.evaluate_job}.get(row.state, "")
         if job:
             found = platform.training.job(job)
-            held = [one.job for one in found.seeds]
+            several = [one.job for one in found.seeds]
             if row.state == "evaluating":
-                held = list(row.seed_evaluations.values())
-            return _of_seeds(platform, held) if held else found.progress
+                several = list(row.seed_evaluations.values())
+            return _of_seeds(platform, several) if several else found.progress
     except ApiError:
         pass  # the other service has not heard of it yet
     return Progress(phase=row.state)
