@@ -160,6 +160,10 @@ class Recipe(Strict):
         text = json.dumps({"defaults": DEFAULTS, **values}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def training_seeds(self) -> list[int]:
+        """Seeds that each round is trained with; the first one's model captions for the next."""
+        return [self.seed + number for number in range(self.rounds.seeds)]
+
     def datasets(self) -> list[str]:
         """Names of all datasets that a run needs, each once, in order of use."""
         named = [self.model.base.dataset, self.data.align, self.data.pretrain]

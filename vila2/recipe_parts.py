@@ -128,7 +128,7 @@ class CaptionRecipe(Strict):
 
 
 class RoundsRecipe(Strict):
-    """When the self-augment loop stops."""
+    """When the self-augment loop stops, and on how many trainings that rests."""
 
     maximum: int = Field(3, ge=1, le=20, description="The most self-augmented rounds.")
     patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
@@ -140,6 +140,13 @@ class RoundsRecipe(Strict):
         le=1,
         description="Standard deviation of the macro score between seeds, where it is known: "
         "widens the intervals of rounds that were trained once.",
+    )
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Trainings of every round and control, with `seed` and the numbers after it; "
+        "verdicts are over all of them, and the first one's model captions.",
     )
     stop_on: list[WarningKind] = Field(
         default_factory=list, description="Warnings about a round's captions that pause the run."

@@ -26,7 +26,8 @@ from vila2.recipe import Recipe
 # What makes a round what it is; a copy has it all.
 _KEPT = (
     "layer_job", "layer", "specialists", "skill_layers", "train_job", "model", "evaluate_job",
-    "scores", "verdict", "created_at", "ended_at", "recipe_number",
+    "seed_models", "seed_evaluations", "scores", "verdict", "created_at", "ended_at",
+    "recipe_number",
 )  # fmt: skip
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from services.controller.amendments import differences
 from services.controller.runs import Runs
+from services.controller.seeds import first
 from services.controller.tables import RoundRow, RunRow
-from services.controller.verdicts import outcomes_of
+from services.controller.verdicts import outcomes_over_seeds
 from vila2.api import controller as api
 from vila2.client import Client
 from vila2.evaluation.outcomes import item_pictures, item_scores
-from vila2.evaluation.statistics import macro_difference
+from vila2.evaluation.statistics import SeedItems, difference_over_seeds
 from vila2.recipe import Recipe
 
 
 def compare(runs: Runs, platform: Client, ours: RunRow, theirs: RunRow) -> api.Comparison:
-    """Rounds of the same name are compared by a paired bootstrap over the items of both."""
+    """Rounds of the same name are compared item by item, over all seeds of both."""
     left = {row.name: row for row in runs.rounds(ours.id)}
     right = {row.name: row for row in runs.rounds(theirs.id)}
     names = list(dict.fromkeys([*left, *right]))
@@ -26,7 +27,7 @@ def compare(runs: Runs, platform: Client, ours: RunRow, theirs: RunRow) -> api.C
         theirs=theirs.id,
         recipe=differences(*recipes),
         rounds=[
-            _difference(platform, name, left.get(name), right.get(name), seed=recipes[0].seed)
+            _difference(platform, recipes, name, left.get(name), right.get(name))
             for name in names
             if _scores(left.get(name)) or _scores(right.get(name))
         ],
@@ -34,7 +35,11 @@ def compare(runs: Runs, platform: Client, ours: RunRow, theirs: RunRow) -> api.C
 
 
 def _difference(
-    platform: Client, name: str, ours: RoundRow | None, theirs: RoundRow | None, *, seed: int
+    platform: Client,
+    recipes: Sequence[Recipe],
+    name: str,
+    ours: RoundRow | None,
+    theirs: RoundRow | None,
 ) -> api.Difference:
     made = api.Difference(round=name, ours=_macro(ours), theirs=_macro(theirs))
     if ours is None or theirs is None or not (_scores(ours) and _scores(theirs)):
@@ -42,15 +47,29 @@ def _difference(
     if ours.model == theirs.model:
         same = {"difference": 0.0, "low": 0.0, "high": 0.0, "same_model": True}
         return made.model_copy(update=same)
-    outcomes = [outcomes_of(platform, row.evaluate_job) for row in (ours, theirs)]
-    before, after = (item_scores(held) for held in outcomes)
-    if {name: set(items) for name, items in before.items()} != {
-        name: set(items) for name, items in after.items()
-    }:
+    found = [
+        outcomes_over_seeds(platform, recipe, row)
+        for recipe, row in zip(recipes, (ours, theirs), strict=True)
+    ]
+    before, after = (
+        {seed: item_scores(outcomes) for seed, outcomes in held.items()} for held in found
+    )
+    if _items(before) != _items(after):
         return made
-    interval = macro_difference(before, after, clusters=item_pictures(outcomes[0]), seed=seed)
-    found = {"difference": interval.mid, "low": interval.low, "high": interval.high}
-    return made.model_copy(update=found)
+    interval = difference_over_seeds(
+        before,
+        after,
+        clusters=item_pictures(first(found[0])),
+        seed=recipes[0].seed,
+        seed_sd=max(recipe.rounds.seed_sd for recipe in recipes),
+    )
+    told = {"difference": interval.mid, "low": interval.low, "high": interval.high}
+    return made.model_copy(update=told)
+
+
+def _items(scores: SeedItems) -> dict[str, set[str]]:
+    """What a round was asked, which is the same for all its seeds."""
+    return {benchmark: set(items) for benchmark, items in first(scores).items()}
 
 
 def _scores(row: RoundRow | None) -> Mapping[str, Mapping[str, float]]:

@@ -28,8 +28,8 @@ class ControllerContext:
         self._database = database
         self.platform = platform
         self.runs = Runs(database)
-        self.reports = Reports(self.runs)
         self.estimates = Estimates(database)
+        self.reports = Reports(self.runs, self.estimates)
         self.leadership = Leadership(database)
         self.reconciler = Reconciler(self.runs, platform, self.leadership.lead)
         self.relay = EventRelay(database, sink or LogSink())

@@ -24,6 +24,12 @@ from vila2.training.spec import KeepBy
 EVALUATION_TOKENS = 96
 
 
+def with_seeds(recipe: Recipe, body: JobIn) -> JobIn:
+    """The training of a round, once with each of the recipe's seeds."""
+    seeds = recipe.training_seeds()
+    return body.model_copy(update={"seeds": seeds}) if len(seeds) > 1 else body
+
+
 def base_job(recipe: Recipe, *, token: str) -> JobIn:
     """Compose the preset, train its tokenizer on all texts, and train the base if asked to."""
     base = recipe.model.base
@@ -247,15 +253,15 @@ def specialist_visits(recipe: Recipe) -> int:
 
 def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, rounds: int) -> int:
     """Training steps that a round of this kind takes: the weight of its progress."""
-    one = sum(recipe.stages[stage].steps for stage in STAGES)
     if kind == "base":
         return recipe.model.base.stage.steps if recipe.model.base.stage else 1
-    if kind == "specialist":
-        extra = sum(specialist_round_extra(recipe).values())
-        return one + extra + sum(s.stage.steps for s in recipe.specialists)
+    one = sum(recipe.stages[stage].steps for stage in STAGES)
     if control is not None:
-        return one + sum(control_extra(recipe, control, rounds=rounds).values())
-    return one
+        one += sum(control_extra(recipe, control, rounds=rounds).values())
+    if kind != "specialist":
+        return one * recipe.rounds.seeds
+    one += sum(specialist_round_extra(recipe).values())
+    return one * recipe.rounds.seeds + sum(s.stage.steps for s in recipe.specialists)
 
 
 def _general(assembly: Assembly, layer: str, earlier: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.chassis.errors import Conflict, Invalid, NotFound
-from services.controller import events, retrying
+from services.controller import events, retrying, seeds
 from services.controller.amendments import at_the_versions_of, forbidden
 from services.controller.planner import bars_overruling
 from services.controller.runs import Runs, facts_of, recipe_row, rounds_of, set_round, valid_recipe
@@ -57,9 +57,8 @@ def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: s
     said = reason or "cancelled by its owner"
     _moved(runs.move(run, "cancelled", said, error=reason, by=by))
     for row in rounds:
-        for job in (row.train_job, row.evaluate_job):
-            if job:
-                platform.training.cancel(job)
+        for job in seeds.jobs_of(row):
+            platform.training.cancel(job)
         if row.layer_job:
             platform.caption.cancel_layer(row.layer_job)
         for specialist in row.specialists.values():

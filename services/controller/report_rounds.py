@@ -10,16 +10,23 @@ from typing import Any
 from services.controller import captions
 from services.controller.planner import BASELINE, SPECIALIST, best_round
 from services.controller.runs import facts_of
+from services.controller.seeds import first, models_of, trainings
 from services.controller.tables import RoundRow
-from services.controller.verdicts import outcomes_of
+from services.controller.verdicts import SeedOutcomes, outcomes_over_seeds
 from vila2.client import ApiError, Client
 from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
 from vila2.evaluation.caption_metrics import CaptionMetrics, compute
 from vila2.evaluation.claims import ClaimMetrics
-from vila2.evaluation.outcomes import Outcome, item_pictures, item_scores
+from vila2.evaluation.outcomes import item_pictures, item_scores, macro_score
 from vila2.evaluation.report import model as report
-from vila2.evaluation.statistics import Interval, macro_difference, macro_interval
+from vila2.evaluation.statistics import (
+    Interval,
+    SeedItems,
+    difference_over_seeds,
+    macro_over_seeds,
+    seed_spread,
+)
 from vila2.evaluation.warnings import CaptionWarning
 from vila2.recipe import Recipe
 
@@ -32,28 +39,42 @@ class Known:
     recipe: Recipe
     samples: list[Sample]
     captions: Mapping[str, list[CaptionRow]]
-    outcomes: Mapping[str, list[Outcome]]
+    outcomes: Mapping[str, SeedOutcomes]
     best: Mapping[str, str]  # control -> the round of the method that it is held against
 
     def difference(self, before: str, after: str) -> Interval | None:
         """The paired difference of two rounds' macro scores, `None` where one has no outcomes."""
         if before not in self.outcomes or after not in self.outcomes:
             return None
-        return macro_difference(
-            item_scores(self.outcomes[before]),
-            item_scores(self.outcomes[after]),
-            clusters=item_pictures(self.outcomes[after]),
+        return difference_over_seeds(
+            self.scores(before),
+            self.scores(after),
+            clusters=item_pictures(first(self.outcomes[after])),
             confidence=self.recipe.rounds.confidence,
             seed=self.recipe.seed,
+            seed_sd=self.recipe.rounds.seed_sd,
         )
 
+    def scores(self, name: str) -> SeedItems:
+        """A round's scores by seed, benchmark and item."""
+        return {seed: item_scores(outcomes) for seed, outcomes in self.outcomes[name].items()}
 
-def outcomes_by_round(platform: Client, rows: Sequence[RoundRow]) -> dict[str, list[Outcome]]:
-    """Round -> outcomes; a round whose evaluation left none is missing."""
+    def seed_spread(self) -> float | None:
+        """The macro score's standard deviation between seeds, pooled over all rounds."""
+        if not self.outcomes:
+            return None
+        pictures = item_pictures(first(next(iter(self.outcomes.values()))))
+        return seed_spread([self.scores(name) for name in self.outcomes], clusters=pictures)
+
+
+def outcomes_by_round(
+    platform: Client, recipe: Recipe, rows: Sequence[RoundRow]
+) -> dict[str, SeedOutcomes]:
+    """Round -> outcomes of all its seeds; a round whose evaluations left none is missing."""
     found = {}
     for row in rows:
         try:
-            found[row.name] = outcomes_of(platform, row.evaluate_job)
+            found[row.name] = outcomes_over_seeds(platform, recipe, row)
         except ApiError:
             continue
     return found
@@ -89,8 +110,10 @@ def captions_of_round(platform: Client, row: RoundRow) -> list[CaptionRow]:
 def rounds_of(known: Known, rows: Sequence[RoundRow]) -> list[report.Round]:
     """Every round that is done, controls included."""
     truths = captions.benchmark_truths(known.platform, known.recipe.benchmarks)
-    matched = captions.checked(known.outcomes, truths)
-    whole = captions.checked(known.outcomes, truths, whole=True)
+    # The first seed's answers: its model is the one that captions.
+    answers = {name: first(held) for name, held in known.outcomes.items()}
+    matched = captions.checked(answers, truths)
+    whole = captions.checked(answers, truths, whole=True)
     return [_round(known, row, matched.get(row.name), whole.get(row.name)) for row in rows]
 
 
@@ -109,6 +132,7 @@ def _round(
         model=row.model,
         scores={name: report.Score(**score) for name, score in row.scores.items()},
         macro=_macro(known, row.name),
+        seeds=_seeds(known, row),
         verdict=(
             report.RoundVerdict(
                 **{k: verdict[k] for k in ("kind", "difference", "low", "high", "evidence")}
@@ -124,7 +148,7 @@ def _round(
         warnings=[CaptionWarning(**held) for held in verdict.get("warnings", [])],
         says=says.get(row.name, "") if row.kind == "control" else "",
         layer=layer_of(known.platform, row.layer) if row.kind == "self" else None,
-        stages=stages_of(known.platform, row.train_job),
+        stages=stages_of(known.platform, _first_training(known.platform, known.recipe, row)),
         seconds=max(0.0, row.ended_at - row.created_at),
     )
 
@@ -134,15 +158,32 @@ def _of(interval: Interval) -> dict[str, float]:
 
 
 def _macro(known: Known, name: str) -> report.MacroScore | None:
-    outcomes = known.outcomes.get(name)
-    if outcomes is None:
+    if name not in known.outcomes:
         return None
-    found = macro_interval(
-        item_scores(outcomes),
-        clusters=item_pictures(outcomes),
+    found = macro_over_seeds(
+        known.scores(name),
+        clusters=item_pictures(first(known.outcomes[name])),
         confidence=known.recipe.rounds.confidence,
     )
     return report.MacroScore(score=found.mid, low=found.low, high=found.high)
+
+
+def _seeds(known: Known, row: RoundRow) -> list[report.SeedScore]:
+    """What each seed's model scored, where there are several."""
+    if row.name not in known.outcomes or not row.seed_models:
+        return []
+    models = models_of(row, known.recipe.seed)
+    return [
+        report.SeedScore(seed=seed, model=models[seed], macro=macro_score(scores))
+        for seed, scores in known.scores(row.name).items()
+    ]
+
+
+def _first_training(platform: Client, recipe: Recipe, row: RoundRow) -> str:
+    """The job that trained the first seed's model."""
+    if not row.seed_models:
+        return row.train_job
+    return trainings(platform.training.job(row.train_job), recipe.seed)[0].job
 
 
 def _metrics(known: Known, row: RoundRow) -> CaptionMetrics | None:

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from services.controller import captions
-from services.controller.report_facts import costs, lineage
+from services.controller.estimates.costs import costs
+from services.controller.estimates.store import Estimates
+from services.controller.report_lineage import lineage
 from services.controller.report_rounds import (
     Known,
     captions_of_round,
@@ -33,8 +35,8 @@ EXAMPLES = 8
 class Reports:
     """Builds reports; nothing is stored, so a report always shows what is known now."""
 
-    def __init__(self, runs: Runs) -> None:
-        self._runs = runs
+    def __init__(self, runs: Runs, estimates: Estimates) -> None:
+        self._runs, self._estimates = runs, estimates
 
     def build(self, platform: Client, run: RunRow) -> report.RunReport:
         """The report of a run in any state: rounds that are not done are left out."""
@@ -53,7 +55,7 @@ class Reports:
             recipe,
             first_shard,
             texts,
-            outcomes_by_round(platform, trained),
+            outcomes_by_round(platform, recipe, trained),
             rivals(recipe, trained),
         )
         return report.RunReport(
@@ -76,8 +78,9 @@ class Reports:
             specialists=self._specialists(platform, recipe, trained),
             examples=_examples(first_shard, texts),
             notes=_notes(version.rejected, every),
-            costs=costs(platform, run.id, rows, self._runs.events(run.id)),
+            costs=costs(platform, run, every, self._estimates.newest(run.team, run.recipe_hash)),
             lineage=lineage(platform, rows),
+            seed_sd=known.seed_spread(),
         )
 
     def _specialists(
@@ -130,7 +133,7 @@ def _notes(rejected: Mapping[str, int], rows: Sequence[RoundRow]) -> list[str]:
     if rejected:
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
         notes.append(f"Not admitted to the dataset: {counts}.")
-    failed = [row.name for row in rows if row.state == "failed"]
-    if failed:
-        notes.append(f"Failed and left out: {', '.join(failed)}.")
+    notes += [
+        f"Failed and left out: {row.name} ({row.error})." for row in rows if row.state == "failed"
+    ]
     return notes

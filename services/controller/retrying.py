@@ -1,13 +1,15 @@
 """How a failed round is tried again: the service that failed goes on, or the step gets a new token.
 
 A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
-to go on where it can be. What cannot, such as a specialist, is begun anew under another token.
+to go on where it can be. What cannot, such as a specialist, is begun anew under another token. Of
+a round with several seeds those go on that failed: what the others made stays.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from services.controller.seeds import mark
 from services.controller.state import retried
 from services.controller.tables import RoundRow
 from vila2.client import Client
@@ -33,10 +35,7 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
         for name, held in row.specialists.items():
             if platform.specialist.get(held).state in _AGAIN:
                 anew.append(name)
-    job, what = {
-        "training": (row.train_job, "train"), "evaluating": (row.evaluate_job, "evaluate"),
-    }.get(state, ("", ""))  # fmt: skip
-    if job:
+    for what, job in _jobs_of(row, state).items():
         found = platform.training.job(job).state
         if found in _AGAIN:
             platform.training.retry(job)
@@ -45,3 +44,16 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
     if anew:
         values["tries"] = {**row.tries, **{what: row.tries.get(what, 0) + 1 for what in anew}}
     return values
+
+
+def _jobs_of(row: RoundRow, state: str) -> dict[str, str]:
+    """What a step is called in its tokens -> its job; an evaluation is a step for each seed."""
+    if state == "training":
+        held = {"train": row.train_job}
+    elif state == "evaluating":
+        several = row.seed_evaluations
+        held = {f"evaluate{mark(seed, several)}": job for seed, job in several.items()}
+        held = held or {"evaluate": row.evaluate_job}
+    else:
+        held = {}
+    return {what: job for what, job in held.items() if job}

@@ -264,7 +264,7 @@ def new_round(run: RunRow, *, name: str, kind: str, position: int, recipe_number
     return RoundRow(
         run_id=run.id, name=name, kind=kind, position=position, state="pending", version=0,
         recipe_number=recipe_number, failed_in="", tries={}, specialists={}, skill_layers={},
-        scores={}, created_at=time.time(),
+        seed_models={}, seed_evaluations={}, scores={}, created_at=time.time(),
     )  # fmt: skip
 
 

@@ -6,15 +6,18 @@ step twice is doing it once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from services.chassis.crashpoint import crashpoint
 from services.chassis.metrics import VERDICTS
-from services.controller import jobs
+from services.controller import jobs, seeds
 from services.controller.planner import RoundFacts, best_round, self_name, self_rounds
 from services.controller.runs import Runs, facts_of
 from services.controller.state import next_state
 from services.controller.tables import RoundRow, RunRow
-from services.controller.verdicts import judge_round, round_scores
-from vila2.api.training import Job, JobIn, SourceIn
+from services.controller.verdicts import judge_round, outcomes_of, round_scores
+from vila2.api.training import Job, JobIn, JobKind, SeedJob, SourceIn
 from vila2.client import ApiError, Client
 from vila2.recipe import ControlRecipe, Recipe, StageName
 
@@ -124,10 +127,14 @@ class Step:
             self._runs.change_round(self._row, specialists=started)
 
     def _train(self) -> None:
+        """One job, with all the seeds of the recipe; the base, which rounds share, with one."""
         job = self._submit(self._training_body())
         crashpoint("round.train-asked")
-        if self._settled(job, "train_job"):
-            self._advance(f"trained {job.model}", train_job=job.id, model=job.model)
+        held = seeds.trainings(job, self._recipe.seed)
+        if self._settled("train", held, job.state, train_job=job.id):
+            models = {one.seed: one.model for one in held}
+            message = f"trained {', '.join(models.values())}"
+            self._advance(message, train_job=job.id, **seeds.model_columns(models))
 
     def _training_body(self) -> JobIn:
         recipe, row = self._recipe, self._row
@@ -147,7 +154,7 @@ class Step:
             sft_extra = self._specialist_data(times=1) if extra else []
         else:
             source, extra, sft_extra = self._control()
-        return jobs.generalist_job(
+        body = jobs.generalist_job(
             recipe,
             name=self._name(),
             token=self._token("train"),
@@ -157,6 +164,7 @@ class Step:
             sft_extra=sft_extra,
             priority=_PRIORITY[row.kind],
         )
+        return jobs.with_seeds(recipe, body)
 
     def _control(self) -> tuple[SourceIn, dict[StageName, int], list[SourceIn]]:
         recipe = self._recipe
@@ -190,40 +198,58 @@ class Step:
         return self._best_layer() if control.captions == "best" else control.layer
 
     def _evaluate(self) -> None:
-        job = self._submit(
-            jobs.evaluate_job(
-                self._recipe,
-                name=self._name("-evaluation"),
-                token=self._token("evaluate"),
-                model=self._row.model,
-                priority=_PRIORITY[self._row.kind] + 5,
-            )
-        )
-        if not self._settled(job, "evaluate_job"):
+        """A job for each seed's model; the verdict is over them all."""
+        held = self._evaluations()
+        columns = seeds.evaluation_columns({one.seed: one.job for one in held})
+        state = seeds.together([one.state for one in held])
+        if not self._settled("evaluate", held, state, **columns):
             return
+        found = {one.seed: outcomes_of(self._platform, one.job) for one in held}
         verdict = judge_round(
-            self._platform, self._recipe, self._row, self._others, self._facts(), job.id
+            self._platform, self._recipe, self._row, self._others, self._facts(), found
         )
         if verdict is not None:
             VERDICTS.labels(verdict["kind"]).inc()
         self._advance(
             verdict["evidence"] if verdict else "evaluated",
-            evaluate_job=job.id,
-            scores=round_scores(job.result),
+            scores=round_scores(self._recipe, held[0].result, found),
             verdict=verdict,
+            **columns,
         )
+
+    def _evaluations(self) -> list[SeedJob]:
+        models = seeds.models_of(self._row, self._recipe.seed)
+        held = []
+        for seed, model in models.items():
+            mark = seeds.mark(seed, models)
+            body = jobs.evaluate_job(
+                self._recipe,
+                name=self._name(f"-evaluation{mark}"),
+                token=self._token(f"evaluate{mark}"),
+                model=model,
+                priority=_PRIORITY[self._row.kind] + 5,
+            )
+            held.append(seeds.of_seed(seed, self._submit(body)))
+            crashpoint("round.evaluate-asked")
+        return held
 
     def _submit(self, body: JobIn) -> Job:
         """Hand a job over, on this run's account."""
         return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
 
-    def _settled(self, job: Job, column: str) -> bool:
-        """True when the job has succeeded; one that ended otherwise fails the round."""
-        if job.state in ("failed", "cancelled", "stopped"):
-            self._fail(f"{job.kind} job {job.id} {job.state}: {job.error}", **{column: job.id})
-        elif job.state != "succeeded" and getattr(self._row, column) != job.id:
-            self._runs.change_round(self._row, **{column: job.id})
-        return job.state == "succeeded"
+    def _settled(self, kind: JobKind, held: Sequence[SeedJob], state: str, **columns: Any) -> bool:
+        """True when all jobs have succeeded; one that did not fails the round when all have ended.
+
+        `state` is where they are together, and `columns` what the row says of them.
+        """
+        if state not in seeds.ENDED:
+            if any(getattr(self._row, name) != value for name, value in columns.items()):
+                self._runs.change_round(self._row, **columns)
+            return False
+        broken = seeds.failure(kind, held)
+        if broken:
+            self._fail(broken, **columns)
+        return not broken
 
     def _earlier(self, layer: str) -> list[str]:
         selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]

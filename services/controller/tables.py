@@ -58,7 +58,9 @@ class RoundRow(Base):
     """One model of a run; `version` is what compare-and-set compares.
 
     `recipe_number` is the recipe that it follows, `failed_in` the step that failed, `tries` how
-    often a step was begun anew, by what the step is called in its tokens.
+    often a step was begun anew, by what the step is called in its tokens. A round that is trained
+    with several seeds has all their models and evaluations in `seed_models` and `seed_evaluations`,
+    and the first seed's in `model` and `evaluate_job` (`seeds.py`).
     """
 
     __tablename__ = "rounds"
@@ -78,6 +80,8 @@ class RoundRow(Base):
     train_job: Mapped[str] = mapped_column(String(40), default="")
     model: Mapped[str] = mapped_column(String(200), default="")
     evaluate_job: Mapped[str] = mapped_column(String(40), default="")
+    seed_models: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)  # seed -> model
+    seed_evaluations: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)  # seed -> job
     scores: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON, default=None)
     recipe_number: Mapped[int] = mapped_column(Integer, default=1)

@@ -10,22 +10,48 @@ from typing import Any
 
 from services.controller import captions
 from services.controller.planner import RoundFacts, rival, self_rounds
+from services.controller.seeds import evaluations_of, first
 from services.controller.tables import RoundRow
 from vila2.client import Client
 from vila2.evaluation.outcomes import Outcome, item_pictures, item_scores, read_outcomes
+from vila2.evaluation.statistics import SeedItems, macro_over_seeds
 from vila2.evaluation.verdict import VerdictPolicy, judge
 from vila2.evaluation.warnings import CaptionWarning, as_json, stops
 from vila2.recipe import Recipe
 
-SeedOutcomes = dict[int, list[Outcome]]
+SeedOutcomes = Mapping[int, list[Outcome]]
 
 
-def round_scores(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """An evaluation's scores as benchmark -> score, low, high, n."""
-    return {
-        score["benchmark"]: {name: score[name] for name in ("score", "low", "high", "n")}
-        for score in result["scores"]
-    }
+def round_scores(
+    recipe: Recipe, result: Mapping[str, Any], found: SeedOutcomes
+) -> dict[str, dict[str, float]]:
+    """A round's scores as benchmark -> score, low, high, n.
+
+    With one seed they are those of its evaluation's result; with several the mean over seeds, with
+    an interval over pictures and seeds.
+    """
+    if len(found) == 1:
+        return {
+            score["benchmark"]: {name: score[name] for name in ("score", "low", "high", "n")}
+            for score in result["scores"]
+        }
+    pictures = item_pictures(first(found))
+    scores = {seed: item_scores(outcomes) for seed, outcomes in found.items()}
+    made = {}
+    for benchmark, items in first(scores).items():
+        interval = macro_over_seeds(
+            {seed: {benchmark: held[benchmark]} for seed, held in scores.items()},
+            clusters=pictures,
+            confidence=recipe.rounds.confidence,
+            seed=recipe.seed,
+        )
+        made[benchmark] = {
+            "score": interval.mid,
+            "low": max(interval.low, min(_all(scores, benchmark))),
+            "high": min(interval.high, max(_all(scores, benchmark))),
+            "n": len(items),
+        }
+    return made
 
 
 def outcomes_of(platform: Client, job: str) -> list[Outcome]:
@@ -37,13 +63,10 @@ def outcomes_of(platform: Client, job: str) -> list[Outcome]:
         return read_outcomes(path)
 
 
-def evaluations_of(recipe: Recipe, job: str) -> dict[int, str]:
-    """The evaluation jobs of a round by the seed of the model that each evaluated.
-
-    A round is trained once, with the recipe's seed; where it comes to hold several evaluations,
-    this is the one place that has to know.
-    """
-    return {recipe.seed: job}
+def outcomes_over_seeds(platform: Client, recipe: Recipe, row: RoundRow) -> SeedOutcomes:
+    """Seed -> outcomes of that seed's model, the first seed's first."""
+    held = evaluations_of(row, recipe.seed)
+    return {seed: outcomes_of(platform, job) for seed, job in held.items()}
 
 
 def judge_round(
@@ -52,13 +75,14 @@ def judge_round(
     row: RoundRow,
     others: Mapping[str, RoundRow],
     facts: Sequence[RoundFacts],
-    job: str,
+    found: SeedOutcomes,
 ) -> dict[str, Any] | None:
     """The verdict on a round as JSON, `None` for the baseline, which has no rival.
 
     A round is judged against the best so far; a control against the same, so that the report can
-    say whether it did as well. `captions` and `claims` are the figures of the round's captions,
-    `warnings` what they warn of, and `stop` whether the recipe ends the loop for it.
+    say whether it did as well. `found` are the round's outcomes, of all its seeds. `captions` and
+    `claims` are the figures of the round's captions, `warnings` what they warn of, and `stop`
+    whether the recipe ends the loop for it.
     """
     if row.kind == "baseline":
         return None
@@ -69,12 +93,9 @@ def judge_round(
     if row.kind == "control":
         best = previous = others["round 0"]
     held = {
-        name: _read(platform, evaluations_of(recipe, evaluation))
-        for name, evaluation in (
-            ("best", best.evaluate_job),
-            ("previous", previous.evaluate_job),
-            ("current", job),
-        )
+        "best": outcomes_over_seeds(platform, recipe, best),
+        "previous": outcomes_over_seeds(platform, recipe, previous),
+        "current": found,
     }
     scores = {
         name: {seed: item_scores(outcomes) for seed, outcomes in by_seed.items()}
@@ -84,7 +105,7 @@ def judge_round(
         previous=scores["previous"],
         best=scores["best"],
         current=scores["current"],
-        clusters=item_pictures(_first(held["current"])),
+        clusters=item_pictures(first(found)),
         policy=VerdictPolicy(
             minimum_effect=recipe.rounds.minimum_effect,
             confidence=recipe.rounds.confidence,
@@ -101,6 +122,7 @@ def judge_round(
         "high": verdict.against_best.high,
         "against": best.name,
         "seeds": list(verdict.seeds),
+        "seed_sd": verdict.seed_sd,
         "evidence": verdict.evidence,
         **described,
         "warnings": as_json(warnings),
@@ -121,9 +143,7 @@ def _captions(
     the benchmarks' captioning items show, and the round's own answers show the next layer's.
     """
     truths = captions.benchmark_truths(platform, recipe.benchmarks)
-    claims = captions.checked(
-        {name: _first(held[name]) for name in ("previous", "current")}, truths
-    )
+    claims = captions.checked({name: first(held[name]) for name in ("previous", "current")}, truths)
     described: dict[str, Any] = {
         "captions": None,
         "claims": asdict(claims["current"]) if "current" in claims else None,
@@ -145,9 +165,5 @@ def _captions(
     )
 
 
-def _read(platform: Client, jobs: Mapping[int, str]) -> SeedOutcomes:
-    return {seed: outcomes_of(platform, job) for seed, job in jobs.items()}
-
-
-def _first(by_seed: SeedOutcomes) -> list[Outcome]:
-    return next(iter(by_seed.values()))
+def _all(scores: SeedItems, benchmark: str) -> list[float]:
+    return [score for held in scores.values() for score in held[benchmark].values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from services.controller import jobs
+from services.controller import jobs, seeds
 from services.controller.planner import SPECIALIST, self_name
 from services.controller.runs import Runs
 from services.controller.state import ENDED
@@ -52,7 +52,13 @@ def _round(platform: Client, row: RoundRow) -> api.Round:
         state=row.state,
         model=row.model or "",
         layer=row.layer or "",
-        jobs=[job for job in (row.train_job, row.evaluate_job) if job],
+        jobs=seeds.jobs_of(row),
+        seeds=[
+            api.RoundSeed(
+                seed=int(seed), model=model, evaluation=row.seed_evaluations.get(seed, "")
+            )
+            for seed, model in row.seed_models.items()
+        ],
         scores=row.scores or {},
         verdict=row.verdict,
         error=row.error or "",
@@ -78,10 +84,23 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
             return Progress(done=round(1000 * done), total=1000 * len(held), phase=phases)
         job = {"training": row.train_job, "evaluating": row.evaluate_job}.get(row.state, "")
         if job:
-            return platform.training.job(job).progress
+            found = platform.training.job(job)
+            several = [one.job for one in found.seeds]
+            if row.state == "evaluating":
+                several = list(row.seed_evaluations.values())
+            return _of_seeds(platform, several) if several else found.progress
     except ApiError:
         pass  # the other service has not heard of it yet
     return Progress(phase=row.state)
+
+
+def _of_seeds(platform: Client, ids: Sequence[str]) -> Progress:
+    """How far the jobs of all seeds are together."""
+    held = [platform.training.job(job) for job in ids]
+    ended = [job for job in held if job.state == "succeeded"]
+    share = len(ended) + sum(job.progress.fraction for job in held if job not in ended)
+    phase = f"{len(ended)} of {len(held)} seeds"
+    return Progress(done=round(1000 * share), total=1000 * len(held), unit="permille", phase=phase)
 
 
 def _run_progress(

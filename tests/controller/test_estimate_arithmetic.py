@@ -177,6 +177,22 @@ def test_more_rounds_change_the_high_end_and_patience_the_low_one(
     assert now.captioned.low <= now.captioned.mid == now.captioned.high
 
 
+@settings(max_examples=20, deadline=None)
+@given(seeds=st.integers(2, 8))
+def test_seeds_multiply_what_rounds_are_trained_and_evaluated_and_nothing_else(seeds: int) -> None:
+    """Not captions, which the first seed's model makes, nor the base and the specialists."""
+    tiny = load_recipe("tiny")
+    more = tiny.model_copy(update={"rounds": tiny.rounds.model_copy(update={"seeds": seeds})})
+    sizes = dict.fromkeys(tiny.datasets(), 10)
+    for one, several in zip(phases(tiny, sizes, 10), phases(more, sizes, 10), strict=True):
+        before, after = line_of(one, rates()), line_of(several, rates())
+        shared = one.work == "captioning" or one.what or one.round == "base"
+        times_over = 1 if shared else seeds
+        for field in ("pictures", "hours", "wall_hours"):
+            wanted = [times_over * value for value in ends(getattr(before, field))]
+            assert list(ends(getattr(after, field))) == pytest.approx(wanted)
+
+
 def test_money_is_hours_times_the_price_and_nothing_without_one() -> None:
     tiny = load_recipe("tiny")
     priced, free = estimated(tiny), estimated(tiny, price_per_hour=None)

@@ -8,7 +8,6 @@ import re
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,13 @@ def small() -> Recipe:
     return recipe(rounds={"maximum": 1, "patience": 1})
 
 
-def live(workspace: Path, watch: Watch, work: Callable[[Plane], None] | None = None) -> int:
+def several() -> Recipe:
+    """One round, and three seeds of all that is trained."""
+    rounds = {"maximum": 1, "patience": 1, "seeds": 3}
+    return recipe(rounds=rounds, specialists=[], controls=[])
+
+
+def live(workspace: Path, watch: Watch, made: Recipe | None = None) -> int:
     """Fork a process that carries the run on to its end; -9 where the watch killed it."""
     child = os.fork()
     if child == 0:
@@ -34,7 +39,7 @@ def live(workspace: Path, watch: Watch, work: Callable[[Plane], None] | None = N
         try:
             with Plane(workspace) as plane:
                 install(watch)
-                (work or to_the_end)(plane)
+                to_the_end(plane, made or small())
             status = ENDED
         except BaseException:
             traceback.print_exc()
@@ -50,7 +55,7 @@ def copied(world: Path, folder: Path) -> Path:
     return folder
 
 
-def moments(world: Path, folder: Path) -> list[str]:
+def moments(world: Path, folder: Path, made: Recipe | None = None) -> list[str]:
     """The names of all boundaries that an undisturbed run passes, in order; it is left there."""
     told = folder.with_suffix(".moments")
     with told.open("w") as out:
@@ -58,20 +63,20 @@ def moments(world: Path, folder: Path) -> list[str]:
         def seen(_: int, name: str) -> None:
             print(name, file=out, flush=True)
 
-        assert live(copied(world, folder), Watch(seen=seen)) == ENDED
+        assert live(copied(world, folder), Watch(seen=seen), made) == ENDED
     return told.read_text().splitlines()
 
 
-def to_the_end(plane: Plane) -> None:
+def to_the_end(plane: Plane, made: Recipe) -> None:
     """Start the run, or find it, and see it finish."""
-    held = plane.finish(start(plane, small(), token=TOKEN))
+    held = plane.finish(start(plane, made, token=TOKEN))
     assert held.state == "finished", held.error
 
 
-def result(workspace: Path) -> dict[str, Any]:
+def result(workspace: Path, made: Recipe | None = None) -> dict[str, Any]:
     """All that a finished run is, without the ids and times that differ between any two runs."""
     with Plane(workspace) as plane:
-        run = plane.client.controller.run(start(plane, small(), token=TOKEN))
+        run = plane.client.controller.run(start(plane, made or small(), token=TOKEN))
         events: dict[str, list[str]] = {}
         for happened in plane.client.controller.events(run.id):
             said = f"{happened.kind}: {_nameless(happened.message)}"
@@ -84,6 +89,7 @@ def result(workspace: Path) -> dict[str, Any]:
                 "scores": held.scores,
                 "verdict": _nameless(repr(held.verdict)),
                 "model": models[held.model],
+                "seeds": {one.seed: models[one.model] for one in held.seeds},
                 "captions": _captions(plane, held.layer),
             }
             for held in run.rounds

@@ -13,7 +13,7 @@ import pytest
 
 from tests.crash.boundaries import Watch
 from tests.crash.conftest import Undisturbed
-from tests.crash.lives import ENDED, KILLED, copied, live, result
+from tests.crash.lives import ENDED, KILLED, copied, live, moments, result, several
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 # Each life lasts so many moments. The short ones die before they have done anything that stays: a
@@ -33,6 +33,23 @@ def test_a_run_that_dies_at_every_step_ends_the_same(
         assert lives < len(undisturbed.moments), "it gets nowhere"
     assert lives > 20
     assert result(workspace) == undisturbed.result
+
+
+def test_a_run_with_several_seeds_that_dies_between_them_ends_the_same(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Between two trainings of a round, two evaluations, and what they leave in its row."""
+    passed = moments(undisturbed.world, tmp_path / "undisturbed", several())
+    expected = result(tmp_path / "undisturbed", several())
+    assert passed.count("round.evaluate-asked") >= 2 * 3
+    workspace = copied(undisturbed.world, tmp_path / "workspace")
+    strides = cycle(STRIDES)
+    for lives in count(1):
+        if live(workspace, Watch(next(strides)), several()) == ENDED:
+            break
+        assert lives < len(passed), "it gets nowhere"
+    assert lives > 15
+    assert result(workspace, several()) == expected
 
 
 def test_the_first_moment_of_each_kind_is_survived(

@@ -153,7 +153,8 @@ def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed
     trained = {r.name: r.model for r in run.rounds}
     assert {held.name: held.model for held in report.lineage} == trained
     assert report.costs is not None
-    assert {cost.name for cost in report.costs.rounds if cost.training} == set(trained)
+    trainings = {line.round for line in report.costs.lines if line.work == "training"}
+    assert trainings == set(trained)
     (control,) = report.controls
     assert control.best_above is not None
     assert control.best_above.round == "round 1"

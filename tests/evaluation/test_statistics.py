@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from vila2.evaluation.statistics import (
     difference_over_seeds,
     macro_difference,
+    macro_interval,
+    macro_over_seeds,
     mean_interval,
     paired_difference,
     paired_difference_over_seeds,
@@ -172,6 +174,19 @@ def test_a_known_spread_of_seeds_widens_a_comparison_of_single_trainings():
     after = {0: {"vqa": dict.fromkeys("abcdefghijklm", 0.53)}}
     interval = difference_over_seeds(before, after, seed_sd=0.01)
     assert interval.high - interval.mid == pytest.approx(1.96 * 0.01 * 2**0.5, rel=0.35)
+
+
+def test_a_round_of_one_seed_has_the_interval_of_its_one_model():
+    """Bit for bit."""
+    scores = _seeds(0.6)
+    assert macro_over_seeds(scores) == macro_interval(scores[0])
+
+
+def test_seeds_that_disagree_widen_the_interval_of_a_rounds_score():
+    """Around the mean over seeds."""
+    alike, apart = macro_over_seeds(_seeds(0.6, 0.6, 0.6)), macro_over_seeds(_seeds(0.5, 0.6, 0.7))
+    assert apart.mid == pytest.approx(alike.mid, abs=0.02)
+    assert apart.high - apart.low > 1.5 * (alike.high - alike.low)
 
 
 def test_the_spread_of_seeds_leaves_out_what_chance_answers_make():

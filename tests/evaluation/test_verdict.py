@@ -179,3 +179,23 @@ def test_a_policy_refuses_what_it_does_not_know():
     """A misspelt option in a recipe is an error, not a default."""
     with pytest.raises(ValidationError, match="minimal_effect"):
         VerdictPolicy.model_validate({"minimal_effect": 0.1})
+
+
+def test_the_evidence_over_three_seeds_says_how_far_they_differ():
+    """And that the intervals cover it; one training each says that they do not."""
+    best = {seed: _uniform(level)[0] for seed, level in enumerate((0.50, 0.52, 0.54))}
+    current = {seed: _uniform(level)[0] for seed, level in enumerate((0.60, 0.62, 0.64))}
+    verdict = judge(previous=best, best=best, current=current, policy=POLICY)
+    assert verdict.kind == "improved"
+    assert (verdict.seeds, verdict.seed_sd) == ((3, 3), pytest.approx(0.02))
+    assert "differ by 2.0 points between seeds" in verdict.evidence
+    assert "the luck of the seed" in verdict.evidence
+
+
+def test_the_evidence_over_one_seed_says_that_luck_is_not_covered():
+    """Nothing is known of a spread then."""
+    verdict = judge(
+        previous=_uniform(0.5), best=_uniform(0.5), current=_uniform(0.6), policy=POLICY
+    )
+    assert (verdict.seeds, verdict.seed_sd) == ((1, 1), None)
+    assert "not the luck of the seed" in verdict.evidence

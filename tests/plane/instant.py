@@ -25,6 +25,8 @@ from vila2.data.shards import read_shard
 from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
 
 WEIGHTS = "weights.json"
+# What the seed of a training does to its model, by the seed.
+LUCK = (0.0, 0.04, -0.03)
 
 
 class InstantBackend(Backend):
@@ -64,9 +66,9 @@ class InstantEngine:
         made = []
         for number, ask in enumerate(asks):
             seen = _digest(ask.pixels.tobytes())[:6]
-            text = (
-                f"a picture {seen} seen at {round(1000 * self._quality)} permille, {ask.question}"
-            )
+            # Not the question itself: the gate takes that for a leaked prompt.
+            asked = _digest(ask.question.encode())[:6]
+            text = f"a picture {seen} seen at {round(1000 * self._quality)} permille, for {asked}"
             made.append(Answer(text, 12, -1.0 + self._quality, "stop", 4))
             progress(number + 1)
         return made
@@ -134,6 +136,7 @@ def _trained(spec: dict[str, Any]) -> dict[str, Any]:
                 quality = max(quality, 0.35 + gain) + (0.02 if name != "self" else 0.0)
                 if source.get("shuffle_captions"):
                     quality = 0.2
+    quality += LUCK[spec["seed"] % len(LUCK)]
     if spec["init"]["kind"] == "continue":
         quality = float(parent["quality"])
     weights = {"quality": round(quality, 4), "of": _digest(_essence(spec, parent).encode())}

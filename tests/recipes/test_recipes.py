@@ -21,7 +21,7 @@ from vila2.recipe_fields import REQUIRED, citation_of, differences, fields_of, s
 
 # A change here is a change of what a run of that name does: say so in the changelog.
 HASHES = {
-    "beyond": "b933592ee684495f",
+    "beyond": "0f0b298e87a1c43f",
     "photos": "508362eadbd3176b",
     "tiny": "447870f2e5f5e29b",
     "vila2-40b": "326f7df7231c428d",
@@ -35,7 +35,8 @@ RELIED_ON = {
     "captioning.gate.retry_temperature": 0.7, "captioning.keep_by": "logprob",
     "captioning.keep_fraction": 1.0, "captioning.sampling.temperature": 0.0,
     "captioning.sampling.top_p": 1.0, "recaption.p": 1.0, "rounds.confidence": 0.95,
-    "rounds.maximum": 3, "rounds.minimum_effect": 0.0, "rounds.patience": 1, "seed": 0,
+    "rounds.maximum": 3, "rounds.minimum_effect": 0.0, "rounds.patience": 1, "rounds.seeds": 1,
+    "seed": 0,
     "stages.align.lora": None, "stages.align.pack": 0, "stages.align.turns_per_visit": 0,
     "training.activation_checkpointing": False, "training.parallel": "ddp",
     "training.precision": "fp32", "training.processes": 1, "training.threads": 1,
@@ -109,6 +110,33 @@ def test_a_citation_of_a_field_that_is_not_there_is_refused() -> None:
 def test_a_citation_without_a_place_or_a_reason_is_refused() -> None:
     text = recipe_text("tiny") + '\ncites: {rounds.maximum: "the paper says so"}\n'
     with pytest.raises(RecipeError, match="begin with `section N`"):
+        parse_recipe(text, source="mine.yaml")
+
+
+def test_seeds_are_the_recipes_own_and_those_after_it() -> None:
+    tiny = load_recipe("tiny")
+    assert tiny.training_seeds() == [tiny.seed]
+    several = parse_recipe(
+        recipe_text("tiny").replace("patience: 1}", "patience: 1, seeds: 3}"), source="x"
+    )
+    assert several.training_seeds() == [0, 1, 2]
+    assert [path for path, _, _ in differences(tiny, several)] == ["rounds.seeds"]
+
+
+def test_one_seed_spelt_out_changes_no_hash_and_several_do() -> None:
+    tiny = load_recipe("tiny")
+
+    def digest(seeds: int) -> str:
+        rounds = tiny.rounds.model_copy(update={"seeds": seeds})
+        return tiny.model_copy(update={"rounds": rounds}).digest()
+
+    assert digest(1) == tiny.digest() != digest(2)
+
+
+@pytest.mark.parametrize(("seeds", "fix"), [(0, "at least 1"), (65, "at most 64")])
+def test_a_number_of_seeds_that_no_job_takes_is_refused(seeds: int, fix: str) -> None:
+    text = recipe_text("tiny").replace("patience: 1}", f"patience: 1, seeds: {seeds}}}")
+    with pytest.raises(RecipeError, match=rf"rounds\.seeds: is {seeds}.*{fix}"):
         parse_recipe(text, source="mine.yaml")
 
 

@@ -91,6 +91,14 @@ class Comparison(Model):
     rounds: list[Difference]
 
 
+class RoundSeed(Model):
+    """One of the trainings of a round with several seeds: its model, and that one's evaluation."""
+
+    seed: int
+    model: str
+    evaluation: str = ""
+
+
 class Round(Model):
     """One model of a run: what it is trained on, how far it is, and what came out."""
 
@@ -101,6 +109,9 @@ class Round(Model):
     model: str = ""
     layer: str = ""
     jobs: list[str] = []
+    seeds: list[RoundSeed] = Field(
+        [], description="Of a round with several seeds, once trained; `model` is the first one's."
+    )
     scores: dict[str, dict[str, float]] = {}
     verdict: dict[str, Any] | None = None
     error: str = ""

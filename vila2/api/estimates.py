@@ -126,7 +126,9 @@ class CostLine(Model):
     state: str
     pictures: int
     tokens: int | None = Field(None, description="Tokens of captions; null for other work.")
-    seconds: float = Field(description="By the clock for jobs; summed over workers for captions.")
+    seconds: float = Field(
+        description="By the clock for jobs, summed over seeds; summed over workers for captions."
+    )
     hours: float = Field(description="Device-hours.")
     expected: Line | None = None
 
@@ -142,4 +144,6 @@ class Costs(Model):
     captioning_hours: float
     gpu_hours: float = Field(description="Of its jobs, by the training service's accounts.")
     process_hours: float
+    jobs: int = 0
+    attempts: int = Field(0, description="Starts of these jobs; more than jobs where some failed.")
     money: float | None = Field(None, description="At the estimate's price; null: it had none.")

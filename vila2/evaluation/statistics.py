@@ -36,6 +36,7 @@ __all__ = [
     "difference_over_seeds",
     "macro_difference",
     "macro_interval",
+    "macro_over_seeds",
     "mean_interval",
     "paired_difference",
     "paired_difference_over_seeds",
@@ -80,9 +81,30 @@ def macro_interval(
     seed: int = 0,
 ) -> Interval:
     """Return one model's macro average (every benchmark counts alike) with its interval."""
-    table = score_table([scores], clusters)
+    return macro_over_seeds(
+        {0: scores}, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed
+    )
+
+
+def macro_over_seeds(
+    scores: SeedItems,
+    *,
+    clusters: Clusters | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean over seeds of one round's macro averages, with its interval.
+
+    Over pictures, and over seeds where there are several. Raises `ValueError` for a round without
+    a seed, or benchmarks or items that differ between seeds.
+    """
+    if not scores:
+        raise ValueError("a round needs the scores of at least one seed")
+    table = score_table(list(scores.values()), clusters)
     draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
-    return interval_of(table, [(1.0, [0])], draws, confidence=confidence, seed=seed)
+    sides = [(1.0, range(len(scores)))]
+    return interval_of(table, sides, draws, confidence=confidence, seed=seed)
 
 
 def paired_difference(

@@ -20,6 +20,7 @@ from vila2.evaluation.statistics import (
     Interval,
     SeedItems,
     difference_over_seeds,
+    seed_spread,
 )
 
 VerdictKind = Literal["improved", "no_measurable_change", "worse"]
@@ -48,7 +49,9 @@ class VerdictPolicy(BaseModel):
 class Verdict:
     """A round's verdict; the intervals are of differences of the macro score.
 
-    `seeds` counts the trainings of the best so far and of the round.
+    `seeds` counts the trainings of the best so far and of the round; `seed_sd` is the standard
+    deviation of the macro score between seeds, pooled over the two, beyond what chance answers
+    explain. `None` where neither has two seeds.
     """
 
     kind: VerdictKind
@@ -56,6 +59,7 @@ class Verdict:
     against_best: Interval
     evidence: str
     seeds: tuple[int, int] = (1, 1)
+    seed_sd: float | None = None
 
 
 def judge(
@@ -97,13 +101,14 @@ def judge(
     items = next(iter(current.values()))
     kind, reason = decide(against_best, policy=policy, fewest=min(_pictures(items, clusters)))
     seeds = (len(best), len(current))
+    spread = seed_spread([best, current], clusters=clusters) if max(seeds) > 1 else None
     evidence = (
         f"{_WORDS[kind]}: the macro score over {len(items)} benchmark(s) changed by"
         f" {_points(against_best, policy)} against the best so far and by"
         f" {_points(against_previous, policy)} against the previous round; {reason}."
-        f" {_what_is_covered(seeds, policy)}"
+        f" {_what_is_covered(seeds, spread, policy)}"
     )
-    return Verdict(kind, against_previous, against_best, evidence, seeds)
+    return Verdict(kind, against_previous, against_best, evidence, seeds, spread)
 
 
 def decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple[VerdictKind, str]:
@@ -147,10 +152,11 @@ def _pictures(scores: BenchmarkItems, clusters: Clusters | None) -> list[int]:
     return [len({clusters[b][item] for item in items}) for b, items in scores.items()]
 
 
-def _what_is_covered(seeds: tuple[int, int], policy: VerdictPolicy) -> str:
-    if max(seeds) > 1:
+def _what_is_covered(seeds: tuple[int, int], spread: float | None, policy: VerdictPolicy) -> str:
+    if spread is not None:
         return (
-            f"{seeds[0]} training(s) of the best and {seeds[1]} of this round: the intervals cover"
+            f"{seeds[0]} training(s) of the best and {seeds[1]} of this round, which differ by"
+            f" {100 * spread:.1f} points between seeds (standard deviation): the intervals cover"
             " the choice of pictures and the luck of the seed."
         )
     if policy.seed_sd:

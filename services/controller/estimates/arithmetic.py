@@ -38,15 +38,9 @@ def line_of(phase: Phase, rates: Rates) -> Line:
     made = {"captioning": _captioning, "training": _training, "evaluation": _evaluation}[
         phase.work
     ](phase, rates)
-    if phase.certain:
-        return made
-    return made.model_copy(
-        update={
-            name: perhaps(value)
-            for name in ("pictures", "tokens", "hours", "wall_hours", "money")
-            if (value := getattr(made, name)) is not None
-        }
-    )
+    if phase.times > 1:
+        made = _each(made, lambda value: times(value, phase.times))
+    return made if phase.certain else _each(made, perhaps)
 
 
 def total_of(lines: Sequence[Line]) -> Total:
@@ -76,6 +70,17 @@ def text_tokens(training: Training, lengths: Lengths) -> Range:
     captions = training.caption_share + len(training.answers)
     parts.append(times(lengths.caption, captions * training.corpus_share))
     return plus(parts)
+
+
+def _each(line: Line, change: Callable[[Range], Range]) -> Line:
+    """The line with each of its quantities changed."""
+    return line.model_copy(
+        update={
+            name: change(value)
+            for name in ("pictures", "tokens", "hours", "wall_hours", "money")
+            if (value := getattr(line, name)) is not None
+        }
+    )
 
 
 def _captioning(phase: Phase, rates: Rates) -> Line:

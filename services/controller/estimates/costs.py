@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from services.controller.estimates.arithmetic import HOUR
+from services.controller.seeds import together
 from services.controller.tables import RoundRow, RunRow
 from vila2.api.caption import LayerJob
 from vila2.api.estimates import CostLine, Costs, Estimate, Work
+from vila2.api.training import Job
 from vila2.client import Client
 from vila2.recipe import Recipe
 
@@ -34,6 +36,8 @@ def costs(
         captioning_hours=captioning,
         gpu_hours=gpu,
         process_hours=process,
+        jobs=used.jobs if used else 0,
+        attempts=used.attempts if used else 0,
         money=None if price is None else price * (gpu + process + captioning),
     )
 
@@ -51,13 +55,14 @@ def _round(platform: Client, row: RoundRow, processes: int) -> Iterator[CostLine
     for name, held in ((n, platform.specialist.get(i)) for n, i in sorted(row.specialists.items())):
         if held.job:
             # A specialist's finetuning runs in one process.
-            yield _job(platform, row.name, "training", held.job, 1, what=name)
+            yield _jobs(platform, row.name, "training", [held.job], 1, what=name)
         if held.layer_job:
             yield _layer(platform.caption.layer_job(held.layer_job), row.name, what=name)
     if row.train_job:
-        yield _job(platform, row.name, "training", row.train_job, processes)
+        yield _jobs(platform, row.name, "training", [row.train_job], processes)
     if row.evaluate_job:
-        yield _job(platform, row.name, "evaluation", row.evaluate_job, 1)
+        evaluations = [*row.seed_evaluations.values()] or [row.evaluate_job]
+        yield _jobs(platform, row.name, "evaluation", evaluations, 1)
 
 
 def _layer(job: LayerJob, name: str, *, what: str = "") -> CostLine:
@@ -73,18 +78,36 @@ def _layer(job: LayerJob, name: str, *, what: str = "") -> CostLine:
     )
 
 
-def _job(
-    platform: Client, name: str, work: Work, job_id: str, processes: int, *, what: str = ""
+def _jobs(
+    platform: Client,
+    name: str,
+    work: Work,
+    ids: Sequence[str],
+    processes: int,
+    *,
+    what: str = "",
 ) -> CostLine:
-    job = platform.training.job(job_id)
-    stages = job.result.get("stages", {}).values()
-    visits = sum(int(stage["visits"]) for stage in stages)
+    """One line of a round's jobs of one kind: what all its seeds took."""
+    jobs = [job for held in ids for job in _seeds_of(platform, held)]
+    seconds = sum(job.seconds for job in jobs)
     return CostLine(
         round=name,
         work=work,
         what=what,
-        state=job.state,
-        pictures=visits or int(job.result.get("questions", 0)),
-        seconds=job.seconds,
-        hours=job.seconds * processes / HOUR,
+        state=together([job.state for job in jobs]),
+        pictures=sum(_asked(job) for job in jobs),
+        seconds=seconds,
+        hours=seconds * processes / HOUR,
     )
+
+
+def _seeds_of(platform: Client, job_id: str) -> list[Job]:
+    """The jobs that a job is made of: itself, but for one with seeds."""
+    job = platform.training.job(job_id)
+    return [platform.training.job(held.job) for held in job.seeds] or [job]
+
+
+def _asked(job: Job) -> int:
+    """Samples that a training visited, or questions of an evaluation."""
+    visits = sum(int(stage["visits"]) for stage in job.result.get("stages", {}).values())
+    return visits or int(job.result.get("questions", 0))

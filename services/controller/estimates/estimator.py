@@ -133,6 +133,11 @@ def _notes(recipe: Recipe, body: EstimateIn, sample: Sampled | None, captioner: 
             f"Captions are as long as {captioner}'s on {sample.pictures} pictures of at most four "
             "shards; the paper's grew by a quarter from round 1 to 3 (Table 1)."
         )
+    if recipe.rounds.seeds > 1:
+        notes.append(
+            f"Every round and control is trained and evaluated with {recipe.rounds.seeds} seeds; "
+            "their lines are of all of them. Captions are made once, and so is the base."
+        )
     if recipe.data.pretrain_also:
         notes.append(
             "Alt-texts of all pretraining data are taken to be as long as the recaptioned data's."

@@ -65,11 +65,19 @@ class PastJobs:
             page = self._platform.training.jobs(
                 state="succeeded", kind=kind, cursor=cursor, limit=50
             )
-            yield from (job for job in page.jobs if job.model)
+            for job in page.jobs:
+                yield from self._with_models(job)
             seen += len(page.jobs)
             if page.next is None:
                 return
             cursor = page.next
+
+    def _with_models(self, job: Job) -> Iterator[Job]:
+        """The job, or those that it is made of, as far as they made a model."""
+        if job.seeds:
+            yield from (self._platform.training.job(held.job) for held in job.seeds)
+        elif job.model:
+            yield job
 
     def _preset(self, model: str) -> str:
         """The preset at the beginning of a model's line of parents; empty where it is not told."""

@@ -28,7 +28,10 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One piece of work; `certain` where it comes however early the loop saturates."""
+    """One piece of work, done `times` over; `certain`: it comes however early the loop saturates.
+
+    `pictures` and `trainings` are those of one time.
+    """
 
     round: str
     work: Work
@@ -37,6 +40,7 @@ class Phase:
     pictures: Range = field(default_factory=lambda: exactly(0))
     trainings: tuple[Training, ...] = ()
     max_new_tokens: int = 0
+    times: int = 1
 
 
 def fewest_rounds(recipe: Recipe) -> int:
@@ -143,11 +147,14 @@ def _generalist(
             )
         )
     return [
-        Phase(name, "training", certain, trainings=tuple(trainings)),
         Phase(
-            name, "evaluation", certain, pictures=questions, max_new_tokens=jobs.EVALUATION_TOKENS
+            name, "training", certain, trainings=tuple(trainings), times=recipe.rounds.seeds
         ),
-    ]
+        Phase(
+            name, "evaluation", certain, pictures=questions,
+            max_new_tokens=jobs.EVALUATION_TOKENS, times=recipe.rounds.seeds,
+        ),
+    ]  # fmt: skip
 
 
 def _stage(

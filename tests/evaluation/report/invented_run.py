@@ -82,6 +82,21 @@ def _warning() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _cost(name: str, work: str, seconds: float, **more: Any) -> dict[str, Any]:
+    return {
+        "round": name, "work": work, "state": "succeeded", "pictures": 4000, "seconds": seconds,
+        "hours": seconds / 3600, **more,
+    }  # fmt: skip
+
+
+def _expected() -> dict[str, Any]:
+    taken = {"low": 0.1, "mid": 0.14, "high": 0.2}
+    return {
+        "round": "round 1", "work": "training", "certain": True, "pictures": taken,
+        "hours": taken, "wall_hours": taken, "basis": "measured", "says": "earlier jobs",
+    }  # fmt: skip
+
+
 def _lineage(name: str, layers: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "name": name, "model": f"tiny-{name.replace(' ', '-')}", "sha256": "3f" * 32,
@@ -109,6 +124,10 @@ def figures() -> dict[str, Any]:
             1, "round 1", "self", 0.70, caption_metrics=metrics["round 1"], layer=layer,
             verdict=_verdict("improved", 0.09), since_baseline=_difference(0.09),
             claims=_claims(0.83), claims_whole=_claims(0.79),
+            seeds=[
+                {"seed": seed, "model": f"tiny-s{seed}", "macro": 0.56 + luck}
+                for seed, luck in enumerate((0.0, 0.013, -0.013))
+            ],
         ),
         _round(
             2, "round 2", "self", 0.71, caption_metrics=metrics["round 2"], layer=layer,
@@ -150,12 +169,16 @@ def figures() -> dict[str, Any]:
             for index, colour in enumerate(["#c03028", "#207048", "#d0a020"])
         ],
         "costs": {
-            "rounds": [
-                {"name": "baseline", "training": 180.0, "evaluation": 14.0},
-                {"name": "round 1", "captioning": 33.0, "training": 181.0, "evaluation": 13.5},
+            "run": "run-7f3a", "estimate": "estimate-1",
+            "lines": [
+                _cost("baseline", "training", 180.0),
+                _cost("round 1", "captioning", 33.0, tokens=48_000, state="sealed"),
+                _cost("round 1", "training", 543.0, expected=_expected()),
             ],
-            "gpu_hours": 0.0, "process_hours": 0.36, "jobs": 12, "attempts": 13,
+            "pictures": 4000, "tokens": 48_000, "captioning_hours": 0.01, "gpu_hours": 0.0,
+            "process_hours": 0.36, "jobs": 12, "attempts": 13,
         },
+        "seed_sd": 0.011,
         "lineage": [
             _lineage("baseline", []),
             _lineage(

@@ -71,6 +71,12 @@ def test_a_control_that_was_not_compared_is_said_to_be_so():
     assert "has not been compared with the best round yet" in _said(rounds=rounds)
 
 
+def test_how_far_trainings_differ_by_their_seed_is_said_where_it_was_measured():
+    """A reader can hold every difference against it; where nothing has two seeds, nothing is."""
+    assert "differ in their seed only differ by 1.1 points" in _said()
+    assert "seed only" not in _said(seed_sd=None)
+
+
 def test_warnings_are_among_the_findings():
     """With the round and what was seen."""
     assert "Warning, diversity collapse: in the captions of “round 2”, different word" in _said()

@@ -64,7 +64,8 @@ def test_the_page_shows_scores_verdicts_captions_and_refusals(page: _Page):
         "different word pairs fell from 31.0% to 19.0%", "cut to its first 12 words", "83.0%",
         "Answers in full", "0.36 process-hours", "weights 3f3f3f3f3f3f",
         "layer round 1 by tiny-baseline",
-        "every picture gets another's captions", "+1.6", "126.8",
+        "every picture gets another's captions", "+1.6", "126.8", "57.3 (1)",
+        "standard deviation 1.1 points", "48,000", "0.1 to 0.2",
     ):  # fmt: skip
         assert part in words
 

@@ -12,7 +12,8 @@ from vila2.evaluation.report.model import MacroScore, Round, RunReport
 HOW_TO_READ = (
     "Scores are means over a benchmark's items, times 100. The range beside a score is a 95%"
     " bootstrap interval over the benchmark's pictures, unless the recipe set another confidence.",
-    "The macro score is the mean over benchmarks: every benchmark counts alike.",
+    "The macro score is the mean over benchmarks: every benchmark counts alike. Scores of a round"
+    " with several seeds are means over its trainings.",
     "A verdict rests on the paired difference to the best round before it, item by item. Pairing"
     " removes the difficulty of items, so a verdict can be sure although two ranges overlap.",
     "Improved: the interval of that difference lies above zero and the gain is as large as the"
@@ -32,6 +33,7 @@ def findings(report: RunReport) -> list[str]:
     """Say in sentences what the run shows and what it does not."""
     return [
         *_verdicts(report),
+        *_seeds(report),
         *_warnings(report),
         *_controls(report),
         *_quarantine(report),
@@ -73,6 +75,18 @@ def _verdicts(report: RunReport) -> list[str]:
     if worse := by_kind["worse"]:
         sentences.append(f"{and_list(worse)} scored measurably worse than the best before.")
     return sentences
+
+
+def _seeds(report: RunReport) -> list[str]:
+    several = [r for r in report.rounds if r.seeds]
+    if report.seed_sd is None or not several:
+        return []
+    counts = sorted({len(r.seeds) for r in several})
+    return [
+        f"Trainings that differ in their seed only differ by {100 * report.seed_sd:.1f} points of"
+        f" the macro score (standard deviation, over {len(several)} round(s) of"
+        f" {and_list([str(count) for count in counts])} seeds, beyond what chance answers explain)."
+    ]
 
 
 def _warnings(report: RunReport) -> list[str]:

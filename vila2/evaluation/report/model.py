@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from vila2.api.estimates import Costs
 from vila2.evaluation.caption_metrics import CaptionMetrics
 from vila2.evaluation.claims import ClaimMetrics
-from vila2.evaluation.report.facts import Costs, Count, Lineage, Seconds, Strict
+from vila2.evaluation.report.facts import Count, Lineage, Seconds, Strict
 from vila2.evaluation.verdict import VerdictKind
 from vila2.evaluation.warnings import CaptionWarning
 
@@ -57,6 +58,14 @@ class Score(MacroScore):
     """A benchmark's score over `n` items."""
 
     n: Count
+
+
+class SeedScore(Strict):
+    """One training of a round with several seeds: its model and its macro score."""
+
+    seed: int
+    model: str
+    macro: Finite
 
 
 class Difference(Strict):
@@ -113,11 +122,16 @@ class Specialist(Trained):
 
 
 class Round(Trained):
-    """A generalist: the baseline, a self-augmented round, a specialist round, or a control."""
+    """A generalist: the baseline, a self-augmented round, a specialist round, or a control.
+
+    Of a round that was trained with several seeds, `scores`, `macro` and all differences are over
+    all of them; `model`, `stages` and what its captions are like are the first seed's.
+    """
 
     index: Count
     kind: RoundKind
     macro: MacroScore | None = None
+    seeds: list[SeedScore] = Field([], description="Where there are several.")
     verdict: RoundVerdict | None = None
     since_baseline: Difference | None = None
     claims: ClaimMetrics | None = Field(None, description="Within equal words for every round.")
@@ -179,6 +193,13 @@ class RunReport(Strict):
     notes: list[str] = []
     costs: Costs | None = None
     lineage: list[Lineage] = []
+    seed_sd: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Standard deviation of the macro score between seeds, pooled over all rounds, "
+        "beyond what chance answers explain; null where no round has two seeds.",
+    )
 
     @model_validator(mode="after")
     def _scores_are_of_known_benchmarks(self) -> RunReport:

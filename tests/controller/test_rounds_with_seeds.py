@@ -1,0 +1,278 @@
+"""Rounds that are trained with several seeds, through the real services."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.controller.estimates.history import PastJobs
+from tests.controller.test_operations import bare
+from tests.plane.instant import LUCK, instant_training
+from tests.plane.plane import Plane, recipe, start
+from vila2.api.controller import AmendIn, BranchIn, Round, Run
+from vila2.api.training import JobIn
+from vila2.evaluation.report.findings import findings
+from vila2.evaluation.report.model import RunReport
+from vila2.recipe import Recipe
+
+ONE_ROUND = {"maximum": 1, "patience": 1}
+SEEDS = [0, 1, 2]
+
+
+def thrice(**changes: Any) -> Recipe:
+    """One self-augmented round, a specialist's and a control, each trained three times."""
+    return recipe(**{"rounds": {**ONE_ROUND, "seeds": 3}, **changes})
+
+
+def named(run: Run, name: str) -> Round:
+    return next(held for held in run.rounds if held.name == name)
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plane, Run]]:
+    """A run of three seeds at its end."""
+    folder = tmp_path_factory.mktemp("seeds") / "workspace"
+    shutil.copytree(world, folder)
+    with Plane(folder) as plane:
+        run = plane.finish(start(plane, thrice()))
+        assert run.state == "finished", run.error
+        yield plane, run
+
+
+def test_every_round_and_control_is_trained_and_evaluated_with_every_seed(
+    finished: tuple[Plane, Run],
+) -> None:
+    """The base, which all of them share, is trained once."""
+    plane, run = finished
+    for held in run.rounds:
+        assert [one.seed for one in held.seeds] == ([] if held.kind == "base" else SEEDS)
+        assert len({one.model for one in held.seeds}) == len(held.seeds)
+        for one in held.seeds:
+            details = plane.client.training.model_details(one.model)
+            assert details.config["seed"] == one.seed
+            assert {scored.job for scored in details.evaluations} == {one.evaluation}
+
+
+def test_the_first_seeds_model_captions_the_next_round_and_not_the_best(
+    finished: tuple[Plane, Run],
+) -> None:
+    """Seed 1 is the luckiest here; a captioner that were chosen by its score would be it."""
+    assert max(LUCK) == LUCK[1]
+    plane, run = finished
+    before, after = named(run, "round 0"), named(run, "round 1")
+    assert plane.client.datasets.layer(after.layer).captioner == before.seeds[0].model
+    assert before.model == before.seeds[0].model
+
+
+def test_scores_are_means_over_the_seeds(finished: tuple[Plane, Run]) -> None:
+    plane, run = finished
+    held = named(run, "round 1")
+    (benchmark, *_) = held.scores
+    each = [
+        scored.value
+        for one in held.seeds
+        for scored in plane.client.training.model_details(one.model).evaluations
+        if scored.benchmark == benchmark
+    ]
+    assert len(set(each)) > 1, "the seeds must differ for this to show anything"
+    assert held.scores[benchmark]["score"] == pytest.approx(sum(each) / 3)
+    assert held.scores[benchmark]["low"] <= min(each)
+
+
+def test_a_verdict_says_over_how_many_trainings_it_is_and_how_they_differ(
+    finished: tuple[Plane, Run],
+) -> None:
+    verdict = named(finished[1], "round 1").verdict
+    assert verdict is not None
+    assert verdict["seeds"] == [3, 3]
+    assert verdict["seed_sd"] >= 0
+    assert "3 training(s) of the best and 3 of this round" in verdict["evidence"]
+    assert "the luck of the seed" in verdict["evidence"]
+
+
+def test_the_report_shows_every_seed_and_their_spread(finished: tuple[Plane, Run]) -> None:
+    plane, run = finished
+    report = RunReport.model_validate(plane.client.controller.report(run.id))
+    first = next(r for r in report.rounds if r.name == "round 1")
+    assert [one.seed for one in first.seeds] == SEEDS
+    assert first.macro is not None
+    assert first.macro.score == pytest.approx(sum(one.macro for one in first.seeds) / 3)
+    assert report.seed_sd is not None
+    assert any("differ in their seed only" in line for line in findings(report))
+    page = plane.client.controller.report_html(run.id)
+    assert "Table of seeds" in page
+    assert f"{100 * first.seeds[1].macro:.1f}" in page
+
+
+def test_lineage_and_costs_are_of_all_seeds(finished: tuple[Plane, Run]) -> None:
+    plane, run = finished
+    report = RunReport.model_validate(plane.client.controller.report(run.id))
+    assert {f"round 1, seed {seed}" for seed in SEEDS} <= {held.name for held in report.lineage}
+    held = named(run, "round 1")
+    questions = [
+        plane.client.training.job(one.evaluation).result["questions"] for one in held.seeds
+    ]
+    line = next(
+        one
+        for one in plane.client.controller.costs(run.id).lines
+        if (one.round, one.work) == ("round 1", "evaluation")
+    )
+    assert line.pictures == sum(questions)
+    assert line.state == "succeeded"
+
+
+def test_the_report_tells_the_costs_that_the_run_is_asked_for(
+    finished: tuple[Plane, Run],
+) -> None:
+    """One account, in two places."""
+    plane, run = finished
+    report = RunReport.model_validate(plane.client.controller.report(run.id))
+    assert report.costs == plane.client.controller.costs(run.id)
+
+
+def test_trainings_with_several_seeds_are_history_for_the_next_estimate(
+    finished: tuple[Plane, Run],
+) -> None:
+    """Each of them, as if it had been trained alone; the base and the specialist are beside."""
+    plane, run = finished
+    known = PastJobs(plane.client)
+    models = {one.model for held in run.rounds for one in held.seeds}
+    assert models <= set(known.presets)
+    assert len(known.of_preset("tiny").evaluations) == len(models) == 4 * 3
+
+
+def test_a_round_tells_how_many_of_its_seeds_have_ended(plane: Plane) -> None:
+    made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
+    plane.until(made, "round 0", "training")
+    plane.controller.reconciler.tick()  # asks for the trainings
+    plane.training.dispatcher.tick()  # there are two slots
+    plane.training.dispatcher.tick()
+    progress = named(plane.client.controller.run(made), "round 0").progress
+    assert progress.phase == "2 of 3 seeds"
+    assert 0.6 < progress.fraction < 0.7
+
+
+def test_a_seed_that_fails_is_named_and_it_alone_is_tried_again(
+    world: Path, tmp_path: Path
+) -> None:
+    """The other two are trained to their end first, and not again afterwards."""
+    shutil.copytree(world, tmp_path / "w")
+    broken = {"left": 1}
+
+    def fails(spec: dict[str, Any]) -> bool:
+        second = spec.get("seed") == 1 and len(spec.get("stages", [])) == 3
+        broken["left"] -= second
+        return second and broken["left"] >= 0
+
+    with Plane(tmp_path / "w", instant_training(fails)) as plane:
+        made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
+        failed = plane.finish(made)
+        assert failed.state == "failed"
+        said = named(failed, "round 0").error
+        assert "1 of 3 seeds: seed 1, job" in said
+        assert "made to fail" in said
+        assert any(said in note for note in plane.client.controller.report(made)["notes"])
+        models = {model.name for model in plane.client.training.models()}
+        assert {name.split("-s")[1][0] for name in models if "round-0" in name} == {"0", "2"}
+        plane.client.controller.retry_run(made)
+        held = plane.finish(made)
+        assert held.state == "finished", held.error
+        (job, *_) = named(held, "round 0").jobs
+        each = plane.client.training.jobs(parent=job).jobs
+        assert {one.seed: one.attempt for one in each} == {0: 1, 1: 1, 2: 1}
+        assert [one.seed for one in named(held, "round 0").seeds] == SEEDS
+
+
+def test_an_evaluation_that_fails_is_tried_again_alone(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world, tmp_path / "w")
+    evaluated: list[str] = []
+
+    def fails(spec: dict[str, Any]) -> bool:
+        if "benchmarks" not in spec:
+            return False
+        evaluated.append(spec["output"])
+        return len(evaluated) == 2
+
+    with Plane(tmp_path / "w", instant_training(fails)) as plane:
+        made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
+        failed = plane.finish(made)
+        assert "evaluate ended without success with 1 of 3 seeds" in failed.error
+        assert len(evaluated) == 3
+        plane.client.controller.retry_run(made)
+        assert plane.finish(made).state == "finished"
+        # One again, and the three of round 1.
+        assert len(evaluated) == 3 + 1 + 3
+
+
+def test_cancelling_stops_every_seed(plane: Plane) -> None:
+    made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
+    plane.until(made, "round 0", "evaluating")
+    plane.controller.reconciler.tick()  # asks for the evaluations, and nobody has begun
+    plane.client.controller.cancel_run(made)
+    states = {job.state for job in plane.client.training.jobs(kind="evaluate").jobs}
+    assert states == {"cancelled"}
+
+
+def test_rounds_that_begin_after_an_amendment_have_its_seeds(plane: Plane) -> None:
+    """A verdict may hold three trainings against one: the spread is that of the three."""
+    once = bare(rounds={"maximum": 2, "patience": 2})
+    made = start(plane, once)
+    plane.until(made, "round 1", "training")
+    more = once.model_copy(update={"rounds": once.rounds.model_copy(update={"seeds": 3})})
+    plane.client.controller.amend(made, AmendIn(recipe=more.model_dump(mode="json")))
+    run = plane.finish(made)
+    counts = {held.name: (held.verdict or {}).get("seeds") for held in run.rounds}
+    assert (counts["round 1"], counts["round 2"]) == ([1, 1], [1, 3])
+
+
+def test_a_branch_shares_all_seeds_of_the_rounds_before_it(finished: tuple[Plane, Run]) -> None:
+    plane, run = finished
+    branch = plane.client.controller.branch(run.id, BranchIn(round="round 1", name="b"))
+    shared = {held.name: held.seeds for held in branch.rounds}
+    assert shared["round 1"] == named(run, "round 1").seeds
+    assert plane.client.controller.compare(run.id, branch.id).rounds[0].same_model
+
+
+def test_runs_of_several_seeds_are_compared_over_all_of_them(
+    finished: tuple[Plane, Run],
+) -> None:
+    """Against a run of one seed, too."""
+    plane, run = finished
+    once = plane.finish(start(plane, bare(rounds=ONE_ROUND), name="once"))
+    found = plane.client.controller.compare(once.id, run.id)
+    base = next(held for held in found.rounds if held.round == "round 0")
+    assert base.difference is not None
+    assert base.ours is not None
+    assert base.theirs is not None
+    assert base.difference == pytest.approx(base.theirs - base.ours)
+
+
+def test_with_one_seed_jobs_rows_and_names_are_what_they_always_were(plane: Plane) -> None:
+    """No seed in a name or a token, no job of seeds, nothing in the lists of them."""
+    asked: list[JobIn] = []
+    submit = plane.training.jobs.submit
+
+    def watched(team: str, body: JobIn) -> Any:
+        asked.append(body)
+        return submit(team, body)
+
+    plane.training.jobs.submit = watched  # type: ignore[method-assign]
+    run = plane.finish(start(plane, bare(rounds={**ONE_ROUND, "seeds": 1})))
+    assert all(body.seeds == [] for body in asked)
+    assert {body.token.split(":", 1)[1] for body in asked} == {
+        "base:train", "round 0:train", "round 0:evaluate", "round 1:train", "round 1:evaluate",
+    }  # fmt: skip
+    assert {body.name for body in asked} == {
+        "base", "a-run-round-0", "a-run-round-0-evaluation", "a-run-round-1",
+        "a-run-round-1-evaluation",
+    }  # fmt: skip
+    assert all(held.seeds == [] for held in run.rounds)
+    rows = plane.controller.runs.rounds(run.id)
+    assert all(row.seed_models == {} and row.seed_evaluations == {} for row in rows)
+    verdict = named(run, "round 1").verdict
+    assert verdict is not None
+    assert (verdict["seeds"], verdict["seed_sd"]) == ([1, 1], None)
