@@ -17,6 +17,7 @@ from vila2.api import caption as caption_api
 from vila2.api import specialist as specialist_api
 from vila2.controller_client import ControllerClient
 from vila2.datasets_client import DatasetsClient
+from vila2.identity_client import IdentityClient
 from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
 from vila2.training_client import TrainingClient
 
@@ -121,7 +122,7 @@ def addresses(url: str) -> dict[str, str]:
 
 
 class Client:
-    """The five services."""
+    """The five services; `identity` is what the controller serves of teams and keys."""
 
     def __init__(self, http: Callable[[str], httpx2.Client], *, team: str | None = None) -> None:
         clients = {name: http(name) for name in SERVICES}
@@ -131,6 +132,7 @@ class Client:
         self.specialist = SpecialistClient(clients["specialist"], team=team)
         self.training = TrainingClient(clients["training"], team=team)
         self.controller = ControllerClient(clients["controller"], team=team)
+        self.identity = IdentityClient(clients["controller"], team=team)
 
     @classmethod
     def connect(cls, url: str, *, key: str) -> Client:
