@@ -58,6 +58,11 @@ class CaptionClient(Rest):
         given: dict[str, Any] = {"reason": reason, "first": first}
         return self.one(caption_api.Failures, "GET", f"layers/{job}/failures", params=given)
 
+    def quota(self, team: str = "") -> caption_api.ImageQuota:
+        """A team's images of today, the caller's own without a name."""
+        path = f"quotas/{team}" if team else "quota"
+        return self.one(caption_api.ImageQuota, "GET", path)
+
     def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
         """Caption pictures now."""
         return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())

@@ -69,6 +69,7 @@ def _caption(seams: Seams) -> FastAPI:
         queue=seams.captioning.queue(workers=seams.captioning.local_workers),
         platform=seams.platform,
         settings=seams.captioning,
+        limits=seams.identity.directory.limits,
     )
     if seams.alone and not seams.captioning.workers_apart:
         context.units.release_all()

@@ -112,6 +112,11 @@ def _print_used(client: Client, team: Team, *, own: bool) -> None:
     """What is used of each limit, asked of the service that counts it."""
     table = Table("what", "used", "limit", "until")
     table.add_row("requests", "", _limit(team.limits.requests_per_minute), "each minute")
+    images = client.caption.quota("" if own else team.name)
+    table.add_row(
+        "images", f"{images.images_today:,}", _limit(images.images_per_day),
+        moment(images.resets_at),
+    )  # fmt: skip
     hours = client.training.quota("" if own else team.name)
     for name, used, most in (
         ("GPU-hours", hours.gpu_hours_used, hours.gpu_hours),
