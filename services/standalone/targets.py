@@ -39,6 +39,7 @@ def _datasets(seams: Seams) -> FastAPI:
         platform=seams.platform,
         sources=seams.sources,
         fetching=seams.fetching,
+        limits=seams.identity.directory.limits,
     )
     if seams.alone:
         context.units.release_all()

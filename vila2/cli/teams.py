@@ -117,6 +117,10 @@ def _print_used(client: Client, team: Team, *, own: bool) -> None:
         "images", f"{images.images_today:,}", _limit(images.images_per_day),
         moment(images.resets_at),
     )  # fmt: skip
+    storage = client.datasets.quota("" if own else team.name)
+    table.add_row(
+        "storage (bytes)", f"{storage.storage_bytes_used:,}", _limit(storage.storage_bytes), ""
+    )
     hours = client.training.quota("" if own else team.name)
     for name, used, most in (
         ("GPU-hours", hours.gpu_hours_used, hours.gpu_hours),
