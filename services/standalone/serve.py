@@ -67,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     apps = {name: TARGETS[name](seams) for name in given.target}
     with socket.create_server((given.host, given.port)) as listening:
-        front = next(iter(apps.values())) if len(apps) == 1 else _mounted(apps)
-        uvicorn.Server(uvicorn.Config(front, log_level="warning")).run(sockets=[listening])
+        config = uvicorn.Config(_mounted(apps), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listening])
     client.close()
     identity.close()
     return 0
@@ -95,7 +95,10 @@ def _prepare(workspace: Path) -> int:
 
 
 def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
-    """Several in one process, each below its own name, started and stopped together."""
+    """Each below its own name, and a single one at the root too, for a host of its own.
+
+    A proxy can then pass addresses on as they are, and the pages under `docs` find their documents.
+    """
     from contextlib import AsyncExitStack, asynccontextmanager
 
     @asynccontextmanager
@@ -110,6 +113,8 @@ def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
     )
     for name, app in apps.items():
         front.mount(f"/{name}", app)
+    if len(apps) == 1:
+        front.mount("", app)
     return front
 
 
