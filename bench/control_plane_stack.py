@@ -27,7 +27,8 @@ from services.caption.settings import CaptionSettings
 from services.caption.tables import Base as CaptionBase
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing
+from services.chassis.auth import ACT_AS, ALL_SCOPES
+from services.chassis.identity.settings import IdentitySettings
 from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
@@ -81,8 +82,8 @@ class Stack:
         self.folder, self.database_url, self.broker_url = folder, database_url, broker_url
         storage = StorageSettings(database_url=SecretStr(database_url))
         self.objects = storage.objects(folder, sources_of(folder))
-        self._keys = KeyRing(folder / "keys.json")
-        self.key = self._keys.issue(team=TEAM, scopes=(*ALL_SCOPES, ACT_AS))
+        self._identity = IdentitySettings().open(folder, storage)
+        self.key = self._identity.keys.issue(team=TEAM, scopes=(*ALL_SCOPES, ACT_AS))
         self._thread = AppThread()
         self._thread._thread.start()  # the apps without their start hooks
         self.apps: dict[str, FastAPI] = {}
@@ -110,9 +111,11 @@ class Stack:
             database=storage.database(folder, ControllerBase.metadata, CONTROLLER),
             platform=lambda _: self.client,
         )
-        self.apps["datasets"] = datasets_app.create_app(self.datasets, keys=self._keys)
-        self.apps["caption"] = caption_app.create_app(self.caption, keys=self._keys)
-        self.apps["controller"] = controller_app.create_app(self.controller, keys=self._keys)
+        self.apps["datasets"] = datasets_app.create_app(self.datasets, identity=self._identity)
+        self.apps["caption"] = caption_app.create_app(self.caption, identity=self._identity)
+        self.apps["controller"] = controller_app.create_app(
+            self.controller, identity=self._identity
+        )
 
     def transport(self, service: str) -> InProcessTransport:
         """A client transport into one of the apps; those that are faked have none."""

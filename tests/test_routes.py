@@ -33,6 +33,39 @@ def scopes_of(route: APIRoute) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_of_the_document_names_its_one_scope(
+    platform: Standalone, service: str
+) -> None:
+    """Whoever reads the document knows which key to ask for; none is open."""
+    document = platform.apps[service].openapi()
+    assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            ((scheme, scopes),) = [*operation["security"][0].items()]
+            assert (scheme, len(operation["security"]), len(scopes)) == ("apiKey", 1, 1), path
+            assert scopes[0] in ALL_SCOPES, path
+            if method in ("put", "delete", "patch"):
+                assert scopes[0].endswith(":write"), path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_of_the_document_tells_its_refusals(
+    platform: Standalone, service: str
+) -> None:
+    """401, 403 and 429 are problem documents, and the last says when to come back."""
+    document = platform.apps[service].openapi()
+    replies = document["components"]["responses"]
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status in ("401", "403", "429"):
+                name = operation["responses"][status]["$ref"].rpartition("/")[2]
+                schema = replies[name]["content"]["application/problem+json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Problem"}
+    assert "Retry-After" in replies["TooManyRequests"]["headers"]
+    assert "detail" in document["components"]["schemas"]["Problem"]["properties"]
+
+
 def routes_of(platform: Standalone, service: str) -> list[APIRoute]:
     found: list[APIRoute] = []
     waiting = list(platform.apps[service].routes)

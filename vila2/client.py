@@ -17,6 +17,7 @@ from vila2.api import caption as caption_api
 from vila2.api import specialist as specialist_api
 from vila2.controller_client import ControllerClient
 from vila2.datasets_client import DatasetsClient
+from vila2.identity_client import IdentityClient
 from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
 from vila2.training_client import TrainingClient
 
@@ -56,6 +57,11 @@ class CaptionClient(Rest):
         """What went wrong in a layer."""
         given: dict[str, Any] = {"reason": reason, "first": first}
         return self.one(caption_api.Failures, "GET", f"layers/{job}/failures", params=given)
+
+    def quota(self, team: str = "") -> caption_api.ImageQuota:
+        """A team's images of today, the caller's own without a name."""
+        path = f"quotas/{team}" if team else "quota"
+        return self.one(caption_api.ImageQuota, "GET", path)
 
     def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
         """Caption pictures now."""
@@ -121,7 +127,7 @@ def addresses(url: str) -> dict[str, str]:
 
 
 class Client:
-    """The five services."""
+    """The five services; `identity` is what the controller serves of teams and keys."""
 
     def __init__(self, http: Callable[[str], httpx2.Client], *, team: str | None = None) -> None:
         clients = {name: http(name) for name in SERVICES}
@@ -131,6 +137,7 @@ class Client:
         self.specialist = SpecialistClient(clients["specialist"], team=team)
         self.training = TrainingClient(clients["training"], team=team)
         self.controller = ControllerClient(clients["controller"], team=team)
+        self.identity = IdentityClient(clients["controller"], team=team)
 
     @classmethod
     def connect(cls, url: str, *, key: str) -> Client:

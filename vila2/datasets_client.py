@@ -31,6 +31,10 @@ class DatasetsClient(Rest):
                 return found
             after = page.after
 
+    def quota(self, team: str = "") -> api.StorageQuota:
+        """What a team stores, the caller's own without a name."""
+        return self.one(api.StorageQuota, "GET", f"quotas/{team}" if team else "quota")
+
     def use(self, name: str, body: api.LatestIn) -> api.Dataset:
         """Choose the version that the bare name means."""
         return self.one(api.Dataset, "POST", f"datasets/{name}/use", json=body.model_dump())

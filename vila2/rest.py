@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,18 +14,25 @@ from pydantic import BaseModel, TypeAdapter
 from vila2.api.problem import Problem
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
+# Seconds that a request waits where a service says `429` and when to come back. A limit of requests
+# per minute is over by then; a quota of the day is not, and is told at once.
+PATIENCE = 90.0
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class ApiError(Exception):
-    """A request that a service refused; `problem` says which field and what to do."""
+    """A request that a service refused; `problem` says which field and what to do.
 
-    def __init__(self, problem: Problem) -> None:
+    `retry_after` is the number of seconds after which the service would take it, where it said so.
+    """
+
+    def __init__(self, problem: Problem, *, retry_after: float | None = None) -> None:
         where = f" [{problem.field}]" if problem.field else ""
         fix = f". {problem.fix[0].upper()}{problem.fix[1:]}" if problem.fix else ""
         super().__init__(f"{problem.detail}{where}{fix}")
         self.problem = problem
+        self.retry_after = retry_after
 
 
 class Unreachable(Exception):
@@ -38,14 +47,25 @@ class Rest:
         self._headers = {"x-vila2-team": team} if team else {}
 
     def send(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence."""
-        try:
-            response = self._http.request(method, f"v1/{path}", headers=self._headers, **options)
-        except httpx2.TransportError as error:
-            raise self._silence(error) from error
-        if response.status_code < 400:
-            return response
-        raise _refusal(response, f"{method} {path}")
+        """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence.
+
+        A service that asks to come back later is waited for, up to `PATIENCE` in all.
+        """
+        waited = 0.0
+        while True:
+            try:
+                response = self._http.request(
+                    method, f"v1/{path}", headers=self._headers, **options
+                )
+            except httpx2.TransportError as error:
+                raise self._silence(error) from error
+            if response.status_code < 400:
+                return response
+            pause = pause_before_retry(response, waited=waited)
+            if pause is None:
+                raise _refusal(response, f"{method} {path}")
+            time.sleep(pause)
+            waited += pause
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -76,6 +96,22 @@ class Rest:
         return found
 
 
+def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:
+    """Seconds to wait before a request is sent again; `None`: it is refused, or asks for too long.
+
+    A little is added by chance, so that those who were refused together do not return together.
+    """
+    after = _retry_after(response)
+    if response.status_code != 429 or after is None or waited + after > PATIENCE:
+        return None
+    return after + random.uniform(0, 0.1 * after)
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    told = response.headers.get("retry-after", "")
+    return float(told) if told.isascii() and told.isdigit() else None
+
+
 def _refusal(response: httpx2.Response, what: str) -> ApiError:
     """What a service said, or its status where it said nothing that we know."""
     try:
@@ -87,4 +123,4 @@ def _refusal(response: httpx2.Response, what: str) -> ApiError:
             status=response.status_code,
             detail=f"{what}: status {response.status_code}",
         )
-    return ApiError(problem)
+    return ApiError(problem, retry_after=_retry_after(response))

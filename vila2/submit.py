@@ -77,6 +77,8 @@ def submit(
             shard_samples=shard_samples,
             format=format if by_store else None,
             options=ReadOptionsIn(**asdict(options)),
+            # Of parts it is known only when they are made; the store looks at each of them.
+            upload_bytes=_bytes(path) if by_store else 0,
         ),
     )
     total = reader.count()
@@ -149,7 +151,7 @@ def _send_parts(
 def _send_files(client: Client, opened: Version, path: Path, report: Report) -> None:
     files = _files(path)
     held, sent = _held(client, opened), 0
-    total = sum(file.stat().st_size for _, file in files)
+    total = _bytes(path)
     for name, file in files:
         with file.open("rb") as content:
             for piece, data in enumerate(iter(lambda: content.read(PART_BYTES), b"")):
@@ -191,6 +193,10 @@ def _files(path: Path) -> list[tuple[str, Path]]:
         for name, file in found
         if not any(part.startswith(".") for part in name.parts)
     )
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for _, file in _files(path))
 
 
 def _token(path: Path, how: str) -> str:

@@ -6,12 +6,12 @@ from fastapi import FastAPI
 
 from services.caption.context import CaptionContext
 from services.caption.handlers import router
-from services.chassis.auth import KeyRing
+from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
 
 
-def create_app(context: CaptionContext, *, keys: KeyRing) -> FastAPI:
+def create_app(context: CaptionContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     return create_service(
-        "caption", title="caption service", router=router, context=context, keys=keys
+        "caption", title="caption service", router=router, context=context, identity=identity
     )

@@ -9,6 +9,7 @@ from services.caption.deployments import Deployments
 from services.caption.direct import Direct
 from services.caption.layer_jobs import LayerJobs
 from services.caption.layer_steps import SHARD_TASK
+from services.caption.quotas import ImageQuotas
 from services.caption.settings import CaptionSettings
 from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
@@ -18,11 +19,15 @@ from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
+from vila2.api.identity import Limits
 from vila2.client import Client
 
 
 class CaptionContext:
-    """Built once per process, for the service or for one of its workers."""
+    """Built once per process, for the service or for one of its workers.
+
+    `limits` tells what a team may use; workers need none, since the service holds shards back.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class CaptionContext:
         queue: Queue,
         platform: Callable[[str], Client],
         settings: CaptionSettings | None = None,
+        limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self._database = database
         settings = settings or CaptionSettings()
@@ -39,9 +45,12 @@ class CaptionContext:
         self.units = units
         self.engines = settings.engines(database, objects)
         self.deployments = Deployments(database, objects, self.engines, platform)
-        self.jobs = LayerJobs(database, objects, units, self.engines, platform, self.deployments)
+        self.quotas = ImageQuotas(database, limits)
+        self.jobs = LayerJobs(
+            database, objects, units, self.engines, platform, self.deployments, self.quotas
+        )
         self.control = LayerControl(database, objects, units, self.jobs)
-        self.direct = Direct(self.engines, platform, self.deployments)
+        self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # Units page by page, records of what is done, and the seal that a worker died before.
         self._settler = Loop("settle-layers", self._settle, seconds=1.0)

@@ -38,7 +38,9 @@ class LayerControl:
         """Go on with the shards that wait."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("paused",), "running")
-            self._units.resume(session, row.id)
+            # A job that waits for its team's quota goes on when the quota lets it.
+            if not row.waiting:
+                self._units.resume(session, row.id)
         self._jobs.steps.settle(job_id)
         return self._jobs.get(team, job_id)
 

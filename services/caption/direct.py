@@ -10,6 +10,7 @@ from services.caption.captioning import Captioning, caption_samples, check_scori
 from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
 from services.caption.deployments import Deployments
 from services.caption.engine import Ask, Engine, Engines
+from services.caption.quotas import ImageQuotas
 from services.chassis.errors import Invalid
 from vila2.api import caption as api
 from vila2.api import openai
@@ -23,9 +24,14 @@ class Direct:
     """Asks the same engines as the layers do."""
 
     def __init__(
-        self, engines: Engines, platform: Callable[[str], Client], deployments: Deployments
+        self,
+        engines: Engines,
+        platform: Callable[[str], Client],
+        deployments: Deployments,
+        quotas: ImageQuotas,
     ) -> None:
         self._engines, self._platform, self._deployments = engines, platform, deployments
+        self._quotas = quotas
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
@@ -36,7 +42,9 @@ class Direct:
         ]
         name = self._deployments.resolve(team, body.model)
         how = Captioning.of(body, model=name)
-        rows = caption_samples(samples, how, self._engine(team, name))
+        engine = self._engine(team, name)
+        self._quotas.admit(team, len(samples))
+        rows = caption_samples(samples, how, engine)
         return preview_of(rows)
 
     def chat(self, team: str, body: openai.ChatIn) -> Iterator[str | openai.ChatCompletion]:
@@ -58,6 +66,7 @@ class Direct:
             max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
             sha256=sample.sha256,
         )
+        self._quotas.admit(team, 1)
         return _completing(body, engine, ask)
 
     def models(self, team: str) -> openai.ServedModels:

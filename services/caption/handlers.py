@@ -16,6 +16,7 @@ from vila2.api import openai
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("captions:read"))]
 Writer = Annotated[Principal, Depends(require("captions:write"))]
+QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
 
 
 def _context(request: Request) -> CaptionContext:
@@ -148,3 +149,15 @@ def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Dep
 def preview(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
     """The captions that the batch would make, by the same path."""
     return context.jobs.preview(caller.team, body)
+
+
+@router.get("/quota", summary="The caller's images of today")
+def own_quota(caller: Reader, context: Context) -> api.ImageQuota:
+    """How many images the caller's team had captioned today, and how many it may."""
+    return context.quotas.get(caller.team)
+
+
+@router.get("/quotas/{team}", summary="A team's images of today")
+def quota(team: str, caller: QuotaReader, context: Context) -> api.ImageQuota:
+    """The same of any team, for whoever keeps the limits."""
+    return context.quotas.get(team)

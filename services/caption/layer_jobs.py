@@ -20,6 +20,7 @@ from services.caption.deployments import Deployments
 from services.caption.engine import Engines
 from services.caption.layer_steps import LayerSteps, ShardResult
 from services.caption.modes import combined, to_caption
+from services.caption.quotas import ImageQuotas
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
@@ -48,10 +49,12 @@ class LayerJobs:
         engines: Engines,
         platform: Callable[[str], Client],
         deployments: Deployments,
+        quotas: ImageQuotas,
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
         self._engines, self._platform, self._deployments = engines, platform, deployments
-        self.steps = LayerSteps(database, units, platform)
+        self._quotas = quotas
+        self.steps = LayerSteps(database, units, platform, quotas)
 
     def start(self, team: str, body: api.LayerJobIn) -> api.LayerJob:
         """Open a layer and add the first units, one per shard; a known token returns its job.
@@ -81,6 +84,7 @@ class LayerJobs:
                 token=f"caption:{token}",
             )
         )
+        spent = self._quotas.spent(team)
         job_id = f"captions-{uuid.uuid4().hex[:12]}"
         with self._database.transaction() as session:
             # The same request may have come in again while the others were being asked.
@@ -108,6 +112,8 @@ class LayerJobs:
             session.add(row)
             session.flush()
             self.steps.add_page(session, row)
+            if spent is not None:
+                self.steps.hold_back(session, row, spent)
             session.flush()
             return self._job(session, row)
 
@@ -163,6 +169,7 @@ class LayerJobs:
             quarantined=dict(summary.quarantined),
             tokens=sum(caption.tokens for caption in made),
             seconds=seconds,
+            images=len(asked),
         )
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
@@ -186,6 +193,7 @@ class LayerJobs:
             )
         how = _captioning(body)
         engine = self._engines.get(model.object_prefix)
+        self._quotas.admit(team, len(body.keys))
         rows = caption_samples([found[key] for key in body.keys], how, engine)
         return preview_of(rows)
 
@@ -229,8 +237,9 @@ class LayerJobs:
             progress=Progress(
                 done=min(row.samples, under_way + captioned + quarantined.total()),
                 total=row.samples,
-                phase="captioning",
+                phase=row.waiting or "captioning",
             ),
+            waiting_until=row.waiting_until or None,
         )
 
 

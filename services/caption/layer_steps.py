@@ -16,6 +16,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.caption.days import Spent
+from services.caption.quotas import ImageQuotas
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
@@ -33,23 +35,36 @@ class LayerSteps:
     """Carries running jobs on; `platform` gives a client that acts for a team."""
 
     def __init__(
-        self, database: Database, units: WorkUnits, platform: Callable[[str], Client]
+        self,
+        database: Database,
+        units: WorkUnits,
+        platform: Callable[[str], Client],
+        quotas: ImageQuotas,
     ) -> None:
         self._database, self._units, self._platform = database, units, platform
+        self._quotas = quotas
 
     def take_all(self) -> None:
         """Carry every job on as far as it can go now; one that cannot does not hold the others."""
         with self._database.reading() as session:
             jobs = session.execute(
-                select(LayerJobRow.id, LayerJobRow.state)
+                select(LayerJobRow.id, LayerJobRow.team, LayerJobRow.state, LayerJobRow.waiting)
                 .where(LayerJobRow.state.in_(("running", "paused")))
                 .order_by(LayerJobRow.created_at)
             ).all()
-        for job_id, state in jobs:
+        for job_id, team, state, waiting in jobs:
             try:
                 if state == "paused":
                     self._hold(job_id)
+                    continue
+                while self.record(job_id):
+                    pass
+                spent = self._quotas.spent(team)
+                if spent is not None:
+                    self._wait(job_id, spent)
                 else:
+                    if waiting:
+                        self._wait_no_more(job_id)
                     self._carry_on(job_id)
             except Exception:
                 _log.exception("layer job is stuck", job=job_id)
@@ -98,13 +113,16 @@ class LayerSteps:
         crashpoint("caption.recorded")
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
-            quarantined = Counter(row.quarantined)
+            quarantined, images = Counter(row.quarantined), 0
             for result in self._units.record(session, [unit for unit, _, _ in page]):
                 row.captioned += result["captioned"]
                 row.tokens += result.get("tokens", 0)
                 row.seconds += result.get("seconds", 0.0)
                 quarantined.update(result["quarantined"])
+                images += result.get("images", 0)
             row.quarantined = dict(quarantined)
+            if images:
+                self._quotas.add(session, row.team, images)
         return len(page) == PAGE
 
     def settle(self, job_id: str) -> None:
@@ -134,6 +152,26 @@ class LayerSteps:
         while self.record(job_id):
             pass
         self.settle(job_id)
+
+    def hold_back(self, session: Session, row: LayerJobRow, spent: Spent) -> None:
+        """Let a running job begin no shard in the caller's transaction, which holds the job."""
+        row.waiting, row.waiting_until = spent.why, spent.until
+        self._units.pause(session, row.id)
+
+    def _wait(self, job_id: str, spent: Spent) -> None:
+        """Let a job wait for its team's quota; one that has nothing left to begin ends."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "running":
+                self.hold_back(session, row, spent)
+        self.settle(job_id)
+
+    def _wait_no_more(self, job_id: str) -> None:
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row.waiting, row.waiting_until = "", 0.0
+            if row.state == "running":
+                self._units.resume(session, job_id)
 
     def _hold(self, job_id: str) -> None:
         """Keep the units of a paused job back: one that failed in the middle came back as ready."""
@@ -168,11 +206,13 @@ class LayerSteps:
 class ShardResult(LayerShardIn):
     """What a unit came to: its part of the layer, and what it took.
 
-    `tokens` were generated for it, rejected tries not counted; `seconds` at the engine.
+    `tokens` were generated for it, rejected tries not counted; `seconds` at the engine; `images`
+    were shown to it, which in mode `keep` are not all.
     """
 
     tokens: int
     seconds: float
+    images: int
 
 
 def _of_the_layer(number: int, result: Mapping[str, Any]) -> LayerShard:

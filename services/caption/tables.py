@@ -19,7 +19,8 @@ class LayerJobRow(Base):
     """A layer in the making.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
-    are the sums over those units that are recorded.
+    are the sums over those units that are recorded. `waiting` says why a running job begins no
+    shard just now, and `waiting_until` until when (seconds since 1970).
     """
 
     __tablename__ = "layer_jobs"
@@ -39,8 +40,20 @@ class LayerJobRow(Base):
     tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     state: Mapped[str] = mapped_column(String(12), default="running", index=True)
+    waiting: Mapped[str] = mapped_column(String(300), default="", server_default="")
+    waiting_until: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class ImageDayRow(Base):
+    """How many images a team had captioned on a UTC day, layers and direct requests together."""
+
+    __tablename__ = "image_days"
+
+    team: Mapped[str] = mapped_column(String(60), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    images: Mapped[int] = mapped_column(BigInteger)
 
 
 class ServedModelRow(Base):

@@ -1,116 +1,76 @@
-"""API keys: `prefix.secret`, of which only an HMAC is kept, with a team and scopes.
+"""What every route asks for: a caller whose key holds the route's scope.
 
-A secret has 256 random bits, so a fast keyed hash is right; slow hashes are for passwords.
+`require` is the one door: it finds out who asks, holds the team to its rate limit, and leaves what
+the audit log needs in the request's state.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import os
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.chassis.errors import Forbidden, Unauthenticated
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.scopes import (
+    ACT_AS,
+    ADMIN_SCOPES,
+    ALL_SCOPES,
+    PLATFORM_ADMIN,
+    TEAM_SCOPES,
+    Principal,
+)
 
-# What a team's key may hold.
-TEAM_SCOPES = (
-    "datasets:read", "datasets:write", "captions:read", "captions:write",
-    "models:read", "models:write", "runs:read", "runs:write",
-)  # fmt: skip
-# What is for those who run the platform: they see and bound what every team uses.
-ADMIN_SCOPES = ("quotas:read", "quotas:write")
-ALL_SCOPES = (*TEAM_SCOPES, *ADMIN_SCOPES)
-# Held by the services' own keys alone: work for whichever team the header names.
-ACT_AS = "internal:act-as"
+__all__ = [
+    "ACT_AS", "ADMIN_SCOPES", "ALL_SCOPES", "PLATFORM_ADMIN", "TEAM_HEADER", "TEAM_SCOPES",
+    "Principal", "identity_of", "require",
+]  # fmt: skip
+
 TEAM_HEADER = "x-vila2-team"
+# It only reads the header, so that the OpenAPI document shows each route's scope; who is refused,
+# and in what words, is `require`'s.
+_BEARER = HTTPBearer(
+    scheme_name="apiKey",
+    auto_error=False,
+    description="`Authorization: Bearer PREFIX.SECRET`, or a token of the configured issuer.",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is asking, and what they may do."""
-
-    key: str
-    team: str
-    scopes: frozenset[str]
+def identity_of(request: Request) -> Identity:
+    """The identity that this service's app was built with."""
+    identity: Identity = request.app.state.identity
+    return identity
 
 
-class KeyRing:
-    """The keys that a process accepts, in a file that only its owner may read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._content = self._read()
-
-    def issue(self, *, team: str, scopes: tuple[str, ...] = TEAM_SCOPES) -> str:
-        """Make a key and return it; it cannot be shown again."""
-        prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        self._content["keys"][prefix] = {
-            "hmac": self._hmac(secret),
-            "team": team,
-            "scopes": list(scopes),
-        }
-        write_private(self._path, json.dumps(self._content, indent=1))
-        return f"{prefix}.{secret}"
-
-    def principal(self, key: str) -> Principal | None:
-        """Who holds `key`, or `None`; takes the same time however wrong the secret is."""
-        prefix, _, secret = key.partition(".")
-        entry = self._content["keys"].get(prefix, {"hmac": "", "team": "", "scopes": []})
-        if not hmac.compare_digest(entry["hmac"], self._hmac(secret)):
-            return None
-        return Principal(prefix, entry["team"], frozenset(entry["scopes"]))
-
-    def _hmac(self, secret: str) -> str:
-        pepper = bytes.fromhex(self._content["pepper"])
-        return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
-
-    def _read(self) -> dict[str, Any]:
-        if self._path.exists():
-            held: dict[str, Any] = json.loads(self._path.read_text())
-            return held
-        return {"pepper": secrets.token_hex(32), "keys": {}}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read, from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(text)
-    partial.replace(path)
-
-
-def require(scope: str) -> Callable[[Request], Principal]:
+def require(scope: str) -> Callable[..., Principal]:
     """A dependency that lets a request in when its key holds `scope`."""
 
-    def check(request: Request) -> Principal:
-        header = request.headers.get("authorization", "")
-        scheme, _, key = header.partition(" ")
-        if scheme.lower() != "bearer" or not key:
+    def check(
+        request: Request,
+        # Not an annotation: there, `scope` is out of sight.
+        sent: HTTPAuthorizationCredentials | None = Security(_BEARER, scopes=[scope]),
+    ) -> Principal:
+        identity = identity_of(request)
+        request.state.scope = scope
+        if sent is None or not sent.credentials:
             raise Unauthenticated(
                 "this route needs a key", field="Authorization", fix="send `Bearer PREFIX.SECRET`"
             )
-        keys: KeyRing = request.app.state.keys
-        principal = keys.principal(key)
-        if principal is None:
-            raise Unauthenticated("unknown key", field="Authorization", fix="check or renew it")
-        if scope not in principal.scopes:
+        caller = identity.principal(sent.credentials)
+        request.state.principal = caller
+        if scope not in caller.scopes:
             raise Forbidden(f"this key lacks the scope {scope!r}", fix="ask for a key with it")
         team = request.headers.get(TEAM_HEADER)
-        if team is None:
-            return principal
-        if ACT_AS not in principal.scopes:
-            raise Forbidden("only a service may name a team", field=TEAM_HEADER, fix="leave it out")
-        return Principal(principal.key, team, principal.scopes)
+        if team is not None:
+            if not caller.is_service:
+                raise Forbidden(
+                    "only a service may name a team", field=TEAM_HEADER, fix="leave it out"
+                )
+            caller = Principal(caller.key, team, caller.scopes, caller.user)
+            request.state.principal = caller
+        identity.limit(caller)
+        return caller
 
     check.scope = scope  # type: ignore[attr-defined]
     return check

@@ -6,6 +6,9 @@ The reply follows RFC 9457, with `field` and `fix` where they help.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -26,6 +29,11 @@ class ServiceError(Exception):
         self.message = message
         self.field = field
         self.fix = fix
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that the reply carries beside the problem."""
+        return {}
 
 
 class NotFound(ServiceError):
@@ -51,6 +59,11 @@ class Unauthenticated(ServiceError):
 
     code, status = "unauthenticated", 401
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """How to do better (RFC 9110, section 11.6.1)."""
+        return {"WWW-Authenticate": "Bearer"}
+
 
 class Forbidden(ServiceError):
     """The key is known but lacks the scope."""
@@ -64,11 +77,30 @@ class TooLarge(ServiceError):
     code, status = "too-large", 413
 
 
-def problem_response(problem: Problem) -> JSONResponse:
+class TooManyRequests(ServiceError):
+    """The team has used what it may for now; the same request succeeds later.
+
+    `retry_after` is in seconds, rounded up: whoever waits that long does not come too early.
+    """
+
+    code, status = "too-many-requests", 429
+
+    def __init__(self, message: str, *, retry_after: float, field: str = "", fix: str = "") -> None:
+        super().__init__(message, field=field, fix=fix)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How long to wait."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply that carries a problem."""
     return JSONResponse(
         problem.model_dump(exclude_none=True),
         status_code=problem.status,
+        headers=headers,
         media_type="application/problem+json",
     )
 
@@ -99,13 +131,16 @@ def add_error_handlers(app: FastAPI) -> None:
                 detail=error.message,
                 field=error.field or None,
                 fix=error.fix or None,
-            )
+            ),
+            error.headers,
         )
 
     @app.exception_handler(ApiError)
     def _of_another_service(_: Request, error: ApiError) -> JSONResponse:
         # What it refused, it refused for the same caller: its words are the answer.
-        return problem_response(error.problem)
+        after = error.retry_after
+        headers = {} if after is None else {"Retry-After": str(math.ceil(after))}
+        return problem_response(error.problem, headers)
 
     @app.exception_handler(Unreachable)
     def _silent(_: Request, error: Unreachable) -> JSONResponse:

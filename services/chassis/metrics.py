@@ -64,6 +64,18 @@ RECONCILE_SECONDS = Histogram(
 RUNS_IN_TROUBLE = Gauge("vila2_runs_in_trouble", "Runs that nothing could be done for just now.")
 EVENTS_PUBLISHED = Counter("vila2_events_published_total", "Run events published.")
 
+AUDIT_UNRECORDED = Counter(
+    "vila2_audit_unrecorded_total",
+    "Requests that belong into the audit log and are not there: of strangers beyond the bound, or "
+    "because the database did not take them (then the process's log has them).",
+    ["reason"],
+)
+RATE_LIMITED = Counter("vila2_rate_limited_total", "Requests answered with 429.", ["team"])
+LIMITER_ALONE = Counter(
+    "vila2_rate_limiter_alone_total",
+    "Requests that this process limited by itself, because the shared buckets were out of reach.",
+)
+
 ENGINE_IN_FLIGHT = Gauge("vila2_engine_in_flight", "Requests at the inference server.", ["model"])
 ENGINE_WINDOW = Gauge("vila2_engine_window", "Requests it may have at once.", ["model"])
 ENGINE_TROUBLE = Counter(

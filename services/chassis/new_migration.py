@@ -1,6 +1,7 @@
 """Write a service's next migration from what its tables have and its steps do not yet.
 
-For developers: `make migration SERVICE=datasets NAME=add_x`, then read and correct what it wrote.
+For developers: `make migration SERVICE=datasets NAME=add_x` (`SERVICE=chassis/identity` for
+identity), then read and correct what it wrote.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def write(migrations: Migrations, metadata: MetaData, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    service, step = sys.argv[1:]
+    service, step = sys.argv[1].replace("/", "."), sys.argv[2]
     tables = importlib.import_module(f"services.{service}.tables")
     steps = importlib.import_module(f"services.{service}.migrations")
     sys.stdout.write(f"{write(steps.MIGRATIONS, tables.Base.metadata, step)}\n")

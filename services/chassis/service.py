@@ -1,7 +1,7 @@
 """The app factory: what every service has in common, put together once.
 
-Each app gets the error handler, API-key authentication, request ids in logs and replies, metrics,
-health routes, and start and stop hooks for its long-lived objects.
+Each app gets the error handler, identity and the audit log, request ids in logs and replies,
+metrics, health routes, and start and stop hooks for its long-lived objects.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.chassis.auth import KeyRing
 from services.chassis.errors import add_error_handlers, unforeseen
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.middleware import AuditTrail
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
+from services.chassis.openapi import describe_refusals
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
@@ -36,7 +38,7 @@ class Context(Protocol):
 
 
 def create_service(
-    name: str, *, title: str, router: APIRouter, context: Context, keys: KeyRing
+    name: str, *, title: str, router: APIRouter, context: Context, identity: Identity
 ) -> FastAPI:
     """Build a service's app around its routes and context."""
 
@@ -49,12 +51,14 @@ def create_service(
             context.stop()
 
     app = FastAPI(title=f"VILA² {title}", version="1", lifespan=lifespan)
-    app.state.keys = keys
+    app.state.identity = identity
     app.state.context = context
     add_error_handlers(app)
     _add_middleware(app, name)
+    app.add_middleware(AuditTrail, service=name, identity=identity)
     app.include_router(router)
     _add_operations(app)
+    describe_refusals(app)
     return app
 
 

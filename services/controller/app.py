@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from services.chassis.auth import KeyRing
+from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
 from services.controller import (
     handlers,
+    handlers_audit,
     handlers_estimates,
+    handlers_identity,
     handlers_operations,
     handlers_recipes,
 )
 from services.controller.context import ControllerContext
 
 
-def create_app(context: ControllerContext, *, keys: KeyRing) -> FastAPI:
+def create_app(context: ControllerContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     router = APIRouter()
-    for routes in (handlers, handlers_operations, handlers_recipes, handlers_estimates):
+    for routes in (
+        handlers, handlers_operations, handlers_recipes, handlers_estimates, handlers_identity,
+        handlers_audit,
+    ):  # fmt: skip
         router.include_router(routes.router)
     return create_service(
-        "controller", title="controller", router=router, context=context, keys=keys
+        "controller", title="controller", router=router, context=context, identity=identity
     )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from services.chassis.auth import KeyRing
+from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
 from services.datasets import handlers, handlers_layers
 from services.datasets.context import DatasetsContext
 
 
-def create_app(context: DatasetsContext, *, keys: KeyRing) -> FastAPI:
+def create_app(context: DatasetsContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     router = APIRouter()
     router.include_router(handlers.router)
     router.include_router(handlers_layers.router)
     return create_service(
-        "datasets", title="dataset store", router=router, context=context, keys=keys
+        "datasets", title="dataset store", router=router, context=context, identity=identity
     )

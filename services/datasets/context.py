@@ -19,16 +19,21 @@ from services.datasets.ingest import INGEST_TASK, Ingest
 from services.datasets.layer_import import LayerImports
 from services.datasets.layers import Layers
 from services.datasets.reading import Reading
+from services.datasets.storage import Storage
 from services.datasets.tables import WorkUnitRow
 from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
 from services.datasets.uploads import Uploads
 from services.datasets.versions import Versions
+from vila2.api.identity import Limits
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy
 
 
 class DatasetsContext:
-    """Built once per process; `start` begins ingests, audits and take-downs."""
+    """Built once per process; `start` begins ingests, audits and take-downs.
+
+    `limits` tells what a team may use.
+    """
 
     def __init__(
         self,
@@ -39,12 +44,14 @@ class DatasetsContext:
         platform: Callable[[str], Client],
         sources: Sources,
         fetching: FetchPolicy | None = None,
+        limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self.database = database
         self.objects = objects
         self.units = WorkUnits(database, WorkUnitRow)
-        self.versions = Versions(database, self.units, sources)
-        self.uploads = Uploads(database, objects)
+        self.storage = Storage(database, limits)
+        self.versions = Versions(database, self.units, sources, self.storage)
+        self.uploads = Uploads(database, objects, self.storage)
         self.layers = Layers(database, objects)
         self.imports = LayerImports(database, objects, self.layers)
         self.reading = Reading(database, objects, platform)

@@ -18,6 +18,7 @@ from vila2.api import datasets as api
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("datasets:read"))]
 Writer = Annotated[Principal, Depends(require("datasets:write"))]
+QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
 
 
@@ -192,3 +193,15 @@ def get_takedown(takedown: str, caller: Reader, context: Context) -> api.Takedow
 def history(caller: Reader, context: Context, limit: Limit = 100) -> list[api.HistoryEntry]:
     """Newest first: versions chosen, layers withdrawn and restored, and by which key."""
     return context.history.of_team(caller.team, limit=limit)
+
+
+@router.get("/quota", summary="The caller's storage")
+def own_quota(caller: Reader, context: Context) -> api.StorageQuota:
+    """How many bytes the caller's team stores, and how many it may."""
+    return context.storage.get(caller.team)
+
+
+@router.get("/quotas/{team}", summary="A team's storage")
+def quota(team: str, caller: QuotaReader, context: Context) -> api.StorageQuota:
+    """The same of any team, for whoever keeps the limits."""
+    return context.storage.get(team)

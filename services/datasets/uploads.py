@@ -18,6 +18,7 @@ from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, TooLarge
 from services.chassis.objects import ObjectStore
 from services.datasets.lookup import dataset_row, version_row
+from services.datasets.storage import Storage
 from services.datasets.tables import UploadRow, VersionRow
 from vila2.api import datasets as api
 from vila2.data.errors import ShardError
@@ -30,8 +31,8 @@ _SEGMENT = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 class Uploads:
     """Owns the table `uploads` and the objects below `uploads/`."""
 
-    def __init__(self, database: Database, objects: ObjectStore) -> None:
-        self._database, self._objects = database, objects
+    def __init__(self, database: Database, objects: ObjectStore, storage: Storage) -> None:
+        self._database, self._objects, self._storage = database, objects, storage
 
     def put_part(self, team: str, name: str, number: int, part: int, data: bytes) -> None:
         """Store a tar of raw samples."""
@@ -91,6 +92,7 @@ class Uploads:
             row = self._open(session, team, name, number, file, piece, digest)
             if row is None:
                 return
+            self._storage.check(session, team, len(data), field="body")
             made = UploadRow(
                 version_id=row.id, file=file, number=piece, sha256=digest, bytes=len(data)
             )

@@ -19,6 +19,7 @@ from services.datasets.lookup import (
     shards_of,
     version_row,
 )
+from services.datasets.storage import Storage
 from services.datasets.tables import DatasetRow, UploadRow, VersionRow, WorkUnitRow
 from vila2.api import datasets as api
 from vila2.api.base import Progress
@@ -27,8 +28,11 @@ from vila2.api.base import Progress
 class Versions:
     """Owns the tables `datasets`, `versions` and `shards`, but for what ingest writes."""
 
-    def __init__(self, database: Database, units: WorkUnits, sources: Sources) -> None:
+    def __init__(
+        self, database: Database, units: WorkUnits, sources: Sources, storage: Storage
+    ) -> None:
         self._database, self._units, self._sources = database, units, sources
+        self._storage = storage
 
     def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
         """Create a dataset; the same name and kind again returns the one there is."""
@@ -85,6 +89,8 @@ class Versions:
                 )
                 if known is not None:
                     return self._version(session, dataset, known)
+            if not body.origin:
+                self._storage.check(session, team, body.upload_bytes, field="upload_bytes")
             newest = session.scalar(
                 select(func.max(VersionRow.number)).where(VersionRow.dataset_id == dataset.id)
             )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.chassis.auth import KeyRing
+from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
 from services.specialist.context import SpecialistContext
 from services.specialist.handlers import router
 
 
-def create_app(context: SpecialistContext, *, keys: KeyRing) -> FastAPI:
+def create_app(context: SpecialistContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     return create_service(
-        "specialist", title="specialist service", router=router, context=context, keys=keys
+        "specialist", title="specialist service", router=router, context=context, identity=identity
     )

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 
 from services.caption.settings import CaptionSettings
 from services.chassis.asgi import AppThread, InProcessTransport
+from services.chassis.identity.peppers import PepperWrong
+from services.chassis.identity.settings import IdentitySettings
 from services.chassis.logging import configure_logging
 from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
 from services.chassis.settings import StorageSettings
@@ -30,7 +32,7 @@ from vila2.triton.server import TritonServer, free_ports
 # What opening a workspace raises where its databases are not of this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
 # What settings raise that name a seam this machine cannot have.
-WRONG_SETTINGS = (ValidationError, BackendMissing)
+WRONG_SETTINGS = (ValidationError, BackendMissing, PepperWrong)
 
 
 class WorkspaceBusy(RuntimeError):
@@ -62,7 +64,13 @@ class Standalone:
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
         configure_logging(path=self.workspace / "log.jsonl")
-        keys = WorkspaceKeys(self.workspace)
+        storage = storage or StorageSettings()
+        try:
+            self.identity = IdentitySettings().open(self.workspace, storage)
+        except BaseException:
+            self._lock.close()
+            raise
+        keys = WorkspaceKeys(self.workspace, self.identity)
         self.key = keys.user
         self._apps_thread = AppThread()
         self.apps: dict[str, FastAPI] = {}
@@ -71,7 +79,8 @@ class Standalone:
         seams = Seams(
             self.workspace,
             self._internal.as_team,
-            storage=storage or StorageSettings(),
+            self.identity,
+            storage=storage,
             captioning=captioning or CaptionSettings(),
             training=training or TrainingSettings(),
             fetching=fetching,
@@ -80,9 +89,10 @@ class Standalone:
         try:
             if triton:
                 self._start_triton(seams)
-            self.apps = {name: build(seams, keys.ring) for name, build in TARGETS.items()}
+            self.apps = {name: build(seams) for name, build in TARGETS.items()}
         except BaseException:
             self._stop_triton()
+            self.identity.close()
             self._lock.close()
             raise
 
@@ -109,6 +119,7 @@ class Standalone:
     ) -> None:
         self._apps_thread.stop()
         self._stop_triton()
+        self.identity.close()
         self._lock.close()
 
     def _start_triton(self, seams: Seams) -> None:

@@ -12,8 +12,11 @@ from sqlalchemy.orm import DeclarativeBase
 
 from services.caption.settings import CaptionSettings
 from services.caption.triton.repository import PREFIX
-from services.chassis.auth import ACT_AS, ALL_SCOPES, KeyRing, write_private
+from services.chassis.auth import ACT_AS, ALL_SCOPES
 from services.chassis.database import Database
+from services.chassis.errors import Unauthenticated
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.peppers import write_private
 from services.chassis.migrations import Migrations
 from services.chassis.objects import ObjectStore
 from services.chassis.settings import StorageSettings
@@ -35,6 +38,7 @@ class Seams:
 
     workspace: Path
     platform: Callable[[str], Client]
+    identity: Identity
     storage: StorageSettings = field(default_factory=StorageSettings)
     captioning: CaptionSettings = field(default_factory=CaptionSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -69,13 +73,12 @@ class Seams:
 class WorkspaceKeys:
     """The workspace's own keys: made once, kept where only its owner can read them."""
 
-    def __init__(self, workspace: Path) -> None:
-        self._workspace = workspace
-        self.ring = KeyRing(workspace / "keys.json")
+    def __init__(self, workspace: Path, identity: Identity) -> None:
+        self._workspace, self._identity = workspace, identity
 
     @property
     def user(self) -> str:
-        """The key that the command line finds: every scope of the team `local`."""
+        """The key that the command line finds: every scope, in the team `local`."""
         return self._key("key", ALL_SCOPES)
 
     @property
@@ -85,11 +88,15 @@ class WorkspaceKeys:
 
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:
         path = self._workspace / name
-        if path.exists():
-            held = self.ring.principal(path.read_text().strip())
-            # A workspace of before a scope was added gets a key with it.
-            if held is not None and held.scopes >= set(scopes):
-                return path.read_text().strip()
-        key = self.ring.issue(team=TEAM, scopes=scopes)
+        if path.exists() and self._good(path.read_text().strip(), scopes):
+            return path.read_text().strip()
+        key = self._identity.keys.issue(team=TEAM, scopes=scopes, name=f"the workspace's {name}")
         write_private(path, key)
         return key
+
+    def _good(self, key: str, scopes: tuple[str, ...]) -> bool:
+        """Whether a key is known and has all scopes: that of an older workspace may lack one."""
+        try:
+            return self._identity.principal(key).scopes >= set(scopes)
+        except Unauthenticated:
+            return False

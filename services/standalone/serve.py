@@ -23,7 +23,10 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.settings import IdentitySettings
 from services.chassis.logging import configure_logging
+from services.chassis.settings import StorageSettings
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -56,28 +59,37 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(path=None)
     if given.prepare:
         return _prepare(workspace)
-    keys = WorkspaceKeys(workspace)
-    client = Client.connect(url, key=keys.service)
-    seams = Seams(workspace, client.as_team)
+    identity = _identity(workspace)
+    client = Client.connect(url, key=WorkspaceKeys(workspace, identity).service)
+    seams = Seams(workspace, client.as_team, identity)
     if seams.alone:
         print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201
         return 2
-    apps = {name: TARGETS[name](seams, keys.ring) for name in given.target}
+    apps = {name: TARGETS[name](seams) for name in given.target}
     with socket.create_server((given.host, given.port)) as listening:
         config = uvicorn.Config(_mounted(apps), log_level="warning")
         uvicorn.Server(config).run(sockets=[listening])
     client.close()
+    identity.close()
     return 0
 
 
+def _identity(workspace: Path) -> Identity:
+    return IdentitySettings().open(workspace, StorageSettings())
+
+
 def _prepare(workspace: Path) -> int:
-    keys = WorkspaceKeys(workspace)
+    identity = _identity(workspace)
+    keys = WorkspaceKeys(workspace, identity)
     _ = keys.user, keys.service
     # Opening a service brings its database to the newest step; nothing is started.
-    seams = Seams(workspace, Client.connect("http://unused", key=keys.service).as_team)
+    client = Client.connect("http://unused", key=keys.service)
+    seams = Seams(workspace, client.as_team, identity)
     for build in TARGETS.values():
-        build(seams, keys.ring)
+        build(seams)
     seams.repository()
+    client.close()
+    identity.close()
     url = os.environ.get("VILA2_PUBLIC_URL", "")
     print("the platform is prepared" + (f" and answers at {url}" if url else ""))  # noqa: T201
     print(f"the key of team local lies in {workspace / 'key'}")  # noqa: T201

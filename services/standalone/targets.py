@@ -14,7 +14,6 @@ import services.training.app as training_app
 from services.caption.context import CaptionContext
 from services.caption.migrations import MIGRATIONS as CAPTION
 from services.caption.tables import Base as CaptionBase
-from services.chassis.auth import KeyRing
 from services.chassis.queue_inprocess import InProcessQueue
 from services.controller.context import ControllerContext
 from services.controller.migrations import MIGRATIONS as CONTROLLER
@@ -32,7 +31,7 @@ from services.training.migrations import MIGRATIONS as TRAINING
 from services.training.tables import Base as TrainingBase
 
 
-def _datasets(seams: Seams, keys: KeyRing) -> FastAPI:
+def _datasets(seams: Seams) -> FastAPI:
     context = DatasetsContext(
         database=seams.database(DatasetsBase, DATASETS),
         objects=seams.objects,
@@ -40,13 +39,14 @@ def _datasets(seams: Seams, keys: KeyRing) -> FastAPI:
         platform=seams.platform,
         sources=seams.sources,
         fetching=seams.fetching,
+        limits=seams.identity.directory.limits,
     )
     if seams.alone:
         context.units.release_all()
-    return datasets_app.create_app(context, keys=keys)
+    return datasets_app.create_app(context, identity=seams.identity)
 
 
-def _training(seams: Seams, keys: KeyRing) -> FastAPI:
+def _training(seams: Seams) -> FastAPI:
     context = TrainingContext(
         database=seams.database(TrainingBase, TRAINING),
         objects=seams.objects,
@@ -59,10 +59,10 @@ def _training(seams: Seams, keys: KeyRing) -> FastAPI:
     )
     if seams.alone:
         context.claims.release_all()
-    return training_app.create_app(context, keys=keys)
+    return training_app.create_app(context, identity=seams.identity)
 
 
-def _caption(seams: Seams, keys: KeyRing) -> FastAPI:
+def _caption(seams: Seams) -> FastAPI:
     context = CaptionContext(
         database=seams.database(CaptionBase, CAPTION),
         objects=seams.objects,
@@ -70,19 +70,20 @@ def _caption(seams: Seams, keys: KeyRing) -> FastAPI:
         queue=seams.captioning.queue(workers=seams.captioning.local_workers),
         platform=seams.platform,
         settings=seams.captioning,
+        limits=seams.identity.directory.limits,
     )
     if seams.alone and not seams.captioning.workers_apart:
         context.units.release_all()
-    return caption_app.create_app(context, keys=keys)
+    return caption_app.create_app(context, identity=seams.identity)
 
 
-def _specialist(seams: Seams, keys: KeyRing) -> FastAPI:
+def _specialist(seams: Seams) -> FastAPI:
     database = seams.database(SpecialistBase, SPECIALIST)
     context = SpecialistContext(database=database, platform=seams.platform)
-    return specialist_app.create_app(context, keys=keys)
+    return specialist_app.create_app(context, identity=seams.identity)
 
 
-def _controller(seams: Seams, keys: KeyRing) -> FastAPI:
+def _controller(seams: Seams) -> FastAPI:
     broker = seams.captioning.broker_url.get_secret_value()
     context = ControllerContext(
         database=seams.database(ControllerBase, CONTROLLER),
@@ -91,10 +92,10 @@ def _controller(seams: Seams, keys: KeyRing) -> FastAPI:
     )
     if seams.alone:
         context.leadership.depose()
-    return controller_app.create_app(context, keys=keys)
+    return controller_app.create_app(context, identity=seams.identity)
 
 
-TARGETS: dict[str, Callable[[Seams, KeyRing], FastAPI]] = {
+TARGETS: dict[str, Callable[[Seams], FastAPI]] = {
     "datasets": _datasets,
     "training": _training,
     "caption": _caption,

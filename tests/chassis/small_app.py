@@ -11,9 +11,13 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI
 
 from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.auth import KeyRing, Principal, require
+from services.chassis.auth import Principal, require
 from services.chassis.errors import Conflict
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.keys import Keys
+from services.chassis.identity.settings import IdentitySettings
 from services.chassis.service import create_service
+from services.chassis.settings import StorageSettings
 from vila2.api.base import Model
 from vila2.api.problem import Problem
 from vila2.client import ApiError, Unreachable
@@ -72,10 +76,11 @@ class Idle:
 
 
 class SmallApp:
-    """The app, its keys, and requests to it."""
+    """The app, its identity, and requests to it."""
 
-    def __init__(self, keys: KeyRing, app: FastAPI, thread: AppThread) -> None:
-        self.keys = keys
+    def __init__(self, identity: Identity, app: FastAPI, thread: AppThread) -> None:
+        self.identity, self.app = identity, app
+        self.keys: Keys = identity.keys
         self._http = httpx2.Client(
             base_url="http://small/", transport=InProcessTransport(app, thread)
         )
@@ -89,11 +94,13 @@ class SmallApp:
 
 
 @contextmanager
-def small_app(folder: Path) -> Iterator[SmallApp]:
-    keys, thread = KeyRing(folder / "keys.json"), AppThread()
-    app = create_service("small", title="small", router=router, context=Idle(), keys=keys)
+def small_app(folder: Path, settings: IdentitySettings | None = None) -> Iterator[SmallApp]:
+    identity = (settings or IdentitySettings()).open(folder, StorageSettings(database_url=""))
+    thread = AppThread()
+    app = create_service("small", title="small", router=router, context=Idle(), identity=identity)
     thread.start(app)
     try:
-        yield SmallApp(keys, app, thread)
+        yield SmallApp(identity, app, thread)
     finally:
         thread.stop()
+        identity.close()

@@ -25,6 +25,8 @@ COMMANDS = (
     "registry rollback", "registry retire", "registry download",
     "benchmarks list", "benchmarks add", "benchmarks check", "benchmarks run",
     "benchmarks lmms-eval", "benchmarks import", "models scores",
+    "teams list", "teams create", "teams show", "teams limits", "teams add", "teams remove",
+    "keys create", "keys list", "keys rotate", "keys revoke", "audit",
 )  # fmt: skip
 
 

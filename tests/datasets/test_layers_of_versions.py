@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from services.chassis.auth import KeyRing
 from services.chassis.objects_directory import DirectoryObjects
 from services.datasets.tables import LayerRow
 from services.standalone.app import Standalone
@@ -303,13 +302,12 @@ def test_importing_again_finds_the_layer_and_new_captions_make_a_new_one(
 def test_another_team_cannot_reach_a_layer(tmp_path: Path) -> None:
     """Neither read nor fill nor seal it, by id or by name."""
     workspace = tmp_path / "workspace"
-    key = KeyRing(workspace / "keys.json").issue(team="blue")
     with Standalone(workspace) as platform:
         captioner = Captioner(platform, tmp_path)
         layer = captioner.fill(captioner.open(), 0, 1)
         body = captioner.written(layer, 0)
         captioner.client.datasets.seal_layer(layer.id)
-        blue = client_with(platform, key).datasets
+        blue = client_with(platform, platform.identity.keys.issue(team="blue")).datasets
         assert blue.layers() == []
         for name in (layer.id, layer.name):
             assert refusal(blue.layer, name).status == 404

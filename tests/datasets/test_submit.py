@@ -7,7 +7,6 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
-from services.chassis.auth import KeyRing
 from services.standalone.app import Standalone
 from tests.data.made_pictures import encoded, picture, png_claiming
 from tests.standalone import client_with, pictures, submitted
@@ -122,10 +121,9 @@ def test_a_dataset_keeps_its_kind(client: Client, tmp_path: Path) -> None:
 def test_another_team_sees_nothing_of_a_dataset(tmp_path: Path) -> None:
     """Not its name, its versions, its pictures or its layers; and may use the name itself."""
     workspace = tmp_path / "workspace"
-    blue_key = KeyRing(workspace / "keys.json").issue(team="blue")
     with Standalone(workspace) as platform:
         submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
-        blue = client_with(platform, blue_key)
+        blue = client_with(platform, platform.identity.keys.issue(team="blue"))
         assert blue.datasets.all() == []
         for look in (
             lambda: blue.datasets.version("foxes", 1),

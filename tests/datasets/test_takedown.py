@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.auth import KeyRing
 from services.standalone.app import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
@@ -152,9 +151,8 @@ def test_a_request_without_a_picture_says_what_to_give(client: Client) -> None:
 def test_another_teams_data_is_not_touched(tmp_path: Path) -> None:
     """A shard of the same content stays for the team that still has the right to it."""
     workspace = tmp_path / "workspace"
-    blue_key = KeyRing(workspace / "keys.json").issue(team="blue")
     with Standalone(workspace) as platform:
-        blue = client_with(platform, blue_key)
+        blue = client_with(platform, platform.identity.keys.issue(team="blue"))
         dataset(platform.client, tmp_path / "foxes")
         dataset(blue, tmp_path / "foxes")
         record = taken_down(platform.client, sha256=DIGEST)

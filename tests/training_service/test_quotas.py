@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.auth import KeyRing
 from services.standalone.app import Standalone
 from services.training.queueing.quotas import HOUR, Used, free_again, hours, window_start
 from services.training.tables import AttemptRow
@@ -125,9 +124,7 @@ def test_usage_counts_every_attempt_by_processes_and_by_run(service: Service) ->
 
 def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
     """A team sees its own; who may set them sees all."""
-    key = KeyRing(platform.workspace / "keys.json")
-    platform.apps["training"].state.keys._content = key._content
-    red = client_with(platform, key.issue(team="red")).training
+    red = client_with(platform, platform.identity.keys.issue(team="red")).training
     platform.client.training.set_quota("red", QuotaIn(gpu_hours=3, window="30d"))
     assert (red.quota().gpu_hours, red.quota().team) == (3, "red")
     for refused in (
@@ -143,9 +140,10 @@ def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
 
 @pytest.mark.usefixtures("made_jobs")
 def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
-    key = KeyRing(platform.workspace / "keys.json")
-    platform.apps["training"].state.keys._content = key._content
-    mine, red = platform.client.training, client_with(platform, key.issue(team="red")).training
+    mine, red = (
+        platform.client.training,
+        client_with(platform, platform.identity.keys.issue(team="red")).training,
+    )
     train = TrainIn(init="new", preset="succeed")
     job = mine.submit(JobIn(name="a", token="t", train=train)).id
     until(lambda: mine.job(job).state == "succeeded")

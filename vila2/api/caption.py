@@ -77,6 +77,19 @@ class LayerJob(Model):
     seconds: float = Field(0.0, description="That workers took, summed over finished shards.")
     error: str = ""
     progress: Progress
+    waiting_until: float | None = Field(
+        None,
+        description="Seconds since 1970: no shard is begun before, and `progress.phase` says why.",
+    )
+
+
+class ImageQuota(Model):
+    """A team's images of the present UTC day."""
+
+    team: str
+    images_per_day: int | None = Field(description="Null: no limit.")
+    images_today: int
+    resets_at: float = Field(description="Seconds since 1970.")
 
 
 class FailedShard(Model):

@@ -74,6 +74,17 @@ class VersionIn(Model):
         description="A source that the operator configured: its tars are registered in place.",
     )
     prefix: str = Field("", max_length=400, description="Where the tars lie within the origin.")
+    upload_bytes: int = Field(
+        0, ge=0, description="What will be sent, if that is known: refused now if it does not fit."
+    )
+
+
+class StorageQuota(Model):
+    """What a team stores: its versions' shards, and uploads that are not ingested yet."""
+
+    team: str
+    storage_bytes: int | None = Field(description="Null: no limit.")
+    storage_bytes_used: int
 
 
 class Upload(Model):

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from vila2.cli import (
+    audit,
     captions,
     demo,
     endpoints,
@@ -15,10 +16,12 @@ from vila2.cli import (
     export,
     governance,
     jobs,
+    keys,
     lmms_eval,
     recipes,
     registry,
     scores,
+    teams,
     triton,
     up,
 )
@@ -61,6 +64,9 @@ app.add_typer(scores.app, name="models")
 app.add_typer(lmms_eval.app, name="benchmarks")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(triton.app, name="triton")
+app.add_typer(teams.app, name="teams")
+app.add_typer(keys.app, name="keys")
+app.command("audit")(audit.audit)
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("export")(export.export)

@@ -1,0 +1,67 @@
+"""Identity as a service sees it: who sends this request, and may they send it now?"""
+
+from __future__ import annotations
+
+from services.chassis.database import Database
+from services.chassis.errors import TooManyRequests, Unauthenticated
+from services.chassis.identity.audit import Audit
+from services.chassis.identity.directory import Directory
+from services.chassis.identity.keys import Keys
+from services.chassis.identity.limiter import Limiter
+from services.chassis.identity.oidc import SignIn
+from services.chassis.identity.peppers import Peppers
+from services.chassis.identity.scopes import Principal
+from services.chassis.identity.teams import Teams
+from services.chassis.metrics import RATE_LIMITED
+
+
+class Identity:
+    """One per process, shared by its services; `sign_in` is there where OpenID Connect is set."""
+
+    def __init__(
+        self,
+        database: Database,
+        peppers: Peppers,
+        limiter: Limiter,
+        sign_in: SignIn | None = None,
+    ) -> None:
+        self._database, self._limiter, self._sign_in = database, limiter, sign_in
+        self.directory = Directory(database, peppers)
+        self.keys = Keys(database, peppers, self.directory.forget)
+        self.teams = Teams(database, self.directory.forget)
+        self.audit = Audit(database)
+
+    def principal(self, bearer: str) -> Principal:
+        """Who sends this bearer token, a key or a signed token; raises `Unauthenticated`."""
+        if bearer.count(".") != 2:  # a key has one dot, a JWT two
+            return self.directory.principal(bearer)
+        if self._sign_in is None:
+            raise Unauthenticated(
+                "signed tokens are not accepted here",
+                field="Authorization",
+                fix="send a key, or have VILA2_OIDC_ISSUER set",
+            )
+        return self._sign_in.principal(bearer, self.directory)
+
+    def limit(self, caller: Principal) -> None:
+        """Raise `TooManyRequests` where the caller's team has sent too many; services never do."""
+        if caller.is_service:
+            return
+        most = self.directory.limits(caller.team).requests_per_minute
+        if most is None:
+            return
+        seconds = self._limiter.wait(caller.team, most)
+        if seconds > 0:
+            RATE_LIMITED.labels(caller.team).inc()
+            raise TooManyRequests(
+                f"team {caller.team} may send {most} requests a minute",
+                retry_after=seconds,
+                fix="wait as long as Retry-After says; the platform's admin sets the limit",
+            )
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._limiter.close()
+        if self._sign_in is not None:
+            self._sign_in.close()
+        self._database.close()

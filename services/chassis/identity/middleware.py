@@ -1,0 +1,63 @@
+"""What a service does around each request for identity's sake: write the audit log.
+
+`require` leaves in the request's state who asked and what the route's scope is; here that is read
+when the answer is known, and recorded before it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.chassis.identity.audit import Deed, worth_recording
+from services.chassis.identity.scopes import Principal
+
+if TYPE_CHECKING:
+    from services.chassis.identity.identity import Identity
+
+
+class AuditTrail:
+    """The outermost middleware: it sees the final status and the request's id."""
+
+    def __init__(self, app: ASGIApp, *, service: str, identity: Identity) -> None:
+        self._app, self._service, self._identity = app, service, identity
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and record it as its answer begins."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def recording(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                deed = _deed(self._service, scope, message)
+                if deed is not None:
+                    await run_in_threadpool(self._identity.audit.record, deed)
+            await send(message)
+
+        await self._app(scope, receive, recording)
+
+
+def _deed(service: str, scope: Scope, start: Message) -> Deed | None:
+    """What is to be recorded of a request, if anything; routes without a scope are not ours."""
+    state: dict[str, Any] = scope.get("state", {})
+    declared: str = state.get("scope", "")
+    if not declared or not worth_recording(declared, start["status"]):
+        return None
+    who: Principal | None = state.get("principal")
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return Deed(
+        service=service,
+        method=scope["method"],
+        route=getattr(scope.get("route"), "path", "")[:200],
+        # PostgreSQL takes no NUL: nobody may keep out of the log by sending one.
+        path=path.replace("\0", "\ufffd")[:500],
+        status=start["status"],
+        key=who.key if who else "",
+        user_name=who.user if who else "",
+        team=who.team[:60] if who else "",
+        request_id=Headers(raw=start["headers"]).get("x-request-id", "")[:64],
+    )

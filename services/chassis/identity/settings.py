@@ -1,0 +1,74 @@
+"""How a process checks who asks, from environment variables.
+
+VILA2_KEY_PEPPER         hexadecimal, at least 16 bytes, under which secrets are stored; several
+                         with commas, new keys get the first. Without it, the workspace's file
+                         `pepper`, which is made at first. Processes without a common folder
+                         need it
+VILA2_BROKER_URL         redis://HOST:PORT/N: requests are limited over all processes together
+VILA2_OIDC_ISSUER        https://...: bearer tokens that it signed are accepted beside keys
+VILA2_OIDC_AUDIENCE      whom its tokens must be for
+VILA2_OIDC_USER_CLAIM    names the user (default email)
+VILA2_OIDC_TEAM_CLAIM    names the team (default team)
+VILA2_OIDC_ROLE_CLAIM    names the role: viewer, member or admin; where it is empty or a token
+                         has no such claim, the user's role in the team decides
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.chassis.identity.identity import Identity
+from services.chassis.identity.limiter import Limiter
+from services.chassis.identity.limiter_inprocess import InProcessLimiter
+from services.chassis.identity.migrations import MIGRATIONS
+from services.chassis.identity.oidc import Claims, SignIn
+from services.chassis.identity.peppers import Peppers
+from services.chassis.identity.tables import Base
+from services.chassis.identity.takeover import PEPPER_FILE, take_over_keys, take_over_pepper
+from services.chassis.settings import StorageSettings
+
+
+class IdentitySettings(BaseSettings):
+    """The seams of identity."""
+
+    model_config = SettingsConfigDict(env_prefix="VILA2_")
+
+    key_pepper: SecretStr = SecretStr("")
+    broker_url: SecretStr = SecretStr("")
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_user_claim: str = "email"
+    oidc_team_claim: str = "team"
+    oidc_role_claim: str = ""
+
+    @model_validator(mode="after")
+    def _an_audience(self) -> IdentitySettings:
+        """Without one, a token that was made for any other program would be good here."""
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError("VILA2_OIDC_ISSUER needs VILA2_OIDC_AUDIENCE")
+        return self
+
+    def open(self, workspace: Path, storage: StorageSettings) -> Identity:
+        """Open the tables, taking over what an earlier version left in the workspace."""
+        take_over_pepper(workspace)
+        peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
+        database = storage.database(workspace, Base.metadata, MIGRATIONS)
+        take_over_keys(workspace, database)
+        return Identity(database, peppers, self._limiter(), self._sign_in())
+
+    def _limiter(self) -> Limiter:
+        broker = self.broker_url.get_secret_value()
+        if not broker:
+            return InProcessLimiter()
+        from services.chassis.identity.limiter_redis import RedisLimiter
+
+        return RedisLimiter(broker)
+
+    def _sign_in(self) -> SignIn | None:
+        if not self.oidc_issuer:
+            return None
+        claims = Claims(self.oidc_user_claim, self.oidc_team_claim, self.oidc_role_claim)
+        return SignIn(self.oidc_issuer, self.oidc_audience, claims)

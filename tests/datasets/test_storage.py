@@ -1,0 +1,88 @@
+"""A team's storage: what counts, and that a refusal costs nothing that was sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.standalone.app import Standalone
+from tests.standalone import client_with, pictures, submitted
+from vila2.api.datasets import DatasetIn, VersionIn
+from vila2.api.identity import LimitsIn
+from vila2.client import ApiError, Client
+from vila2.submit import submit
+
+
+@pytest.fixture
+def red(platform: Standalone) -> Client:
+    return client_with(platform, platform.identity.keys.issue(team="red"))
+
+
+@pytest.fixture
+def foxes(tmp_path: Path) -> Path:
+    return pictures(tmp_path / "foxes")
+
+
+def limit(platform: Standalone, storage_bytes: int | None) -> None:
+    platform.client.identity.set_limits("red", LimitsIn(storage_bytes=storage_bytes))
+
+
+def refused(red: Client, folder: Path, **how: object) -> ApiError:
+    with pytest.raises(ApiError) as found:
+        submit(red, folder, name="foxes", format="folder", **how)  # type: ignore[arg-type]
+    problem = found.value.problem
+    assert (problem.status, problem.type) == (413, "urn:vila2:problem:storage-full")
+    assert "submit again" in (problem.fix or "")
+    return found.value
+
+
+def test_what_is_ready_counts_once_by_its_shards(red: Client, foxes: Path) -> None:
+    """The upload that it was made of is gone by then."""
+    version = submitted(red, foxes, name="foxes")
+    assert red.datasets.quota().storage_bytes_used == version.bytes > 0
+
+
+def test_a_submission_that_does_not_fit_is_refused_before_its_first_byte(
+    platform: Standalone, red: Client, foxes: Path
+) -> None:
+    """Where its size is known; and no version is left behind."""
+    limit(platform, 100)
+    assert refused(red, foxes, by_store=True).problem.field == "upload_bytes"
+    assert red.datasets.quota().storage_bytes_used == 0
+    with pytest.raises(ApiError, match="has no version 1"):
+        red.datasets.version("foxes", 1)
+
+
+def test_a_part_that_does_not_fit_is_refused_and_goes_up_when_it_may(
+    platform: Standalone, red: Client, foxes: Path
+) -> None:
+    """The same submission goes on in the same version."""
+    limit(platform, 100)
+    assert refused(red, foxes).problem.field == "body"
+    limit(platform, None)
+    version = submitted(red, foxes, name="foxes")
+    assert (version.version, version.state) == (1, "ready")
+
+
+def test_a_piece_that_the_store_has_is_no_more_bytes(
+    platform: Standalone, red: Client, foxes: Path, tmp_path: Path
+) -> None:
+    """Who was cut off at the limit sends it again and is not refused."""
+    red.datasets.create(DatasetIn(name="files", kind="pairs"))
+    red.datasets.open_version("files", VersionIn(format="folder"))
+    red.datasets.put_piece("files", 1, "a.txt", 0, b"a fox")
+    limit(platform, 5)
+    red.datasets.put_piece("files", 1, "a.txt", 0, b"a fox")
+    with pytest.raises(ApiError, match="1 more do not fit"):
+        red.datasets.put_piece("files", 1, "b.txt", 0, b"!")
+    assert red.datasets.quota().storage_bytes_used == 5
+
+
+def test_teams_do_not_take_from_each_other(platform: Standalone, red: Client, foxes: Path) -> None:
+    limit(platform, 1)
+    submitted(platform.client, foxes, name="foxes")
+    assert red.datasets.quota().storage_bytes_used == 0
+    assert platform.client.datasets.quota("red").storage_bytes == 1
+    with pytest.raises(ApiError, match="lacks the scope"):
+        red.datasets.quota("local")
