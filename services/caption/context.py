@@ -10,12 +10,13 @@ from services.caption.direct import Direct
 from services.caption.layer_jobs import LayerJobs
 from services.caption.layer_steps import SHARD_TASK
 from services.caption.settings import CaptionSettings
-from services.caption.tables import WorkUnitRow
+from services.caption.tables import KeptReplyRow, WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.metrics import LEASE_AGE, QUEUE_AGE
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
+from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
 from vila2.client import Client
@@ -34,6 +35,7 @@ class CaptionContext:
         settings: CaptionSettings | None = None,
     ) -> None:
         self._database = database
+        self.replies = KeptReplies(database, KeptReplyRow)
         settings = settings or CaptionSettings()
         units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units

@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import Request
 
 from services.chassis.errors import Forbidden, Unauthenticated
+from services.chassis.rest.idempotency import begin
 
 # What a team's key may hold.
 TEAM_SCOPES = (
@@ -90,9 +91,17 @@ def write_private(path: Path, text: str) -> None:
 
 
 def require(scope: str) -> Callable[[Request], Principal]:
-    """A dependency that lets a request in when its key holds `scope`."""
+    """A dependency that lets a request in when its key holds `scope`.
+
+    One that came with an idempotency key is answered from here if it was answered before.
+    """
 
     def check(request: Request) -> Principal:
+        principal = allowed(request)
+        begin(request, principal.team)
+        return principal
+
+    def allowed(request: Request) -> Principal:
         header = request.headers.get("authorization", "")
         scheme, _, key = header.partition(" ")
         if scheme.lower() != "bearer" or not key:

@@ -6,13 +6,17 @@ The reply follows RFC 9457, with `field` and `fix` where they help.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from vila2.api.problem import Problem
 from vila2.client import ApiError, Unreachable
+from vila2.request_id import request_id
 
 
 class ServiceError(Exception):
@@ -20,6 +24,7 @@ class ServiceError(Exception):
 
     code = "internal"
     status = 500
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
         super().__init__(message)
@@ -46,6 +51,19 @@ class Conflict(ServiceError):
     code, status = "conflict", 409
 
 
+class InProgress(ServiceError):
+    """The same request, by its idempotency key, is at work."""
+
+    code, status = "in-progress", 409
+    headers = {"Retry-After": "1"}
+
+
+class PreconditionFailed(ServiceError):
+    """The resource is not what the caller says that it saw."""
+
+    code, status = "precondition-failed", 412
+
+
 class Unauthenticated(ServiceError):
     """No key, or one that is unknown or expired."""
 
@@ -64,12 +82,14 @@ class TooLarge(ServiceError):
     code, status = "too-large", 413
 
 
-def problem_response(problem: Problem) -> JSONResponse:
-    """The reply that carries a problem."""
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The reply that carries a problem, with the id by which the logs know the request."""
+    told = {"request_id": request_id.get() or None, **problem.model_dump(exclude_none=True)}
     return JSONResponse(
-        problem.model_dump(exclude_none=True),
+        {name: value for name, value in told.items() if value is not None},
         status_code=problem.status,
         media_type="application/problem+json",
+        headers=headers,
     )
 
 
@@ -81,7 +101,7 @@ def unforeseen() -> JSONResponse:
             title="Internal",
             status=500,
             detail="something is broken here",
-            fix="look for this reply's X-Request-Id in the log",
+            fix="look for this request_id in the log",
         )
     )
 
@@ -99,7 +119,8 @@ def add_error_handlers(app: FastAPI) -> None:
                 detail=error.message,
                 field=error.field or None,
                 fix=error.fix or None,
-            )
+            ),
+            error.headers,
         )
 
     @app.exception_handler(ApiError)
@@ -121,13 +142,25 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:
-        response = problem_response(
+        return problem_response(
             Problem(
                 type="about:blank", title="Error", status=error.status_code, detail=error.detail
+            ),
+            error.headers,
+        )
+
+    @app.exception_handler(DataError)
+    def _unstorable(_: Request, error: DataError) -> JSONResponse:
+        # What the models let pass and PostgreSQL's text cannot hold: the character NUL.
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:invalid",
+                title="Invalid",
+                status=422,
+                detail="a value of the request cannot be stored",
+                fix="leave out NUL characters",
             )
         )
-        response.headers.update(error.headers or {})
-        return response
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
+from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.sources import Sources
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
@@ -19,7 +20,7 @@ from services.datasets.ingest import INGEST_TASK, Ingest
 from services.datasets.layer_import import LayerImports
 from services.datasets.layers import Layers
 from services.datasets.reading import Reading
-from services.datasets.tables import WorkUnitRow
+from services.datasets.tables import KeptReplyRow, WorkUnitRow
 from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
 from services.datasets.uploads import Uploads
 from services.datasets.versions import Versions
@@ -41,6 +42,7 @@ class DatasetsContext:
         fetching: FetchPolicy | None = None,
     ) -> None:
         self.database = database
+        self.replies = KeptReplies(database, KeptReplyRow)
         self.objects = objects
         self.units = WorkUnits(database, WorkUnitRow)
         self.versions = Versions(database, self.units, sources)

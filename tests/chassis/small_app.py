@@ -9,10 +9,13 @@ from typing import Annotated, Any
 
 import httpx2
 from fastapi import APIRouter, Depends, FastAPI
+from sqlalchemy.orm import DeclarativeBase
 
 from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.auth import KeyRing, Principal, require
+from services.chassis.database import Database
 from services.chassis.errors import Conflict
+from services.chassis.rest.kept_replies import KeptReplies, KeptReplyColumns
 from services.chassis.service import create_service
 from vila2.api.base import Model
 from vila2.api.problem import Problem
@@ -63,8 +66,20 @@ def silent(_: Annotated[Principal, Depends(require("runs:write"))]) -> None:
     raise Unreachable("no answer")
 
 
+class Base(DeclarativeBase):
+    """The service's metadata."""
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    __tablename__ = "kept_replies"
+
+
 class Idle:
     """A context without background work."""
+
+    def __init__(self, folder: Path) -> None:
+        database = Database.sqlite(folder / "small.sqlite", Base.metadata)
+        self.replies = KeptReplies(database, KeptReplyRow)
 
     def start(self) -> None: ...
 
@@ -91,7 +106,7 @@ class SmallApp:
 @contextmanager
 def small_app(folder: Path) -> Iterator[SmallApp]:
     keys, thread = KeyRing(folder / "keys.json"), AppThread()
-    app = create_service("small", title="small", router=router, context=Idle(), keys=keys)
+    app = create_service("small", title="small", router=router, context=Idle(folder), keys=keys)
     thread.start(app)
     try:
         yield SmallApp(keys, app, thread)
