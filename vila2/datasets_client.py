@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 from vila2.api import datasets as api
-from vila2.rest import Rest
-
-PAGE = 1000
+from vila2.rest import PAGE, Rest
 
 
 class DatasetsClient(Rest):
@@ -21,15 +20,11 @@ class DatasetsClient(Rest):
 
     def all(self, query: str = "") -> list[api.Dataset]:
         """All datasets of the team whose names hold `query`, by name."""
-        found: list[api.Dataset] = []
-        after = ""
-        while True:
-            given = {"query": query, "after": after}
-            page = self.one(api.DatasetPage, "GET", "datasets", params=given)
-            found += page.datasets
-            if not page.after:
-                return found
-            after = page.after
+        return self.many(api.Dataset, "datasets", params={"query": query})
+
+    def get(self, name: str) -> api.Dataset:
+        """A dataset by name."""
+        return self.one(api.Dataset, "GET", f"datasets/{name}")
 
     def use(self, name: str, body: api.LatestIn) -> api.Dataset:
         """Choose the version that the bare name means."""
@@ -68,21 +63,13 @@ class DatasetsClient(Rest):
 
     def each_shard(self, name: str, version: int = 0) -> Iterator[api.Shard]:
         """The shards of a version, page by page."""
-        path = f"datasets/{name}/versions/{version}/shards"
-        after = -1
-        while page := self.many(api.Shard, path, params={"after": after, "limit": PAGE}):
-            yield from page
-            if len(page) < PAGE:
-                return
-            after = page[-1].index
+        # Version 0 is whichever is in use; all pages must be of the same.
+        number = version or self.version(name).version
+        return self.each(api.Shard, f"datasets/{name}/versions/{number}/shards")
 
     def shard(self, name: str, version: int, index: int) -> api.Shard:
         """One shard as it is now."""
-        path = f"datasets/{name}/versions/{version}/shards"
-        found = self.many(api.Shard, path, params={"after": index - 1, "limit": 1})
-        if not found or found[0].index != index:
-            raise LookupError(f"{name}@{version} has no shard {index}")
-        return found[0]
+        return self.one(api.Shard, "GET", f"datasets/{name}/versions/{version}/shards/{index}")
 
     def rejected(self, name: str, version: int) -> list[api.RejectedExample]:
         """Examples of what was not admitted."""
@@ -125,8 +112,8 @@ class DatasetsClient(Rest):
         return self.many(api.Takedown, "takedowns")
 
     def history(self, limit: int = 100) -> list[api.HistoryEntry]:
-        """What changed which data is in use."""
-        return self.many(api.HistoryEntry, "history", params={"limit": limit})
+        """What changed which data is in use: the `limit` newest entries."""
+        return list(islice(self.each(api.HistoryEntry, "history", page=min(limit, PAGE)), limit))
 
     def begin_export(self, body: api.ExportIn) -> api.Export:
         """Record an export, or be refused."""
@@ -150,14 +137,7 @@ class DatasetsClient(Rest):
 
     def layer_shards(self, layer: str) -> list[api.LayerShard]:
         """Where the captions of each shard lie; only of shards that have them."""
-        found: list[api.LayerShard] = []
-        while True:
-            after = found[-1].number if found else -1
-            given = {"after": after, "limit": PAGE}
-            page = self.many(api.LayerShard, f"layers/{layer}/shards", params=given)
-            found += page
-            if len(page) < PAGE:
-                return found
+        return self.many(api.LayerShard, f"layers/{layer}/shards")
 
     def withdraw_layer(self, layer: str, reason: str = "") -> api.Layer:
         """Take a layer out of use."""

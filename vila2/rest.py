@@ -115,7 +115,9 @@ class Rest:
         """A request that answers with one model."""
         return model.model_validate(self.send(method, path, **options).json())
 
-    def many(self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None) -> list[M]:
+    def many(
+        self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None
+    ) -> list[M]:
         """A whole list, whatever number of pages it has."""
         return list(self.each(model, path, params=params))
 

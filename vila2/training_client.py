@@ -8,9 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import RootModel
+
 from vila2.api import training as api
 from vila2.rest import Rest
 from vila2.weights import file_digest, folder_digest
+
+
+class _Entry(RootModel[dict[str, Any]]):
+    """A line of a training's history; what it holds is the trainer's."""
 
 
 class DownloadDiffers(Exception):
@@ -35,15 +41,11 @@ class TrainingClient(Rest):
         run: str = "",
         kind: str = "",
         parent: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> api.JobPage:
-        """Some of the team's jobs, the newest first."""
-        given: dict[str, Any] = {
-            "state": state, "run": run, "kind": kind, "parent": parent, "cursor": cursor,
-            "limit": limit,
-        }  # fmt: skip
-        return self.one(api.JobPage, "GET", "jobs", params=given)
+        page: int = 100,
+    ) -> Iterator[api.Job]:
+        """The team's jobs, the newest first, fetched `page` by `page` as they are read."""
+        given = {"state": state, "run": run, "kind": kind, "parent": parent}
+        return self.each(api.Job, "jobs", params=given, page=page)
 
     def cancel(self, job: str) -> api.Job:
         """Stop a job."""
@@ -77,8 +79,7 @@ class TrainingClient(Rest):
 
     def metrics(self, job: str) -> list[dict[str, Any]]:
         """A training's history."""
-        found: list[dict[str, Any]] = self.send("GET", f"jobs/{job}/metrics").json()
-        return found
+        return [entry.root for entry in self.each(_Entry, f"jobs/{job}/metrics")]
 
     def artifacts(self, job: str) -> list[api.File]:
         """Files that a job left."""

@@ -7,6 +7,7 @@ The reply follows RFC 9457, with `field` and `fix` where they help.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +25,7 @@ class ServiceError(Exception):
 
     code = "internal"
     status = 500
-    headers: Mapping[str, str] = {}
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
         super().__init__(message)
@@ -55,7 +56,7 @@ class InProgress(ServiceError):
     """The same request, by its idempotency key, is at work."""
 
     code, status = "in-progress", 409
-    headers = {"Retry-After": "1"}
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
 class PreconditionFailed(ServiceError):

@@ -29,13 +29,6 @@ class Dataset(DatasetIn):
     latest: int = Field(description="The version that the bare name means; 0 while there is none.")
 
 
-class DatasetPage(Model):
-    """Some datasets in order of name."""
-
-    datasets: list[Dataset]
-    after: str = Field("", description="Give this as `after` for the next page; empty: the end.")
-
-
 class LatestIn(Model):
     """Which version the bare name of a dataset means from now on."""
 

@@ -155,13 +155,6 @@ class Job(Model):
     progress: Progress
 
 
-class JobPage(Model):
-    """Some of a team's jobs, the newest first."""
-
-    jobs: list[Job]
-    next: str | None = Field(description="Give this as `cursor` for the rest; null: the end.")
-
-
 class LogPart(Model):
     """Part of what a job printed."""
 

@@ -61,13 +61,18 @@ class Page:
         return self._cut([(tuple(getattr(row, c.key) for c in columns), row) for row in found])
 
     def items(self, items: Iterable[Item], key: Callable[[Item], Key]) -> list[Item]:
-        """The page of a list that is at hand whole, in the order of `key`."""
+        """The page of a list that is at hand whole, in the order of `key`, which names an item."""
         held = sorted(((key(item), item) for item in items), key=lambda pair: pair[0])
         if self._after is not None and held:
             self._check([type(part) for part in held[0][0]])
             after = self._after
             held = [pair for pair in held if pair[0] > after]
         return self._cut(held)
+
+    def numbered(self, items: Iterable[Item]) -> list[Item]:
+        """The page of a list that only grows at its end, so that an entry keeps its number."""
+        held = self.items(enumerate(items), lambda pair: (pair[0],))
+        return [item for _, item in held]
 
     def _cut(self, found: list[tuple[Key, Item]]) -> list[Item]:
         page = found[: self._limit]
@@ -134,3 +139,6 @@ def _wrong() -> Invalid:
         field="cursor",
         fix="take it from the Link header of the page before, or leave it out to begin anew",
     )
+
+
+WHOLE = Page(10**9, None, lambda _: None)  # for callers within the service: a list from end to end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from services.controller.estimates.rates import History, Observed
@@ -60,16 +61,8 @@ class PastJobs:
         return "gpu" if any(usage.gpu_hours for usage in used) else "process"
 
     def _jobs(self, kind: str) -> Iterator[Job]:
-        cursor, seen = "", 0
-        while seen < JOBS:
-            page = self._platform.training.jobs(
-                state="succeeded", kind=kind, cursor=cursor, limit=50
-            )
-            yield from (job for job in page.jobs if job.model)
-            seen += len(page.jobs)
-            if page.next is None:
-                return
-            cursor = page.next
+        found = self._platform.training.jobs(state="succeeded", kind=kind, page=50)
+        return (job for job in islice(found, JOBS) if job.model)
 
     def _preset(self, model: str) -> str:
         """The preset at the beginning of a model's line of parents; empty where it is not told."""
