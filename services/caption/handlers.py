@@ -98,7 +98,12 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
     return context.direct.models(caller.team)
 
 
-@router.post("/chat/completions", summary="Ask about a picture (OpenAI)", response_model=None)
+@router.post(
+    "/chat/completions",
+    summary="Ask about a picture (OpenAI)",
+    response_model=None,
+    responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
+)
 def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:

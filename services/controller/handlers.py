@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from services.chassis.rest.contents import answers
 from services.chassis.rest.etags import set_tag
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
@@ -63,7 +64,7 @@ def get_report(run: str, caller: Reader, context: Context) -> dict[str, Any]:
     return built.model_dump(mode="json")
 
 
-@router.get("/runs/{run}/report.html", summary="A run's report as a page")
+@router.get("/runs/{run}/report.html", summary="A run's report as a page", **answers("text/html"))
 def get_report_html(run: str, caller: Reader, context: Context) -> Response:
     """The report as one self-contained page."""
     from vila2.evaluation.report.html import render_html

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.chassis.auth import Principal, require
 from services.chassis.bodies import body_of
+from services.chassis.rest.contents import answers, takes
 from services.chassis.rest.numbers import Number
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
@@ -71,7 +72,11 @@ def list_uploads(
     return context.uploads.of_version(caller.team, name, number, page)
 
 
-@router.put("/datasets/{name}/versions/{number}/parts/{part}", summary="Upload a part")
+@router.put(
+    "/datasets/{name}/versions/{number}/parts/{part}",
+    summary="Upload a part",
+    **takes("application/x-tar"),
+)
 async def put_part(
     name: str, number: Number, part: Number, request: Request, caller: Writer, context: Context
 ) -> api.Version:
@@ -84,6 +89,7 @@ async def put_part(
 @router.put(
     "/datasets/{name}/versions/{number}/files/{file:path}/pieces/{piece}",
     summary="Upload a piece of a file",
+    **takes("application/octet-stream"),
 )
 async def put_piece(
     name: str,
@@ -142,7 +148,11 @@ def list_rejected(
     return context.versions.rejected(caller.team, name, number, page)
 
 
-@router.get("/datasets/{name}/versions/{number}/shards/{index}/content", summary="A shard's tar")
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/content",
+    summary="A shard's tar",
+    **answers("application/x-tar"),
+)
 def get_shard_content(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> Response:
@@ -151,7 +161,11 @@ def get_shard_content(
     return Response(shard_tar(context.objects, found), media_type="application/x-tar")
 
 
-@router.get("/datasets/{name}/versions/{number}/shards/{index}/index", summary="A shard's index")
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/index",
+    summary="A shard's index",
+    **answers("application/vnd.apache.parquet"),
+)
 def get_shard_index(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> Response:

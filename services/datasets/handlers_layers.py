@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.chassis.auth import Principal, require
+from services.chassis.rest.contents import answers
 from services.chassis.rest.numbers import Number
 from services.chassis.rest.paging import Paged
 from services.datasets.handlers import Context, Reader
@@ -104,7 +105,11 @@ def diff_layers(
     return context.reading.diff(caller.team, layer, against, first=first, examples=examples)
 
 
-@router.get("/layers/{layer}/shards/{number}/content", summary="A layer shard's Parquet")
+@router.get(
+    "/layers/{layer}/shards/{number}/content",
+    summary="A layer shard's Parquet",
+    **answers("application/vnd.apache.parquet"),
+)
 def get_layer_content(
     layer: str, number: Number, caller: CaptionReader, context: Context, export: str = ""
 ) -> Response:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.auth import Principal, require
+from services.chassis.rest.contents import answers
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from services.training.context import TrainingContext
@@ -75,7 +76,7 @@ def retry_job(job: str, caller: Writer, context: Context, started: Started) -> a
     return again
 
 
-@router.get("/jobs/{job}/log", summary="The end of a job's log")
+@router.get("/jobs/{job}/log", summary="The end of a job's log", **answers("text/plain"))
 def get_log_end(job: str, caller: Reader, context: Context) -> Response:
     """The last 64 KiB of what the job printed."""
     part = context.jobs.files.log(context.jobs.row(caller.team, job))
@@ -107,7 +108,9 @@ def list_artifacts(job: str, caller: Reader, context: Context, page: Paged) -> l
     return page.items(found, lambda file: (file.name,))
 
 
-@router.get("/jobs/{job}/artifacts/{name}", summary="A file that a job left")
+@router.get(
+    "/jobs/{job}/artifacts/{name}", summary="A file that a job left", **answers("text/plain")
+)
 def get_artifact(job: str, name: str, caller: Reader, context: Context) -> FileResponse:
     """One of the text files that jobs leave."""
     path = context.jobs.files.artifact(context.jobs.row(caller.team, job), name)

@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
+from services.chassis.rest.contents import answers
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from services.training.handlers import Context, Reader, Writer
@@ -39,13 +40,17 @@ def get_model_details(name: str, caller: Reader, context: Context) -> api.ModelD
     return context.registry.details(caller.team, name)
 
 
-@router.get("/models/{name}/card", summary="A model's card")
+@router.get("/models/{name}/card", summary="A model's card", **answers("text/markdown"))
 def get_model_card(name: str, caller: Reader, context: Context) -> Response:
     """Markdown with a YAML header, as it stands now."""
     return Response(context.registry.card(caller.team, name), media_type="text/markdown")
 
 
-@router.get("/models/{name}/files/{file}", summary="One of a model's files")
+@router.get(
+    "/models/{name}/files/{file}",
+    summary="One of a model's files",
+    **answers("application/octet-stream"),
+)
 def get_model_file(name: str, file: str, caller: Reader, context: Context) -> FileResponse:
     """Weights, configuration, tokenizer; `details` lists them with their digests."""
     path = context.registry.file(caller.team, name, file)
@@ -58,7 +63,11 @@ def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Contex
     return context.imports.add(caller.team, name, body)
 
 
-@router.get("/models/{name}/imports/{imported}/outcomes", summary="Outcomes of an import")
+@router.get(
+    "/models/{name}/imports/{imported}/outcomes",
+    summary="Outcomes of an import",
+    **answers("application/jsonl"),
+)
 def get_imported_outcomes(
     name: str, imported: str, caller: Reader, context: Context
 ) -> FileResponse:

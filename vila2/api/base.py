@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from vila2.api.examples import EXAMPLES
+
+
+def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put a model's example into its JSON schema."""
+    name = f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}"
+    if name in EXAMPLES:
+        schema["examples"] = [EXAMPLES[name]]
 
 
 class Model(BaseModel):
     """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_show_example)
 
 
 class Progress(Model):
