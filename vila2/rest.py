@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
 from pydantic import BaseModel, TypeAdapter
@@ -50,6 +50,22 @@ class ApiError(Exception):
 
 class Unreachable(Exception):
     """Nothing answers at a service's address."""
+
+
+def segment(name: str | int) -> str:
+    """A name as one segment of a path; raises `ApiError` for what could lead to another path."""
+    text = str(name)
+    if text in ("", ".", "..") or "/" in text:
+        raise ApiError(
+            Problem(
+                type="urn:vila2:problem:not-found",
+                title="NotFound",
+                status=404,
+                detail=f"nothing is called {text[:200]!r}",
+                fix="give the name or id of one that exists",
+            )
+        )
+    return quote(text, safe="")
 
 
 class Rest:

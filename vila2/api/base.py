@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vila2.api.examples import EXAMPLES
 
@@ -16,10 +16,30 @@ def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
         schema["examples"] = [EXAMPLES[name]]
 
 
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(held) for held in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Model(BaseModel):
     """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_show_example)
+
+
+class Body(Model):
+    """What a request asks for; a value of another type is an error, not turned into this one."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: Any) -> Any:
+        """JSON has no integers: where one is asked for, 12.0 says the same as 12."""
+        if not isinstance(given, dict):
+            return given
+        return {name: _whole(value) for name, value in given.items()}
 
 
 class Progress(Model):

@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 from vila2.api.caption import GateIn, SamplingIn
 from vila2.api.training import StageIn
 
 SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
 
 
-class SpecialistIn(Model):
+class SpecialistIn(Body):
     """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
 
     token: str = Field(min_length=1, max_length=200)

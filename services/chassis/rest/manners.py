@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from services.chassis.rest.etags import EntityTags
 from services.chassis.rest.idempotency import Idempotency, add_replays
 from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.rest.methods import add_allow
 from services.chassis.rest.openapi import complete_document
 
 
@@ -16,3 +17,4 @@ def add_manners(app: FastAPI, replies: KeptReplies) -> None:
     app.add_middleware(EntityTags)
     add_replays(app)
     complete_document(app)
+    add_allow(app)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from services.chassis.errors import Invalid
 
 DEFAULT, MOST = 100, 1000
+LONGEST = 2000
 _LARGEST = 2**63
 
 Row = TypeVar("Row")
@@ -92,7 +93,7 @@ def paging(
     response: Response,
     limit: Annotated[int, Query(ge=1, le=MOST, description="At most so many entries.")] = DEFAULT,
     cursor: Annotated[
-        str, Query(max_length=2000, description="From the `Link` header of the page before.")
+        str, Query(max_length=LONGEST, description="From the `Link` header of the page before.")
     ] = "",
 ) -> Page:
     """A dependency: the page that a request asks for."""
