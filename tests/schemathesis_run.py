@@ -12,6 +12,7 @@ import argparse
 import re
 import sys
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -38,8 +39,13 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 # What else than a reply to valid data may be: the made request names things that are not there.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
+_RECIPE = "a recipe's parts must fit together, and its datasets be there"
 # Operations that may refuse, with 422, what their JSON schema allows, and why.
 BEYOND_THE_SCHEMA = {
+    "amend_recipe": _RECIPE,
+    "branch_run": _RECIPE,
+    "make_estimate": _RECIPE,
+    "start_run": _RECIPE,
     "caption_pictures": "what is sent must be a picture",
     "complete_chat": "one message with a picture and a question",
     "put_part": "the body must be a tar",
@@ -64,11 +70,12 @@ class Outcome:
 
 @contextmanager
 def fuzzed_platform(workspace: Path) -> Iterator[Standalone]:
-    """A platform that holds a dataset and starts no job, whatever is submitted."""
+    """A platform with the examples' datasets; it starts no job, whatever is submitted."""
     with Standalone(workspace / "platform") as platform:
         nothing = QuotaIn(gpu_hours=0.0, process_hours=0.0)
         platform.client.training.set_quota("local", nothing)
-        submitted(platform.client, pictures(workspace / "foxes"), name="web-photos")
+        for name in ("web-photos", "web-base", "web-sft", "shapes-vqa"):
+            submitted(platform.client, pictures(workspace / "foxes"), name=name)
         yield platform
 
 
@@ -170,11 +177,16 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         fuzzed_platform(Path(folder)) as platform,
     ):
-        print(f"service | operations | {' | '.join(PHASES)} | failures")
+        print(f"service | operations | {' | '.join(PHASES)} | failures | CPU s")
         for service in given.service or SERVICES:
+            began = time.process_time()
             found = fuzz(platform, service, max_examples=given.max_examples, seed=given.seed)
+            spent = time.process_time() - began
             counts = " | ".join(str(found.cases[phase]) for phase in PHASES)
-            print(f"{service} | {len(found.operations)} | {counts} | {len(found.failures)}")
+            print(
+                f"{service} | {len(found.operations)} | {counts} | {len(found.failures)}"
+                f" | {spent:.0f}"
+            )
             for name, told in found.failures.items():
                 print(f"\n{name}\n{told}\n")
             for error in found.errors:
