@@ -25,7 +25,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import Invalid
-from services.chassis.rest.kept_replies import CLAIM_SECONDS, HEADER, KeptReplies, KeptReply
+from services.chassis.rest import kept_replies
+from services.chassis.rest.kept_replies import HEADER, KeptReplies, KeptReply
 
 REPLAYED = "Idempotent-Replayed"
 PATTERN = r"^[!-~]{1,255}$"
@@ -75,7 +76,7 @@ class Attempt:
 
         async def renew() -> None:
             while True:
-                await asyncio.sleep(CLAIM_SECONDS / 3)
+                await asyncio.sleep(kept_replies.CLAIM_SECONDS / 3)
                 if self.claim:
                     await run_in_threadpool(self._replies.renew, self._identity, self.claim)
 
