@@ -9,6 +9,7 @@ The services are the real ones; a quota of no hours keeps the jobs that it submi
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -89,10 +90,11 @@ def fuzz(platform: Standalone, service: str, *, max_examples: int, seed: int = 1
             "generation": {"max-examples": max_examples, "database": "none"},
             "output": {"sanitization": {"enabled": False}},
             "phases": {
+                "coverage": {"unexpected-methods": ["OPTIONS", "TRACE"]},
                 "stateful": {
                     "max-steps": 4,
                     "generation": {"max-examples": max(2, max_examples // 3)},
-                }
+                },
             },
             "operations": [
                 {
@@ -113,6 +115,18 @@ def fuzz(platform: Standalone, service: str, *, max_examples: int, seed: int = 1
         if isinstance(event, events.ScenarioFinished):
             _count(outcome, event)
     return outcome
+
+
+def broken(platform: Standalone) -> set[str]:
+    """What went wrong inside, such as in a loop that carries on what was asked for."""
+    lines = (platform.workspace / "log.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    return {
+        f"{entry['event']} ({entry.get('loop') or entry.get('path')}): "
+        f"{entry.get('exception', '')[-300:]}"
+        for entry in logged
+        if entry["event"] in ("loop tick failed", "request broke")
+    }
 
 
 @schemathesis.hook
@@ -192,6 +206,9 @@ def main() -> int:
             for error in found.errors:
                 print(f"\nerror: {error}")
             failed = failed or bool(found.failures or found.errors)
+        for entry in broken(platform):
+            print(f"\n{entry}")
+            failed = True
     return int(failed)
 
 

@@ -68,9 +68,11 @@ class ControllerClient(Rest):
         path = f"runs/{segment(run)}/rounds/{segment(round)}/verdict"
         return self.one(api.Run, "POST", path, json=body.model_dump())
 
-    def amend(self, run: str, body: api.AmendIn) -> api.Run:
-        """Another recipe for the rounds to come."""
-        return self.one(api.Run, "POST", f"runs/{segment(run)}/recipe", json=body.model_dump())
+    def amend(self, run: str, body: api.AmendIn, *, if_match: str = "") -> api.Run:
+        """Another recipe for the rounds to come; with `if_match` only in place of that one."""
+        given = {"if-match": if_match} if if_match else {}
+        path = f"runs/{segment(run)}/recipe"
+        return self.one(api.Run, "POST", path, json=body.model_dump(), headers=given)
 
     def branch(self, run: str, body: api.BranchIn) -> api.Run:
         """A new run with this one's rounds up to one of them."""

@@ -154,14 +154,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DataError)
     def _unstorable(_: Request, error: DataError) -> JSONResponse:
-        # What the models let pass and PostgreSQL's text cannot hold: the character NUL.
+        # What the models let pass and PostgreSQL's columns cannot hold.
         return problem_response(
             Problem(
                 type="urn:vila2:problem:invalid",
                 title="Invalid",
                 status=422,
                 detail="a value of the request cannot be stored",
-                fix="leave out NUL characters",
+                fix="shorten texts, and leave out NUL characters",
             )
         )
 

@@ -16,9 +16,10 @@ SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled
 class SpecialistIn(Body):
     """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
 
-    token: str = Field(min_length=1, max_length=200)
+    # Its own requests add to both, which other services bound.
+    token: str = Field(min_length=1, max_length=170)
     specialist: Literal["spatial", "ocr", "grounding"]
-    name: str
+    name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
     dataset: str = Field(description="What it recaptions: name or name@version.")
