@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from control_plane_stack import Stack, cpu_seconds, median_ms, peak_mib
+from control_plane_stack import Stack, cpu_seconds, forget_peak, median_ms, peak_mib
 
 from services.chassis.logging import configure_logging
 from services.chassis.loop import Loop
@@ -154,7 +154,8 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
         "units_per_second": round(1e6 / wall, 1),
         "tick_ms": tick,
         "get_ms": get,
-        "peak_mib": peak_mib(),
+        "peak_mib": max(phases.peak.values()),
+        "peak_mib_by_phase": phases.peak,
         "worker_peak_mib": max(peaks),
         "bytes_per_unit": stack.bytes_per_unit(units),
     }
@@ -163,18 +164,25 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
 
 
 class Phases:
-    """Microseconds a unit by phase, on the wall and of CPU of all processes that take part."""
+    """By phase: microseconds a unit, on the wall and of all processes' CPU, and the services' peak.
+
+    The peak is their largest resident size within the phase, MiB; what the benchmark itself does
+    between phases does not count.
+    """
 
     def __init__(self, units: int) -> None:
         self._units = units
         self.wall: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
+        self.peak: dict[str, int] = {}
 
     @contextmanager
     def __call__(self, name: str, *, of: int = 0) -> Iterator[None]:
         """Time what is done within, to `of` of the units (default all)."""
+        forget_peak()
         wall, cpu = time.perf_counter(), cpu_seconds()
         yield
+        self.peak[name] = peak_mib()
         scale = 1e6 / (of or self._units)
         self.wall[name] = round((time.perf_counter() - wall) * scale, 1)
         self.cpu[name] = round((cpu_seconds() - cpu) * scale, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -267,8 +266,14 @@ def captioned(layer: str) -> LayerShardIn:
 
 
 def peak_mib() -> int:
-    """This process's largest resident size so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    """This process's largest resident size, MiB, since `forget_peak`, or ever."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def forget_peak() -> None:
+    """Begin anew with the largest resident size (Linux: proc_pid_clear_refs(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def cpu_seconds() -> float:

@@ -4,7 +4,7 @@ It takes hints from the broker, claims shards in SQL, reads and decodes them, as
 commits one file per shard. It needs what the caption service needs (see the two `settings.py`) and
 
     VILA2_PLATFORM_URL    where the platform's services are, each below its own name
-    VILA2_SERVICE_KEY     a key with the scope internal:act-as
+    VILA2_SERVICE_KEY     a key with the scope internal:act-as; without it the workspace's
 
 SIGTERM ends it after the shards in hand; killed at once, another worker does them again.
 """
@@ -40,6 +40,13 @@ class PlatformSettings(BaseSettings):
     platform_url: str = ""
     service_key: SecretStr = SecretStr("")
 
+    def key(self, workspace: Path) -> str:
+        """The key to work with: the one given, or what `vila2-service --prepare` left."""
+        kept = workspace / "service-key"
+        return self.service_key.get_secret_value() or (
+            kept.read_text().strip() if kept.exists() else ""
+        )
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Work until told to stop; returns 0, or 2 with what is missing."""
@@ -54,16 +61,20 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder of the SQLite files and objects, where the environment names no servers",
     )  # fmt: skip
     parser.add_argument(
-        "--metrics-port", type=int, default=0, help="serve /metrics here, on the loopback"
+        "--metrics-port", type=int, default=0, help="serve /metrics here (default: nowhere)"
+    )
+    parser.add_argument(
+        "--metrics-host", default="127.0.0.1", help="on this address (default: the loopback)"
     )
     given = parser.parse_args(arguments)
     storage, caption, platform = StorageSettings(), CaptionSettings(), PlatformSettings()
+    key = platform.key(given.workspace)
     missing = [
         name
         for name, value in (
             ("VILA2_BROKER_URL", caption.broker_url.get_secret_value()),
             ("VILA2_PLATFORM_URL", platform.platform_url),
-            ("VILA2_SERVICE_KEY", platform.service_key.get_secret_value()),
+            ("VILA2_SERVICE_KEY", key),
         )
         if not value
     ]
@@ -72,8 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     configure_logging(path=None)
     if given.metrics_port:
-        start_http_server(given.metrics_port, addr="127.0.0.1")
-    client = Client.connect(platform.platform_url, key=platform.service_key.get_secret_value())
+        start_http_server(given.metrics_port, addr=given.metrics_host)
+    client = Client.connect(platform.platform_url, key=key)
     context = CaptionContext(
         database=storage.database(given.workspace, Base.metadata, MIGRATIONS),
         objects=storage.objects(given.workspace, sources_of(given.workspace)),

@@ -15,12 +15,26 @@ from typing import Any
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Transport
 
 from services.chassis.queue import Handler, Queue, decode, encode
 
 _log = structlog.get_logger()
 # A hint that no worker took by then is dropped; the relay has published another meanwhile.
 _EXPIRES_SECONDS = 120.0
+
+
+class PromptTransport(Transport):  # type: ignore[misc]  # kombu has no types
+    """Kombu's Redis transport, which notices within 50 ms that a thread is free again.
+
+    While as many hints are on their way to threads as there are threads, the consumer asks for no
+    more, and then sleeps for as long as its caller allows: Celery's plain loop allows two seconds,
+    in which short units would leave every thread idle.
+    """
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver what is there; `socket.timeout` where nothing was."""
+        super().drain_events(connection, timeout=min(timeout or 0.05, 0.05))
 
 
 class CeleryQueue(Queue):
@@ -51,6 +65,7 @@ class CeleryQueue(Queue):
             accept_content=["json"],
             broker_connection_max_retries=None,
             broker_connection_retry_on_startup=True,
+            broker_transport=f"{__name__}:{PromptTransport.__name__}",
             broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
             task_default_queue=f"vila2.{name}",
             task_ignore_result=True,

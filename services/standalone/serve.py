@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     apps = {name: TARGETS[name](seams, keys.ring) for name in given.target}
     with socket.create_server((given.host, given.port)) as listening:
-        front = next(iter(apps.values())) if len(apps) == 1 else _mounted(apps)
-        uvicorn.Server(uvicorn.Config(front, log_level="warning")).run(sockets=[listening])
+        config = uvicorn.Config(_mounted(apps), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listening])
     client.close()
     return 0
 
@@ -78,12 +78,17 @@ def _prepare(workspace: Path) -> int:
     for build in TARGETS.values():
         build(seams, keys.ring)
     seams.repository()
-    print(f"the platform is prepared; the key of team local lies in {workspace / 'key'}")  # noqa: T201
+    url = os.environ.get("VILA2_PUBLIC_URL", "")
+    print("the platform is prepared" + (f" and answers at {url}" if url else ""))  # noqa: T201
+    print(f"the key of team local lies in {workspace / 'key'}")  # noqa: T201
     return 0
 
 
 def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
-    """Several in one process, each below its own name, started and stopped together."""
+    """Each below its own name, and a single one at the root too, for a host of its own.
+
+    A proxy can then pass addresses on as they are, and the pages under `docs` find their documents.
+    """
     from contextlib import AsyncExitStack, asynccontextmanager
 
     @asynccontextmanager
@@ -98,6 +103,8 @@ def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
     )
     for name, app in apps.items():
         front.mount(f"/{name}", app)
+    if len(apps) == 1:
+        front.mount("", app)
     return front
 
 

@@ -1,4 +1,4 @@
-"""Start Triton on the loopback as a child of this process, and end it."""
+"""Start Triton as a child of this process and end it, or become it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from vila2.triton.install import Installed, TritonMissing, libpython
 
@@ -31,7 +32,8 @@ class TritonServer:
     """One server over a model repository: a folder, or an address `s3://http://HOST:PORT/B/P`.
 
     Models are loaded when a client asks for them (explicit control); `threads` is what each model's
-    process may use. `env` holds the storage's keys where the repository lies in S3.
+    process may use, `host` the address it listens on. `env` holds the storage's keys where the
+    repository lies in S3.
     """
 
     repository: str
@@ -40,6 +42,7 @@ class TritonServer:
     http_port: int
     metrics_port: int
     threads: int = 1
+    host: str = "127.0.0.1"
     env: Mapping[str, str] = field(default_factory=dict)
     installed: Installed = field(default_factory=Installed.default)
     _child: subprocess.Popen[bytes] | None = None
@@ -70,7 +73,7 @@ class TritonServer:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_environment(self.installed, self.threads), **self.env},
+                env=self._env(),
                 start_new_session=True,  # Ctrl-C is ours to pass on, after the requests have ended
             )
         end = time.monotonic() + seconds
@@ -81,6 +84,15 @@ class TritonServer:
                     f"Triton did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}"
                 )
             time.sleep(0.05)
+
+    def become(self) -> NoReturn:
+        """Replace this process by the server, as the program of a container should be.
+
+        Its log goes to this process's output. Raises `TritonMissing` where it is not installed.
+        """
+        self.installed.check()
+        command = self._command()
+        os.execve(command[0], command, self._env())  # noqa: S606
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -130,6 +142,9 @@ class TritonServer:
     def _shared_memory(self) -> str:
         return f"vila2_{self.grpc_port}_"
 
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, **_environment(self.installed, self.threads), **self.env}
+
     def _command(self) -> Sequence[str]:
         installed = self.installed.server
         return [
@@ -140,9 +155,9 @@ class TritonServer:
             "--model-control-mode=explicit",
             "--exit-on-error=false",
             "--exit-timeout-secs=10",
-            "--http-address=127.0.0.1", f"--http-port={self.http_port}",
-            "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}",
-            "--metrics-address=127.0.0.1", f"--metrics-port={self.metrics_port}",
+            f"--http-address={self.host}", f"--http-port={self.http_port}",
+            f"--grpc-address={self.host}", f"--grpc-port={self.grpc_port}",
+            f"--metrics-address={self.host}", f"--metrics-port={self.metrics_port}",
             "--allow-gpu-metrics=false", "--allow-sagemaker=false", "--allow-vertex-ai=false",
             "--backend-config=python,stub-timeout-seconds=120",
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",

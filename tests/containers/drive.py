@@ -1,0 +1,58 @@
+"""What a team does with a platform in containers: submit datasets, run a recipe, read the report.
+
+    python -m tests.containers.drive URL KEY
+
+Prints a line at each step, then `finished`; whatever goes wrong is raised.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.e2e.test_apart import SIZES
+from tests.e2e.test_loop import small_recipe
+from vila2.api.controller import RunIn
+from vila2.cli.demo import DATASETS
+from vila2.client import Client
+from vila2.scenes.datasets import write_world
+from vila2.submit import submit
+
+SECONDS = 2400
+
+
+def main(url: str, key: str) -> None:
+    """Drive the small recipe to its end."""
+    client = Client.connect(url, key=key)
+    began = time.monotonic()
+
+    def tell(what: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {what}", flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        world = Path(name)
+        write_world(world, sizes=SIZES, seed=0)
+        for name, (split, format) in DATASETS.items():
+            version = submit(client, world / split, name=name, format=format)
+            assert version.state == "ready", version.error
+            tell(f"dataset {name}: {version.samples} samples")
+    run = client.controller.start_run(RunIn(recipe={**small_recipe(), "controls": []}))
+    said = ""
+    while run.state == "running":
+        assert time.monotonic() - began < SECONDS, f"not finished: {run.phase}"
+        now = f"{run.rounds[-1].name}: {run.phase}" if run.rounds else run.phase
+        if now != said:
+            tell(now)
+            said = now
+        time.sleep(2)
+        run = client.controller.run(run.id)
+    assert run.state == "finished", run.error
+    for held in run.rounds:
+        tell(f"{held.name}: {held.verdict or 'no verdict'}")
+    print("finished", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
