@@ -18,7 +18,7 @@ from vila2.api import specialist as specialist_api
 from vila2.controller_client import ControllerClient
 from vila2.datasets_client import DatasetsClient
 from vila2.identity_client import IdentityClient
-from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable
+from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable, segment
 from vila2.training_client import TrainingClient
 
 __all__ = ["SERVICES", "TIMEOUT", "ApiError", "Client", "Unreachable"]
@@ -35,28 +35,30 @@ class CaptionClient(Rest):
 
     def layer_job(self, job: str) -> caption_api.LayerJob:
         """How far a layer is."""
-        return self.one(caption_api.LayerJob, "GET", f"layers/{job}")
+        return self.one(caption_api.LayerJob, "GET", f"layers/{segment(job)}")
 
     def cancel_layer(self, job: str) -> caption_api.LayerJob:
         """Stop captioning."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/cancel")
+        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/cancel")
 
     def pause_layer(self, job: str) -> caption_api.LayerJob:
         """Begin no further shard."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/pause")
+        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/pause")
 
     def resume_layer(self, job: str) -> caption_api.LayerJob:
         """Go on."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/resume")
+        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/resume")
 
     def retry_failed(self, job: str) -> caption_api.LayerJob:
         """Try the shards that gave up again."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{job}/retry-failed")
+        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/retry-failed")
 
     def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
         """What went wrong in a layer."""
         given: dict[str, Any] = {"reason": reason, "first": first}
-        return self.one(caption_api.Failures, "GET", f"layers/{job}/failures", params=given)
+        return self.one(
+            caption_api.Failures, "GET", f"layers/{segment(job)}/failures", params=given
+        )
 
     def quota(self, team: str = "") -> caption_api.ImageQuota:
         """A team's images of today, the caller's own without a name."""
@@ -69,20 +71,20 @@ class CaptionClient(Rest):
 
     def deploy(self, endpoint: str, body: caption_api.DeploymentIn) -> caption_api.Deployment:
         """Put a model behind an endpoint."""
-        path = f"endpoints/{endpoint}/deployments"
+        path = f"endpoints/{segment(endpoint)}/deployments"
         return self.one(caption_api.Deployment, "POST", path, json=body.model_dump())
 
     def rollback(self, endpoint: str) -> caption_api.Deployment:
         """Put the model before the present one back."""
-        return self.one(caption_api.Deployment, "POST", f"endpoints/{endpoint}/rollback")
+        return self.one(caption_api.Deployment, "POST", f"endpoints/{segment(endpoint)}/rollback")
 
     def deployment(self, deployment: str) -> caption_api.Deployment:
         """How far a deployment is."""
-        return self.one(caption_api.Deployment, "GET", f"deployments/{deployment}")
+        return self.one(caption_api.Deployment, "GET", f"deployments/{segment(deployment)}")
 
     def endpoint(self, name: str) -> caption_api.Endpoint:
         """The model behind an endpoint, and its deployments."""
-        return self.one(caption_api.Endpoint, "GET", f"endpoints/{name}")
+        return self.one(caption_api.Endpoint, "GET", f"endpoints/{segment(name)}")
 
     def endpoints(self) -> list[caption_api.Endpoint]:
         """All endpoints of the team."""
@@ -102,11 +104,13 @@ class SpecialistClient(Rest):
 
     def get(self, specialist: str) -> specialist_api.Specialist:
         """How far a specialist is."""
-        return self.one(specialist_api.Specialist, "GET", f"specialists/{specialist}")
+        return self.one(specialist_api.Specialist, "GET", f"specialists/{segment(specialist)}")
 
     def cancel(self, specialist: str) -> specialist_api.Specialist:
         """Stop a specialist."""
-        return self.one(specialist_api.Specialist, "POST", f"specialists/{specialist}/cancel")
+        return self.one(
+            specialist_api.Specialist, "POST", f"specialists/{segment(specialist)}/cancel"
+        )
 
 
 def addresses(url: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vila2.api import controller as api
 from vila2.api import estimates as estimates_api
-from vila2.rest import Rest
+from vila2.rest import Rest, segment
 
 
 class ControllerClient(Rest):
@@ -20,11 +20,11 @@ class ControllerClient(Rest):
 
     def estimate_of(self, estimate: str) -> estimates_api.Estimate:
         """An estimate that was made."""
-        return self.one(estimates_api.Estimate, "GET", f"estimates/{estimate}")
+        return self.one(estimates_api.Estimate, "GET", f"estimates/{segment(estimate)}")
 
     def costs(self, run: str) -> estimates_api.Costs:
         """What a run has used, beside what was expected."""
-        return self.one(estimates_api.Costs, "GET", f"runs/{run}/costs")
+        return self.one(estimates_api.Costs, "GET", f"runs/{segment(run)}/costs")
 
     def shipped_recipes(self) -> list[api.ShippedRecipe]:
         """The recipes that ship with the platform."""
@@ -45,54 +45,56 @@ class ControllerClient(Rest):
 
     def run(self, run: str) -> api.Run:
         """A run and its rounds."""
-        return self.one(api.Run, "GET", f"runs/{run}")
+        return self.one(api.Run, "GET", f"runs/{segment(run)}")
 
     def pause_run(self, run: str) -> api.Run:
         """Begin nothing new."""
-        return self.one(api.Run, "POST", f"runs/{run}/pause")
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/pause")
 
     def resume_run(self, run: str) -> api.Run:
         """Go on with a paused run."""
-        return self.one(api.Run, "POST", f"runs/{run}/resume")
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/resume")
 
     def cancel_run(self, run: str) -> api.Run:
         """Stop a run."""
-        return self.one(api.Run, "POST", f"runs/{run}/cancel")
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/cancel")
 
     def retry_run(self, run: str) -> api.Run:
         """Try what failed again."""
-        return self.one(api.Run, "POST", f"runs/{run}/retry")
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/retry")
 
     def overrule(self, run: str, round: str, body: api.OverruleIn) -> api.Run:
         """Put a person's verdict in place of a round's."""
-        path = f"runs/{run}/rounds/{round}/verdict"
+        path = f"runs/{segment(run)}/rounds/{segment(round)}/verdict"
         return self.one(api.Run, "POST", path, json=body.model_dump())
 
-    def amend(self, run: str, body: api.AmendIn) -> api.Run:
-        """Another recipe for the rounds to come."""
-        return self.one(api.Run, "POST", f"runs/{run}/recipe", json=body.model_dump())
+    def amend(self, run: str, body: api.AmendIn, *, if_match: str = "") -> api.Run:
+        """Another recipe for the rounds to come; with `if_match` only in place of that one."""
+        given = {"if-match": if_match} if if_match else {}
+        path = f"runs/{segment(run)}/recipe"
+        return self.one(api.Run, "POST", path, json=body.model_dump(), headers=given)
 
     def branch(self, run: str, body: api.BranchIn) -> api.Run:
         """A new run with this one's rounds up to one of them."""
-        return self.one(api.Run, "POST", f"runs/{run}/branch", json=body.model_dump())
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/branch", json=body.model_dump())
 
     def compare(self, run: str, other: str) -> api.Comparison:
         """Two runs beside each other."""
-        return self.one(api.Comparison, "GET", f"runs/{run}/compare/{other}")
+        return self.one(api.Comparison, "GET", f"runs/{segment(run)}/compare/{segment(other)}")
 
     def recipes(self, run: str) -> list[api.RecipeOfRun]:
         """The recipes that a run has had."""
-        return self.many(api.RecipeOfRun, f"runs/{run}/recipes")
+        return self.many(api.RecipeOfRun, f"runs/{segment(run)}/recipes")
 
     def events(self, run: str, *, after: int = 0) -> list[api.Event]:
         """What happened in a run behind event number `after`."""
-        return self.many(api.Event, f"runs/{run}/events", params={"after": after})
+        return self.many(api.Event, f"runs/{segment(run)}/events", params={"after": after})
 
     def report(self, run: str) -> dict[str, Any]:
         """The figures of a run's report."""
-        found: dict[str, Any] = self.send("GET", f"runs/{run}/report").json()
+        found: dict[str, Any] = self.send("GET", f"runs/{segment(run)}/report").json()
         return found
 
     def report_html(self, run: str) -> str:
         """A run's report as one page."""
-        return self.send("GET", f"runs/{run}/report.html").text
+        return self.send("GET", f"runs/{segment(run)}/report.html").text

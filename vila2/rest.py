@@ -1,17 +1,38 @@
-"""Requests to one service, and what a refusal looks like to a caller."""
+"""Requests to one service, and what a refusal looks like to a caller.
+
+Where a reply is lost on its way, the request is sent again: GET and PUT may be repeated as they
+are, and every POST carries an `Idempotency-Key`, by which the service gives the reply of the first
+time instead of doing the work twice. Lists come in pages; `each` and `many` walk all of them.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
 from pydantic import BaseModel, TypeAdapter
 
 from vila2.api.problem import Problem
+from vila2.request_id import HEADER, request_id
+
+# What a connection raises that broke after the request may have arrived.
+_LOST = (
+    httpx2.ReadError,
+    httpx2.WriteError,
+    httpx2.CloseError,
+    httpx2.RemoteProtocolError,
+)
+# Seconds before a request is sent again whose reply was lost: two further attempts.
+_PAUSES = (0.2, 1.0)
+# How long the first attempt of a request may still be at work when it is asked for again.
+_AT_WORK_SECONDS = 60.0
+PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
 # Seconds that a request waits where a service says `429` and when to come back. A limit of requests
@@ -39,6 +60,22 @@ class Unreachable(Exception):
     """Nothing answers at a service's address."""
 
 
+def segment(name: str | int) -> str:
+    """A name as one segment of a path; raises `ApiError` for what could lead to another path."""
+    text = str(name)
+    if text in ("", ".", "..") or "/" in text:
+        raise ApiError(
+            Problem(
+                type="urn:vila2:problem:not-found",
+                title="NotFound",
+                status=404,
+                detail=f"nothing is called {text[:200]!r}",
+                fix="give the name or id of one that exists",
+            )
+        )
+    return quote(text, safe="")
+
+
 class Rest:
     """Requests to one service."""
 
@@ -46,19 +83,19 @@ class Rest:
         self._http = http
         self._headers = {"x-vila2-team": team} if team else {}
 
-    def send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+    def send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx2.Response:
         """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence.
 
         A service that asks to come back later is waited for, up to `PATIENCE` in all.
         """
+        given = {**self._given(), **(headers or {})}
+        if method == "POST":
+            given.setdefault("Idempotency-Key", uuid.uuid4().hex)
         waited = 0.0
         while True:
-            try:
-                response = self._http.request(
-                    method, f"v1/{path}", headers=self._headers, **options
-                )
-            except httpx2.TransportError as error:
-                raise self._silence(error) from error
+            response = self._until_answered(method, path, headers=given, **options)
             if response.status_code < 400:
                 return response
             pause = pause_before_retry(response, waited=waited)
@@ -67,11 +104,34 @@ class Rest:
             time.sleep(pause)
             waited += pause
 
+    def _until_answered(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """The first reply that arrives and is no mere "still at work"."""
+        lost, end = 0, time.monotonic() + _AT_WORK_SECONDS
+        while True:
+            try:
+                response = self._http.request(method, f"v1/{path}", **options)
+            except _LOST as error:
+                if lost == len(_PAUSES):
+                    raise self._silence(error) from error
+                time.sleep(_PAUSES[lost])
+                lost += 1
+                continue
+            except httpx2.TransportError as error:
+                raise self._silence(error) from error
+            if not (lost and _at_work(response)) or time.monotonic() > end:
+                return response
+            time.sleep(1.0)
+
+    def _given(self) -> dict[str, str]:
+        """Headers of every request: the team, and the request within which this one is made."""
+        within = request_id.get()
+        return {**self._headers, HEADER: within} if within else self._headers
+
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """A body piece by piece, for what does not fit into memory; raises as `send` does."""
         try:
-            with self._http.stream("GET", f"v1/{path}", headers=self._headers) as response:
+            with self._http.stream("GET", f"v1/{path}", headers=self._given()) as response:
                 if response.status_code >= 400:
                     response.read()
                     raise _refusal(response, f"GET {path}")
@@ -88,12 +148,44 @@ class Rest:
         """A request that answers with one model."""
         return model.model_validate(self.send(method, path, **options).json())
 
-    def many(self, model: type[M], path: str, **options: Any) -> list[M]:
-        """A request that answers with a list."""
-        found: list[M] = TypeAdapter(list[model]).validate_python(  # type: ignore[valid-type]
-            self.send("GET", path, **options).json()
-        )
-        return found
+    def many(
+        self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None
+    ) -> list[M]:
+        """A whole list, whatever number of pages it has."""
+        return list(self.each(model, path, params=params))
+
+    def each(
+        self,
+        model: type[M],
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        page: int = PAGE,
+    ) -> Iterator[M]:
+        """A list entry by entry, fetched page by page as it is read."""
+        pages: TypeAdapter[list[M]] = TypeAdapter(list[model])  # type: ignore[valid-type]
+        given = {**(params or {}), "limit": page}
+        while True:
+            response = self.send("GET", path, params=given)
+            yield from pages.validate_python(response.json())
+            cursor = _next_cursor(response)
+            if not cursor:
+                return
+            given["cursor"] = cursor
+
+
+def _next_cursor(response: httpx2.Response) -> str:
+    """Where the next page begins, by the `Link` header; empty on the last page.
+
+    Only the cursor is taken from it, so that no reply leads to another address.
+    """
+    url = response.links.get("next", {}).get("url", "")
+    return parse_qs(urlsplit(url).query).get("cursor", [""])[0]
+
+
+def _at_work(response: httpx2.Response) -> bool:
+    """Whether a reply says that the same request is still being carried out."""
+    return response.status_code == 409 and "retry-after" in response.headers
 
 
 def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:

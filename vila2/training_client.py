@@ -8,9 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import RootModel
+
 from vila2.api import training as api
-from vila2.rest import Rest
+from vila2.rest import Rest, segment
 from vila2.weights import file_digest, folder_digest
+
+
+class _Entry(RootModel[dict[str, Any]]):
+    """A line of a training's history; what it holds is the trainer's."""
 
 
 class DownloadDiffers(Exception):
@@ -26,7 +32,7 @@ class TrainingClient(Rest):
 
     def job(self, job: str) -> api.Job:
         """How far a job is."""
-        return self.one(api.Job, "GET", f"jobs/{job}")
+        return self.one(api.Job, "GET", f"jobs/{segment(job)}")
 
     def jobs(
         self,
@@ -35,34 +41,30 @@ class TrainingClient(Rest):
         run: str = "",
         kind: str = "",
         parent: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> api.JobPage:
-        """Some of the team's jobs, the newest first."""
-        given: dict[str, Any] = {
-            "state": state, "run": run, "kind": kind, "parent": parent, "cursor": cursor,
-            "limit": limit,
-        }  # fmt: skip
-        return self.one(api.JobPage, "GET", "jobs", params=given)
+        page: int = 100,
+    ) -> Iterator[api.Job]:
+        """The team's jobs, the newest first, fetched `page` by `page` as they are read."""
+        given = {"state": state, "run": run, "kind": kind, "parent": parent}
+        return self.each(api.Job, "jobs", params=given, page=page)
 
     def cancel(self, job: str) -> api.Job:
         """Stop a job."""
-        return self.one(api.Job, "POST", f"jobs/{job}/cancel")
+        return self.one(api.Job, "POST", f"jobs/{segment(job)}/cancel")
 
     def retry(self, job: str) -> api.Job:
         """Queue a failed or cancelled job again."""
-        return self.one(api.Job, "POST", f"jobs/{job}/retry")
+        return self.one(api.Job, "POST", f"jobs/{segment(job)}/retry")
 
     def log(self, job: str) -> str:
         """The end of what a job printed."""
-        return self.send("GET", f"jobs/{job}/log").text
+        return self.send("GET", f"jobs/{segment(job)}/log").text
 
     def log_part(self, job: str, *, offset: int | None = None, limit: int = 65536) -> api.LogPart:
         """What a job printed from `offset` on, or at the end."""
         given: dict[str, Any] = {"limit": limit}
         if offset is not None:
             given["offset"] = offset
-        return self.one(api.LogPart, "GET", f"jobs/{job}/logs", params=given)
+        return self.one(api.LogPart, "GET", f"jobs/{segment(job)}/logs", params=given)
 
     def follow_log(self, job: str, *, poll_seconds: float = 0.5) -> Iterator[str]:
         """The end of a job's log, and what is added to it until the job ends."""
@@ -77,16 +79,15 @@ class TrainingClient(Rest):
 
     def metrics(self, job: str) -> list[dict[str, Any]]:
         """A training's history."""
-        found: list[dict[str, Any]] = self.send("GET", f"jobs/{job}/metrics").json()
-        return found
+        return [entry.root for entry in self.each(_Entry, f"jobs/{segment(job)}/metrics")]
 
     def artifacts(self, job: str) -> list[api.File]:
         """Files that a job left."""
-        return self.many(api.File, f"jobs/{job}/artifacts")
+        return self.many(api.File, f"jobs/{segment(job)}/artifacts")
 
     def artifact(self, job: str, name: str) -> str:
         """A text file that a job left, such as outcomes.jsonl."""
-        return self.send("GET", f"jobs/{job}/artifacts/{name}").text
+        return self.send("GET", f"jobs/{segment(job)}/artifacts/{segment(name)}").text
 
     def usage(self, by: Literal["team", "run"] = "team", *, since: float = 0.0) -> list[api.Usage]:
         """What the team has used."""
@@ -98,7 +99,7 @@ class TrainingClient(Rest):
 
     def quota(self, team: str = "") -> api.Quota:
         """A team's quota, the caller's own without a name."""
-        return self.one(api.Quota, "GET", f"quotas/{team}" if team else "quota")
+        return self.one(api.Quota, "GET", f"quotas/{segment(team)}" if team else "quota")
 
     def quotas(self) -> list[api.Quota]:
         """Every quota that was set; for keys that may read them."""
@@ -106,11 +107,11 @@ class TrainingClient(Rest):
 
     def set_quota(self, team: str, body: api.QuotaIn) -> api.Quota:
         """Replace a team's quota; for keys that may set them."""
-        return self.one(api.Quota, "PUT", f"quotas/{team}", json=body.model_dump())
+        return self.one(api.Quota, "PUT", f"quotas/{segment(team)}", json=body.model_dump())
 
     def model(self, name: str) -> api.RegisteredModel:
         """A model of the registry."""
-        return self.one(api.RegisteredModel, "GET", f"models/{name}")
+        return self.one(api.RegisteredModel, "GET", f"models/{segment(name)}")
 
     def models(self, *, stage: str = "", line: str = "") -> list[api.RegisteredModel]:
         """All models of the team."""
@@ -118,45 +119,47 @@ class TrainingClient(Rest):
 
     def model_details(self, name: str) -> api.ModelDetails:
         """Files, lineage, configuration and scores of a model."""
-        return self.one(api.ModelDetails, "GET", f"models/{name}/details")
+        return self.one(api.ModelDetails, "GET", f"models/{segment(name)}/details")
 
     def model_card(self, name: str) -> str:
         """A model's card, Markdown with a YAML header."""
-        return self.send("GET", f"models/{name}/card").text
+        return self.send("GET", f"models/{segment(name)}/card").text
 
     def import_scores(self, name: str, body: api.ImportIn) -> api.Imported:
         """Keep another program's scores of a model, with its outcomes."""
-        path = f"models/{name}/imports"
+        path = f"models/{segment(name)}/imports"
         return self.one(api.Imported, "POST", path, json=body.model_dump(mode="json"))
 
     def imported_outcomes(self, name: str, imported: str) -> str:
         """The outcomes of an import, as JSON lines."""
-        return self.send("GET", f"models/{name}/imports/{imported}/outcomes").text
+        return self.send("GET", f"models/{segment(name)}/imports/{segment(imported)}/outcomes").text
 
     def serving(self, name: str) -> api.Serving:
         """Endpoints that answer with a model."""
-        return self.one(api.Serving, "GET", f"models/{name}/serving")
+        return self.one(api.Serving, "GET", f"models/{segment(name)}/serving")
 
     def promote(self, name: str, body: api.PromotionIn) -> api.StageChange:
         """Ask for a promotion."""
-        path = f"models/{name}/promotions"
+        path = f"models/{segment(name)}/promotions"
         return self.one(api.StageChange, "POST", path, json=body.model_dump())
 
     def stage_change(self, change: str) -> api.StageChange:
         """How a promotion stands."""
-        return self.one(api.StageChange, "GET", f"stage-changes/{change}")
+        return self.one(api.StageChange, "GET", f"stage-changes/{segment(change)}")
 
     def stage_changes(self, name: str) -> list[api.StageChange]:
         """A model's promotions, rollbacks and retirements, the newest first."""
-        return self.many(api.StageChange, f"models/{name}/stage-changes")
+        return self.many(api.StageChange, f"models/{segment(name)}/stage-changes")
 
     def retire(self, name: str, reason: str) -> api.StageChange:
         """Archive a model that is not in production."""
-        return self.one(api.StageChange, "POST", f"models/{name}/retire", json={"reason": reason})
+        return self.one(
+            api.StageChange, "POST", f"models/{segment(name)}/retire", json={"reason": reason}
+        )
 
     def rollback_line(self, line: str, reason: str) -> api.StageChange:
         """Put the model back that the present one replaced in production."""
-        path = f"lines/{line}/rollback"
+        path = f"lines/{segment(line)}/rollback"
         return self.one(api.StageChange, "POST", path, json={"reason": reason})
 
     def download_model(self, name: str, folder: Path) -> api.ModelDetails:
@@ -171,7 +174,7 @@ class TrainingClient(Rest):
             target = folder / Path(file.name).name
             if target.exists() and file_digest(target) == file.sha256:
                 continue
-            self._fetch(f"models/{name}/files/{file.name}", target)
+            self._fetch(f"models/{segment(name)}/files/{segment(file.name)}", target)
             if file_digest(target) != file.sha256:
                 target.unlink()
                 raise DownloadDiffers(f"{name}: {file.name} did not arrive whole; try again")

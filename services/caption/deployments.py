@@ -21,6 +21,7 @@ from services.caption.tables import DeploymentRow, EndpointRow, LayerJobRow
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, NotFound
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.paging import WHOLE, Page
 from vila2.api import caption as api
 from vila2.client import Client
 from vila2.model.golden import GOLDEN_FILE, read_golden
@@ -104,12 +105,11 @@ class Deployments:
                 raise NotFound(f"no deployment {deployment!r}", field="deployment")
             return _deployment(row)
 
-    def endpoints(self, team: str) -> list[api.Endpoint]:
-        """The team's endpoints with what was deployed to each, newest first."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(EndpointRow).where(EndpointRow.team == team).order_by(EndpointRow.name)
-            ).all()
+    def endpoints(self, team: str, page: Page = WHOLE) -> list[api.Endpoint]:
+        """The team's endpoints by name, with what was deployed to each, newest first."""
+        chosen = select(EndpointRow).where(EndpointRow.team == team)
+        with self._database.reading() as session:
+            rows = page.rows(session, chosen, EndpointRow.name)
             return [_described(session, row) for row in rows]
 
     def endpoint(self, team: str, name: str) -> api.Endpoint:

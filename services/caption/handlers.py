@@ -10,6 +10,8 @@ from fastapi.responses import StreamingResponse
 from services.caption.chat import stream_of
 from services.caption.context import CaptionContext
 from services.chassis.auth import Principal, require
+from services.chassis.rest.paging import Paged
+from services.chassis.rest.started import Started
 from vila2.api import caption as api
 from vila2.api import openai
 
@@ -28,9 +30,12 @@ Context = Annotated[CaptionContext, Depends(_context)]
 
 
 @router.post("/layers", summary="Caption a dataset version", status_code=202)
-def start_layer(body: api.LayerJobIn, caller: Writer, context: Context) -> api.LayerJob:
+def start_layer(
+    body: api.LayerJobIn, caller: Writer, context: Context, started: Started
+) -> api.LayerJob:
     """Open a layer and caption it, one unit of work per shard."""
     job = context.jobs.start(caller.team, body)
+    started.tell(f"layers/{job.id}")
     context.worker.nudge()
     return job
 
@@ -61,40 +66,46 @@ def resume_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
     return resumed
 
 
-@router.post("/layers/{job}/retry-failed", summary="Retry failed shards")
-def retry_failed(job: str, caller: Writer, context: Context) -> api.LayerJob:
+@router.post("/layers/{job}/retry-failed", summary="Retry failed shards", status_code=202)
+def retry_failed(job: str, caller: Writer, context: Context, started: Started) -> api.LayerJob:
     """Give the shards that gave up all their attempts again."""
     retried = context.control.retry_failed(caller.team, job)
+    started.tell(f"layers/{retried.id}")
     context.worker.nudge()
     return retried
 
 
 @router.get("/layers/{job}/failures", summary="What went wrong")
-def failures(
+def get_failures(
     job: str,
     caller: Reader,
     context: Context,
     reason: str = "",
-    first: Annotated[int, Query(ge=0, description="Go on from this shard.")] = 0,
+    first: Annotated[int, Query(ge=0, le=2**31 - 1, description="Go on from this shard.")] = 0,
 ) -> api.Failures:
     """Shards that gave up, and quarantined samples with their reasons and refused texts."""
     return context.control.failures(caller.team, job, reason=reason, first=first)
 
 
 @router.post("/captions", summary="Caption pictures now")
-def captions(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
+def caption_pictures(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
     """Caption the pictures in the request by the batch's path, gate and retries included."""
     return context.direct.captions(caller.team, body)
 
 
 @router.get("/models", summary="Models that can be asked (OpenAI)")
-def models(caller: Reader, context: Context) -> openai.ServedModels:
+def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
     """The team's models, in OpenAI's form."""
     return context.direct.models(caller.team)
 
 
-@router.post("/chat/completions", summary="Ask about a picture (OpenAI)", response_model=None)
-def chat(
+@router.post(
+    "/chat/completions",
+    summary="Ask about a picture (OpenAI)",
+    response_model=None,
+    responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
+)
+def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
     """One user message with a picture and a question; `stream` sends the words one by one."""
@@ -110,9 +121,9 @@ EndpointName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 
 
 @router.get("/endpoints", summary="Endpoints")
-def list_endpoints(caller: Reader, context: Context) -> list[api.Endpoint]:
+def list_endpoints(caller: Reader, context: Context, page: Paged) -> list[api.Endpoint]:
     """Names that stay while the models behind them change."""
-    return context.deployments.endpoints(caller.team)
+    return context.deployments.endpoints(caller.team, page)
 
 
 @router.get("/endpoints/{endpoint}", summary="An endpoint")
@@ -122,19 +133,27 @@ def get_endpoint(endpoint: EndpointName, caller: Reader, context: Context) -> ap
 
 
 @router.post("/endpoints/{endpoint}/deployments", summary="Deploy a model", status_code=202)
-def deploy(
-    endpoint: EndpointName, body: api.DeploymentIn, caller: Writer, context: Context
+def deploy_model(
+    endpoint: EndpointName,
+    body: api.DeploymentIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
 ) -> api.Deployment:
     """Load, compare with the trainer's own answers, flip, drain, unload; no request fails."""
     made = context.deployments.deploy(caller.team, endpoint, body)
+    started.tell(f"deployments/{made.id}")
     context.deployer.nudge()
     return made
 
 
 @router.post("/endpoints/{endpoint}/rollback", summary="Roll back", status_code=202)
-def rollback(endpoint: EndpointName, caller: Writer, context: Context) -> api.Deployment:
+def rollback_endpoint(
+    endpoint: EndpointName, caller: Writer, context: Context, started: Started
+) -> api.Deployment:
     """Put the model before the present one back, by the same way."""
     made = context.deployments.rollback(caller.team, endpoint)
+    started.tell(f"deployments/{made.id}")
     context.deployer.nudge()
     return made
 
@@ -146,7 +165,7 @@ def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Dep
 
 
 @router.post("/previews", summary="Caption a few samples now")
-def preview(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
+def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
     """The captions that the batch would make, by the same path."""
     return context.jobs.preview(caller.team, body)
 

@@ -31,7 +31,7 @@ from services.chassis.worker import Report
 from vila2.api import caption as api
 from vila2.api.base import Progress
 from vila2.api.datasets import LayerIn, Shard
-from vila2.client import Client
+from vila2.client import ApiError, Client
 from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
@@ -278,7 +278,9 @@ def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
         return datasets.each_shard(body.dataset, body.version)
     try:
         return [datasets.shard(body.dataset, body.version, body.shard)]
-    except LookupError as error:
+    except ApiError as error:
+        if error.problem.field != "index":
+            raise
         raise Invalid(str(error), field="shard", fix="give one that the version has") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Float, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.chassis.rest.kept_replies import KeptReplyColumns
 from services.chassis.work import WorkUnitColumns
 
 
@@ -101,3 +102,9 @@ class WorkUnitRow(WorkUnitColumns, Base):
     """One unit per shard of a layer."""
 
     __tablename__ = "work_units"
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    """The reply to a request that came with an idempotency key."""
+
+    __tablename__ = "kept_replies"

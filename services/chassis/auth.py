@@ -26,6 +26,7 @@ __all__ = [
     "ACT_AS", "ADMIN_SCOPES", "ALL_SCOPES", "PLATFORM_ADMIN", "TEAM_HEADER", "TEAM_SCOPES",
     "Principal", "identity_of", "require",
 ]  # fmt: skip
+from services.chassis.rest.idempotency import begin
 
 TEAM_HEADER = "x-vila2-team"
 # It only reads the header, so that the OpenAPI document shows each route's scope; who is refused,
@@ -44,13 +45,21 @@ def identity_of(request: Request) -> Identity:
 
 
 def require(scope: str) -> Callable[..., Principal]:
-    """A dependency that lets a request in when its key holds `scope`."""
+    """A dependency that lets a request in when its key holds `scope`.
+
+    One that came with an idempotency key is answered from here if it was answered before.
+    """
 
     def check(
         request: Request,
         # Not an annotation: there, `scope` is out of sight.
         sent: HTTPAuthorizationCredentials | None = Security(_BEARER, scopes=[scope]),
     ) -> Principal:
+        principal = allowed(request, sent)
+        begin(request, principal.team)
+        return principal
+
+    def allowed(request: Request, sent: HTTPAuthorizationCredentials | None) -> Principal:
         identity = identity_of(request)
         request.state.scope = scope
         if sent is None or not sent.credentials:

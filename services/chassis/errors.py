@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from vila2.api.problem import Problem
 from vila2.client import ApiError, Unreachable
+from vila2.request_id import request_id
 
 
 class ServiceError(Exception):
@@ -23,17 +26,14 @@ class ServiceError(Exception):
 
     code = "internal"
     status = 500
+    # What the reply carries beside the problem.
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.field = field
         self.fix = fix
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers that the reply carries beside the problem."""
-        return {}
 
 
 class NotFound(ServiceError):
@@ -54,15 +54,25 @@ class Conflict(ServiceError):
     code, status = "conflict", 409
 
 
+class InProgress(ServiceError):
+    """The same request, by its idempotency key, is at work."""
+
+    code, status = "in-progress", 409
+    headers = MappingProxyType({"Retry-After": "1"})
+
+
+class PreconditionFailed(ServiceError):
+    """The resource is not what the caller says that it saw."""
+
+    code, status = "precondition-failed", 412
+
+
 class Unauthenticated(ServiceError):
     """No key, or one that is unknown or expired."""
 
     code, status = "unauthenticated", 401
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """How to do better (RFC 9110, section 11.6.1)."""
-        return {"WWW-Authenticate": "Bearer"}
+    # How to do better (RFC 9110, section 11.6.1).
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(ServiceError):
@@ -88,17 +98,14 @@ class TooManyRequests(ServiceError):
     def __init__(self, message: str, *, retry_after: float, field: str = "", fix: str = "") -> None:
         super().__init__(message, field=field, fix=fix)
         self.retry_after = max(1, math.ceil(retry_after))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """How long to wait."""
-        return {"Retry-After": str(self.retry_after)}
+        self.headers = {"Retry-After": str(self.retry_after)}
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The reply that carries a problem."""
+    """The reply that carries a problem, with the id by which the logs know the request."""
+    told = {"request_id": request_id.get() or None, **problem.model_dump(exclude_none=True)}
     return JSONResponse(
-        problem.model_dump(exclude_none=True),
+        {name: value for name, value in told.items() if value is not None},
         status_code=problem.status,
         headers=headers,
         media_type="application/problem+json",
@@ -113,7 +120,7 @@ def unforeseen() -> JSONResponse:
             title="Internal",
             status=500,
             detail="something is broken here",
-            fix="look for this reply's X-Request-Id in the log",
+            fix="look for this request_id in the log",
         )
     )
 
@@ -156,13 +163,27 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:
-        response = problem_response(
+        if error.status_code == 400:  # all that the framework says so of: bytes that are no text
+            return _ours(_, Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8"))
+        return problem_response(
             Problem(
                 type="about:blank", title="Error", status=error.status_code, detail=error.detail
+            ),
+            error.headers,
+        )
+
+    @app.exception_handler(DataError)
+    def _unstorable(_: Request, error: DataError) -> JSONResponse:
+        # What the models let pass and PostgreSQL's columns cannot hold.
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:invalid",
+                title="Invalid",
+                status=422,
+                detail="a value of the request cannot be stored",
+                fix="shorten texts, and leave out NUL characters",
             )
         )
-        response.headers.update(error.headers or {})
-        return response
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:

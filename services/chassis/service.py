@@ -22,6 +22,9 @@ from services.chassis.identity.identity import Identity
 from services.chassis.identity.middleware import AuditTrail
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
 from services.chassis.openapi import describe_refusals
+from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.rest.manners import add_manners
+from vila2.request_id import request_id as current_request
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
@@ -29,6 +32,8 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 class Context(Protocol):
     """A service's long-lived objects: made before the app, started and stopped with it."""
+
+    replies: KeptReplies
 
     def start(self) -> None:
         """Begin background work."""
@@ -50,10 +55,16 @@ def create_service(
         finally:
             context.stop()
 
-    app = FastAPI(title=f"VILA² {title}", version="1", lifespan=lifespan)
+    app = FastAPI(
+        title=f"VILA² {title}",
+        version="1",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.identity = identity
     app.state.context = context
     add_error_handlers(app)
+    add_manners(app, context.replies)
     _add_middleware(app, name)
     app.add_middleware(AuditTrail, service=name, identity=identity)
     app.include_router(router)
@@ -69,6 +80,7 @@ def _add_middleware(app: FastAPI, service: str) -> None:
     ) -> Response:
         given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        current_request.set(request_id)
         structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
         started = time.perf_counter()
         try:

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from services.chassis.rest.paging import Page
 from services.controller.tables import EventRow, RunRow
 from vila2.api import controller as api
 from vila2.wire.events_pb2 import RunEvent
@@ -38,13 +39,10 @@ def record(
     session.add(EventRow(run_id=run_id, sequence=run.events, body=text, relayed=False))
 
 
-def of_run(session: Session, run_id: str, *, after: int = 0) -> list[api.Event]:
+def of_run(session: Session, run_id: str, page: Page, *, after: int = 0) -> list[api.Event]:
     """A run's events behind number `after`, in order."""
-    rows = session.scalars(
-        select(EventRow)
-        .where(EventRow.run_id == run_id, EventRow.sequence > after)
-        .order_by(EventRow.sequence)
-    )
+    chosen = select(EventRow).where(EventRow.run_id == run_id, EventRow.sequence > after)
+    rows = page.rows(session, chosen, EventRow.sequence)
     events = [json_format.Parse(row.body, RunEvent()) for row in rows]
     return [
         api.Event(

@@ -6,6 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from services.chassis.rest.contents import answers
+from services.chassis.rest.etags import set_tag
+from services.chassis.rest.paging import Paged
+from services.chassis.rest.started import Started
 from services.controller.access import Context, Reader, Writer
 from services.controller.comparing import compare
 from services.controller.pinning import pinned
@@ -16,19 +20,21 @@ router = APIRouter(prefix="/v1")
 
 
 @router.post("/runs", summary="Start a run", status_code=202)
-def start_run(body: api.RunIn, caller: Writer, context: Context) -> api.Run:
+def start_run(body: api.RunIn, caller: Writer, context: Context, started: Started) -> api.Run:
     """Validate the recipe and begin; a known token returns its run."""
     platform = context.platform(caller.team)
     row = context.runs.start(caller.team, body, lambda recipe: pinned(recipe, platform))
+    started.tell(f"runs/{row.id}")
     context.reconciler.loop.nudge()
     return run_view(context.runs, platform, row)
 
 
 @router.get("/runs", summary="List runs")
-def list_runs(caller: Reader, context: Context) -> list[api.Run]:
+def list_runs(caller: Reader, context: Context, page: Paged) -> list[api.Run]:
     """The team's runs, oldest first."""
     platform = context.platform(caller.team)
-    return [run_view(context.runs, platform, row) for row in context.runs.of_team(caller.team)]
+    rows = context.runs.of_team(caller.team, page)
+    return [run_view(context.runs, platform, row) for row in rows]
 
 
 @router.get("/runs/{run}", summary="A run")
@@ -39,23 +45,27 @@ def get_run(run: str, caller: Reader, context: Context) -> api.Run:
 
 
 @router.get("/runs/{run}/events", summary="What happened in a run")
-def events(
-    run: str, caller: Reader, context: Context, after: Annotated[int, Query(ge=0)] = 0
+def list_events(
+    run: str,
+    caller: Reader,
+    context: Context,
+    page: Paged,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only later ones.")] = 0,
 ) -> list[api.Event]:
-    """Every event behind number `after`, in order."""
-    return context.runs.events(context.runs.get(caller.team, run).id, after=after)
+    """Events behind number `after`, in order."""
+    return context.runs.events(context.runs.get(caller.team, run).id, page, after=after)
 
 
 @router.get("/runs/{run}/report", summary="A run's report")
-def report(run: str, caller: Reader, context: Context) -> dict[str, Any]:
+def get_report(run: str, caller: Reader, context: Context) -> dict[str, Any]:
     """The figures of the report, as far as they are known."""
     row = context.runs.get(caller.team, run)
     built = context.reports.build(context.platform(caller.team), row)
     return built.model_dump(mode="json")
 
 
-@router.get("/runs/{run}/report.html", summary="A run's report as a page")
-def report_html(run: str, caller: Reader, context: Context) -> Response:
+@router.get("/runs/{run}/report.html", summary="A run's report as a page", **answers("text/html"))
+def get_report_html(run: str, caller: Reader, context: Context) -> Response:
     """The report as one self-contained page."""
     from vila2.evaluation.report.html import render_html
 
@@ -72,7 +82,20 @@ def compare_runs(run: str, other: str, caller: Reader, context: Context) -> api.
 
 
 @router.get("/runs/{run}/recipes", summary="The recipes that a run has had")
-def recipes(run: str, caller: Reader, context: Context) -> list[api.RecipeOfRun]:
+def list_recipes_of_run(
+    run: str, caller: Reader, context: Context, page: Paged
+) -> list[api.RecipeOfRun]:
     """By number from 1; the last is in force, and each round says which it follows."""
-    rows = context.runs.recipes(context.runs.get(caller.team, run).id)
+    rows = context.runs.recipes(context.runs.get(caller.team, run).id, page)
     return [api.RecipeOfRun.model_validate(row, from_attributes=True) for row in rows]
+
+
+@router.get("/runs/{run}/recipe", summary="The recipe in force")
+def get_recipe_of_run(
+    run: str, caller: Reader, context: Context, response: Response
+) -> api.RecipeOfRun:
+    """What rounds follow that begin now; its `ETag` is what changing it takes as `If-Match`."""
+    row = context.runs.recipe(context.runs.get(caller.team, run))
+    recipe = api.RecipeOfRun.model_validate(row, from_attributes=True)
+    set_tag(response, recipe)
+    return recipe

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services.chassis.auth import Principal
+from services.chassis.rest.etags import IfMatch
+from services.chassis.rest.started import Started
 from services.controller import operations
 from services.controller.access import Context, Writer
 from services.controller.branches import branch
@@ -17,7 +19,7 @@ router = APIRouter(prefix="/v1")
 
 
 @router.post("/runs/{run}/pause", summary="Pause a run")
-def pause(run: str, caller: Writer, context: Context) -> api.Run:
+def pause_run(run: str, caller: Writer, context: Context) -> api.Run:
     """Begin nothing new; shards and jobs that are at work go on to their end."""
     row = context.runs.get(caller.team, run)
     operations.pause(context.runs, context.platform(caller.team), row, by=_who(caller))
@@ -25,7 +27,7 @@ def pause(run: str, caller: Writer, context: Context) -> api.Run:
 
 
 @router.post("/runs/{run}/resume", summary="Resume a paused run")
-def resume(run: str, caller: Writer, context: Context) -> api.Run:
+def resume_run(run: str, caller: Writer, context: Context) -> api.Run:
     """Go on; a warning that the run was stopped for counts as seen."""
     row = context.runs.get(caller.team, run)
     operations.resume(context.runs, context.platform(caller.team), row, by=_who(caller))
@@ -33,23 +35,24 @@ def resume(run: str, caller: Writer, context: Context) -> api.Run:
 
 
 @router.post("/runs/{run}/cancel", summary="Stop a run")
-def cancel(run: str, caller: Writer, context: Context) -> api.Run:
+def cancel_run(run: str, caller: Writer, context: Context) -> api.Run:
     """Stop a run and everything that works for it; what it made stays."""
     row = context.runs.get(caller.team, run)
     operations.cancel(context.runs, context.platform(caller.team), row, by=_who(caller))
     return _shown(context, row)
 
 
-@router.post("/runs/{run}/retry", summary="Try failed rounds again")
-def retry(run: str, caller: Writer, context: Context) -> api.Run:
+@router.post("/runs/{run}/retry", summary="Try failed rounds again", status_code=202)
+def retry_run(run: str, caller: Writer, context: Context, started: Started) -> api.Run:
     """From the step that failed: a training from its checkpoint, a layer from its sealed shards."""
     row = context.runs.get(caller.team, run)
+    started.tell(f"runs/{row.id}")
     operations.retry(context.runs, context.platform(caller.team), row, by=_who(caller))
     return _shown(context, row)
 
 
 @router.post("/runs/{run}/rounds/{round}/verdict", summary="Overrule a verdict")
-def overrule(
+def overrule_verdict(
     run: str, round: str, body: api.OverruleIn, caller: Writer, context: Context
 ) -> api.Run:
     """A person's verdict decides in place of the computed one; the record keeps both."""
@@ -59,18 +62,23 @@ def overrule(
 
 
 @router.post("/runs/{run}/recipe", summary="Change the recipe from the next round on")
-def amend(run: str, body: api.AmendIn, caller: Writer, context: Context) -> api.Run:
+def amend_recipe(
+    run: str, body: api.AmendIn, caller: Writer, context: Context, unchanged: IfMatch
+) -> api.Run:
     """Rounds that have begun keep the recipe that they began with."""
     row = context.runs.get(caller.team, run)
-    operations.amend(context.runs, row, body, by=_who(caller))
+    operations.amend(context.runs, row, body, by=_who(caller), unchanged=unchanged)
     return _shown(context, row)
 
 
 @router.post("/runs/{run}/branch", summary="Branch a run", status_code=202)
-def branch_run(run: str, body: api.BranchIn, caller: Writer, context: Context) -> api.Run:
+def branch_run(
+    run: str, body: api.BranchIn, caller: Writer, context: Context, started: Started
+) -> api.Run:
     """A new run with this one's rounds up to the named one, and its own way from there."""
-    row = context.runs.get(caller.team, run)
-    return _shown(context, branch(context.runs, row, body, by=_who(caller)))
+    row = branch(context.runs, context.runs.get(caller.team, run), body, by=_who(caller))
+    started.tell(f"runs/{row.id}")
+    return _shown(context, row)
 
 
 def _who(caller: Principal) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from services.chassis.rest.paging import Paged
 from services.controller.access import Reader
 from vila2.api.controller import ShippedRecipe
 from vila2.recipe import load_recipe, recipe_text, shipped_recipes
@@ -15,8 +16,8 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get("/recipes", summary="Shipped recipes")
-def list_recipes(_: Reader) -> list[ShippedRecipe]:
-    """Every recipe that ships, with its text and its content."""
+def list_recipes(_: Reader, page: Paged) -> list[ShippedRecipe]:
+    """Every recipe that ships, by name, with its text and its content."""
     made = []
     for name in shipped_recipes():
         recipe = load_recipe(name)
@@ -29,10 +30,10 @@ def list_recipes(_: Reader) -> list[ShippedRecipe]:
                 content=recipe.model_dump(mode="json"),
             )
         )
-    return made
+    return page.items(made, lambda recipe: (recipe.name,))
 
 
 @router.get("/recipes/schema", summary="JSON schema of recipes")
-def recipe_schema(_: Reader) -> dict[str, Any]:
+def get_recipe_schema(_: Reader) -> dict[str, Any]:
     """For editors that complete and check: draft 2020-12, with every field's description."""
     return schema()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.rest.paging import WHOLE, Page
 from services.controller import events
 from services.controller.planner import RoundFacts
 from services.controller.state import ENDED, is_legal, run_may_move
@@ -70,11 +71,11 @@ class Runs:
                 raise NotFound(f"no run {run_id!r}", field="run", fix="`vila2 runs list`")
             return row
 
-    def of_team(self, team: str) -> list[RunRow]:
+    def of_team(self, team: str, page: Page) -> list[RunRow]:
         """The team's runs, oldest first."""
-        with self.database.transaction() as session:
-            chosen = select(RunRow).where(RunRow.team == team).order_by(RunRow.created_at)
-            return list(session.scalars(chosen))
+        chosen = select(RunRow).where(RunRow.team == team)
+        with self.database.reading() as session:
+            return page.rows(session, chosen, RunRow.created_at, RunRow.id)
 
     def running(self) -> list[RunRow]:
         """Every team's runs that are to be carried on, oldest first."""
@@ -87,16 +88,21 @@ class Runs:
         with self.database.transaction() as session:
             return rounds_of(session, run_id)
 
-    def recipes(self, run_id: str) -> list[RecipeRow]:
+    def recipes(self, run_id: str, page: Page = WHOLE) -> list[RecipeRow]:
         """Every recipe that a run has had, by number from 1."""
-        with self.database.transaction() as session:
-            chosen = select(RecipeRow).where(RecipeRow.run_id == run_id)
-            return list(session.scalars(chosen.order_by(RecipeRow.number)))
+        chosen = select(RecipeRow).where(RecipeRow.run_id == run_id)
+        with self.database.reading() as session:
+            return page.rows(session, chosen, RecipeRow.number)
 
-    def events(self, run_id: str, *, after: int = 0) -> list[api.Event]:
+    def recipe(self, run: RunRow) -> RecipeRow:
+        """The recipe in force when the run was read."""
+        with self.database.reading() as session:
+            return session.get_one(RecipeRow, (run.id, run.recipe_number))
+
+    def events(self, run_id: str, page: Page = WHOLE, *, after: int = 0) -> list[api.Event]:
         """What happened behind event number `after`, in order."""
-        with self.database.transaction() as session:
-            return events.of_run(session, run_id, after=after)
+        with self.database.reading() as session:
+            return events.of_run(session, run_id, page, after=after)
 
     def add_round(self, run: RunRow, *, name: str, kind: str, position: int, message: str) -> bool:
         """Add a round, unless the run has changed since it was read or the round is there."""

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Float, ForeignKey, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.chassis.rest.kept_replies import KeptReplyColumns
+
 
 class Base(DeclarativeBase):
     """The service's metadata."""
@@ -128,3 +130,9 @@ class EstimateRow(Base):
     recipe_hash: Mapped[str] = mapped_column(String(16), index=True)
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    """The reply to a request that came with an idempotency key."""
+
+    __tablename__ = "kept_replies"

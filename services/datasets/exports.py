@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from services.chassis.auth import Principal
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, NotFound
+from services.chassis.rest.paging import Page
 from services.datasets.lookup import layer_row, ready_version
 from services.datasets.tables import DatasetRow, ExportRow, LayerRow, VersionRow
 from vila2.api import datasets as api
@@ -55,15 +56,11 @@ class Exports:
             session.flush()
             return _export(session, row)
 
-    def of_team(self, team: str) -> list[api.Export]:
+    def of_team(self, team: str, page: Page) -> list[api.Export]:
         """The team's exports, newest first."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(ExportRow)
-                .where(ExportRow.team == team)
-                .order_by(ExportRow.created_at.desc())
-                .limit(1000)
-            ).all()
+        chosen, at = select(ExportRow).where(ExportRow.team == team), ExportRow.created_at
+        with self._database.reading() as session:
+            rows = page.rows(session, chosen, at, ExportRow.id, newest_first=True)
             return [_export(session, row) for row in rows]
 
     def check_readable(self, team: str, layer: api.Layer, export: str) -> None:

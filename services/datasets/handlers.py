@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from services.chassis.auth import Principal, require
 from services.chassis.bodies import body_of
-from services.chassis.errors import NotFound
+from services.chassis.rest.contents import answers, takes
+from services.chassis.rest.numbers import Number
+from services.chassis.rest.paging import Paged
+from services.chassis.rest.started import Started
 from services.datasets.content import shard_tar
 from services.datasets.context import DatasetsContext
 from services.datasets.uploads import MAX_PIECE_BYTES
@@ -19,7 +22,6 @@ router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("datasets:read"))]
 Writer = Annotated[Principal, Depends(require("datasets:write"))]
 QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
-Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
 
 
 def context_of(request: Request) -> DatasetsContext:
@@ -39,10 +41,16 @@ def create_dataset(body: api.DatasetIn, caller: Writer, context: Context) -> api
 
 @router.get("/datasets", summary="List datasets")
 def list_datasets(
-    caller: Reader, context: Context, query: str = "", after: str = "", limit: Limit = 1000
-) -> api.DatasetPage:
-    """A page of the team's datasets whose names hold `query`, by name."""
-    return context.versions.list_datasets(caller.team, query=query, after=after, limit=limit)
+    caller: Reader, context: Context, page: Paged, query: str = ""
+) -> list[api.Dataset]:
+    """The team's datasets whose names hold `query`, by name."""
+    return context.versions.list_datasets(caller.team, page, query=query)
+
+
+@router.get("/datasets/{name}", summary="A dataset")
+def get_dataset(name: str, caller: Reader, context: Context) -> api.Dataset:
+    """Its kind, and the version that its bare name means."""
+    return context.versions.dataset(caller.team, name)
 
 
 @router.post("/datasets/{name}/use", summary="Choose the version in use")
@@ -58,14 +66,20 @@ def create_version(name: str, body: api.VersionIn, caller: Writer, context: Cont
 
 
 @router.get("/datasets/{name}/versions/{number}/uploads", summary="What was uploaded")
-def list_uploads(name: str, number: int, caller: Reader, context: Context) -> list[api.Upload]:
+def list_uploads(
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
+) -> list[api.Upload]:
     """The pieces that the store has; a client that was cut sends the others."""
-    return context.uploads.of_version(caller.team, name, number)
+    return context.uploads.of_version(caller.team, name, number, page)
 
 
-@router.put("/datasets/{name}/versions/{number}/parts/{part}", summary="Upload a part")
+@router.put(
+    "/datasets/{name}/versions/{number}/parts/{part}",
+    summary="Upload a part",
+    **takes("application/x-tar"),
+)
 async def put_part(
-    name: str, number: int, part: int, request: Request, caller: Writer, context: Context
+    name: str, number: Number, part: Number, request: Request, caller: Writer, context: Context
 ) -> api.Version:
     """Upload one tar of raw samples; uploading a part again changes nothing."""
     data = await body_of(request, MAX_PIECE_BYTES)
@@ -76,12 +90,13 @@ async def put_part(
 @router.put(
     "/datasets/{name}/versions/{number}/files/{file:path}/pieces/{piece}",
     summary="Upload a piece of a file",
+    **takes("application/octet-stream"),
 )
 async def put_piece(
     name: str,
-    number: int,
+    number: Number,
     file: str,
-    piece: int,
+    piece: Number,
     request: Request,
     caller: Writer,
     context: Context,
@@ -94,93 +109,118 @@ async def put_piece(
 
 
 @router.post("/datasets/{name}/versions/{number}/seal", summary="Seal", status_code=202)
-def seal_version(name: str, number: int, caller: Writer, context: Context) -> api.Version:
+def seal_version(
+    name: str, number: Number, caller: Writer, context: Context, started: Started
+) -> api.Version:
     """Close the version for uploads and ingest it."""
     sealed = context.versions.seal(caller.team, name, number)
+    started.tell(f"datasets/{sealed.dataset}/versions/{sealed.version}")
     context.worker.nudge()
     return sealed
 
 
 @router.get("/datasets/{name}/versions/{number}", summary="A version")
-def get_version(name: str, number: int, caller: Reader, context: Context) -> api.Version:
+def get_version(name: str, number: Number, caller: Reader, context: Context) -> api.Version:
     """State, counts and progress; number 0 is the version in use."""
     return context.versions.version(caller.team, name, number)
 
 
 @router.get("/datasets/{name}/versions/{number}/shards", summary="Shards of a version")
 def list_shards(
-    name: str,
-    number: int,
-    caller: Reader,
-    context: Context,
-    after: Annotated[int, Query(ge=-1, description="Shards behind this one.")] = -1,
-    limit: Limit = 1000,
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
 ) -> list[api.Shard]:
     """Where the version's tars lie, in order."""
-    return context.versions.shards(caller.team, name, number, after=after, limit=limit)
+    return context.versions.shards(caller.team, name, number, page)
+
+
+@router.get("/datasets/{name}/versions/{number}/shards/{index}", summary="A shard of a version")
+def get_shard(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> api.Shard:
+    """Where one tar lies, as it is now."""
+    return context.versions.shard(caller.team, name, number, index)
 
 
 @router.get("/datasets/{name}/versions/{number}/rejected", summary="Rejected samples")
 def list_rejected(
-    name: str, number: int, caller: Reader, context: Context
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
 ) -> list[api.RejectedExample]:
     """Examples of every reason for which samples were not admitted."""
-    return context.versions.rejected(caller.team, name, number)
+    return context.versions.rejected(caller.team, name, number, page)
 
 
-@router.get("/datasets/{name}/versions/{number}/shards/{index}/content", summary="A shard's tar")
-def shard_content(name: str, number: int, index: int, caller: Reader, context: Context) -> Response:
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/content",
+    summary="A shard's tar",
+    **answers("application/x-tar"),
+)
+def get_shard_content(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> Response:
     """The tar itself; of a tar registered in place, one with the admitted samples."""
-    found = context.versions.shards(caller.team, name, number, after=index - 1, limit=1)
-    if not found or found[0].index != index:
-        raise NotFound(f"version has no shard {index}", field="index")
-    return Response(shard_tar(context.objects, found[0]), media_type="application/x-tar")
+    found = context.versions.shard(caller.team, name, number, index)
+    return Response(shard_tar(context.objects, found), media_type="application/x-tar")
 
 
-@router.get("/datasets/{name}/versions/{number}/shards/{index}/index", summary="A shard's index")
-def shard_index(name: str, number: int, index: int, caller: Reader, context: Context) -> Response:
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/index",
+    summary="A shard's index",
+    **answers("application/vnd.apache.parquet"),
+)
+def get_shard_index(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> Response:
     """Parquet: what the shard holds without the pictures, and where in the tar each lies."""
-    found = context.versions.shards(caller.team, name, number, after=index - 1, limit=1)
-    if not found or found[0].index != index:
-        raise NotFound(f"version has no shard {index}", field="index")
-    data = context.objects.get(found[0].index_key)
+    found = context.versions.shard(caller.team, name, number, index)
+    data = context.objects.get(found.index_key)
     return Response(data, media_type="application/vnd.apache.parquet")
 
 
 @router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Lineage of a sample")
-def lineage(name: str, number: int, key: str, caller: Reader, context: Context) -> api.Lineage:
+def get_lineage(
+    name: str, number: Number, key: str, caller: Reader, context: Context
+) -> api.Lineage:
     """Back to the picture and its source, forward to captions and the models trained on them."""
     return context.reading.lineage(caller.team, name, number, key)
 
 
 @router.post("/datasets/{name}/versions/{number}/audit", summary="Audit", status_code=202)
 def start_audit(
-    name: str, number: int, body: api.AuditIn, caller: Writer, context: Context
+    name: str,
+    number: Number,
+    body: api.AuditIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
 ) -> api.Audit:
     """Search a version for near-duplicates and for pictures of benchmarks."""
-    started = context.audits.start(caller.team, name, number, body)
+    audit = context.audits.start(caller.team, name, number, body)
+    started.tell(f"datasets/{audit.dataset}/versions/{audit.version}/audit")
     context.worker.nudge()
-    return started
+    return audit
 
 
 @router.get("/datasets/{name}/versions/{number}/audit", summary="An audit's findings")
-def get_audit(name: str, number: int, caller: Reader, context: Context) -> api.Audit:
+def get_audit(name: str, number: Number, caller: Reader, context: Context) -> api.Audit:
     """How far the audit is, and what it found."""
     return context.audits.get(caller.team, name, number)
 
 
 @router.post("/takedowns", summary="Take a picture down", status_code=202)
-def start_takedown(body: api.TakedownIn, caller: Writer, context: Context) -> api.Takedown:
+def start_takedown(
+    body: api.TakedownIn, caller: Writer, context: Context, started: Started
+) -> api.Takedown:
     """Take a picture out of every version, layer and future export; the record stays."""
-    started = context.takedowns.start(caller, body)
+    takedown = context.takedowns.start(caller, body)
+    started.tell(f"takedowns/{takedown.id}")
     context.worker.nudge()
-    return started
+    return takedown
 
 
 @router.get("/takedowns", summary="List take-downs")
-def list_takedowns(caller: Reader, context: Context) -> list[api.Takedown]:
+def list_takedowns(caller: Reader, context: Context, page: Paged) -> list[api.Takedown]:
     """The team's take-downs, newest first."""
-    return context.takedowns.of_team(caller.team)
+    return context.takedowns.of_team(caller.team, page)
 
 
 @router.get("/takedowns/{takedown}", summary="A take-down")
@@ -190,9 +230,9 @@ def get_takedown(takedown: str, caller: Reader, context: Context) -> api.Takedow
 
 
 @router.get("/history", summary="What changed which data is in use")
-def history(caller: Reader, context: Context, limit: Limit = 100) -> list[api.HistoryEntry]:
+def list_history(caller: Reader, context: Context, page: Paged) -> list[api.HistoryEntry]:
     """Newest first: versions chosen, layers withdrawn and restored, and by which key."""
-    return context.history.of_team(caller.team, limit=limit)
+    return context.history.of_team(caller.team, page)
 
 
 @router.get("/quota", summary="The caller's storage")

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.chassis.auth import Principal, require
-from services.chassis.errors import NotFound
-from services.datasets.handlers import Context, Limit, Reader
+from services.chassis.rest.contents import answers
+from services.chassis.rest.numbers import Number
+from services.chassis.rest.paging import Paged
+from services.datasets.handlers import Context, Reader
 from vila2.api import datasets as api
 
 router = APIRouter(prefix="/v1")
@@ -23,9 +25,9 @@ def open_layer(body: api.LayerIn, caller: CaptionWriter, context: Context) -> ap
 
 
 @router.get("/layers", summary="List layers")
-def list_layers(caller: CaptionReader, context: Context) -> list[api.Layer]:
-    """The team's layers."""
-    return context.layers.of_team(caller.team)
+def list_layers(caller: CaptionReader, context: Context, page: Paged) -> list[api.Layer]:
+    """The team's layers, oldest first."""
+    return context.layers.of_team(caller.team, page)
 
 
 @router.post("/layers/import", summary="Import captions as a layer", status_code=201)
@@ -42,19 +44,15 @@ def get_layer(layer: str, caller: CaptionReader, context: Context) -> api.Layer:
 
 @router.get("/layers/{layer}/shards", summary="Shards of a layer")
 def list_layer_shards(
-    layer: str,
-    caller: CaptionReader,
-    context: Context,
-    after: Annotated[int, Query(ge=-1, description="Shards behind this one.")] = -1,
-    limit: Limit = 1000,
+    layer: str, caller: CaptionReader, context: Context, page: Paged
 ) -> list[api.LayerShard]:
     """Where the captions of each shard lie, in order; only those that are there."""
-    return context.layers.shards(caller.team, layer, after=after, limit=limit)
+    return context.layers.shards(caller.team, layer, page)
 
 
 @router.put("/layers/{layer}/shards/{number}", summary="Record a shard's captions")
 def put_layer_shard(
-    layer: str, number: int, body: api.LayerShardIn, caller: CaptionWriter, context: Context
+    layer: str, number: Number, body: api.LayerShardIn, caller: CaptionWriter, context: Context
 ) -> api.Layer:
     """Record where the captions of one shard lie; every sample must be accounted for."""
     shard = api.LayerShard(number=number, **body.model_dump())
@@ -107,17 +105,18 @@ def diff_layers(
     return context.reading.diff(caller.team, layer, against, first=first, examples=examples)
 
 
-@router.get("/layers/{layer}/shards/{number}/content", summary="A layer shard's Parquet")
-def layer_content(
-    layer: str, number: int, caller: CaptionReader, context: Context, export: str = ""
+@router.get(
+    "/layers/{layer}/shards/{number}/content",
+    summary="A layer shard's Parquet",
+    **answers("application/vnd.apache.parquet"),
+)
+def get_layer_content(
+    layer: str, number: Number, caller: CaptionReader, context: Context, export: str = ""
 ) -> Response:
     """The captions of one shard; a layer that is not sealed needs an export that waived it."""
     held = context.layers.get(caller.team, layer)
     context.exports.check_readable(caller.team, held, export)
-    found = context.layers.shards(caller.team, held.id, after=number - 1, limit=1)
-    if not found or found[0].number != number:
-        raise NotFound(f"layer {layer} has no shard {number} yet", field="number")
-    data = context.objects.get(found[0].object_key)
+    data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
     return Response(data, media_type="application/vnd.apache.parquet")
 
 
@@ -128,6 +127,6 @@ def begin_export(body: api.ExportIn, caller: Reader, context: Context) -> api.Ex
 
 
 @router.get("/exports", summary="List exports")
-def list_exports(caller: Reader, context: Context) -> list[api.Export]:
+def list_exports(caller: Reader, context: Context, page: Paged) -> list[api.Export]:
     """The team's exports, newest first."""
-    return context.exports.of_team(caller.team)
+    return context.exports.of_team(caller.team, page)

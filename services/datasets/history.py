@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
 from services.chassis.database import Database
+from services.chassis.rest.paging import Page
 from services.datasets.tables import HistoryRow
 from vila2.api import datasets as api
 
@@ -30,15 +31,11 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of_team(self, team: str, *, limit: int) -> list[api.HistoryEntry]:
-        """The team's newest entries, newest first."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(HistoryRow)
-                .where(HistoryRow.team == team)
-                .order_by(HistoryRow.id.desc())
-                .limit(limit)
-            )
+    def of_team(self, team: str, page: Page) -> list[api.HistoryEntry]:
+        """The team's entries, newest first."""
+        chosen = select(HistoryRow).where(HistoryRow.team == team)
+        with self._database.reading() as session:
+            rows = page.rows(session, chosen, HistoryRow.id, newest_first=True)
             return [
                 api.HistoryEntry(
                     action=row.action,

@@ -14,6 +14,7 @@ from services.chassis.auth import Principal
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.objects import ObjectStore, checked
+from services.chassis.rest.paging import Page
 from services.datasets.history import record
 from services.datasets.lookup import PAGE, layer_row, ready_version
 from services.datasets.manifests import layer_manifest, layer_shard_ref, put_manifest
@@ -66,36 +67,27 @@ class Layers:
         with self._database.reading() as session:
             return _layer(session, layer_row(session, team, layer_id))
 
-    def of_team(self, team: str) -> list[api.Layer]:
+    def of_team(self, team: str, page: Page) -> list[api.Layer]:
         """The team's layers, oldest first."""
+        chosen = select(LayerRow).where(LayerRow.team == team)
         with self._database.reading() as session:
-            rows = session.scalars(
-                select(LayerRow).where(LayerRow.team == team).order_by(LayerRow.created_at)
-            )
-            return [_layer(session, row) for row in rows.all()]
+            rows = page.rows(session, chosen, LayerRow.created_at, LayerRow.id)
+            return [_layer(session, row) for row in rows]
 
-    def shards(
-        self, team: str, layer_id: str, *, after: int = -1, limit: int = 1000
-    ) -> list[api.LayerShard]:
-        """Where the captions of each shard lie, in order, from behind `after`."""
+    def shards(self, team: str, layer_id: str, page: Page) -> list[api.LayerShard]:
+        """Where the captions of each shard lie, in order; only those that are there."""
         with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
-            held = session.scalars(
-                select(LayerShardRow)
-                .where(LayerShardRow.layer_id == row.id, LayerShardRow.number > after)
-                .order_by(LayerShardRow.number)
-                .limit(limit)
-            )
-            return [
-                api.LayerShard(
-                    number=shard.number,
-                    object_key=shard.object_key,
-                    sha256=shard.sha256,
-                    captioned=shard.captioned,
-                    quarantined=shard.quarantined,
-                )
-                for shard in held
-            ]
+            chosen = select(LayerShardRow).where(LayerShardRow.layer_id == row.id)
+            return [_shard(shard) for shard in page.rows(session, chosen, LayerShardRow.number)]
+
+    def shard(self, team: str, layer_id: str, number: int) -> api.LayerShard:
+        """Where the captions of one shard lie."""
+        with self._database.reading() as session:
+            row = session.get(LayerShardRow, (layer_row(session, team, layer_id).id, number))
+            if row is None:
+                raise NotFound(f"layer {layer_id} has no shard {number} yet", field="number")
+            return _shard(row)
 
     def put_shards(self, team: str, layer_id: str, bodies: Sequence[api.LayerShard]) -> api.Layer:
         """Record the captions of shards, all or none; the first record of a shard stays."""
@@ -268,4 +260,14 @@ def _layer(session: Session, row: LayerRow) -> api.Layer:
         quarantined=row.quarantined or {},
         shards=version.shards or 0,
         recorded=row.recorded or 0,
+    )
+
+
+def _shard(row: LayerShardRow) -> api.LayerShard:
+    return api.LayerShard(
+        number=row.number,
+        object_key=row.object_key,
+        sha256=row.sha256,
+        captioned=row.captioned,
+        quarantined=row.quarantined,
     )

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.chassis.rest.kept_replies import KeptReplyColumns
 from services.chassis.work import WorkUnitColumns
 
 
@@ -201,3 +202,9 @@ class WorkUnitRow(WorkUnitColumns, Base):
     """Ingest, audits and take-downs."""
 
     __tablename__ = "work_units"
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    """The reply to a request that came with an idempotency key."""
+
+    __tablename__ = "kept_replies"

@@ -19,6 +19,7 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.paging import Page
 from services.chassis.sources import IN_PLACE
 from services.chassis.work import FAILED, Claim, WorkUnits
 from services.chassis.worker import Report
@@ -100,15 +101,11 @@ class Takedowns:
                 raise NotFound(f"no take-down {takedown!r}", field="takedown")
             return self._takedown(session, row)
 
-    def of_team(self, team: str) -> list[api.Takedown]:
+    def of_team(self, team: str, page: Page) -> list[api.Takedown]:
         """The team's take-downs, newest first."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(TakedownRow)
-                .where(TakedownRow.team == team)
-                .order_by(TakedownRow.created_at.desc())
-                .limit(1000)
-            ).all()
+        chosen, at = select(TakedownRow).where(TakedownRow.team == team), TakedownRow.created_at
+        with self._database.reading() as session:
+            rows = page.rows(session, chosen, at, TakedownRow.id, newest_first=True)
             return [self._takedown(session, row) for row in rows]
 
     def run(self, claim: Claim, report: Report) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, TooLarge
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.paging import Page
 from services.datasets.lookup import dataset_row, version_row
 from services.datasets.storage import Storage
 from services.datasets.tables import UploadRow, VersionRow
@@ -59,13 +60,14 @@ class Uploads:
             )
         self._put(team, name, number, file, piece, data)
 
-    def of_version(self, team: str, name: str, number: int) -> list[api.Upload]:
+    def of_version(self, team: str, name: str, number: int, page: Page) -> list[api.Upload]:
         """The pieces that the store has, by file and number."""
-        with self._database.transaction() as session:
+        with self._database.reading() as session:
             row = version_row(session, dataset_row(session, team, name), number)
+            chosen = select(UploadRow).where(UploadRow.version_id == row.id)
             return [
                 api.Upload(file=held.file, number=held.number, sha256=held.sha256, bytes=held.bytes)
-                for held in pieces(session, row.id)
+                for held in page.rows(session, chosen, UploadRow.file, UploadRow.number)
             ]
 
     def sweep(self, version_id: int | None = None) -> None:

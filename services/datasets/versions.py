@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from services.chassis.auth import Principal
 from services.chassis.database import Database, exclusively
-from services.chassis.errors import Conflict, Invalid
+from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.rest.paging import Page
 from services.chassis.sources import Sources
 from services.chassis.work import FAILED, WorkUnits
 from services.datasets.history import record
@@ -16,11 +17,10 @@ from services.datasets.lookup import (
     dataset_row,
     find_dataset,
     ready_version,
-    shards_of,
     version_row,
 )
 from services.datasets.storage import Storage
-from services.datasets.tables import DatasetRow, UploadRow, VersionRow, WorkUnitRow
+from services.datasets.tables import DatasetRow, ShardRow, UploadRow, VersionRow, WorkUnitRow
 from vila2.api import datasets as api
 from vila2.api.base import Progress
 
@@ -50,22 +50,18 @@ class Versions:
                 )
             return _dataset(row)
 
-    def list_datasets(self, team: str, *, query: str, after: str, limit: int) -> api.DatasetPage:
-        """A page of the team's datasets whose name holds `query`, by name."""
+    def list_datasets(self, team: str, page: Page, *, query: str) -> list[api.Dataset]:
+        """The team's datasets whose name holds `query`, by name."""
+        chosen = select(DatasetRow).where(
+            DatasetRow.team == team, DatasetRow.name.contains(query, autoescape=True)
+        )
         with self._database.reading() as session:
-            rows = session.scalars(
-                select(DatasetRow)
-                .where(
-                    DatasetRow.team == team,
-                    DatasetRow.name > after,
-                    DatasetRow.name.contains(query, autoescape=True),
-                )
-                .order_by(DatasetRow.name)
-                .limit(limit + 1)
-            ).all()
-            more = len(rows) > limit
-            page = [_dataset(row) for row in rows[:limit]]
-            return api.DatasetPage(datasets=page, after=page[-1].name if more else "")
+            return [_dataset(row) for row in page.rows(session, chosen, DatasetRow.name)]
+
+    def dataset(self, team: str, name: str) -> api.Dataset:
+        """A dataset by name."""
+        with self._database.reading() as session:
+            return _dataset(dataset_row(session, team, name))
 
     def create_version(self, team: str, name: str, body: api.VersionIn) -> api.Version:
         """Open a version; a token that is known returns its version instead."""
@@ -153,29 +149,27 @@ class Versions:
             dataset = dataset_row(session, team, name)
             return self._version(session, dataset, version_row(session, dataset, number))
 
-    def shards(
-        self, team: str, name: str, number: int, *, after: int = -1, limit: int = 0
-    ) -> list[api.Shard]:
-        """Shards of a ready version in order, from behind `after`."""
+    def shards(self, team: str, name: str, number: int, page: Page) -> list[api.Shard]:
+        """Shards of a ready version in order."""
         with self._database.reading() as session:
             row = ready_version(session, team, name, number)
-            return [
-                api.Shard(
-                    index=shard.number,
-                    object_key=shard.object_key,
-                    index_key=shard.index_key,
-                    sha256=shard.sha256,
-                    bytes=shard.bytes,
-                    samples=shard.samples,
-                )
-                for shard in shards_of(session, row.id, after=after, limit=limit)
-            ]
+            chosen = select(ShardRow).where(ShardRow.version_id == row.id)
+            return [_shard(shard) for shard in page.rows(session, chosen, ShardRow.number)]
 
-    def rejected(self, team: str, name: str, number: int) -> list[api.RejectedExample]:
-        """Examples of what was not admitted, some of every reason."""
+    def shard(self, team: str, name: str, number: int, index: int) -> api.Shard:
+        """One shard of a ready version."""
+        with self._database.reading() as session:
+            version = ready_version(session, team, name, number)
+            row = session.get(ShardRow, (version.id, index))
+            if row is None:
+                raise NotFound(f"version has no shard {index}", field="index")
+            return _shard(row)
+
+    def rejected(self, team: str, name: str, number: int, page: Page) -> list[api.RejectedExample]:
+        """Examples of what was not admitted, some of every reason; ingest wrote them once."""
         with self._database.reading() as session:
             row = version_row(session, dataset_row(session, team, name), number)
-            return [api.RejectedExample(**example) for example in row.examples]
+            return page.numbered([api.RejectedExample(**example) for example in row.examples])
 
     def _version(self, session: Session, dataset: DatasetRow, row: VersionRow) -> api.Version:
         unit = session.get(WorkUnitRow, f"ingest-{row.id}")
@@ -211,3 +205,14 @@ class Versions:
 
 def _dataset(row: DatasetRow) -> api.Dataset:
     return api.Dataset(name=row.name, kind=row.kind, team=row.team, latest=row.latest or 0)
+
+
+def _shard(row: ShardRow) -> api.Shard:
+    return api.Shard(
+        index=row.number,
+        object_key=row.object_key,
+        index_key=row.index_key,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        samples=row.samples,
+    )

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from services.chassis.auth import Principal, require
+from services.chassis.rest.started import Started
 from services.specialist.context import SpecialistContext
 from vila2.api import specialist as api
 
@@ -24,20 +25,23 @@ Context = Annotated[SpecialistContext, Depends(_context)]
 
 
 @router.post("/specialists", summary="Start a specialist", status_code=202)
-def start(body: api.SpecialistIn, caller: Writer, context: Context) -> api.Specialist:
+def start_specialist(
+    body: api.SpecialistIn, caller: Writer, context: Context, started: Started
+) -> api.Specialist:
     """Finetune it from its parent, then let it recaption the dataset."""
-    started = context.specialists.start(caller.team, body)
+    made = context.specialists.start(caller.team, body)
+    started.tell(f"specialists/{made.id}")
     context.loop.nudge()
-    return started
+    return made
 
 
-@router.get("/specialists/{specialist}", summary="A specialist")
-def get_specialist(specialist: str, caller: Reader, context: Context) -> api.Specialist:
+@router.get("/specialists/{specialist_id}", summary="A specialist")
+def get_specialist(specialist_id: str, caller: Reader, context: Context) -> api.Specialist:
     """State, model, layer and progress."""
-    return context.specialists.get(caller.team, specialist)
+    return context.specialists.get(caller.team, specialist_id)
 
 
-@router.post("/specialists/{specialist}/cancel", summary="Stop a specialist")
-def cancel(specialist: str, caller: Writer, context: Context) -> api.Specialist:
+@router.post("/specialists/{specialist_id}/cancel", summary="Stop a specialist")
+def cancel_specialist(specialist_id: str, caller: Writer, context: Context) -> api.Specialist:
     """Stop it and what it has others do."""
-    return context.specialists.cancel(caller.team, specialist)
+    return context.specialists.cancel(caller.team, specialist_id)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -77,7 +78,8 @@ class Specialists:
         for row in rows:
             try:
                 self._step(row)
-            except ApiError as error:
+            except (ApiError, ValidationError) as error:
+                # Refused, or not even a request: either way only this one cannot go on.
                 self._change(row, state="failed", error=str(error))
 
     def _step(self, row: SpecialistRow) -> None:

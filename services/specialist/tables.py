@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, Float, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.chassis.rest.kept_replies import KeptReplyColumns
+
 
 class Base(DeclarativeBase):
     """The service's metadata."""
@@ -30,3 +32,9 @@ class SpecialistRow(Base):
     layer: Mapped[str] = mapped_column(String(40), default="")
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    """The reply to a request that came with an idempotency key."""
+
+    __tablename__ = "kept_replies"

@@ -8,6 +8,7 @@ from pathlib import Path
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.kept_replies import KeptReplies
 from services.training.backend import Backend
 from services.training.dispatcher import Dispatcher
 from services.training.imports import Imports
@@ -22,6 +23,7 @@ from services.training.queueing.teams import Quotas
 from services.training.registry import Registry
 from services.training.registry_settings import RegistrySettings
 from services.training.specs import SpecBuilder
+from services.training.tables import KeptReplyRow
 from vila2.client import Client
 
 
@@ -49,6 +51,7 @@ class TrainingContext:
         settings: RegistrySettings | None = None,
     ) -> None:
         self._database = database
+        self.replies = KeptReplies(database, KeptReplyRow)
         self._interrupt = interrupt_on_stop
         settings = settings or RegistrySettings()
         self.platform = platform

@@ -8,6 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.auth import Principal, require
+from services.chassis.rest.contents import answers
+from services.chassis.rest.paging import Paged
+from services.chassis.rest.started import Started
 from services.training.context import TrainingContext
 from vila2.api import training as api
 
@@ -28,9 +31,10 @@ Context = Annotated[TrainingContext, Depends(context_of)]
 
 
 @router.post("/jobs", summary="Submit a job", status_code=202)
-def submit(body: api.JobIn, caller: Writer, context: Context) -> api.Job:
+def submit_job(body: api.JobIn, caller: Writer, context: Context, started: Started) -> api.Job:
     """Queue a training or evaluation job; a known token returns its job."""
     job = context.jobs.submit(caller.team, body)
+    started.tell(f"jobs/{job.id}")
     context.loop.nudge()
     return job
 
@@ -39,17 +43,14 @@ def submit(body: api.JobIn, caller: Writer, context: Context) -> api.Job:
 def list_jobs(
     caller: Reader,
     context: Context,
+    page: Paged,
     state: api.JobState | Literal[""] = "",
     run: str = "",
     kind: api.JobKind | Literal[""] = "",
     parent: str = "",
-    cursor: str = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> api.JobPage:
+) -> list[api.Job]:
     """The team's jobs, the newest first; those of a job with seeds by its id as `parent`."""
-    return context.jobs.find(
-        caller.team, state=state, run=run, kind=kind, parent=parent, cursor=cursor, limit=limit
-    )
+    return context.jobs.find(caller.team, page, state=state, run=run, kind=kind, parent=parent)
 
 
 @router.get("/jobs/{job}", summary="A job")
@@ -59,30 +60,31 @@ def get_job(job: str, caller: Reader, context: Context) -> api.Job:
 
 
 @router.post("/jobs/{job}/cancel", summary="Stop a job")
-def cancel(job: str, caller: Writer, context: Context) -> api.Job:
+def cancel_job(job: str, caller: Writer, context: Context) -> api.Job:
     """Stop a job; what it wrote stays."""
     cancelled = context.jobs.cancel(caller.team, job)
     context.loop.nudge()
     return cancelled
 
 
-@router.post("/jobs/{job}/retry", summary="Try a job again")
-def retry(job: str, caller: Writer, context: Context) -> api.Job:
+@router.post("/jobs/{job}/retry", summary="Try a job again", status_code=202)
+def retry_job(job: str, caller: Writer, context: Context, started: Started) -> api.Job:
     """Queue a failed or cancelled job again; a training goes on from its checkpoint."""
     again = context.jobs.retry(caller.team, job)
+    started.tell(f"jobs/{again.id}")
     context.loop.nudge()
     return again
 
 
-@router.get("/jobs/{job}/log", summary="The end of a job's log")
-def log(job: str, caller: Reader, context: Context) -> Response:
+@router.get("/jobs/{job}/log", summary="The end of a job's log", **answers("text/plain"))
+def get_log_end(job: str, caller: Reader, context: Context) -> Response:
     """The last 64 KiB of what the job printed."""
     part = context.jobs.files.log(context.jobs.row(caller.team, job))
     return Response(part.text, media_type="text/plain")
 
 
 @router.get("/jobs/{job}/logs", summary="Part of a job's log")
-def logs(
+def get_log(
     job: str,
     caller: Reader,
     context: Context,
@@ -94,62 +96,69 @@ def logs(
 
 
 @router.get("/jobs/{job}/metrics", summary="A training's history")
-def metrics(job: str, caller: Reader, context: Context) -> list[dict[str, Any]]:
+def list_metrics(job: str, caller: Reader, context: Context, page: Paged) -> list[dict[str, Any]]:
     """Loss and time by stage and step, each step once."""
-    return context.jobs.files.metrics(context.jobs.row(caller.team, job))
+    return page.numbered(context.jobs.files.metrics(context.jobs.row(caller.team, job)))
 
 
 @router.get("/jobs/{job}/artifacts", summary="Files that a job left")
-def artifacts(job: str, caller: Reader, context: Context) -> list[api.File]:
+def list_artifacts(job: str, caller: Reader, context: Context, page: Paged) -> list[api.File]:
     """Those that can be fetched by name."""
-    return context.jobs.files.artifacts(context.jobs.row(caller.team, job))
+    found = context.jobs.files.artifacts(context.jobs.row(caller.team, job))
+    return page.items(found, lambda file: (file.name,))
 
 
-@router.get("/jobs/{job}/artifacts/{name}", summary="A file that a job left")
-def artifact(job: str, name: str, caller: Reader, context: Context) -> FileResponse:
+@router.get(
+    "/jobs/{job}/artifacts/{name}", summary="A file that a job left", **answers("text/plain")
+)
+def get_artifact(job: str, name: str, caller: Reader, context: Context) -> FileResponse:
     """One of the text files that jobs leave."""
     path = context.jobs.files.artifact(context.jobs.row(caller.team, job), name)
     return FileResponse(path, media_type="text/plain")
 
 
 @router.get("/usage", summary="What was used")
-def usage(
+def list_usage(
     caller: Reader,
     context: Context,
+    page: Paged,
     by: Literal["team", "run"] = "team",
     since: float = 0.0,
     until: float | None = None,
 ) -> list[api.Usage]:
     """GPU-hours and process-hours of the caller's team, over all attempts of its jobs."""
-    return context.accounts.usage(caller.team, by, since=since, until=until)
+    found = context.accounts.usage(caller.team, by, since=since, until=until)
+    return page.items(found, lambda used: (used.team, used.run))
 
 
 @router.get("/usage/teams", summary="What all teams used")
-def usage_of_all(
+def list_usage_of_all(
     caller: QuotaReader,
     context: Context,
+    page: Paged,
     by: Literal["team", "run"] = "team",
     since: float = 0.0,
     until: float | None = None,
 ) -> list[api.Usage]:
     """The same of every team, for whoever keeps the quotas."""
-    return context.accounts.usage(None, by, since=since, until=until)
+    found = context.accounts.usage(None, by, since=since, until=until)
+    return page.items(found, lambda used: (used.team, used.run))
 
 
 @router.get("/quota", summary="The caller's quota")
-def own_quota(caller: Reader, context: Context) -> api.Quota:
+def get_own_quota(caller: Reader, context: Context) -> api.Quota:
     """What the caller's team may use, and what it has used of it."""
     return context.quotas.get(caller.team)
 
 
 @router.get("/quotas", summary="All quotas")
-def quotas(caller: QuotaReader, context: Context) -> list[api.Quota]:
+def list_quotas(caller: QuotaReader, context: Context, page: Paged) -> list[api.Quota]:
     """Of every team that has one."""
-    return context.quotas.all()
+    return context.quotas.all(page)
 
 
 @router.get("/quotas/{team}", summary="A team's quota")
-def quota(team: str, caller: QuotaReader, context: Context) -> api.Quota:
+def get_quota(team: str, caller: QuotaReader, context: Context) -> api.Quota:
     """What a team may use, and what it has used of it."""
     return context.quotas.get(team)
 

@@ -7,6 +7,9 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
+from services.chassis.rest.contents import answers
+from services.chassis.rest.paging import Paged
+from services.chassis.rest.started import Started
 from services.training.handlers import Context, Reader, Writer
 from vila2.api import training as api
 
@@ -15,10 +18,14 @@ router = APIRouter(prefix="/v1")
 
 @router.get("/models", summary="List models")
 def list_models(
-    caller: Reader, context: Context, stage: api.Stage | Literal[""] = "", line: str = ""
+    caller: Reader,
+    context: Context,
+    page: Paged,
+    stage: api.Stage | Literal[""] = "",
+    line: str = "",
 ) -> list[api.RegisteredModel]:
     """The team's models, oldest first."""
-    return context.registry.of_team(caller.team, stage=stage, line=line)
+    return context.registry.of_team(caller.team, page, stage=stage, line=line)
 
 
 @router.get("/models/{name}", summary="A model")
@@ -28,19 +35,23 @@ def get_model(name: str, caller: Reader, context: Context) -> api.RegisteredMode
 
 
 @router.get("/models/{name}/details", summary="All that is known of a model")
-def details(name: str, caller: Reader, context: Context) -> api.ModelDetails:
+def get_model_details(name: str, caller: Reader, context: Context) -> api.ModelDetails:
     """Its files, lineage, configuration and scores as well."""
     return context.registry.details(caller.team, name)
 
 
-@router.get("/models/{name}/card", summary="A model's card")
-def card(name: str, caller: Reader, context: Context) -> Response:
+@router.get("/models/{name}/card", summary="A model's card", **answers("text/markdown"))
+def get_model_card(name: str, caller: Reader, context: Context) -> Response:
     """Markdown with a YAML header, as it stands now."""
     return Response(context.registry.card(caller.team, name), media_type="text/markdown")
 
 
-@router.get("/models/{name}/files/{file}", summary="One of a model's files")
-def file(name: str, file: str, caller: Reader, context: Context) -> FileResponse:
+@router.get(
+    "/models/{name}/files/{file}",
+    summary="One of a model's files",
+    **answers("application/octet-stream"),
+)
+def get_model_file(name: str, file: str, caller: Reader, context: Context) -> FileResponse:
     """Weights, configuration, tokenizer; `details` lists them with their digests."""
     path = context.registry.file(caller.team, name, file)
     return FileResponse(path, media_type="application/octet-stream")
@@ -52,15 +63,21 @@ def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Contex
     return context.imports.add(caller.team, name, body)
 
 
-@router.get("/models/{name}/imports/{imported}/outcomes", summary="Outcomes of an import")
-def imported_outcomes(name: str, imported: str, caller: Reader, context: Context) -> FileResponse:
+@router.get(
+    "/models/{name}/imports/{imported}/outcomes",
+    summary="Outcomes of an import",
+    **answers("application/jsonl"),
+)
+def get_imported_outcomes(
+    name: str, imported: str, caller: Reader, context: Context
+) -> FileResponse:
     """What the model answered, one JSON object a line."""
     path = context.imports.outcomes(caller.team, name, imported)
     return FileResponse(path, media_type="application/jsonl")
 
 
 @router.get("/models/{name}/serving", summary="Where a model answers")
-def serving(name: str, caller: Reader, context: Context) -> api.Serving:
+def get_serving(name: str, caller: Reader, context: Context) -> api.Serving:
     """Endpoints of the caption service that answer with it, or would go back to it."""
     context.registry.get(caller.team, name)
     endpoints = context.platform(caller.team).caption.endpoints()
@@ -71,32 +88,41 @@ def serving(name: str, caller: Reader, context: Context) -> api.Serving:
 
 
 @router.post("/models/{name}/promotions", summary="Promote a model", status_code=202)
-def promote(name: str, body: api.PromotionIn, caller: Writer, context: Context) -> api.StageChange:
+def promote_model(
+    name: str, body: api.PromotionIn, caller: Writer, context: Context, started: Started
+) -> api.StageChange:
     """Ask for a promotion; `GET /v1/stage-changes/ID` tells when and how it was decided."""
     change = context.promotions.ask(caller.team, name, body, by=caller.key)
+    started.tell(f"stage-changes/{change.id}")
     context.gate_loop.nudge()
     return change
 
 
 @router.get("/models/{name}/stage-changes", summary="A model's stage changes")
-def history(name: str, caller: Reader, context: Context) -> list[api.StageChange]:
+def list_stage_changes(
+    name: str, caller: Reader, context: Context, page: Paged
+) -> list[api.StageChange]:
     """Done and refused, with who asked and the evidence, the newest first."""
-    return context.promotions.history(caller.team, name)
+    return context.promotions.history(caller.team, name, page)
 
 
 @router.get("/stage-changes/{change}", summary="A stage change")
-def stage_change(change: str, caller: Reader, context: Context) -> api.StageChange:
+def get_stage_change(change: str, caller: Reader, context: Context) -> api.StageChange:
     """How a promotion stands."""
     return context.promotions.get(caller.team, change)
 
 
 @router.post("/models/{name}/retire", summary="Retire a model")
-def retire(name: str, body: api.ReasonIn, caller: Writer, context: Context) -> api.StageChange:
+def retire_model(
+    name: str, body: api.ReasonIn, caller: Writer, context: Context
+) -> api.StageChange:
     """Archive a model that is not in production; its weights stay."""
     return context.promotions.retire(caller.team, name, body.reason, by=caller.key)
 
 
 @router.post("/lines/{line}/rollback", summary="Roll a line back")
-def rollback(line: str, body: api.ReasonIn, caller: Writer, context: Context) -> api.StageChange:
+def rollback_line(
+    line: str, body: api.ReasonIn, caller: Writer, context: Context
+) -> api.StageChange:
     """Put the model back that the present one replaced in production."""
     return context.promotions.rollback(caller.team, line, body.reason, by=caller.key)

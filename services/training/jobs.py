@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.metrics import JOBS
+from services.chassis.rest.paging import WHOLE, Page
 from services.training.job_files import JobFiles
 from services.training.queueing.attempts import close_attempt, latest_attempt
 from services.training.queueing.seeds import child_body, together
@@ -70,33 +71,22 @@ class Jobs:
     def find(
         self,
         team: str,
+        page: Page = WHOLE,
         *,
         state: str = "",
         run: str = "",
         kind: str = "",
         parent: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> api.JobPage:
+    ) -> list[api.Job]:
         """A team's jobs, the newest first; the jobs of seeds only where their parent is named."""
         wanted: list[ColumnElement[bool]] = [JobRow.team == team, JobRow.parent == parent]
         for column, value in ((JobRow.state, state), (JobRow.run, run), (JobRow.kind, kind)):
             if value:
                 wanted.append(column == value)
-        if cursor:
-            at, job = _position(cursor)
-            earlier = and_(JobRow.created_at == at, JobRow.id < job)
-            wanted.append(or_(JobRow.created_at < at, earlier))
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(JobRow)
-                .where(*wanted)
-                .order_by(JobRow.created_at.desc(), JobRow.id.desc())
-                .limit(limit + 1)
-            ).all()
-            last = rows[limit - 1] if len(rows) > limit else None
-            jobs = [self._job(session, row) for row in rows[:limit]]
-        return api.JobPage(jobs=jobs, next=f"{last.created_at!r}:{last.id}" if last else None)
+        chosen, at = select(JobRow).where(*wanted), JobRow.created_at
+        with self._database.reading() as session:
+            rows = page.rows(session, chosen, at, JobRow.id, newest_first=True)
+            return [self._job(session, row) for row in rows]
 
     def cancel(self, team: str, job_id: str) -> api.Job:
         """Mark a job cancelled; the dispatcher stops what runs.
@@ -298,13 +288,3 @@ def _check_stage(train: api.TrainIn, name: str) -> None:
             field="train.early_stop.stage",
             fix=f"use one of {', '.join(stages)}" if stages else "give the job stages",
         )
-
-
-def _position(cursor: str) -> tuple[float, str]:
-    at, _, job = cursor.partition(":")
-    try:
-        return float(at), job
-    except ValueError as error:
-        raise Invalid(
-            "this cursor was not made here", field="cursor", fix="give the `next` of a page"
-        ) from error

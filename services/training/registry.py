@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.paging import WHOLE, Page
 from services.training.card import model_card
 from services.training.tables import EvaluationRow, ModelRow, StageChangeRow
 from vila2.api import training as api
@@ -139,14 +140,17 @@ class Registry:
         with self._database.transaction() as session:
             return _details(session, self._row(session, team, name))
 
-    def of_team(self, team: str, *, stage: str = "", line: str = "") -> list[api.RegisteredModel]:
+    def of_team(
+        self, team: str, page: Page = WHOLE, *, stage: str = "", line: str = ""
+    ) -> list[api.RegisteredModel]:
         """The team's models, oldest first."""
         wanted = [ModelRow.team == team]
         for column, value in ((ModelRow.stage, stage), (ModelRow.line, line)):
             if value:
                 wanted.append(column == value)
-        with self._database.transaction() as session:
-            rows = session.scalars(select(ModelRow).where(*wanted).order_by(ModelRow.created_at))
+        with self._database.reading() as session:
+            chosen = select(ModelRow).where(*wanted)
+            rows = page.rows(session, chosen, ModelRow.created_at, ModelRow.name)
             return [model_of(row) for row in rows]
 
     def locate(self, team: str, name: str) -> Path:

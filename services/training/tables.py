@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from services.chassis.rest.kept_replies import KeptReplyColumns
+
 
 class Base(DeclarativeBase):
     """The service's metadata."""
@@ -160,3 +162,9 @@ class StageChangeRow(Base):
     require: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class KeptReplyRow(KeptReplyColumns, Base):
+    """The reply to a request that came with an idempotency key."""
+
+    __tablename__ = "kept_replies"

@@ -94,7 +94,7 @@ def result(workspace: Path, made: Recipe | None = None) -> dict[str, Any]:
             }
             for held in run.rounds
         }
-        jobs = plane.client.training.jobs(limit=200).jobs
+        jobs = plane.client.training.jobs()
         layers = plane.client.datasets.layers()
         return {
             "state": run.state,

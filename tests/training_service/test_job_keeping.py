@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.chassis.errors import Conflict, Invalid
+from services.chassis.rest.paging import Key, Page
 from services.standalone.app import Standalone
 from services.training.queueing.gauges import measure
 from services.training.queueing.seeds import together
@@ -20,11 +21,11 @@ from vila2.client import ApiError
 def test_pages_hold_every_job_once_the_newest_first(service: Service) -> None:
     jobs = [service.submit("succeed", token=str(n)) for n in range(5)]
     seen: list[str] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = service.jobs.find("local", cursor=cursor, limit=2)
-        seen += [job.id for job in page.jobs]
-        cursor = page.next
+    ends: list[Key] = []
+    for pages in range(1, 4):
+        page = Page(2, ends[-1] if ends else None, ends.append)
+        seen += [job.id for job in service.jobs.find("local", page)]
+        assert len(ends) == min(pages, 2)
     assert seen == jobs[::-1]
 
 
@@ -34,15 +35,15 @@ def test_jobs_are_found_by_state_run_and_kind(service: Service) -> None:
     service.until(first, "succeeded")
     service.until(second, "failed")
     found = [
-        [job.id for job in service.jobs.find("local", **given).jobs]
+        [job.id for job in service.jobs.find("local", **given)]
         for given in ({"run": "a"}, {"state": "failed"}, {"kind": "evaluate"}, {"kind": "train"})
     ]
     assert found == [[first], [second], [], [second, first]]
 
 
 def test_a_cursor_that_was_made_up_is_refused(service: Service) -> None:
-    with pytest.raises(Invalid, match="this cursor was not made here"):
-        service.jobs.find("local", cursor="x")
+    with pytest.raises(Invalid, match="this cursor does not belong to this list"):
+        service.jobs.find("local", Page(2, ("x",), lambda _: None))
 
 
 def log(service: Service, text: bytes, *, ended: bool = False) -> str:
@@ -124,8 +125,8 @@ def test_a_job_with_seeds_trains_once_with_each(service: Service) -> None:
     assert len({held.model for held in done.seeds}) == 2
     specs = [service.jobs.folder(held.job) / "spec.json" for held in done.seeds]
     assert [json.loads(Path(spec).read_text())["seed"] for spec in specs] == [3, 4]
-    assert [j.id for j in service.jobs.find("local").jobs] == [job]
-    children = service.jobs.find("local", parent=job).jobs
+    assert [j.id for j in service.jobs.find("local")] == [job]
+    children = service.jobs.find("local", parent=job)
     assert {child.id for child in children} == {held.job for held in done.seeds}
 
 

@@ -148,7 +148,7 @@ def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
     job = mine.submit(JobIn(name="a", token="t", train=train)).id
     until(lambda: mine.job(job).state == "succeeded")
     model = mine.job(job).model
-    assert (red.jobs().jobs, red.usage(), red.models()) == ([], [], [])
+    assert (list(red.jobs()), red.usage(), red.models()) == ([], [], [])
     for look in (
         lambda: red.retry(job),
         lambda: red.log_part(job),

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vila2.api.examples import EXAMPLES
+
+
+def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put a model's example into its JSON schema."""
+    name = f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}"
+    if name in EXAMPLES:
+        schema["examples"] = [EXAMPLES[name]]
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(held) for held in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Model(BaseModel):
     """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_show_example)
+
+
+class Body(Model):
+    """What a request asks for; a value of another type is an error, not turned into this one."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: Any) -> Any:
+        """JSON has no integers: where one is asked for, 12.0 says the same as 12."""
+        if not isinstance(given, dict):
+            return given
+        return {name: _whole(value) for name, value in given.items()}
 
 
 class Progress(Model):

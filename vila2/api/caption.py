@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 
 Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
@@ -15,7 +15,7 @@ Mode = Literal["overwrite", "keep", "append"]
 _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so too."
 
 
-class SamplingIn(Model):
+class SamplingIn(Body):
     """How captions are drawn."""
 
     temperature: float = Field(0.0, ge=0, le=5)
@@ -23,7 +23,7 @@ class SamplingIn(Model):
     max_new_tokens: int = Field(64, ge=1, le=4096)
 
 
-class GateIn(Model):
+class GateIn(Body):
     """What a caption must pass."""
 
     attempts: int = Field(3, ge=1, le=20)
@@ -39,7 +39,7 @@ class GateIn(Model):
     )
 
 
-class LayerJobIn(Model):
+class LayerJobIn(Body):
     """Caption a dataset version: it becomes work units, one per shard, and a layer."""
 
     name: str
@@ -119,7 +119,7 @@ class Failures(Model):
     next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
 
 
-class CaptionsIn(Model):
+class CaptionsIn(Body):
     """Pictures to caption now, by exactly the batch's path."""
 
     model: str
@@ -134,7 +134,7 @@ class CaptionsIn(Model):
     score: bool = Field(False, description=_SCORE)
 
 
-class PreviewIn(Model):
+class PreviewIn(Body):
     """Caption a few samples of a dataset now, by exactly the batch's path."""
 
     dataset: str
@@ -152,7 +152,7 @@ class PreviewIn(Model):
     score: bool = Field(False, description=_SCORE)
 
 
-class DeploymentIn(Model):
+class DeploymentIn(Body):
     """Put a model behind an endpoint."""
 
     model: str

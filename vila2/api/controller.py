@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 
 RunState = Literal["running", "paused", "finished", "failed", "cancelled"]
 VerdictKind = Literal["improved", "no_measurable_change", "worse"]
 RoundKind = Literal["base", "baseline", "self", "specialist", "control"]
 
 
-class RunIn(Model):
+class RunIn(Body):
     """A run to start."""
 
     recipe: dict[str, Any] = Field(description="A recipe's content.")
@@ -21,21 +21,21 @@ class RunIn(Model):
     token: str = Field("", max_length=200, description="The same token gives the same run.")
 
 
-class OverruleIn(Model):
+class OverruleIn(Body):
     """A person's verdict in place of the computed one; the record keeps both."""
 
     kind: VerdictKind
     reason: str = Field(min_length=1, max_length=1000, description="Why; it is kept.")
 
 
-class AmendIn(Model):
+class AmendIn(Body):
     """Another recipe for the rounds that have not begun."""
 
     recipe: dict[str, Any] = Field(description="The whole recipe, changed.")
     reason: str = Field("", max_length=1000)
 
 
-class BranchIn(Model):
+class BranchIn(Body):
     """A new run that shares another's rounds up to one of them."""
 
     round: str = Field(description="The last round that both runs share, such as `round 1`.")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 
 Kind = Literal["pairs", "conversations", "benchmark"]
 Format = Literal["folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark"]
@@ -15,7 +15,7 @@ LayerState = Literal["open", "sealed", "withdrawn"]
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
-class DatasetIn(Model):
+class DatasetIn(Body):
     """A dataset to create."""
 
     name: str = Field(pattern=NAME, examples=["web-photos"])
@@ -29,21 +29,14 @@ class Dataset(DatasetIn):
     latest: int = Field(description="The version that the bare name means; 0 while there is none.")
 
 
-class DatasetPage(Model):
-    """Some datasets in order of name."""
-
-    datasets: list[Dataset]
-    after: str = Field("", description="Give this as `after` for the next page; empty: the end.")
-
-
-class LatestIn(Model):
+class LatestIn(Body):
     """Which version the bare name of a dataset means from now on."""
 
     version: int = Field(ge=1, description="A version that is ready.")
     reason: str = Field("", max_length=2000, description="Kept in the history.")
 
 
-class ReadOptionsIn(Model):
+class ReadOptionsIn(Body):
     """Which columns hold what; empty: the reader looks for the usual names."""
 
     image_field: str = Field("", max_length=200)
@@ -55,7 +48,7 @@ class ReadOptionsIn(Model):
     )
 
 
-class VersionIn(Model):
+class VersionIn(Body):
     """A version to fill, by parts of raw samples, by files as they are, or from a source."""
 
     source: str = Field("", description="Where the data comes from, for the dataset card.")
@@ -141,7 +134,7 @@ class Shard(Model):
     samples: int
 
 
-class LayerIn(Model):
+class LayerIn(Body):
     """A caption layer to open."""
 
     name: str
@@ -152,7 +145,7 @@ class LayerIn(Model):
     token: str = Field("", max_length=200, description="The same token gives the same layer.")
 
 
-class LayerShardIn(Model):
+class LayerShardIn(Body):
     """The captions of one shard: written to the object store, now to be counted."""
 
     object_key: str
@@ -183,7 +176,7 @@ class Layer(Model):
     recorded: int = Field(description="Shards whose captions are there.")
 
 
-class LayerImport(Model):
+class LayerImport(Body):
     """Turn another dataset version's captions into a layer, matched by picture."""
 
     name: str
@@ -191,7 +184,7 @@ class LayerImport(Model):
     from_dataset: str = Field(description="Dataset whose captions they are.")
 
 
-class ReasonIn(Model):
+class ReasonIn(Body):
     """Why something is done; kept in the history."""
 
     reason: str = Field("", max_length=2000)
@@ -220,7 +213,7 @@ class LayerDiff(Model):
     examples: list[DiffExample] = []
 
 
-class AuditIn(Model):
+class AuditIn(Body):
     """What to search a version for."""
 
     benchmarks: list[str] | None = Field(
@@ -266,7 +259,7 @@ class Audit(Model):
     progress: Progress
 
 
-class TakedownIn(Model):
+class TakedownIn(Body):
     """A picture that must go, by digest or by one sample that shows it."""
 
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
@@ -298,7 +291,7 @@ class Takedown(Model):
     progress: Progress
 
 
-class ExportIn(Model):
+class ExportIn(Body):
     """An export about to be made."""
 
     dataset: str

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from vila2.api.base import Model
+from vila2.api.base import Body, Model
 
 Work = Literal["captioning", "training", "evaluation"]
 Basis = Literal["measured", "assumed"]
@@ -37,7 +37,7 @@ class Device(Model):
     captioning: Range = Field(description="Share of the peak that captioning reaches.")
 
 
-class EstimateIn(Model):
+class EstimateIn(Body):
     """A recipe to estimate; no run is started."""
 
     recipe: dict[str, Any] = Field(description="A recipe's content.")

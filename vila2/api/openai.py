@@ -6,24 +6,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model
+from vila2.api.base import Body, Model
 
 
-class TextPart(Model):
+class TextPart(Body):
     """A piece of text in a message."""
 
     type: Literal["text"]
     text: str = Field(max_length=32_000)
 
 
-class ImageUrl(Model):
+class ImageUrl(Body):
     """A picture as a data URL: `data:image/jpeg;base64,...`."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImagePart(Model):
+class ImagePart(Body):
     """A picture in a message."""
 
     type: Literal["image_url"]
@@ -33,7 +33,7 @@ class ImagePart(Model):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(Model):
+class Message(Body):
     """A message; this model answers one `user` message."""
 
     role: Literal["user", "system", "developer", "assistant"]
@@ -41,13 +41,13 @@ class Message(Model):
     name: str | None = None
 
 
-class StreamOptions(Model):
+class StreamOptions(Body):
     """What a stream tells beside the text."""
 
     include_usage: bool = False
 
 
-class ChatIn(Model):
+class ChatIn(Body):
     """A question about a picture. A parameter that is not listed here is an error, not ignored."""
 
     model: str

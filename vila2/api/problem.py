@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from vila2.api.base import Model
 
 
@@ -14,3 +16,4 @@ class Problem(Model):
     detail: str
     field: str | None = None
     fix: str | None = None
+    request_id: str | None = Field(None, description="By which the logs know the request.")

@@ -6,19 +6,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 from vila2.api.caption import GateIn, SamplingIn
 from vila2.api.training import StageIn
 
 SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
 
 
-class SpecialistIn(Model):
+class SpecialistIn(Body):
     """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
 
-    token: str = Field(min_length=1, max_length=200)
+    # Its own requests add to both, which other services bound.
+    token: str = Field(min_length=1, max_length=170)
     specialist: Literal["spatial", "ocr", "grounding"]
-    name: str
+    name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
     dataset: str = Field(description="What it recaptions: name or name@version.")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from vila2.api.base import Model, Progress
+from vila2.api.base import Body, Model, Progress
 
 JobKind = Literal["train", "evaluate"]
 JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
@@ -14,14 +14,14 @@ JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "fai
 Unit = Literal["gpu", "process"]
 
 
-class LayerUse(Model):
+class LayerUse(Body):
     """A layer under the name by which an assembly refers to it."""
 
     alias: str
     layer: str
 
 
-class SourceIn(Model):
+class SourceIn(Body):
     """Data of a stage: a dataset, the layers over it, and how its text is assembled."""
 
     dataset: str
@@ -33,7 +33,7 @@ class SourceIn(Model):
     keep_by: dict[str, Literal["logprob", "consistency"]] = {}
 
 
-class StageIn(Model):
+class StageIn(Body):
     """A stage as the trainer's spec has it, with datasets by name."""
 
     name: str
@@ -50,7 +50,7 @@ class StageIn(Model):
     sources: list[SourceIn]
 
 
-class EarlyStopIn(Model):
+class EarlyStopIn(Body):
     """When a stage, or the whole job, is not worth its remaining steps."""
 
     stage: str = Field(description="The stage whose loss is watched.")
@@ -78,7 +78,7 @@ class EarlyStopIn(Model):
         return self
 
 
-class TrainIn(Model):
+class TrainIn(Body):
     """What to train."""
 
     init: Literal["new", "base", "continue"]
@@ -99,7 +99,7 @@ class TrainIn(Model):
     early_stop: EarlyStopIn | None = None
 
 
-class EvaluateIn(Model):
+class EvaluateIn(Body):
     """What to evaluate."""
 
     model: str
@@ -109,7 +109,7 @@ class EvaluateIn(Model):
     accelerator: Literal["", "cpu", "gpu"] = Field("", description="As in a training.")
 
 
-class JobIn(Model):
+class JobIn(Body):
     """A job for an execution backend; the same token gives the same job."""
 
     name: str
@@ -155,13 +155,6 @@ class Job(Model):
     progress: Progress
 
 
-class JobPage(Model):
-    """Some of a team's jobs, the newest first."""
-
-    jobs: list[Job]
-    next: str | None = Field(description="Give this as `cursor` for the rest; null: the end.")
-
-
 class LogPart(Model):
     """Part of what a job printed."""
 
@@ -180,7 +173,7 @@ class File(Model):
     sha256: str = ""
 
 
-class QuotaIn(Model):
+class QuotaIn(Body):
     """What a team may use; a limit of null is none."""
 
     gpu_hours: float | None = Field(None, ge=0)
@@ -264,7 +257,7 @@ class Evaluation(Model):
         return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
 
 
-class ImportedScore(Model):
+class ImportedScore(Body):
     """A score that another program found; its benchmark is known as SOURCE/BENCHMARK here."""
 
     benchmark: str = Field(min_length=1, max_length=150)
@@ -282,7 +275,7 @@ class ImportedScore(Model):
         return self
 
 
-class ImportedOutcome(Model):
+class ImportedOutcome(Body):
     """What a model answered to one item of another program's benchmark."""
 
     benchmark: str = Field(min_length=1, max_length=150)
@@ -292,7 +285,7 @@ class ImportedOutcome(Model):
     scores: dict[str, float] = Field({}, description="By metric, where it is a number.")
 
 
-class ImportIn(Model):
+class ImportIn(Body):
     """Another program's results for a model; the same content again changes nothing."""
 
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", examples=["lmms-eval"])
@@ -339,7 +332,7 @@ class ModelDetails(RegisteredModel):
     evaluations: list[Evaluation] = []
 
 
-class Requirement(Model):
+class Requirement(Body):
     """An evaluation that a promotion needs."""
 
     benchmark: str
@@ -349,7 +342,7 @@ class Requirement(Model):
     )
 
 
-class PromotionIn(Model):
+class PromotionIn(Body):
     """Move a model on, if it passes the gate."""
 
     stage: Literal["staging", "production"]
@@ -376,7 +369,7 @@ class StageChange(Model):
     evidence: dict[str, Any] = {}
 
 
-class ReasonIn(Model):
+class ReasonIn(Body):
     """Why something is done; kept in the history."""
 
     reason: str = Field(min_length=1, max_length=2000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,19 +49,14 @@ def list_jobs(
     """Jobs, the newest first, and why those that wait do."""
     table = Table("job", "name", "kind", "run", "state", "done", "now")
     with connected(workspace, url, key) as client:
-        left, cursor = limit, ""
-        while left > 0:
-            page = client.training.jobs(
-                state=state, run=run, kind=kind, parent=parent, cursor=cursor, limit=min(left, 200)
-            )
-            for job in page.jobs:
-                table.add_row(
-                    job.id, job.name, job.kind, job.run, job.state,
-                    f"{job.progress.fraction:.0%}", job.error[:60] or job.progress.phase,
-                )  # fmt: skip
-            left, cursor = left - len(page.jobs), page.next or ""
-            if not cursor:
-                break
+        found = client.training.jobs(
+            state=state, run=run, kind=kind, parent=parent, page=max(1, min(limit, 200))
+        )
+        for job in islice(found, limit):
+            table.add_row(
+                job.id, job.name, job.kind, job.run, job.state,
+                f"{job.progress.fraction:.0%}", job.error[:60] or job.progress.phase,
+            )  # fmt: skip
         console.print(table)
 
 

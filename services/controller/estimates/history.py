@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from services.controller.estimates.rates import History, Observed
@@ -60,17 +61,9 @@ class PastJobs:
         return "gpu" if any(usage.gpu_hours for usage in used) else "process"
 
     def _jobs(self, kind: str) -> Iterator[Job]:
-        cursor, seen = "", 0
-        while seen < JOBS:
-            page = self._platform.training.jobs(
-                state="succeeded", kind=kind, cursor=cursor, limit=50
-            )
-            for job in page.jobs:
-                yield from self._with_models(job)
-            seen += len(page.jobs)
-            if page.next is None:
-                return
-            cursor = page.next
+        found = self._platform.training.jobs(state="succeeded", kind=kind, page=50)
+        for job in islice(found, JOBS):
+            yield from self._with_models(job)
 
     def _with_models(self, job: Job) -> Iterator[Job]:
         """The job, or those that it is made of, as far as they made a model."""

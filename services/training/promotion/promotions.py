@@ -21,6 +21,7 @@ from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, NotFound
 from services.chassis.metrics import PROMOTIONS
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.paging import WHOLE, Page
 from services.training.promotion.gate import Facts, illegal_move, judge
 from services.training.promotion.serving import Served, ServingCheck
 from services.training.registry import change_of, evaluations_of, model_row
@@ -53,14 +54,13 @@ class Promotions:
             session.flush()
             return change_of(change)
 
-    def history(self, team: str, model: str) -> list[api.StageChange]:
+    def history(self, team: str, model: str, page: Page = WHOLE) -> list[api.StageChange]:
         """All that was asked for a model, the newest first."""
-        with self._database.transaction() as session:
+        chosen = select(StageChangeRow).where(StageChangeRow.model == model)
+        with self._database.reading() as session:
             model_row(session, team, model)
-            rows = session.scalars(
-                select(StageChangeRow)
-                .where(StageChangeRow.model == model)
-                .order_by(StageChangeRow.created_at.desc())
+            rows = page.rows(
+                session, chosen, StageChangeRow.created_at, StageChangeRow.id, newest_first=True
             )
             return [change_of(row) for row in rows]
 

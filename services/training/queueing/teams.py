@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.chassis.database import Database, exclusively
+from services.chassis.rest.paging import Page
 from services.training.queueing.attempts import hours_by_team, used_by
 from services.training.queueing.planner import Team
 from services.training.queueing.quotas import free_again, hours, spent_sentence, window_start
@@ -43,10 +44,10 @@ class Quotas:
         with self._database.transaction() as session:
             return _quota(session, team, session.get(QuotaRow, team))
 
-    def all(self) -> list[Quota]:
-        """Every quota that was set."""
-        with self._database.transaction() as session:
-            rows = session.scalars(select(QuotaRow).order_by(QuotaRow.team)).all()
+    def all(self, page: Page) -> list[Quota]:
+        """Every quota that was set, by team."""
+        with self._database.reading() as session:
+            rows = page.rows(session, select(QuotaRow), QuotaRow.team)
             return [_quota(session, row.team, row) for row in rows]
 
 

@@ -1,0 +1,95 @@
+"""The five OpenAPI documents: each operation told whole, each example right."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.chassis.rest.openapi import operations
+from services.standalone.app import Standalone
+from vila2.api.base import Model
+from vila2.api.examples import EXAMPLES, RECIPE
+from vila2.client import SERVICES
+from vila2.recipe import Recipe
+
+# Answers whose content the platform does not decide, or that are no JSON.
+NO_EXAMPLE = {"list_metrics", "get_report", "get_recipe_schema"}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    with Standalone(tmp_path_factory.mktemp("openapi")) as made:
+        yield made
+
+
+@pytest.fixture(params=SERVICES)
+def document(request: pytest.FixtureRequest, platform: Standalone) -> dict[str, Any]:
+    found: dict[str, Any] = platform.apps[request.param].openapi()
+    return found
+
+
+def model_of(name: str) -> type[Model]:
+    module, model = name.split(".")
+    found: type[Model] = getattr(importlib.import_module(f"vila2.api.{module}"), model)
+    return found
+
+
+def test_every_operation_is_told_whole(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        assert operation["description"], where
+        assert operation["tags"], where
+
+
+def test_operation_ids_are_the_verbs_and_nouns_that_functions_have(
+    document: dict[str, Any],
+) -> None:
+    """Readable, and no two are the same: generated clients name their methods by them."""
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert "_" in name, name
+        assert "v1" not in name, name
+
+
+def test_every_operation_tells_its_refusals(document: dict[str, Any]) -> None:
+    problems = document["components"]["responses"]
+    for path, method, operation in operations(document):
+        told = {status for status in operation["responses"] if status.startswith("4")}
+        needed = {"401", "403", "422", "429"}
+        if method != "get":
+            needed |= {"404", "409"}
+        assert needed <= told, (method, path)
+        for status in told:
+            reference = operation["responses"][status]["$ref"]
+            content = problems[reference.rsplit("/", 1)[-1]]["content"]
+            assert list(content) == ["application/problem+json"]
+
+
+def test_bodies_and_main_replies_have_examples(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        assert body is None or "example" in body, f"body of {method} {path}"
+        for status, reply in operation["responses"].items():
+            content = reply.get("content", {}).get("application/json")
+            if status.startswith("2") and content and operation["operationId"] not in NO_EXAMPLE:
+                assert "example" in content, f"reply of {method} {path}"
+
+
+def test_what_starts_work_answers_202_and_where_it_is(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        reply = operation["responses"].get("202")
+        assert reply is None or "Location" in reply["headers"], (method, path)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_what_its_model_takes(name: str) -> None:
+    model_of(name).model_validate(EXAMPLES[name])
+
+
+def test_the_recipe_of_the_examples_is_a_recipe() -> None:
+    Recipe.model_validate(RECIPE)
