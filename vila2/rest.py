@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, TypeAdapter
 
+from vila2 import tracing
 from vila2.api.problem import Problem
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
@@ -40,7 +41,8 @@ class Rest:
     def send(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence."""
         try:
-            response = self._http.request(method, f"v1/{path}", headers=self._headers, **options)
+            headers = {**self._headers, **tracing.headers()}
+            response = self._http.request(method, f"v1/{path}", headers=headers, **options)
         except httpx2.TransportError as error:
             raise self._silence(error) from error
         if response.status_code < 400:
@@ -51,7 +53,8 @@ class Rest:
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """A body piece by piece, for what does not fit into memory; raises as `send` does."""
         try:
-            with self._http.stream("GET", f"v1/{path}", headers=self._headers) as response:
+            headers = {**self._headers, **tracing.headers()}
+            with self._http.stream("GET", f"v1/{path}", headers=headers) as response:
                 if response.status_code >= 400:
                     response.read()
                     raise _refusal(response, f"GET {path}")

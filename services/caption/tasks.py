@@ -26,9 +26,10 @@ from services.caption.context import CaptionContext
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base
-from services.chassis.logging import configure_logging
+from services.chassis.process import begin_process
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
+from services.chassis.tracing import TracingUnavailable
 from vila2.client import Client
 
 
@@ -53,9 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--workspace", type=Path, default=Path(os.environ.get("VILA2_WORKSPACE", ".vila2")),
         help="folder of the SQLite files and objects, where the environment names no servers",
     )  # fmt: skip
-    parser.add_argument(
-        "--metrics-port", type=int, default=0, help="serve /metrics here, on the loopback"
-    )
+    parser.add_argument("--metrics-port", type=int, default=0, help="serve /metrics here")
+    parser.add_argument("--metrics-host", default="127.0.0.1", help="address to serve it on")
     given = parser.parse_args(arguments)
     storage, caption, platform = StorageSettings(), CaptionSettings(), PlatformSettings()
     missing = [
@@ -70,9 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"set {', '.join(missing)}; --help says what they are", file=sys.stderr)  # noqa: T201
         return 2
-    configure_logging(path=None)
+    try:
+        end_process = begin_process("caption-worker", workspace=given.workspace)
+    except TracingUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     if given.metrics_port:
-        start_http_server(given.metrics_port, addr="127.0.0.1")
+        start_http_server(given.metrics_port, addr=given.metrics_host)
     client = Client.connect(platform.platform_url, key=platform.service_key.get_secret_value())
     context = CaptionContext(
         database=storage.database(given.workspace, Base.metadata, MIGRATIONS),
@@ -88,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     ending.wait()
     context.stop()
     client.close()
+    end_process()
     return 0
 
 

@@ -14,6 +14,7 @@ from services.controller.runs import Runs, facts_of
 from services.controller.state import next_state
 from services.controller.tables import RoundRow, RunRow
 from services.controller.verdicts import judge_round, round_scores
+from vila2.api.base import Progress
 from vila2.api.training import Job, JobIn, SourceIn
 from vila2.client import ApiError, Client
 from vila2.recipe import ControlRecipe, Recipe, StageName
@@ -36,6 +37,7 @@ class Step:
         self._runs, self._platform, self._recipe = runs, platform, recipe
         self._run, self._row = run, row
         self._others = {other.name: other for other in runs.rounds(run.id)}
+        self.signs: list[tuple[str, int]] = []  # of whatever works for it: what, and how far
 
     def take(self) -> None:
         """Do what the round's state asks for; a refusal by another service fails the round."""
@@ -77,7 +79,9 @@ class Step:
             token=self._token("caption"),
             model=before.model,
         )
+        body = body.model_copy(update={"run": self._run.id})
         job = self._platform.caption.start_layer(body)
+        self._saw(job.progress)
         crashpoint("round.caption-asked")
         if job.state == "sealed":
             quarantined = sum(job.quarantined.values())
@@ -106,6 +110,7 @@ class Step:
             )
             held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
             started[specialist.name] = held.id
+            self._saw(held.progress)
             if held.state in ("failed", "cancelled"):
                 known = {**self._row.specialists, **started}
                 said = f"{specialist.name} specialist {held.state}: {held.error}"
@@ -215,7 +220,12 @@ class Step:
 
     def _submit(self, body: JobIn) -> Job:
         """Hand a job over, on this run's account."""
-        return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+        job = self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+        self._saw(job.progress)
+        return job
+
+    def _saw(self, progress: Progress) -> None:
+        self.signs.append((progress.phase, progress.done))
 
     def _settled(self, job: Job, column: str) -> bool:
         """True when the job has succeeded; one that ended otherwise fails the round."""

@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from services.caption.settings import CaptionSettings
 from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.logging import configure_logging
 from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
+from services.chassis.process import begin_process
+from services.chassis.service import add_operations
 from services.chassis.settings import StorageSettings
+from services.chassis.tracing import TracingUnavailable
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from services.training.settings import BackendMissing, TrainingSettings
@@ -30,7 +32,7 @@ from vila2.triton.server import TritonServer, free_ports
 # What opening a workspace raises where its databases are not of this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
 # What settings raise that name a seam this machine cannot have.
-WRONG_SETTINGS = (ValidationError, BackendMissing)
+WRONG_SETTINGS = (ValidationError, BackendMissing, TracingUnavailable)
 
 
 class WorkspaceBusy(RuntimeError):
@@ -61,7 +63,13 @@ class Standalone:
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
-        configure_logging(path=self.workspace / "log.jsonl")
+        try:
+            self._end_process = begin_process(
+                "standalone", workspace=self.workspace, log=self.workspace / "log.jsonl"
+            )
+        except TracingUnavailable:
+            self._lock.close()
+            raise
         keys = WorkspaceKeys(self.workspace)
         self.key = keys.user
         self._apps_thread = AppThread()
@@ -109,6 +117,7 @@ class Standalone:
     ) -> None:
         self._apps_thread.stop()
         self._stop_triton()
+        self._end_process()
         self._lock.close()
 
     def _start_triton(self, seams: Seams) -> None:
@@ -152,6 +161,9 @@ def mounted(platform: Standalone) -> FastAPI:
     front = FastAPI(title="VILA²", docs_url=None, redoc_url=None, openapi_url=None)
     for name, app in platform.apps.items():
         front.mount(f"/{name}", app)
+
+    # All services of a process share one registry: scrape this, or one of them, but not all.
+    add_operations(front)
 
     @front.get("/", include_in_schema=False)
     def index() -> dict[str, str]:

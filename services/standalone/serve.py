@@ -23,7 +23,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from services.chassis.logging import configure_logging
+from services.chassis.process import begin_process
+from services.chassis.tracing import TracingUnavailable
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -53,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     workspace = given.workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
-    configure_logging(path=None)
+    try:
+        end_process = begin_process("-".join(given.target) or "prepare", workspace=workspace)
+    except TracingUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     if given.prepare:
         return _prepare(workspace)
     keys = WorkspaceKeys(workspace)
@@ -67,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         front = next(iter(apps.values())) if len(apps) == 1 else _mounted(apps)
         uvicorn.Server(uvicorn.Config(front, log_level="warning")).run(sockets=[listening])
     client.close()
+    end_process()
     return 0
 
 
