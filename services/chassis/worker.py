@@ -12,6 +12,7 @@ import structlog
 
 from services.chassis.loop import Loop
 from services.chassis.metrics import (
+    LEASES_LOST,
     UNIT_SECONDS,
     UNITS_CLAIMED,
     UNITS_ENDED,
@@ -54,6 +55,9 @@ class Worker:
         self._counting = threading.Lock()
         for task in tasks:
             queue.register(task, self.take)
+            # From 0 on: what first appears as 1 has not increased, as Prometheus sees it.
+            for counter in (UNITS_CLAIMED, UNITS_REDELIVERED, LEASES_LOST):
+                counter.labels(task)
 
     def start(self, *, relay: bool = True) -> None:
         """Deliver hints; with `relay` publish one for every unit that waits, else work by them."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from services.chassis.database import Database
 from services.chassis.loop import Loop
-from services.chassis.metrics import JOB_SLOTS
+from services.chassis.metrics import JOB_SLOTS, JOBS
 from services.chassis.objects import ObjectStore
 from services.chassis.watch import Watch
 from services.training.backend import Backend
@@ -80,6 +81,8 @@ class TrainingContext:
             Loop("cards", self.registry.write_cards, seconds=5.0),
         ]
         JOB_SLOTS.set(slots)
+        for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
+            JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase
         self.watch = Watch("training", self._measure, objects=objects)
         if settings.mlflow_url:
             mirror = MlflowMirror(
