@@ -15,12 +15,14 @@ from services.caption.settings import CaptionSettings
 from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
+from services.chassis.metrics import CAPTIONS
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
 from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
 from vila2.client import Client
+from vila2.data.layers import CAPTIONED
 
 
 class CaptionContext:
@@ -44,6 +46,7 @@ class CaptionContext:
         self.jobs = LayerJobs(database, objects, units, self.engines, platform, self.deployments)
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments)
+        CAPTIONS.labels(CAPTIONED)  # from 0 on, so that the first are seen
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # Units page by page, records of what is done, and the seal that a worker died before.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)

@@ -60,14 +60,14 @@ BOARD = Board(
             [
                 Panel(
                     "Efficiency",
-                    "Tokens generated in a second in which the model is asked anything, against the "
+                    "Tokens generated in a second in which the model is asked, against the "
                     "best of the last day. The alert EngineSlow fires below one half.",
                     [Query(f"vila2:engine_efficiency:ratio{_MODEL}", "{{model}}")],
                     "percentunit", least=0, most=1,
                 ),
                 Panel(
                     "Speed while asked",
-                    "The figure behind it: tokens generated in a second in which the model is asked.",
+                    "Tokens generated in a second in which the model is asked.",
                     [Query(f"vila2:engine_speed:tokens_per_busy_second{_MODEL}", "{{model}}")],
                     "ops", least=0,
                 ),
@@ -93,7 +93,8 @@ BOARD = Board(
                     "Python backend).",
                     [
                         Query(
-                            f"sum by (model) (rate(vila2_engine_rows_total{_MODEL}[$__rate_interval]))"
+                            "sum by (model) "
+                            f"(rate(vila2_engine_rows_total{_MODEL}[$__rate_interval]))"
                             " / sum by (model) "
                             f"(rate(vila2_engine_slots_total{_MODEL}[$__rate_interval]) > 0)",
                             "{{model}}",
@@ -135,7 +136,7 @@ BOARD = Board(
             [
                 Panel(
                     "Quarantined",
-                    "Share of samples that end without a caption. `no-text` does not count. The alert "
+                    "Share of samples that end without a caption; `no-text` does not count. "
                     "QuarantineHigh fires above 5 %.",
                     [Query("vila2:quarantined:ratio15m", "quarantined")],
                     "percentunit", least=0,
@@ -178,7 +179,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Length",
-                    "Words of the captions that passed: the middle one, and the tenth from each end.",
+                    "Words of captions that passed: the middle, and a tenth from each end.",
                     [
                         Query(
                             f"histogram_quantile({share}, "
@@ -191,7 +192,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Consistency",
-                    "How much a caption owes to its picture, nats per token; only where recipes ask "
+                    "How much a caption owes to its picture, nats per token; where recipes ask "
                     "for scores.",
                     [
                         Query(
@@ -210,7 +211,7 @@ BOARD = Board(
             [
                 Panel(
                     "Oldest that waits",
-                    "How long a shard that could be taken has waited. QueueOld fires at 15 minutes.",
+                    "How long a shard that could be taken has waited. QueueOld fires at 15 min.",
                     [
                         Query(
                             'max(vila2_queue_oldest_seconds{service="caption"})', "oldest shard"
@@ -235,7 +236,8 @@ BOARD = Board(
                     "Half and nine tenths of the shards take less.",
                     [
                         Query(
-                            f"histogram_quantile({share}, sum by (le) (rate(vila2_unit_seconds_bucket"
+                            f"histogram_quantile({share}, sum by (le) "
+                            "(rate(vila2_unit_seconds_bucket"
                             '{task="caption.shard"}[$__rate_interval])))',
                             name,
                         )

@@ -205,7 +205,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Stalest lease",
-                    "Since it was renewed; near the length of a lease (60 s) workers are in trouble.",
+                    "Since it was renewed; near a lease (60 s) workers are in trouble.",
                     [
                         Query(
                             f"max by (service) (vila2_lease_oldest_seconds{_SERVICE})",
