@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx2
 from pydantic import BaseModel, TypeAdapter
 
+from vila2 import tracing
 from vila2.api.problem import Problem
 from vila2.request_id import HEADER, request_id
 
@@ -123,9 +124,9 @@ class Rest:
             time.sleep(1.0)
 
     def _given(self) -> dict[str, str]:
-        """Headers of every request: the team, and the request within which this one is made."""
+        """Headers of every request: the team, and the request and trace in which it is made."""
         within = request_id.get()
-        return {**self._headers, HEADER: within} if within else self._headers
+        return {**self._headers, **tracing.headers(), **({HEADER: within} if within else {})}
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:

@@ -113,14 +113,19 @@ def caption_samples(
     rows: list[CaptionRow] = []
     for chunk, pixels in decoded_ahead(samples, size=engine.image_size):
         done = len(rows)
-        rows += _caption_chunk(chunk, pixels, how, engine, partial(_beyond, progress, done))
+        made = _caption_chunk(chunk, pixels, how, engine, partial(_beyond, progress, done))
+        _count(made)
+        rows += made
+    return rows
+
+
+def _count(rows: Sequence[CaptionRow]) -> None:
     for row in rows:
         CAPTIONS.labels(row.reason or CAPTIONED).inc()
         CAPTION_TOKENS.inc(row.tokens)
         RETRIES.inc(row.attempt)
         if row.status == CAPTIONED:
             CAPTION_WORDS.observe(len(row.caption.split()))
-    return rows
 
 
 def _caption_chunk(

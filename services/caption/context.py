@@ -7,6 +7,8 @@ from collections.abc import Callable
 from services.caption.control import LayerControl
 from services.caption.deployments import Deployments
 from services.caption.direct import Direct
+from services.caption.engine_measured import MeasuredEngines
+from services.caption.gauges import measure
 from services.caption.layer_jobs import LayerJobs
 from services.caption.layer_steps import SHARD_TASK
 from services.caption.quotas import ImageQuotas
@@ -14,14 +16,16 @@ from services.caption.settings import CaptionSettings
 from services.caption.tables import KeptReplyRow, WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
-from services.chassis.metrics import LEASE_AGE, QUEUE_AGE
+from services.chassis.metrics import CAPTIONS
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
 from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
 from vila2.api.identity import Limits
 from vila2.client import Client
+from vila2.data.layers import CAPTIONED
 
 
 class CaptionContext:
@@ -45,7 +49,7 @@ class CaptionContext:
         settings = settings or CaptionSettings()
         units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units
-        self.engines = settings.engines(database, objects)
+        self.engines = MeasuredEngines(settings.engines(database, objects))
         self.deployments = Deployments(database, objects, self.engines, platform)
         self.quotas = ImageQuotas(database, limits)
         self.jobs = LayerJobs(
@@ -53,29 +57,27 @@ class CaptionContext:
         )
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
+        CAPTIONS.labels(CAPTIONED)  # from 0 on, so that the first are seen
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # Units page by page, records of what is done, and the seal that a worker died before.
-        self._settler = Loop("settle-layers", self._settle, seconds=1.0)
+        self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
         self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
+        self.watch = Watch("caption", lambda: measure(database), units=units, objects=objects)
 
     def start(self) -> None:
         """Take up captioning, also what an earlier process left."""
         self.worker.start()
         self._settler.start()
         self.deployer.start()
+        self.watch.start()
 
     def start_worker(self) -> None:
         """Only do shards: layers, deployments and hints are the service's."""
         self.worker.start(relay=False)
 
-    def _settle(self) -> None:
-        self.jobs.steps.take_all()
-        ages = self.units.ages()
-        QUEUE_AGE.labels("caption").set(ages.oldest_claimable)
-        LEASE_AGE.labels("caption").set(ages.oldest_lease)
-
     def stop(self) -> None:
         """Stop working and close the database."""
+        self.watch.stop()
         self.deployer.stop()
         self._settler.stop()
         self.worker.stop()

@@ -268,6 +268,8 @@ class TritonEngines:
         self.no_scores = served.no_scores
         self._known: dict[str, TritonEngine] = {}
         self._lock = threading.Lock()
+        for kind in (Busy, Down, NotLoaded, Crashed):  # from 0 on, so that the first is seen
+            ENGINE_TROUBLE.labels(kind.__name__.lower())
 
     def get(self, prefix: str) -> TritonEngine:
         """The engine of that model, loaded if need be."""

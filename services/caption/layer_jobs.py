@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -36,6 +37,8 @@ from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
 from vila2.datasets_client import DatasetsClient
+
+_log = structlog.get_logger()
 
 
 class LayerJobs:
@@ -135,7 +138,15 @@ class LayerJobs:
         """Caption one shard and commit what was made; safe to run twice."""
         with self._database.reading() as session:
             row = session.get_one(LayerJobRow, claim.subject)
+        with structlog.contextvars.bound_contextvars(run=row.body.get("run", "")):
+            self._run_shard(row, claim, report)
+
+    def _run_shard(self, row: LayerJobRow, claim: Claim, report: Report) -> None:
         made = self._caption(row, claim, report)
+        _log.info(
+            "shard captioned", captioned=made.captioned, quarantined=made.quarantined,
+            tokens=made.tokens, seconds=made.seconds,
+        )  # fmt: skip
         crashpoint("caption.written")
         with self._database.transaction() as session:
             done = self._units.complete(session, claim, made.model_dump())

@@ -21,9 +21,10 @@ from services.caption.quotas import ImageQuotas
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
-from services.chassis.work import DONE, FAILED, WorkUnits
+from services.chassis.work import DONE, FAILED, TRACE, WorkUnits
 from vila2.api.datasets import LayerShard, LayerShardIn
 from vila2.client import Client
+from vila2.tracing import within
 
 SHARD_TASK = "caption.shard"
 PAGE = 1000  # shards
@@ -53,21 +54,32 @@ class LayerSteps:
                 .order_by(LayerJobRow.created_at)
             ).all()
         for job_id, team, state, waiting in jobs:
-            try:
-                if state == "paused":
-                    self._hold(job_id)
-                    continue
-                while self.record(job_id):
-                    pass
-                spent = self._quotas.spent(team)
-                if spent is not None:
-                    self._wait(job_id, spent)
-                else:
-                    if waiting:
-                        self._wait_no_more(job_id)
-                    self._carry_on(job_id)
-            except Exception:
-                _log.exception("layer job is stuck", job=job_id)
+            with within(self._trace(job_id)), structlog.contextvars.bound_contextvars(job=job_id):
+                try:
+                    if state == "paused":
+                        self._hold(job_id)
+                    else:
+                        self._go_on(job_id, team, waiting=bool(waiting))
+                except Exception:
+                    _log.exception("layer job is stuck")
+
+    def _go_on(self, job_id: str, team: str, *, waiting: bool) -> None:
+        """Record what is done, and begin more where the team's images of today allow it."""
+        while self.record(job_id):
+            pass
+        spent = self._quotas.spent(team)
+        if spent is not None:
+            self._wait(job_id, spent)
+            return
+        if waiting:
+            self._wait_no_more(job_id)
+        self._carry_on(job_id)
+
+    def _trace(self, job_id: str) -> str:
+        """The trace that a job was asked for in, which its first unit keeps."""
+        with self._database.reading() as session:
+            first = session.get(WorkUnitRow, unit_id(job_id, 0))
+            return str(first.payload.get(TRACE, "")) if first else ""
 
     def plan(self, job_id: str) -> bool:
         """Add the next page of units; True while there are more to add."""

@@ -26,9 +26,10 @@ from services.caption.context import CaptionContext
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base
-from services.chassis.logging import configure_logging
+from services.chassis.process import begin_process
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
+from services.chassis.tracing import TracingUnavailable
 from vila2.client import Client
 
 
@@ -81,7 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"set {', '.join(missing)}; --help says what they are", file=sys.stderr)  # noqa: T201
         return 2
-    configure_logging(path=None)
+    try:
+        end_process = begin_process("caption-worker", workspace=given.workspace)
+    except TracingUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     if given.metrics_port:
         start_http_server(given.metrics_port, addr=given.metrics_host)
     client = Client.connect(platform.platform_url, key=key)
@@ -99,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     ending.wait()
     context.stop()
     client.close()
+    end_process()
     return 0
 
 

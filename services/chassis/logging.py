@@ -8,6 +8,8 @@ from typing import TextIO
 
 import structlog
 
+from vila2 import tracing
+
 _SECRET = ("authorization", "key", "secret", "token", "password")
 
 
@@ -17,6 +19,12 @@ def _hide_secrets(
     for name in event:
         if name.lower() in _SECRET:
             event[name] = "(hidden)"
+    return event
+
+
+def _add_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if tracing.current():
+        event.setdefault("trace_id", tracing.trace_id())
     return event
 
 
@@ -31,6 +39,7 @@ def configure_logging(*, path: Path | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _hide_secrets,

@@ -37,10 +37,11 @@ class Loop:
             self._thread.join(timeout=30)
 
     def _run(self) -> None:
+        structlog.contextvars.bind_contextvars(loop=self._name)
         while not self._ending.is_set():
             try:
                 self._tick()
             except Exception:
-                _log.exception("loop tick failed", loop=self._name)
+                _log.exception("loop tick failed")
             self._wake.wait(self._seconds)
             self._wake.clear()

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from google.protobuf import json_format
 
+from vila2 import tracing
 from vila2.wire.queue_pb2 import TaskEnvelope
 
 Handler = Callable[[str], object]  # takes the unit's id
 
 
 class Queue(ABC):
-    """Publishes hints and calls the task's handler somewhere."""
+    """Publishes hints and calls the task's handler somewhere, in the trace of the publisher."""
 
     @abstractmethod
     def register(self, task: str, handler: Handler) -> None:
@@ -37,7 +38,11 @@ class Queue(ABC):
 def encode(task: str, unit_id: str) -> bytes:
     """A hint as it crosses the wire: the envelope of `proto/vila2/v1/queue.proto` as JSON."""
     envelope = TaskEnvelope(
-        message_id=uuid.uuid4().hex, task=task, unit_id=unit_id, published_at=time.time()
+        message_id=uuid.uuid4().hex,
+        task=task,
+        unit_id=unit_id,
+        published_at=time.time(),
+        traceparent=tracing.current(),
     )
     return json_format.MessageToJson(envelope, indent=None).encode()
 

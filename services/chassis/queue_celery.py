@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Transport
 
 from services.chassis.queue import Handler, Queue, decode, encode
+from vila2.tracing import within
 
 _log = structlog.get_logger()
 # A hint that no worker took by then is dropped; the relay has published another meanwhile.
@@ -81,11 +82,12 @@ class CeleryQueue(Queue):
 
         def take(message: str) -> None:
             envelope = decode(message.encode())
-            try:
-                handler(envelope.unit_id)
-            except Exception:
-                # The unit's lease runs out and it is tried again; Celery has no part in that.
-                _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
+            with within(envelope.traceparent):
+                try:
+                    handler(envelope.unit_id)
+                except Exception:
+                    # The unit's lease runs out and it is tried again; Celery has no part in that.
+                    _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
 
         # Not shared: another queue of this process has handlers of its own.
         self._app.task(take, name=task, shared=False)

@@ -9,6 +9,8 @@ from contextlib import suppress
 import structlog
 
 from services.chassis.queue import Handler, Queue, decode, encode
+from vila2.tracing import within
+from vila2.wire.queue_pb2 import TaskEnvelope
 
 _log = structlog.get_logger()
 
@@ -63,11 +65,15 @@ class InProcessQueue(Queue):
             if data is None or self._ending.is_set():
                 return
             envelope = decode(data)
-            try:
-                self._handlers[envelope.task](envelope.unit_id)
-            except Exception:
-                # The unit's lease runs out and it is tried again; a thread must not die of it.
-                _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
-            finally:
-                with self._lock:
-                    self._pending.discard(envelope.unit_id)
+            with within(envelope.traceparent):
+                self._handle(envelope)
+
+    def _handle(self, envelope: TaskEnvelope) -> None:
+        try:
+            self._handlers[envelope.task](envelope.unit_id)
+        except Exception:
+            # The unit's lease runs out and it is tried again; a thread must not die of it.
+            _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
+        finally:
+            with self._lock:
+                self._pending.discard(envelope.unit_id)

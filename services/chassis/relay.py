@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.chassis.work import WorkUnits
+from vila2.tracing import within
 
 # Units of one subject before the next has its turn.
 TURN = 50
@@ -52,7 +53,9 @@ class Relay:
         start = self._behind.get(subject, (0.0, ""))
         page = self._units.waiting(subject, after=start, limit=TURN)
         for unit in page:
-            if not self._publish(unit.task, unit.unit_id):
+            with within(unit.trace):
+                room = self._publish(unit.task, unit.unit_id)
+            if not room:
                 return None
             self._behind[subject] = (unit.since, unit.unit_id)
         if len(page) == TURN:

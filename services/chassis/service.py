@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 import structlog
@@ -24,10 +24,12 @@ from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
 from services.chassis.openapi import describe_refusals
 from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.rest.manners import add_manners
+from vila2 import tracing
 from vila2.request_id import request_id as current_request
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_OPERATIONS = ("/healthz", "/metrics")  # asked every few seconds, so not traced
 
 
 class Context(Protocol):
@@ -68,7 +70,7 @@ def create_service(
     _add_middleware(app, name)
     app.add_middleware(AuditTrail, service=name, identity=identity)
     app.include_router(router)
-    _add_operations(app)
+    add_operations(app)
     describe_refusals(app)
     return app
 
@@ -83,23 +85,40 @@ def _add_middleware(app: FastAPI, service: str) -> None:
         current_request.set(request_id)
         structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
         started = time.perf_counter()
-        try:
-            response = await call_next(request)
-        except Exception:
-            _log.exception("request broke", path=request.url.path)
-            response = unforeseen()
+        with _span_of(request) as span:
+            try:
+                response = await call_next(request)
+            except Exception:
+                _log.exception("request broke", path=request.url.path)
+                response = unforeseen()
+            # The route's template, not the path: ids would make a series of each.
+            route = getattr(request.scope.get("route"), "path", "unmatched")
+            span.rename(f"{request.method} {route}")
+            span.set(http__route=route, http__response__status_code=response.status_code)
+            if response.status_code >= 500:
+                _log.error("request failed", route=route, status=response.status_code)
         seconds = time.perf_counter() - started
-        # The route's template, not the path: ids would make a series of each.
-        route = getattr(request.scope.get("route"), "path", "unmatched")
         REQUESTS.labels(service, request.method, route, str(response.status_code)).inc()
         REQUEST_SECONDS.labels(service, request.method, route).observe(seconds)
         response.headers["X-Request-Id"] = request_id
-        if response.status_code >= 500:
-            _log.error("request failed", route=route, status=response.status_code)
         return response
 
 
-def _add_operations(app: FastAPI) -> None:
+def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
+    if request.url.path.endswith(_OPERATIONS):
+        return nullcontext(tracing.Span(""))
+    return tracing.span(
+        request.method,
+        kind="server",
+        parent=request.headers.get(tracing.HEADER, ""),
+        http__request__method=request.method,
+        url__path=request.url.path,
+    )
+
+
+def add_operations(app: FastAPI) -> None:
+    """The routes for whoever runs the platform: open, and told to nobody by OpenAPI."""
+
     @app.get("/healthz", include_in_schema=False)
     def live() -> dict[str, str]:
         return {"status": "ok"}

@@ -26,12 +26,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapp
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
+from services.chassis.metrics import LEASES_LOST
+from vila2 import tracing
 
 READY, LEASED, DONE, FAILED, CANCELLED = "ready", "leased", "done", "failed", "cancelled"
 PAUSED = "paused"
 RECORDED = "recorded"  # done, and counted by whoever sums up its subject
 STATES = (READY, LEASED, DONE, FAILED, CANCELLED, PAUSED, RECORDED)
 LEASE_SECONDS = 60.0
+TRACE = tracing.HEADER  # the key of a payload that holds the trace its unit was added in
 
 
 class Postponed(Exception):  # it says what becomes of the unit
@@ -64,7 +67,10 @@ class WorkUnitColumns:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A unit that this worker holds until `lease_until`, under `fence`."""
+    """A unit that this worker holds until `lease_until`, under `fence`.
+
+    `taken_over` says that another had it and let its lease run out.
+    """
 
     unit_id: str
     task: str
@@ -72,15 +78,22 @@ class Claim:
     payload: dict[str, Any]
     fence: int
     attempt: int
+    taken_over: bool = False
+
+    @property
+    def trace(self) -> str:
+        """The traceparent that the unit was added in; empty for none."""
+        return str(self.payload.get(TRACE, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A unit that is ready since `since` (seconds since 1970)."""
+    """A unit that is ready since `since` (seconds since 1970), added in the trace `trace`."""
 
     unit_id: str
     task: str
     since: float
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,7 @@ class WorkUnits:
         """Add units in the caller's transaction; one that is there already is left as it is.
 
         Always in the order of their ids: two requests that add the same units then wait for each
-        other instead of ending in a deadlock.
+        other instead of ending in a deadlock. Who adds them in a trace has them worked at in it.
         """
         dialect = session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -113,6 +126,9 @@ class WorkUnits:
             {name: value for name, value in vars(unit).items() if not name.startswith("_")}
             for unit in units
         ]
+        if tracing.current():
+            for values in given:
+                values["payload"] = {**values["payload"], TRACE: tracing.current()}
         if given:
             given.sort(key=lambda values: str(values["id"]))
             session.execute(insert(self._table.__table__).on_conflict_do_nothing(), given)
@@ -125,6 +141,8 @@ class WorkUnits:
         table, now = self._table, time.time()
         spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
+            # For the metric alone: what a unit was before is not among what an UPDATE returns.
+            before = session.scalar(select(table.state).where(table.id == unit_id))
             taken = session.execute(
                 update(table)
                 .where(table.id == unit_id, _claimable(table, now), ~spent)
@@ -144,7 +162,7 @@ class WorkUnits:
                     .values(state=FAILED, error="the lease of its last attempt ran out")
                 )
         crashpoint("work.claimed")
-        return None if taken is None else Claim(unit_id, *taken)
+        return None if taken is None else Claim(unit_id, *taken, taken_over=before == LEASED)
 
     def heartbeat(self, claim: Claim, *, progress: int | None = None) -> bool:
         """Extend the lease; False means that it is lost and the work should stop."""
@@ -156,7 +174,7 @@ class WorkUnits:
 
     def complete(self, session: Session, claim: Claim, result: dict[str, Any]) -> bool:
         """Finish the unit in the caller's transaction; False for a stale fence."""
-        return self._hold(session, claim, {"state": DONE, "result": result, "error": ""})
+        return self._end(session, claim, {"state": DONE, "result": result, "error": ""})
 
     def fail(self, claim: Claim, error: str, *, final: bool = False) -> None:
         """Give the unit back for another attempt with back-off, or fail it for good."""
@@ -164,7 +182,7 @@ class WorkUnits:
             unit = session.get(self._table, claim.unit_id)
             spent = unit is not None and claim.attempt >= unit.max_attempts
             pause = min(60.0, 2.0 ** (claim.attempt - 1))
-            self._hold(
+            self._end(
                 session,
                 claim,
                 {
@@ -183,7 +201,7 @@ class WorkUnits:
             "not_before": time.time() + seconds,
         }
         with self._database.transaction() as session:
-            self._hold(session, claim, values)
+            self._end(session, claim, values)
 
     def waiting_subjects(self, *, after: str = "", limit: int = 100) -> list[str]:
         """Subjects behind `after` that have ready units, in order; one step in the index each."""
@@ -209,7 +227,7 @@ class WorkUnits:
         table = self._table
         with self._database.reading() as session:
             rows = session.execute(
-                select(table.id, table.task, table.not_before)
+                select(table.id, table.task, table.not_before, table.payload)
                 .where(
                     table.state == READY,
                     table.subject == subject,
@@ -219,7 +237,10 @@ class WorkUnits:
                 .order_by(table.not_before, table.id)
                 .limit(limit)
             )
-            return [Waiting(*row) for row in rows]
+            return [
+                Waiting(unit, task, since, str(payload.get(TRACE, "")))
+                for unit, task, since, payload in rows
+            ]
 
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose worker has lost its lease."""
@@ -343,6 +364,12 @@ class WorkUnits:
         held = select(table.id).where(which).order_by(table.id).with_for_update().subquery()
         # Counted, so that not one of perhaps a million ids travels here.
         session.execute(select(func.count()).select_from(held))
+
+    def _end(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:
+        held = self._hold(session, claim, values)
+        if not held:
+            LEASES_LOST.labels(claim.task).inc()
+        return held
 
     def _hold(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:
         table = self._table

@@ -12,6 +12,7 @@ import structlog
 
 from services.chassis.loop import Loop
 from services.chassis.metrics import (
+    LEASES_LOST,
     UNIT_SECONDS,
     UNITS_CLAIMED,
     UNITS_ENDED,
@@ -20,6 +21,7 @@ from services.chassis.metrics import (
 from services.chassis.queue import Queue
 from services.chassis.relay import Relay
 from services.chassis.work import LEASE_SECONDS, Claim, Postponed, WorkUnits
+from vila2 import tracing
 
 _log = structlog.get_logger()
 
@@ -53,6 +55,9 @@ class Worker:
         self._counting = threading.Lock()
         for task in tasks:
             queue.register(task, self.take)
+            # From 0 on: what first appears as 1 has not increased, as Prometheus sees it.
+            for counter in (UNITS_CLAIMED, UNITS_REDELIVERED, LEASES_LOST):
+                counter.labels(task)
 
     def start(self, *, relay: bool = True) -> None:
         """Deliver hints; with `relay` publish one for every unit that waits, else work by them."""
@@ -89,8 +94,14 @@ class Worker:
         if claim is None:
             return False
         self._count(1)
+        named = {"task": claim.task, "unit": unit_id, "job": claim.subject}
         try:
-            self._run(unit_id, claim)
+            with (
+                tracing.span(f"unit {claim.task}", kind="consumer", parent=claim.trace) as span,
+                structlog.contextvars.bound_contextvars(**named, attempt=claim.attempt),
+            ):
+                span.set(**{f"vila2__{name}": value for name, value in named.items()})
+                span.set(vila2__outcome=self._run(unit_id, claim))
         finally:
             self._count(-1)
         return True
@@ -100,9 +111,9 @@ class Worker:
             self._busy += more
             self._took = time.monotonic()
 
-    def _run(self, unit_id: str, claim: Claim) -> None:
+    def _run(self, unit_id: str, claim: Claim) -> str:
         UNITS_CLAIMED.labels(claim.task).inc()
-        if claim.attempt > 1:
+        if claim.taken_over:
             UNITS_REDELIVERED.labels(claim.task).inc()
         began, outcome = time.monotonic(), "done"
         seen = {"progress": 0}
@@ -123,17 +134,21 @@ class Worker:
             self._tasks[claim.task](claim, report)
         except Postponed as error:
             outcome = "postponed"
-            _log.warning("unit postponed", unit=unit_id, reason=str(error)[:300])
+            _log.warning("unit postponed", reason=str(error)[:300])
             self._units.postpone(claim, str(error), seconds=POSTPONED_SECONDS)
         except PermanentError as error:
             outcome = "refused"
+            _log.error("unit refused", reason=str(error)[:300])
             self._units.fail(claim, str(error), final=True)
         except Exception as error:
             outcome = "failed"
-            _log.exception("unit failed", unit=unit_id, attempt=claim.attempt)
+            _log.exception("unit failed")
             self._units.fail(claim, f"{type(error).__name__}: {error}")
         finally:
             ending.set()
             heart.join()
+            seconds = time.monotonic() - began
             UNITS_ENDED.labels(claim.task, outcome).inc()
-            UNIT_SECONDS.labels(claim.task).observe(time.monotonic() - began)
+            UNIT_SECONDS.labels(claim.task).observe(seconds)
+        _log.info("unit ended", outcome=outcome, seconds=round(seconds, 3))
+        return outcome

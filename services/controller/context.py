@@ -7,7 +7,9 @@ from collections.abc import Callable
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.watch import Watch
 from services.controller.estimates.store import Estimates
+from services.controller.gauges import measure
 from services.controller.leadership import Leadership
 from services.controller.reconciler import Reconciler
 from services.controller.relay import EventRelay, EventSink, LogSink
@@ -37,6 +39,7 @@ class ControllerContext:
         self.reconciler = Reconciler(self.runs, platform, self.leadership.lead)
         self.relay = EventRelay(database, sink or LogSink())
         self._relay_loop = Loop("event-relay", self._publish, seconds=1.0)
+        self.watch = Watch("controller", lambda: measure(database))
 
     def _publish(self) -> None:
         if self.leadership.lead():
@@ -46,9 +49,11 @@ class ControllerContext:
         """Take up every run that is not over."""
         self.reconciler.loop.start()
         self._relay_loop.start()
+        self.watch.start()
 
     def stop(self) -> None:
         """Stop and close the database; runs go on when somebody starts again."""
+        self.watch.stop()
         self.reconciler.loop.stop()
         self._relay_loop.stop()
         self.leadership.resign()

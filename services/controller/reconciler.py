@@ -6,7 +6,8 @@ any two statements, and another takes over when its lease runs out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -15,12 +16,14 @@ from services.chassis.loop import Loop
 from services.chassis.metrics import RECONCILE_SECONDS, RUNS_IN_TROUBLE
 from services.controller.budgets import budget_exceeded
 from services.controller.fairness import fair_order
+from services.controller.gauges import RunWatch
 from services.controller.operations import cancel
 from services.controller.planner import AddRound, FailRun, FinishRun, PauseRun, plan
 from services.controller.runs import Runs, facts_of
 from services.controller.state import ENDED
 from services.controller.steps import Step, is_passing
-from services.controller.tables import RunRow
+from services.controller.tables import RoundRow, RunRow
+from vila2 import tracing
 from vila2.client import ApiError, Client
 from vila2.recipe import Recipe
 
@@ -38,11 +41,13 @@ class Reconciler:
     ) -> None:
         self._runs, self._platform, self._leads = runs, platform, leads
         self._looks, self._turns = 0, dict[str, int]()
+        self._watch = RunWatch()
         self.loop = Loop("reconciler", self.tick, seconds=1.0)
 
     def tick(self) -> None:
         """Look at every run once, teams in turn; what goes wrong with one holds no other up."""
         if not self._leads():
+            self._watch.only([])
             return
         self._looks += 1
         running, troubled = self._runs.running(), 0
@@ -51,8 +56,10 @@ class Reconciler:
                 if not self._leads():
                     return
                 self._turns[run.id] = self._looks
-                troubled += not self._look_at(run)
+                with structlog.contextvars.bound_contextvars(run=run.id):
+                    troubled += not self._look_at(run)
         RUNS_IN_TROUBLE.set(troubled)
+        self._watch.only([run.id for run in running])
         self._turns = {run.id: self._turns[run.id] for run in running}
 
     def _look_at(self, run: RunRow) -> bool:
@@ -67,7 +74,7 @@ class Reconciler:
             self._runs.trouble(run, str(error)[:500])
             return False
         except Exception as error:
-            _log.exception("run cannot be carried on now", run=run.id)
+            _log.exception("run cannot be carried on now")
             self._runs.trouble(run, f"{type(error).__name__}: {error}"[:500])
             return False
         self._runs.trouble(run, "")
@@ -83,9 +90,15 @@ class Reconciler:
         if over:
             cancel(self._runs, platform, run, reason=over)
             return
+        signs: list[object] = [run.version]
         for row in rows:
             if row.state not in ENDED:
-                Step(self._runs, platform, recipes[row.recipe_number], run, row).take()
+                signs += [row.name, row.state]
+                step = Step(self._runs, platform, recipes[row.recipe_number], run, row)
+                with _in_trace(run, row):
+                    step.take()
+                signs += step.signs
+        self._watch.saw(run.id, tuple(signs))
         rounds = [facts_of(row) for row in self._runs.rounds(run.id)]
         for action in plan(recipes[run.recipe_number], rounds):
             crashpoint("run.planned")
@@ -104,3 +117,21 @@ class Reconciler:
                 self._runs.move(run, "paused", f"stopped as the recipe says. {action.reason}")
             elif isinstance(action, FailRun):
                 self._runs.move(run, "failed", action.reason, error=action.reason)
+
+
+@contextmanager
+def _in_trace(run: RunRow, row: RoundRow) -> Iterator[None]:
+    """One trace for all of a run, found by its id; what only looks again is not recorded."""
+    asked = {
+        "captioning": row.layer_job,
+        "specialising": row.specialists,
+        "training": row.train_job,
+        "evaluating": row.evaluate_job,
+    }.get(row.state, "")
+    parent = tracing.root(run.id, recorded=not asked)
+    named = {"vila2__run": run.id, "vila2__round": row.name}
+    with (
+        structlog.contextvars.bound_contextvars(round=row.name),
+        tracing.span(f"round {row.state}", parent=parent, **named),
+    ):
+        yield

@@ -17,6 +17,7 @@ from services.controller.runs import Runs, facts_of
 from services.controller.state import next_state
 from services.controller.tables import RoundRow, RunRow
 from services.controller.verdicts import judge_round, outcomes_of, round_scores
+from vila2.api.base import Progress
 from vila2.api.training import Job, JobIn, JobKind, SeedJob, SourceIn
 from vila2.client import ApiError, Client
 from vila2.recipe import ControlRecipe, Recipe, StageName
@@ -39,6 +40,7 @@ class Step:
         self._runs, self._platform, self._recipe = runs, platform, recipe
         self._run, self._row = run, row
         self._others = {other.name: other for other in runs.rounds(run.id)}
+        self.signs: list[tuple[str, int]] = []  # of whatever works for it: what, and how far
 
     def take(self) -> None:
         """Do what the round's state asks for; a refusal by another service fails the round."""
@@ -80,7 +82,9 @@ class Step:
             token=self._token("caption"),
             model=before.model,
         )
+        body = body.model_copy(update={"run": self._run.id})
         job = self._platform.caption.start_layer(body)
+        self._saw(job.progress)
         crashpoint("round.caption-asked")
         if job.state == "sealed":
             quarantined = sum(job.quarantined.values())
@@ -109,6 +113,7 @@ class Step:
             )
             held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
             started[specialist.name] = held.id
+            self._saw(held.progress)
             if held.state in ("failed", "cancelled"):
                 known = {**self._row.specialists, **started}
                 said = f"{specialist.name} specialist {held.state}: {held.error}"
@@ -235,7 +240,12 @@ class Step:
 
     def _submit(self, body: JobIn) -> Job:
         """Hand a job over, on this run's account."""
-        return self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+        job = self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+        self._saw(job.progress)
+        return job
+
+    def _saw(self, progress: Progress) -> None:
+        self.signs.append((progress.phase, progress.done))
 
     def _settled(self, kind: JobKind, held: Sequence[SeedJob], state: str, **columns: Any) -> bool:
         """True when all jobs have succeeded; one that did not fails the round when all have ended.

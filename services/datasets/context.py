@@ -9,6 +9,7 @@ from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
 from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.sources import Sources
+from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
 from services.datasets.audits import AUDIT_TASK, Audits
@@ -78,13 +79,16 @@ class DatasetsContext:
                 TAKEDOWN_TASK: self.takedowns.run,
             },
         )
+        self.watch = Watch("datasets", units=self.units, objects=objects)
 
     def start(self) -> None:
         """Take up the work, also what an earlier process left."""
         self.uploads.sweep()
         self.worker.start()
+        self.watch.start()
 
     def stop(self) -> None:
         """Stop working and close the database."""
+        self.watch.stop()
         self.worker.stop()
         self.database.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.watch import Watch
 from services.specialist.specialists import Specialists
 from services.specialist.tables import KeptReplyRow
 from vila2.client import Client
@@ -20,12 +21,15 @@ class SpecialistContext:
         self.replies = KeptReplies(database, KeptReplyRow)
         self.specialists = Specialists(database, platform)
         self.loop = Loop("specialists", self.specialists.tick, seconds=1.0)
+        self.watch = Watch("specialist", self.specialists.measure)
 
     def start(self) -> None:
         """Take up every specialist, also those of an earlier process."""
         self.loop.start()
+        self.watch.start()
 
     def stop(self) -> None:
         """Stop and close the database."""
+        self.watch.stop()
         self.loop.stop()
         self._database.close()

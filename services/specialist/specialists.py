@@ -6,20 +6,24 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
+from services.chassis.metrics import SPECIALISTS_NOW
 from services.specialist.tables import SpecialistRow
+from vila2 import tracing
 from vila2.api import specialist as api
 from vila2.api.base import Progress
 from vila2.api.caption import LayerJobIn
 from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
 
+_log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")
 
 
@@ -76,11 +80,30 @@ class Specialists:
                 select(SpecialistRow).where(SpecialistRow.state.in_(_ACTIVE))
             ).all()
         for row in rows:
-            try:
-                self._step(row)
-            except (ApiError, ValidationError) as error:
-                # Refused, or not even a request: either way only this one cannot go on.
-                self._change(row, state="failed", error=str(error))
+            run = str(row.body.get("run", ""))
+            asked = row.job if row.state == "training" else row.layer_job
+            with (
+                tracing.within(tracing.root(run or row.id, recorded=not asked)),
+                structlog.contextvars.bound_contextvars(specialist=row.id, run=run),
+            ):
+                try:
+                    self._step(row)
+                except (ApiError, ValidationError) as error:
+                    # Refused, or not even a request: either way only this one cannot go on.
+                    self._change(row, state="failed", error=str(error))
+                    _log.warning("specialist failed", reason=str(error)[:300])
+
+    def measure(self) -> None:
+        """Set how many are at work."""
+        with self._database.reading() as session:
+            active = (
+                select(SpecialistRow.state, func.count())
+                .where(SpecialistRow.state.in_(_ACTIVE))
+                .group_by(SpecialistRow.state)
+            )
+            counts = dict(session.execute(active).tuples().all())
+        for state in _ACTIVE:
+            SPECIALISTS_NOW.labels(state).set(counts.get(state, 0))
 
     def _step(self, row: SpecialistRow) -> None:
         body = api.SpecialistIn.model_validate(row.body)
@@ -176,4 +199,5 @@ def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
         seed=body.seed,
         task=body.specialist,
         token=f"{body.token}:caption",
+        run=body.run,
     )

@@ -19,9 +19,11 @@ from services.caption.settings import CaptionSettings
 from services.chassis.asgi import AppThread, InProcessTransport
 from services.chassis.identity.peppers import PepperWrong
 from services.chassis.identity.settings import IdentitySettings
-from services.chassis.logging import configure_logging
 from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
+from services.chassis.process import begin_process
+from services.chassis.service import add_operations
 from services.chassis.settings import StorageSettings
+from services.chassis.tracing import TracingUnavailable
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from services.training.settings import BackendMissing, TrainingSettings
@@ -32,7 +34,7 @@ from vila2.triton.server import TritonServer, free_ports
 # What opening a workspace raises where its databases are not of this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
 # What settings raise that name a seam this machine cannot have.
-WRONG_SETTINGS = (ValidationError, BackendMissing, PepperWrong)
+WRONG_SETTINGS = (ValidationError, BackendMissing, PepperWrong, TracingUnavailable)
 
 
 class WorkspaceBusy(RuntimeError):
@@ -63,9 +65,11 @@ class Standalone:
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.workspace / "lock")
-        configure_logging(path=self.workspace / "log.jsonl")
         storage = storage or StorageSettings()
         try:
+            self._end_process = begin_process(
+                "standalone", workspace=self.workspace, log=self.workspace / "log.jsonl"
+            )
             self.identity = IdentitySettings().open(self.workspace, storage)
         except BaseException:
             self._lock.close()
@@ -120,6 +124,7 @@ class Standalone:
         self._apps_thread.stop()
         self._stop_triton()
         self.identity.close()
+        self._end_process()
         self._lock.close()
 
     def _start_triton(self, seams: Seams) -> None:
@@ -163,6 +168,9 @@ def mounted(platform: Standalone) -> FastAPI:
     front = FastAPI(title="VILA²", docs_url=None, redoc_url=None, openapi_url=None)
     for name, app in platform.apps.items():
         front.mount(f"/{name}", app)
+
+    # All services of a process share one registry: scrape this, or one of them, but not all.
+    add_operations(front)
 
     @front.get("/", include_in_schema=False)
     def index() -> dict[str, str]:

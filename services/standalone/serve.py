@@ -25,8 +25,9 @@ from fastapi import FastAPI
 
 from services.chassis.identity.identity import Identity
 from services.chassis.identity.settings import IdentitySettings
-from services.chassis.logging import configure_logging
+from services.chassis.process import begin_process
 from services.chassis.settings import StorageSettings
+from services.chassis.tracing import TracingUnavailable
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -56,7 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     workspace = given.workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
-    configure_logging(path=None)
+    try:
+        end_process = begin_process("-".join(given.target) or "prepare", workspace=workspace)
+    except TracingUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     if given.prepare:
         return _prepare(workspace)
     identity = _identity(workspace)
@@ -71,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         uvicorn.Server(config).run(sockets=[listening])
     client.close()
     identity.close()
+    end_process()
     return 0
 
 

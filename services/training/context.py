@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from services.chassis.database import Database
 from services.chassis.loop import Loop
+from services.chassis.metrics import JOB_SLOTS, JOBS
 from services.chassis.objects import ObjectStore
 from services.chassis.rest.kept_replies import KeptReplies
+from services.chassis.watch import Watch
 from services.training.backend import Backend
 from services.training.dispatcher import Dispatcher
 from services.training.imports import Imports
@@ -79,8 +82,11 @@ class TrainingContext:
             self.loop,
             self.gate_loop,
             Loop("cards", self.registry.write_cards, seconds=5.0),
-            Loop("job-gauges", lambda: measure(database, self.accounts), seconds=5.0),
         ]
+        JOB_SLOTS.set(slots)
+        for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
+            JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase
+        self.watch = Watch("training", self._measure, objects=objects)
         if settings.mlflow_url:
             mirror = MlflowMirror(
                 database,
@@ -94,9 +100,14 @@ class TrainingContext:
         """Take up dispatching, also of jobs that run since before."""
         for loop in self._loops:
             loop.start()
+        self.watch.start()
+
+    def _measure(self) -> None:
+        measure(self._database, self.accounts, self.jobs.files)
 
     def stop(self) -> None:
         """Stop dispatching and close the database."""
+        self.watch.stop()
         for loop in self._loops:
             loop.stop()
         if self._interrupt:

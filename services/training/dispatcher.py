@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +57,23 @@ class Dispatcher:
     def tick(self) -> None:
         """Settle what ended, stop what is not wanted, start what fits."""
         for row in self._jobs.rows("running"):
-            if row.cancel_wanted:
-                self._jobs.change(row.id, expect="running", state="cancelled", ended_at=time.time())
-            else:
-                self._observe(row)
+            with _named(row):
+                if row.cancel_wanted:
+                    now = time.time()
+                    self._jobs.change(row.id, expect="running", state="cancelled", ended_at=now)
+                else:
+                    self._observe(row)
         for row in self._jobs.unwanted():
-            try:
-                self._backend.stop(row.handle, self._jobs.folder(row.id))
-            except BackendUnreachable as error:
-                _log.warning("job cannot be stopped now", job=row.id, reason=str(error)[:300])
-                continue
-            crashpoint("job.stopped")
-            self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
+            with _named(row):
+                self._stop(row)
         while (left := self._claims.left_behind()) is not None:
-            self._start(left, again=True)
+            with _named(left):
+                self._start(left, again=True)
         while (claimed := self._claims.next()) is not None:
-            JOB_QUEUE_SECONDS.labels(claimed.kind).observe(time.time() - claimed.created_at)
-            crashpoint("job.claimed")
-            self._start(claimed)
+            with _named(claimed):
+                JOB_QUEUE_SECONDS.labels(claimed.kind).observe(time.time() - claimed.created_at)
+                crashpoint("job.claimed")
+                self._start(claimed)
         self._jobs.settle_seeds()
 
     def interrupt(self) -> None:
@@ -92,6 +92,16 @@ class Dispatcher:
                     attempt=row.attempt - 1,
                 )
 
+    def _stop(self, row: JobRow) -> None:
+        """End what runs of a job that is not wanted any more."""
+        try:
+            self._backend.stop(row.handle, self._jobs.folder(row.id))
+        except BackendUnreachable as error:
+            _log.warning("job cannot be stopped now", reason=str(error)[:300])
+            return
+        crashpoint("job.stopped")
+        self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
+
     def _start(self, row: JobRow, *, again: bool = False) -> None:
         """Submit a claimed job; where the backend or the platform is away, its lease runs out and
         it is tried again. Of those, one that has already ended well is not run a second time."""
@@ -106,7 +116,7 @@ class Dispatcher:
             self._fail(row, "starting", str(error))
             return
         except Exception as error:
-            _log.exception("job could not be started yet", job=row.id)
+            _log.exception("job could not be started yet")
             waiting = f"waiting for the backend: {error}"[:300]
             self._jobs.change(row.id, expect="starting", fence=row.fence, waiting=waiting)
             return
@@ -120,8 +130,10 @@ class Dispatcher:
             waiting="",
             started_at=row.started_at or time.time(),
         )
-        if not ours:
-            _log.warning("another dispatcher has started this job too", job=row.id, handle=handle)
+        if ours:
+            _log.info("job started", handle=handle, attempt=row.attempt)
+        else:
+            _log.warning("another dispatcher has started this job too", handle=handle)
 
     def _command(self, row: JobRow) -> Command:
         """Write the job's spec, with every dataset at the version of the first attempt."""
@@ -175,14 +187,14 @@ class Dispatcher:
         try:
             phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
         except BackendUnreachable as error:
-            _log.warning("job cannot be looked at now", job=row.id, reason=str(error)[:300])
+            _log.warning("job cannot be looked at now", reason=str(error)[:300])
             return
         if phase not in _ENDS:
             self._stop_early(row, folder)
         elif phase == "succeeded":
             self._succeed(row, folder)
         elif phase == "interrupted" and row.attempt < MAX_ATTEMPTS:
-            _log.warning("job interrupted, starting it again", job=row.id, attempt=row.attempt)
+            _log.warning("job interrupted, starting it again", attempt=row.attempt)
             self._jobs.change(
                 row.id, expect="running", ended="interrupted", state="queued", handle=""
             )
@@ -210,7 +222,7 @@ class Dispatcher:
         elif not (folder / STOP_STAGE).exists():
             request = {"stage": rule.stage, "reason": stop.reason}
             _write_whole(folder / STOP_STAGE, json.dumps(request))
-            _log.info("stage is ended early", job=row.id, **request)
+            _log.info("stage is ended early", **request)
 
     def _succeed(self, row: JobRow, folder: Path) -> None:
         try:
@@ -256,6 +268,7 @@ class Dispatcher:
         )
         if settled:
             JOBS.labels(row.kind, "succeeded").inc()
+            _log.info("job succeeded", model=model)
 
     def _fail(self, row: JobRow, expect: str, reason: str) -> None:
         failed = self._jobs.change(
@@ -270,7 +283,12 @@ class Dispatcher:
         )
         if failed:
             JOBS.labels(row.kind, "failed").inc()
-            _log.error("job failed", job=row.id, reason=reason)
+            _log.error("job failed", reason=reason)
+
+
+def _named(row: JobRow) -> AbstractContextManager[object]:
+    """Log lines say which job they are about, and whose."""
+    return structlog.contextvars.bound_contextvars(job=row.id, run=row.run)
 
 
 def _has_ended(folder: Path) -> bool:

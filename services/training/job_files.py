@@ -76,6 +76,14 @@ class JobFiles:
                 times.append(path.stat().st_mtime)
         return min(time.time(), max(times)) if times else time.time()
 
+    def told(self, job: str) -> dict[str, Any]:
+        """What a job last said of itself (`progress.json`); empty where it said nothing yet."""
+        try:
+            told: dict[str, Any] = json.loads((self.folder(job) / "progress.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return told
+
     def progress(self, row: JobRow) -> Progress:
         """How far a job is, in its own words while it runs."""
         if row.state == "queued":
@@ -84,9 +92,8 @@ class JobFiles:
             return Progress(done=1000, total=1000, unit="permille", phase="done")
         if row.state == "starting":
             return Progress(phase="stopping" if row.cancel_wanted else row.waiting or "starting")
-        try:
-            told = json.loads((self.folder(row.id) / "progress.json").read_text())
-        except (OSError, ValueError):
+        told = self.told(row.id)
+        if not told:
             return Progress(phase="starting" if row.state == "running" else row.state)
         return Progress(
             done=round(1000 * (told.get("fraction") or 0)),

@@ -176,12 +176,12 @@ def test_seeds_that_make_no_sense_are_refused(service: Service) -> None:
 def test_the_queue_is_measured(service: Service) -> None:
     """Jobs by state, hours by team, and how long jobs waited."""
     job = service.submit("succeed")
-    measure(service.context._database, service.context.accounts)
+    measure(service.context._database, service.context.accounts, service.context.jobs.files)
     value = REGISTRY.get_sample_value
     assert value("vila2_jobs_active", {"kind": "train", "state": "queued"}) == 1
     before = value("vila2_job_queue_seconds_count", {"kind": "train"}) or 0
     service.until(job, "succeeded")
-    measure(service.context._database, service.context.accounts)
+    measure(service.context._database, service.context.accounts, service.context.jobs.files)
     assert value("vila2_jobs_active", {"kind": "train", "state": "queued"}) == 0
     assert value("vila2_job_queue_seconds_count", {"kind": "train"}) == before + 1
     assert (value("vila2_job_hours", {"team": "local", "unit": "process"}) or 0) > 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vila2.triton.install import Installed, TritonMissing, libpython
+from vila2.triton.traces import trace_options
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -161,6 +162,7 @@ class TritonServer:
             "--allow-gpu-metrics=false", "--allow-sagemaker=false", "--allow-vertex-ai=false",
             "--backend-config=python,stub-timeout-seconds=120",
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
+            *trace_options(os.environ),
         ]  # fmt: skip
 
 

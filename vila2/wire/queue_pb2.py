@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14vila2/v1/queue.proto\x12\x08vila2.v1\"W\n\x0cTaskEnvelope\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07unit_id\x18\x03 \x01(\t\x12\x14\n\x0cpublished_at\x18\x04 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14vila2/v1/queue.proto\x12\x08vila2.v1\"l\n\x0cTaskEnvelope\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07unit_id\x18\x03 \x01(\t\x12\x14\n\x0cpublished_at\x18\x04 \x01(\x01\x12\x13\n\x0btraceparent\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vila2.v1.queue_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASKENVELOPE']._serialized_start=34
-  _globals['_TASKENVELOPE']._serialized_end=121
+  _globals['_TASKENVELOPE']._serialized_end=142
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ class TaskEnvelope(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     UNIT_ID_FIELD_NUMBER: _builtins.int
     PUBLISHED_AT_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Unique per publication; two envelopes may name the same unit."""
     task: _builtins.str
@@ -36,6 +37,8 @@ class TaskEnvelope(_message.Message):
     """The row of work."""
     published_at: _builtins.float
     """Seconds since the epoch."""
+    traceparent: _builtins.str
+    """The trace that the unit belongs to, as W3C trace context; empty for none."""
     def __init__(
         self,
         *,
@@ -43,10 +46,11 @@ class TaskEnvelope(_message.Message):
         task: _builtins.str = ...,
         unit_id: _builtins.str = ...,
         published_at: _builtins.float = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "published_at", b"published_at", "task", b"task", "unit_id", b"unit_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "published_at", b"published_at", "task", b"task", "traceparent", b"traceparent", "unit_id", b"unit_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

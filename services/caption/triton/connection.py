@@ -26,6 +26,7 @@ from services.caption.triton.contract import (
     sampling_text,
     scoring_text,
 )
+from vila2 import tracing
 
 T = TypeVar("T")
 # A picture is small and an answer short; models' configurations are not sent through here.
@@ -144,7 +145,10 @@ class Connection:
 
         said, last = "", None
         try:
-            answers: Any = self._client.stream_infer(one(), stream_timeout=self._seconds)
+            # Triton's own spans, where it records any, go into the trace of the question.
+            answers: Any = self._client.stream_infer(
+                one(), stream_timeout=self._seconds, headers=tracing.headers()
+            )
             async for result, error in answers:
                 if error is not None:
                     raise _kind(error.message())

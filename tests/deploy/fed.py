@@ -1,0 +1,162 @@
+"""A real Prometheus that real services have fed for half a minute.
+
+Two platforms after each other in this process, scraped over HTTP like any: one brings a run to its
+end with an instant trainer and engine (`tests/plane`), the other captions on a real Triton with a
+model that was never trained, while a real training runs beside it. All share this process's
+registry, as the services of `vila2 up` do.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.caption.studio import Studio, opened
+from tests.plane.plane import Plane, recipe, start, workspace
+from tests.servers.platform_http import served
+from tests.servers.prometheus import Prometheus, prometheus
+from tests.servers.triton import triton_server
+from tests.standalone import until
+from vila2.api.caption import PreviewIn, SamplingIn
+from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
+from vila2.client import ApiError
+from vila2.data.assembly import Assembly
+
+ROOT = Path(__file__).parents[2]
+DEPLOYED = ROOT / "deploy" / "prometheus"
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A server, and since when it has data (seconds since 1970)."""
+
+    server: Prometheus
+    since: float
+
+    def series(self, expression: str) -> list[dict[str, Any]]:
+        """What a panel over that time would draw; raises `ValueError` where it is no PromQL."""
+        data = self.server.get(
+            "query_range", query=expression, start=str(self.since), end=str(time.time()), step="1"
+        )
+        found: list[dict[str, Any]] = data["result"]
+        return found
+
+    def has(self, expression: str) -> bool:
+        """Whether there are any."""
+        return bool(self.series(expression))
+
+
+@contextmanager
+def fed(folder: Path) -> Iterator[Fed]:
+    """The server, when both platforms have shown what they can."""
+    folder.mkdir(exist_ok=True)
+    triton_server(folder / "repository")  # skips where there is none
+    targets = folder / "targets.json"
+    targets.write_text("[]")
+    with prometheus(folder / "prometheus", configured(targets)) as server:
+        made = Fed(server, time.time())
+        _run_to_its_end(made, folder / "plane", targets)
+        _caption_and_train(made, folder / "studio", targets)
+        yield made
+
+
+def configured(targets: Path) -> str:
+    """The configuration of deploy/, every second, with targets from a file."""
+    content = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
+    content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    content["rule_files"] = [str(DEPLOYED / "rules" / "*.yml")]
+    del content["alerting"]
+    # A target says itself which of the jobs it is of.
+    content["scrape_configs"] = [
+        {"job_name": "tests", "file_sd_configs": [{"files": [str(targets)]}]}
+    ]
+    return yaml.safe_dump(content)
+
+
+def _show(targets: Path, **addresses: str) -> None:
+    """Let these be scraped: the name of the job in deploy/ -> HOST:PORT."""
+    listed = [
+        {"targets": [address], "labels": {"job": job.replace("_", "-")}}
+        for job, address in addresses.items()
+    ]
+    partial = targets.with_suffix(".partial")
+    partial.write_text(json.dumps(listed))
+    partial.replace(targets)
+
+
+def _run_to_its_end(made: Fed, folder: Path, targets: Path) -> None:
+    folder.mkdir()
+    with Plane(workspace(folder)) as plane, served(plane.platform) as address:
+        _show(targets, vila2_services=address.removeprefix("http://"))
+        run = start(plane, recipe())
+        plane.turn()
+        plane.controller.watch.look_at_tables()
+        until(lambda: made.has("vila2_run_moved_timestamp_seconds"), seconds=30)
+        assert plane.finish(run).state == "finished"
+        plane.controller.watch.look_at_tables()
+        until(lambda: made.has("vila2_run_round_verdict"), seconds=30)
+
+
+def _caption_and_train(made: Fed, folder: Path, targets: Path) -> None:
+    folder.mkdir()
+    with ExitStack() as held:
+        studio = held.enter_context(opened(folder, count=30, shard_samples=6, triton=True))
+        address = held.enter_context(served(studio.platform))
+        triton = studio.platform._triton
+        assert triton is not None
+        _show(
+            targets,
+            vila2_services=address.removeprefix("http://"),
+            triton=triton.metrics_url.removeprefix("http://").removesuffix("/metrics"),
+        )
+        ending = threading.Event()
+        asking = threading.Thread(target=_keep_asking, args=(studio, ending), daemon=True)
+        asking.start()
+        held.callback(asking.join)
+        held.callback(ending.set)
+        job = studio.client.training.submit(_training(studio)).id
+        studio.client.caption.start_layer(studio.job(token="whole"))
+        paused = studio.client.caption.start_layer(studio.job(token="paused"))
+        studio.client.caption.pause_layer(paused.id)
+        with suppress(ApiError):
+            studio.client.training.job("no-such-job")  # a request that is refused
+        for expression in (
+            "vila2_job_loss", "vila2_layer_samples", "vila2:engine_efficiency:ratio",
+            'vila2_units_ended_total{task="caption.shard"}', "vila2_engine_rows_total > 0",
+        ):  # fmt: skip
+            until(lambda query=expression: made.has(query), seconds=180)  # type: ignore[misc]
+        studio.client.training.cancel(job)
+        time.sleep(12)  # so that what moves has moved within every panel's interval
+
+
+def _keep_asking(studio: Studio, ending: threading.Event) -> None:
+    """Somebody looks at pictures all the time, so that the engine has a speed."""
+    body = PreviewIn(
+        **{
+            **studio.asked(),
+            "keys": [f"p{number}" for number in range(12)],
+            "sampling": SamplingIn(temperature=1.0, max_new_tokens=24),
+            "score": True,
+        }
+    )
+    while not ending.is_set():
+        studio.client.caption.preview(body)
+
+
+def _training(studio: Studio) -> JobIn:
+    """One that is ended before its end."""
+    source = SourceIn(dataset="foxes", assembly=Assembly(policy="original").model_dump())
+    stage = StageIn(
+        name="sft", steps=100_000, batch_size=2, lr=1e-4, trainable=["projector"], sources=[source]
+    )
+    return JobIn(
+        name="long", token="long", train=TrainIn(init="base", model=studio.model, stages=[stage])
+    )

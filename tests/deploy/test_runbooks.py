@@ -1,0 +1,46 @@
+"""What the runbooks tell somebody to type or to look for is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.chassis import metrics
+from services.chassis.metrics_table import described
+from vila2.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+TEXTS = {
+    path.name: path.read_text()
+    for path in [*(ROOT / "docs" / "runbooks").glob("*.md"), ROOT / "docs" / "observability.md"]
+}
+SOURCES = "\n".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
+# On Triton's own page of metrics; `services/caption/triton/model.py` counts these.
+OF_THE_ENGINE = {"vila2_engine_rows_total", "vila2_engine_slots_total"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_commands_exist(name: str) -> None:
+    """Every `vila2 GROUP COMMAND` answers to --help."""
+    for words in set(re.findall(r"\bvila2 ([a-z]+(?: [a-z]+)?)", TEXTS[name])):
+        told = CliRunner().invoke(app, [*words.split(), "--help"])
+        assert told.exit_code == 0, words
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_metrics_exist(name: str) -> None:
+    """Every `vila2_...` is one that the code defines."""
+    assert metrics.BUILD
+    known = {row.name for row in described()} | OF_THE_ENGINE
+    named = set(re.findall(r"\bvila2_[a-z_]+", TEXTS[name]))
+    assert {re.sub("_(bucket|sum|count)$", "", word) for word in named} <= known | named & known
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_log_lines_exist(name: str) -> None:
+    """Every event that a line of the log is looked for by is written somewhere."""
+    for event in re.findall(r'\.event == "([^"]+)"', TEXTS[name]):
+        assert f'"{event}"' in SOURCES, event
