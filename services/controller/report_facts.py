@@ -45,7 +45,9 @@ def lineage(platform: Client, rows: Sequence[RoundRow]) -> list[Lineage]:
 def _lineage(platform: Client, row: RoundRow) -> Lineage | None:
     try:
         details = platform.training.model_details(row.model)
-    except ApiError:
+    except ApiError as error:
+        if error.passing:
+            raise
         return None
     return Lineage(
         name=row.name,

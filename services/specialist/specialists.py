@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,7 @@ from vila2.api.caption import LayerJobIn
 from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
 
+_log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")
 
 
@@ -69,7 +71,7 @@ class Specialists:
         return self._specialist(row)
 
     def tick(self) -> None:
-        """Carry every specialist one step further, if it can be."""
+        """Carry every specialist one step further; one that cannot be holds no other up."""
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(SpecialistRow).where(SpecialistRow.state.in_(_ACTIVE))
@@ -78,7 +80,12 @@ class Specialists:
             try:
                 self._step(row)
             except ApiError as error:
-                self._change(row, state="failed", error=str(error))
+                if error.passing:
+                    _log.warning("specialist has to wait", specialist=row.id, reason=str(error))
+                else:
+                    self._change(row, state="failed", error=str(error))
+            except Exception:
+                _log.exception("specialist cannot be carried on now", specialist=row.id)
 
     def _step(self, row: SpecialistRow) -> None:
         body = api.SpecialistIn.model_validate(row.body)

@@ -59,7 +59,7 @@ class Dispatcher:
             if row.cancel_wanted:
                 self._jobs.change(row.id, expect="running", state="cancelled", ended_at=time.time())
             else:
-                self._observe(row)
+                self._look_at(row)
         for row in self._jobs.unwanted():
             try:
                 self._backend.stop(row.handle, self._jobs.folder(row.id))
@@ -102,10 +102,10 @@ class Dispatcher:
                 return
             ended = again and _has_ended(command.folder)
             handle = "" if ended else self._backend.submit(row.id, command)
-        except (ApiError, ServiceError, ValueError) as error:
-            self._fail(row, "starting", str(error))
-            return
         except Exception as error:
+            if _is_final(error):
+                self._fail(row, "starting", str(error))
+                return
             _log.exception("job could not be started yet", job=row.id)
             waiting = f"waiting for the backend: {error}"[:300]
             self._jobs.change(row.id, expect="starting", fence=row.fence, waiting=waiting)
@@ -167,6 +167,13 @@ class Dispatcher:
             return self._registry.locate(row.team, body.evaluate.model)
         named = body.train.model if body.train else ""
         return self._registry.locate(row.team, named) if named else None
+
+    def _look_at(self, row: JobRow) -> None:
+        """Observe a job; one that cannot be settled now holds no other up."""
+        try:
+            self._observe(row)
+        except Exception:
+            _log.exception("job cannot be settled now", job=row.id)
 
     def _observe(self, row: JobRow) -> None:
         """Settle a job that ended; hold one that runs against its rule."""
@@ -271,6 +278,13 @@ class Dispatcher:
         if failed:
             JOBS.labels(row.kind, "failed").inc()
             _log.error("job failed", job=row.id, reason=reason)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a job that could not be started never can be: what it asks for is refused."""
+    if isinstance(error, ApiError):
+        return not error.passing
+    return isinstance(error, ServiceError | ValueError)
 
 
 def _has_ended(folder: Path) -> bool:
