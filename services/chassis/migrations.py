@@ -43,6 +43,15 @@ class Migrations:
         """All steps, oldest first."""
         return [script.revision for script in self.script.walk_revisions()][::-1]
 
+    def revision(self, engine: Engine) -> str:
+        """The step that a database is at, without changing it; empty before the first."""
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                if not inspect(connection).has_schema(self.service):
+                    return ""
+                connection.execute(text(f'SET search_path TO "{self.service}"'))
+            return ", ".join(self.context(connection).get_current_heads())
+
     def upgrade(self, engine: Engine) -> None:
         """Bring the database to the newest step, in one transaction that excludes other processes.
 

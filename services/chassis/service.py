@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Protocol
 
 import structlog
@@ -22,6 +23,7 @@ from services.chassis.errors import add_error_handlers, unforeseen
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
 
 _log = structlog.get_logger()
+_VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 
@@ -85,8 +87,9 @@ def _add_middleware(app: FastAPI, service: str) -> None:
 
 def _add_operations(app: FastAPI) -> None:
     @app.get("/healthz", include_in_schema=False)
-    def live() -> dict[str, str]:
-        return {"status": "ok"}
+    def live() -> dict[str, str | float]:
+        # Version and clock, so that `vila2 doctor` can compare the services.
+        return {"status": "ok", "version": _VERSION, "time": time.time()}
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

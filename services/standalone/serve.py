@@ -10,6 +10,7 @@ VILA2_TRITON_URL) and
 
 `vila2-service --prepare` comes first: it brings every database to its newest step, makes the
 bucket, Triton's repository in it and the keys, and says where they lie. It may run again.
+`vila2-service --doctor` looks at all that the settings name, and says what to do where it is wrong.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--target", action="append", choices=[*TARGETS], default=[], help="a service; repeatable"
     )
     parser.add_argument("--prepare", action="store_true", help="databases, bucket and keys")
+    parser.add_argument("--doctor", action="store_true", help="what is wrong, and what to do")
+    parser.add_argument("--json", action="store_true", help="the doctor's findings for programs")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8620)
     parser.add_argument(
@@ -47,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="the folder that all services share",
     )  # fmt: skip
     given = parser.parse_args(arguments)
+    if given.doctor:
+        return _doctor(given.workspace.resolve(), json=given.json)
     url = os.environ.get("VILA2_PLATFORM_URL", "")
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
@@ -80,6 +85,22 @@ def _prepare(workspace: Path) -> int:
     seams.repository()
     print(f"the platform is prepared; the key of team local lies in {workspace / 'key'}")  # noqa: T201
     return 0
+
+
+def _doctor(workspace: Path, *, json: bool) -> int:
+    """Returns 1 where there is a problem."""
+    from rich.console import Console
+
+    from services.standalone.doctor import findings
+    from vila2.doctor import finding, machine
+
+    found = [*machine.findings(workspace), *findings(workspace)]
+    if json:
+        print(finding.as_json(found))  # noqa: T201
+    else:
+        wide = None if sys.stdout.isatty() else 200
+        Console(soft_wrap=True, width=wide).print(finding.as_table(found))
+    return 0 if finding.healthy(found) else 1
 
 
 def _mounted(apps: dict[str, FastAPI]) -> FastAPI:

@@ -10,6 +10,7 @@ from rich.console import Console
 from vila2.cli import (
     captions,
     demo,
+    doctor,
     endpoints,
     estimates,
     export,
@@ -64,6 +65,7 @@ app.add_typer(triton.app, name="triton")
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 
 
 _KNOWN = (
