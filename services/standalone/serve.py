@@ -10,7 +10,8 @@ VILA2_TRITON_URL) and
 
 `vila2-service --prepare` comes first: it brings every database to its newest step, makes the
 bucket, Triton's repository in it and the keys, and says where they lie. It may run again.
-`vila2-service --doctor` looks at all that the settings name, and says what to do where it is wrong.
+`--doctor` looks at all that the settings name, and says what to do where it is wrong. `--backup`
+and `--restore` copy databases, objects and keys into a folder and back (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.chassis.logging import configure_logging
+from services.standalone import operations
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -43,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prepare", action="store_true", help="databases, bucket and keys")
     parser.add_argument("--doctor", action="store_true", help="what is wrong, and what to do")
     parser.add_argument("--json", action="store_true", help="the doctor's findings for programs")
+    parser.add_argument("--backup", type=Path, metavar="DIR", help="into an empty folder")
+    parser.add_argument("--restore", type=Path, metavar="DIR", help="into an empty platform")
+    parser.add_argument("--overwrite", action="store_true", help="restore over what is there")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8620)
     parser.add_argument(
@@ -50,17 +55,21 @@ def main(arguments: list[str] | None = None) -> int:
         help="the folder that all services share",
     )  # fmt: skip
     given = parser.parse_args(arguments)
-    if given.doctor:
-        return _doctor(given.workspace.resolve(), json=given.json)
     url = os.environ.get("VILA2_PLATFORM_URL", "")
+    workspace = given.workspace.resolve()
+    if given.doctor:
+        return operations.examine(workspace, json=given.json)
+    if given.backup:
+        return operations.back_up(workspace, given.backup)
+    if given.restore:
+        return operations.bring_back(workspace, given.restore, overwrite=given.overwrite)
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
         return 2
-    workspace = given.workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
     configure_logging(path=None)
     if given.prepare:
-        return _prepare(workspace)
+        return operations.prepare(workspace)
     keys = WorkspaceKeys(workspace)
     client = Client.connect(url, key=keys.service)
     seams = Seams(workspace, client.as_team)
@@ -73,34 +82,6 @@ def main(arguments: list[str] | None = None) -> int:
         uvicorn.Server(uvicorn.Config(front, log_level="warning")).run(sockets=[listening])
     client.close()
     return 0
-
-
-def _prepare(workspace: Path) -> int:
-    keys = WorkspaceKeys(workspace)
-    _ = keys.user, keys.service
-    # Opening a service brings its database to the newest step; nothing is started.
-    seams = Seams(workspace, Client.connect("http://unused", key=keys.service).as_team)
-    for build in TARGETS.values():
-        build(seams, keys.ring)
-    seams.repository()
-    print(f"the platform is prepared; the key of team local lies in {workspace / 'key'}")  # noqa: T201
-    return 0
-
-
-def _doctor(workspace: Path, *, json: bool) -> int:
-    """Returns 1 where there is a problem."""
-    from rich.console import Console
-
-    from services.standalone.doctor import findings
-    from vila2.doctor import finding, machine
-
-    found = [*machine.findings(workspace), *findings(workspace)]
-    if json:
-        print(finding.as_json(found))  # noqa: T201
-    else:
-        wide = None if sys.stdout.isatty() else 200
-        Console(soft_wrap=True, width=wide).print(finding.as_table(found))
-    return 0 if finding.healthy(found) else 1
 
 
 def _mounted(apps: dict[str, FastAPI]) -> FastAPI:

@@ -231,7 +231,7 @@ class Dispatcher:
             model = self._registry.add(
                 team=row.team,
                 base_name=re.sub(r"[^a-z0-9-]+", "-", row.name.lower()).strip("-") or "model",
-                folder=Path(result.pop("model")),
+                folder=_model_folder(Path(result.pop("model")), folder),
                 sha256=result["sha256"],
                 parent=body.train.model or body.train.preset,
                 job=row.id,
@@ -278,6 +278,11 @@ class Dispatcher:
         if failed:
             JOBS.labels(row.kind, "failed").inc()
             _log.error("job failed", job=row.id, reason=reason)
+
+
+def _model_folder(told: Path, folder: Path) -> Path:
+    """Where a job left its model: there still, though the workspace has been restored elsewhere."""
+    return told if told.exists() else folder / told.name
 
 
 def _is_final(error: Exception) -> bool:
