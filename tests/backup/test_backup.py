@@ -71,13 +71,13 @@ def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_pat
     before, after = sites("before"), sites("after")
     before.use()
     with Standalone(before.workspace) as platform:
-        platform.client.datasets.create(DatasetIn(name="one", kind="captions"))
+        platform.client.datasets.create(DatasetIn(name="one", kind="pairs"))
         platform.client.datasets.open_version("one", VersionIn())
         take(before.workspace, before.storage, tmp_path / "backup")
     restore(after.workspace, after.storage, tmp_path / "backup")
     after.use()
     with Standalone(after.workspace) as platform:
-        platform.client.datasets.create(DatasetIn(name="two", kind="captions"))
+        platform.client.datasets.create(DatasetIn(name="two", kind="pairs"))
         made = platform.client.datasets.open_version("two", VersionIn())
         assert made.version == 1
 

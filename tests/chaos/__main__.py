@@ -23,11 +23,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="faults with this in their name")
+    parser.add_argument("--only", nargs="*", default=[""], help="faults with this in their name")
     parser.add_argument("--write", type=Path, help="a file for the table")
     parser.add_argument("--keep", type=Path, help="a folder for logs and data, kept at the end")
     given = parser.parse_args()
-    chosen = [fault for fault in FAULTS if given.only.lower() in fault.name.lower()]
+    chosen = [
+        fault for part in given.only for fault in FAULTS if part.lower() in fault.name.lower()
+    ]
     made = []
     with tempfile.TemporaryDirectory(prefix="vila2-chaos-") as name:
         folder = given.keep or Path(name)

@@ -73,7 +73,8 @@ class Progress:
         )
         self.moments: list[float] = []
         self._seen: tuple[int, ...] | None = None
-        self._ending = threading.Event()
+        self._ending, self._asking = threading.Event(), threading.Lock()
+        self._connection: psycopg.Connection | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Progress:
@@ -83,14 +84,19 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join(10)
+        if self._connection is not None:
+            self._connection.close()
 
     def ask(self, question: str) -> tuple[Any, ...] | None:
         """One row, or `None` while the database is away."""
-        try:
-            with psycopg.connect(self._url, autocommit=True) as connection:
-                return connection.execute(question.encode()).fetchone()
-        except psycopg.Error:
-            return None
+        with self._asking:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = psycopg.connect(self._url, autocommit=True)
+                return self._connection.execute(question.encode()).fetchone()
+            except psycopg.Error:
+                self._connection = None
+                return None
 
     def _watch(self) -> None:
         while not self._ending.wait(0.1):
@@ -186,7 +192,7 @@ def _ended(client: Client, run: str) -> str:
             if held.state != "running":
                 return "" if held.state == "finished" else f"{held.state}: {held.error}"
             phase = f"{held.phase} {held.trouble}"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return f"not over after {PATIENCE:.0f} s: {phase}"
 
 
