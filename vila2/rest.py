@@ -56,6 +56,11 @@ class ApiError(Exception):
         self.problem = problem
         self.retry_after = retry_after
 
+    @property
+    def passing(self) -> bool:
+        """Whether it is of the moment: too many requests, or the service itself is unwell."""
+        return self.problem.status in (408, 425, 429) or self.problem.status >= 500
+
 
 class Unreachable(Exception):
     """Nothing answers at a service's address."""

@@ -15,13 +15,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Float,
+    MetaData,
+    create_engine,
+    event,
+    literal,
+    literal_column,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.chassis.migrations import Migrations
 
 _SQLITE_WAIT = 30.0
 _READS = "vila2_reads"
+# The time of the statement, not the clock's: constant within one, so that an index can be used.
+_SERVER_TIME = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
+# A server that is gone without a word is given up after about half a minute, and one that lost a
+# client in the middle of a transaction gives back what it held.
+_ALIVE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+_IDLE_IN_TRANSACTION = "SET idle_in_transaction_session_timeout TO '120s'"
 
 
 class Database:
@@ -97,17 +121,18 @@ class Database:
             max_overflow=pool_size,
             pool_recycle=1800,
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 10},
+            connect_args=_ALIVE,
         )
-        if migrations is not None:
-            schema = migrations.service
+        schema = migrations.service if migrations is not None else ""
 
-            @event.listens_for(engine, "connect")
-            def _schema(connection: Any, _: Any) -> None:
-                # Committed at once, or the pool's first rollback would undo it.
-                connection.autocommit = True
+        @event.listens_for(engine, "connect")
+        def _session(connection: Any, _: Any) -> None:
+            # Committed at once, or the pool's first rollback would undo it.
+            connection.autocommit = True
+            connection.execute(_IDLE_IN_TRANSACTION)
+            if schema:
                 connection.execute(f'SET search_path TO "{schema}"')
-                connection.autocommit = False
+            connection.autocommit = False
 
         return cls(engine, metadata, migrations)
 
@@ -126,6 +151,20 @@ class Database:
         with self._sessions() as session, session.begin():
             session.connection(execution_options={_READS: True})
             yield session
+
+    def now(self) -> ColumnElement[float]:
+        """Seconds since 1970, in a statement: the time by which leases are given and end.
+
+        Of PostgreSQL it is the server's time: a process with a wrong clock would take everybody's
+        leases, or give ones that have ended. SQLite is used on one machine, by that one's clock.
+        """
+        if self._engine.dialect.name == "postgresql":
+            return literal_column(_SERVER_TIME, Float)
+        return literal(time.time(), Float)
+
+    def time(self, session: Session) -> float:
+        """That time, asked for now."""
+        return float(session.scalar(select(self.now())) or 0.0)
 
     def close(self) -> None:
         """Give back all connections."""

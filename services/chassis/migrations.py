@@ -43,6 +43,15 @@ class Migrations:
         """All steps, oldest first."""
         return [script.revision for script in self.script.walk_revisions()][::-1]
 
+    def revision(self, engine: Engine) -> str:
+        """The step that a database is at, without changing it; empty before the first."""
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                if not inspect(connection).has_schema(self.service):
+                    return ""
+                connection.execute(text(f'SET search_path TO "{self.service}"'))
+            return ", ".join(self.context(connection).get_current_heads())
+
     def upgrade(self, engine: Engine) -> None:
         """Bring the database to the newest step, in one transaction that excludes other processes.
 
@@ -61,6 +70,13 @@ class Migrations:
             if not at and self._tables(connection):
                 self._adopt(connection)
             self.move(connection, self.revisions[-1])
+
+    def make(self, engine: Engine, revision: str) -> None:
+        """Make the tables as they were at a step, in a database that has none."""
+        with _ONE_AT_A_TIME, self._alone(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text(f'SET LOCAL search_path TO "{self.service}"'))
+            self.move(connection, revision)
 
     def move(self, connection: Connection, revision: str) -> None:
         """Apply or undo steps until the database is at `revision`; `base` is before the first."""

@@ -41,6 +41,10 @@ class ObjectStore(ABC):
         """Read an object; raises `KeyError` where there is none."""
 
     @abstractmethod
+    def fetch(self, key: str, path: Path) -> None:
+        """Write an object to a new file, without holding it in memory; `KeyError` as of `get`."""
+
+    @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether there is an object under `key`."""
 
@@ -49,8 +53,8 @@ class ObjectStore(ABC):
         """Remove an object; nothing happens where there is none."""
 
     @abstractmethod
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys below `prefix`, sorted."""
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Keys below `prefix`, or all there are, sorted."""
 
     @abstractmethod
     def put_directory(self, prefix: str, directory: Path) -> None:

@@ -62,6 +62,13 @@ class DirectoryObjects(ObjectStore):
         except (FileNotFoundError, IsADirectoryError) as error:
             raise KeyError(key) from error
 
+    def fetch(self, key: str, path: Path) -> None:
+        """Copy the file; a missing one is a `KeyError`."""
+        try:
+            shutil.copyfile(self._path(key), path)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise KeyError(key) from error
+
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
         return self._path(key).is_file()
@@ -70,9 +77,9 @@ class DirectoryObjects(ObjectStore):
         """Remove the file if it is there."""
         self._path(key).unlink(missing_ok=True)
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys of the files below a directory; what is half written is not listed."""
-        base = self._path(prefix)
+        base = self._path(prefix) if prefix else self._root
         found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
         whole = (path for path in found if not any(p.startswith(_PARTIAL) for p in path.parts))
         yield from sorted(path.as_posix() for path in whole)

@@ -96,6 +96,15 @@ class S3Objects(ObjectStore):
             response.close()
             response.release_conn()
 
+    def fetch(self, key: str, path: Path) -> None:
+        """Download to a file; a missing object is a `KeyError`."""
+        try:
+            self._client.fget_object(self._bucket, checked(key), str(path))
+        except S3Error as error:
+            if error.code in _ABSENT:
+                raise KeyError(key) from error
+            raise
+
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
         return self._etag(checked(key)) is not None
@@ -104,9 +113,9 @@ class S3Objects(ObjectStore):
         """Remove the object; S3 does not mind a missing one."""
         self._client.remove_object(self._bucket, checked(key))
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys below `prefix`, sorted here: not every server lists by the whole key's bytes."""
-        yield from sorted(key for key, _ in self._listed(checked(prefix)))
+        yield from sorted(key for key, _ in self._listed(checked(prefix) if prefix else ""))
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Upload a directory's files, then a mark that all are there.
@@ -151,7 +160,8 @@ class S3Objects(ObjectStore):
         return target / of
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, str]]:
-        for held in self._client.list_objects(self._bucket, prefix=f"{prefix}/", recursive=True):
+        below = f"{prefix}/" if prefix else ""
+        for held in self._client.list_objects(self._bucket, prefix=below, recursive=True):
             name = held.object_name or ""
             if not name.endswith(f"/{_WHOLE}"):
                 yield name, held.etag or ""

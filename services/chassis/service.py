@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from importlib.metadata import version
 from typing import Protocol
 
 import structlog
@@ -28,6 +29,7 @@ from vila2 import tracing
 from vila2.request_id import request_id as current_request
 
 _log = structlog.get_logger()
+_VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 _OPERATIONS = ("/healthz", "/metrics")  # asked every few seconds, so not traced
 
@@ -120,8 +122,9 @@ def add_operations(app: FastAPI) -> None:
     """The routes for whoever runs the platform: open, and told to nobody by OpenAPI."""
 
     @app.get("/healthz", include_in_schema=False)
-    def live() -> dict[str, str]:
-        return {"status": "ok"}
+    def live() -> dict[str, str | float]:
+        # Version and clock, so that `vila2 doctor` can compare the services.
+        return {"status": "ok", "version": _VERSION, "time": time.time()}
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

@@ -68,8 +68,11 @@ class StorageSettings(BaseSettings):
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def objects(self, workspace: Path, sources: Sources) -> ObjectStore:
-        """The object store, which also reads what lies in sources."""
+    def objects(self, workspace: Path, sources: Sources, *, create: bool = True) -> ObjectStore:
+        """The object store, which also reads what lies in sources.
+
+        Its bucket is made where it is missing, unless `create` is false.
+        """
         cache = workspace / "cache"
         inner: ObjectStore
         if self.s3_endpoint:
@@ -83,6 +86,7 @@ class StorageSettings(BaseSettings):
                 secure=self.s3_secure,
                 connections=self.s3_connections,
                 cache=cache / "objects",
+                create=create,
             )
         else:
             inner = DirectoryObjects(workspace / "objects")

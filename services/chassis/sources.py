@@ -130,6 +130,10 @@ class SourcedObjects(ObjectStore):
         """As the store does."""
         return self._inner.get(key)
 
+    def fetch(self, key: str, path: Path) -> None:
+        """As the store does."""
+        self._inner.fetch(key, path)
+
     def exists(self, key: str) -> bool:
         """As the store does."""
         return self._inner.exists(key)
@@ -138,7 +142,7 @@ class SourcedObjects(ObjectStore):
         """As the store does."""
         self._inner.delete(key)
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str = "") -> Iterator[str]:
         """As the store does."""
         return self._inner.keys(prefix)
 

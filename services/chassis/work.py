@@ -9,6 +9,9 @@ and then finds it changed), as in SQLite, whose writers queue.
 Rows that are ready are themselves the outbox: a relay publishes a hint for each until somebody
 claims it, so a lost or doubled message changes nothing.
 
+All times are the database's (`Database.now`): of workers whose clocks differ, none takes another's
+unit before its lease has ended.
+
 A table may hold millions of units, so every question asked while work goes on is answered from one
 index, `(state, subject, not_before, id)`, in a number of steps that does not grow with the table.
 """
@@ -131,14 +134,17 @@ class WorkUnits:
                 values["payload"] = {**values["payload"], TRACE: tracing.current()}
         if given:
             given.sort(key=lambda values: str(values["id"]))
-            session.execute(insert(self._table.__table__).on_conflict_do_nothing(), given)
+            adding = insert(self._table.__table__).on_conflict_do_nothing()
+            if not any("not_before" in values for values in given):
+                adding = adding.values(not_before=self._database.now())
+            session.execute(adding, given)
 
     def claim(self, unit_id: str, *, owner: str) -> Claim | None:
         """Take a unit that is ready or whose lease ran out; `None` where somebody holds it.
 
         A unit whose last attempt ended without a word fails here: it may be what ends its workers.
         """
-        table, now = self._table, time.time()
+        table, now = self._table, self._database.now()
         spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
             # For the metric alone: what a unit was before is not among what an UPDATE returns.
@@ -166,7 +172,7 @@ class WorkUnits:
 
     def heartbeat(self, claim: Claim, *, progress: int | None = None) -> bool:
         """Extend the lease; False means that it is lost and the work should stop."""
-        values: dict[str, Any] = {"lease_until": time.time() + self._lease}
+        values: dict[str, Any] = {"lease_until": self._database.now() + self._lease}
         if progress is not None:
             values["progress"] = progress
         with self._database.transaction() as session:
@@ -188,7 +194,7 @@ class WorkUnits:
                 {
                     "state": FAILED if final or spent else READY,
                     "error": error[:2000],
-                    "not_before": time.time() + pause,
+                    "not_before": self._database.now() + pause,
                 },
             )
 
@@ -198,7 +204,7 @@ class WorkUnits:
             "state": READY,
             "attempts": claim.attempt - 1,
             "error": reason[:2000],
-            "not_before": time.time() + seconds,
+            "not_before": self._database.now() + seconds,
         }
         with self._database.transaction() as session:
             self._end(session, claim, values)
@@ -231,7 +237,7 @@ class WorkUnits:
                 .where(
                     table.state == READY,
                     table.subject == subject,
-                    table.not_before <= time.time(),
+                    table.not_before <= self._database.now(),
                     tuple_(table.not_before, table.id) > after,
                 )
                 .order_by(table.not_before, table.id)
@@ -245,10 +251,9 @@ class WorkUnits:
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose worker has lost its lease."""
         table = self._table
+        lapsed = _expired(table, self._database.now())
         with self._database.reading() as session:
-            rows = session.execute(
-                select(table.id, table.task).where(_expired(table, time.time())).limit(limit)
-            )
+            rows = session.execute(select(table.id, table.task).where(lapsed).limit(limit))
             return [(row.id, row.task) for row in rows]
 
     def claimable(self, *, limit: int = 100) -> list[tuple[str, str]]:
@@ -263,13 +268,14 @@ class WorkUnits:
 
     def ages(self) -> Ages:
         """How long the oldest unit waits, and since when the stalest lease was renewed."""
-        table, now = self._table, time.time()
+        table = self._table
         oldest = [
             unit.since
             for subject in self.waiting_subjects()
             for unit in self.waiting(subject, limit=1)
         ]
         with self._database.reading() as session:
+            now = self._database.time(session)
             lease = session.scalar(select(func.min(table.lease_until)).where(table.state == LEASED))
         return Ages(
             oldest_claimable=max(0.0, now - min(oldest)) if oldest else 0.0,
@@ -344,7 +350,7 @@ class WorkUnits:
         changed = session.execute(
             update(table)
             .where(failed)
-            .values(state=READY, attempts=0, not_before=time.time(), error="")
+            .values(state=READY, attempts=0, not_before=self._database.now(), error="")
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
 
@@ -386,10 +392,10 @@ def _of(table: type[Any], subject: str, *states: str) -> Any:
     return which & (table.subject == subject)
 
 
-def _claimable(table: type[Any], now: float) -> Any:
+def _claimable(table: type[Any], now: Any) -> Any:
     ready = (table.state == READY) & (table.not_before <= now)
     return or_(ready, _expired(table, now))
 
 
-def _expired(table: type[Any], now: float) -> Any:
+def _expired(table: type[Any], now: Any) -> Any:
     return (table.state == LEASED) & (table.lease_until < now)

@@ -18,6 +18,7 @@ from services.chassis.metrics import (
     UNITS_ENDED,
     UNITS_REDELIVERED,
 )
+from services.chassis.passing import is_passing
 from services.chassis.queue import Queue
 from services.chassis.relay import Relay
 from services.chassis.work import LEASE_SECONDS, Claim, Postponed, WorkUnits
@@ -27,6 +28,7 @@ _log = structlog.get_logger()
 
 # How long what a unit needs is left in peace before somebody asks again.
 POSTPONED_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
 # A worker that no hint reaches looks for itself: the broker may be away, or its client deaf.
 IDLE_SECONDS = 5.0
 Report = Callable[[int], None]
@@ -106,6 +108,33 @@ class Worker:
             self._count(-1)
         return True
 
+    def _give_back(self, claim: Claim, error: Exception) -> str:
+        """Settle a unit that its task has not completed; how it ended."""
+        postponed = isinstance(error, Postponed)
+        reason = str(error) if postponed else f"{type(error).__name__}: {error}"
+        if postponed or is_passing(error):
+            _log.warning("unit postponed", unit=claim.unit_id, reason=reason[:300])
+            self._insist(lambda: self._units.postpone(claim, reason, seconds=POSTPONED_SECONDS))
+            return "postponed"
+        if isinstance(error, PermanentError):
+            self._insist(lambda: self._units.fail(claim, str(error), final=True))
+            return "refused"
+        _log.error("unit failed", unit=claim.unit_id, attempt=claim.attempt, exc_info=error)
+        self._insist(lambda: self._units.fail(claim, reason))
+        return "failed"
+
+    def _insist(self, settle: Callable[[], None]) -> None:
+        """Settle though the database is away for a while: else only the lease would end it."""
+        deadline = time.monotonic() + LEASE_SECONDS
+        while True:
+            try:
+                settle()
+                return
+            except Exception as error:
+                if self._ending or not is_passing(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+
     def _count(self, more: int) -> None:
         with self._counting:
             self._busy += more
@@ -126,24 +155,17 @@ class Worker:
         def beat() -> None:
             # A third of the lease, and often enough that a watcher sees progress.
             while not ending.wait(min(1.0, LEASE_SECONDS / 3)):
-                self._units.heartbeat(claim, progress=seen["progress"])
+                try:
+                    self._units.heartbeat(claim, progress=seen["progress"])
+                except Exception:  # the database is away: the heart goes on beating
+                    _log.warning("heartbeat missed", unit=unit_id, exc_info=True)
 
         heart = threading.Thread(target=beat, name=f"heartbeat-{unit_id}", daemon=True)
         heart.start()
         try:
             self._tasks[claim.task](claim, report)
-        except Postponed as error:
-            outcome = "postponed"
-            _log.warning("unit postponed", reason=str(error)[:300])
-            self._units.postpone(claim, str(error), seconds=POSTPONED_SECONDS)
-        except PermanentError as error:
-            outcome = "refused"
-            _log.error("unit refused", reason=str(error)[:300])
-            self._units.fail(claim, str(error), final=True)
         except Exception as error:
-            outcome = "failed"
-            _log.exception("unit failed")
-            self._units.fail(claim, f"{type(error).__name__}: {error}")
+            outcome = self._give_back(claim, error)
         finally:
             ending.set()
             heart.join()

@@ -35,9 +35,12 @@ class Leadership:
         *,
         role: str = "reconciler",
         seconds: float = LEASE_SECONDS,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._database, self._role, self._seconds, self._clock = database, role, seconds, clock
+        self._database, self._role, self._seconds = database, role, seconds
+        # The row holds the database's time, which all processes share; how long ago this process
+        # asked is told by a clock that nobody sets.
+        self._clock, self._since = clock, clock or time.monotonic
         # A process that was started anew is another holder, whatever its id.
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.fence = 0
@@ -47,7 +50,7 @@ class Leadership:
     def lead(self) -> bool:
         """Whether this process leads now; the lease is renewed once a third of it is over."""
         with self._asking:
-            return self._lead(self._clock())
+            return self._lead(self._since())
 
     def _lead(self, now: float) -> bool:
         if now < self._until - self._seconds * 2 / 3:
@@ -57,7 +60,8 @@ class Leadership:
             if session.get(LeaseRow, self._role) is None:
                 session.add(LeaseRow(role=self._role, holder="", fence=0, until=0.0))
                 session.flush()
-            fence = self._take(session, now)
+            common = self._clock() if self._clock else self._database.time(session)
+            fence = self._take(session, common)
         if fence is None:
             if self._until:
                 _log.warning("leadership lost", role=self._role)

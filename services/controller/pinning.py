@@ -20,6 +20,8 @@ def pinned(recipe: Recipe, platform: Client) -> Recipe:
         try:
             version = platform.datasets.version(name, int(number or 0))
         except (ApiError, ValueError) as error:
+            if isinstance(error, ApiError) and error.passing:
+                raise
             raise Invalid(
                 f"the recipe names the dataset {wanted!r}: {error}",
                 field="recipe.data",

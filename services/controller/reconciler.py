@@ -21,7 +21,7 @@ from services.controller.operations import cancel
 from services.controller.planner import AddRound, FailRun, FinishRun, PauseRun, plan
 from services.controller.runs import Runs, facts_of
 from services.controller.state import ENDED
-from services.controller.steps import Step, is_passing
+from services.controller.steps import Step
 from services.controller.tables import RoundRow, RunRow
 from vila2 import tracing
 from vila2.client import ApiError, Client
@@ -67,7 +67,7 @@ class Reconciler:
         try:
             self._reconcile(run)
         except ApiError as error:
-            if not is_passing(error):
+            if not error.passing:
                 # The other service refuses: no amount of trying again will help.
                 self._runs.move(run, "failed", str(error), error=str(error))
                 return True

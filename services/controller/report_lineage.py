@@ -24,7 +24,9 @@ def lineage(platform: Client, rows: Sequence[RoundRow]) -> list[Lineage]:
 def _lineage(platform: Client, name: str, model: str) -> Lineage | None:
     try:
         details = platform.training.model_details(model)
-    except ApiError:
+    except ApiError as error:
+        if error.passing:
+            raise
         return None
     return Lineage(
         name=name,

@@ -26,11 +26,6 @@ from vila2.recipe import ControlRecipe, Recipe, StageName
 _PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
 
 
-def is_passing(error: ApiError) -> bool:
-    """Whether a refusal is of the moment: too many requests, or the service itself is unwell."""
-    return error.problem.status in (408, 425, 429) or error.problem.status >= 500
-
-
 class Step:
     """One round of one run, about to be carried one step further."""
 
@@ -53,7 +48,7 @@ class Step:
                 "evaluating": self._evaluate,
             }[self._row.state]()
         except ApiError as error:
-            if is_passing(error):
+            if error.passing:
                 raise
             self._fail(str(error))
 

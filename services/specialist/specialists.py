@@ -74,7 +74,7 @@ class Specialists:
         return self._specialist(row)
 
     def tick(self) -> None:
-        """Carry every specialist one step further, if it can be."""
+        """Carry every specialist one step further; one that cannot be holds no other up."""
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(SpecialistRow).where(SpecialistRow.state.in_(_ACTIVE))
@@ -86,12 +86,20 @@ class Specialists:
                 tracing.within(tracing.root(run or row.id, recorded=not asked)),
                 structlog.contextvars.bound_contextvars(specialist=row.id, run=run),
             ):
-                try:
-                    self._step(row)
-                except (ApiError, ValidationError) as error:
-                    # Refused, or not even a request: either way only this one cannot go on.
-                    self._change(row, state="failed", error=str(error))
-                    _log.warning("specialist failed", reason=str(error)[:300])
+                self._try(row)
+
+    def _try(self, row: SpecialistRow) -> None:
+        try:
+            self._step(row)
+        except (ApiError, ValidationError) as error:
+            if isinstance(error, ApiError) and error.passing:
+                _log.warning("specialist has to wait", reason=str(error))
+                return
+            # Refused, or not even a request: either way only this one cannot go on.
+            self._change(row, state="failed", error=str(error))
+            _log.warning("specialist failed", reason=str(error)[:300])
+        except Exception:
+            _log.exception("specialist cannot be carried on now")
 
     def measure(self) -> None:
         """Set how many are at work."""

@@ -64,7 +64,7 @@ class Standalone:
         self._triton: TritonServer | None = None
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.workspace / "lock")
+        self._lock = lock_workspace(self.workspace)
         storage = storage or StorageSettings()
         try:
             self._end_process = begin_process(
@@ -179,15 +179,16 @@ def mounted(platform: Standalone) -> FastAPI:
     return front
 
 
-def _lock(path: Path) -> TextIO:
-    """Hold the workspace: two processes on one would each believe the other dead."""
-    handle = path.open("w")
+def lock_workspace(workspace: Path) -> TextIO:
+    """Hold the workspace until the file is closed: two processes on one would each believe the
+    other dead. Raises `WorkspaceBusy`."""
+    handle = (workspace / "lock").open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         handle.close()
         raise WorkspaceBusy(
-            f"another process runs the workspace {path.parent}: stop it, or choose another "
+            f"another process runs the workspace {workspace}: stop it, or choose another "
             "with --workspace"
         ) from error
     return handle

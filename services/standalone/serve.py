@@ -10,6 +10,8 @@ VILA2_TRITON_URL) and
 
 `vila2-service --prepare` comes first: it brings every database to its newest step, makes the
 bucket, Triton's repository in it and the keys, and says where they lie. It may run again.
+`--doctor` looks at all that the settings name, and says what to do where it is wrong. `--backup`
+and `--restore` copy databases, objects and keys into a folder and back (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from services.chassis.identity.identity import Identity
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.process import begin_process
 from services.chassis.settings import StorageSettings
 from services.chassis.tracing import TracingUnavailable
+from services.standalone import operations
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -44,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--target", action="append", choices=[*TARGETS], default=[], help="a service; repeatable"
     )
     parser.add_argument("--prepare", action="store_true", help="databases, bucket and keys")
+    parser.add_argument("--doctor", action="store_true", help="what is wrong, and what to do")
+    parser.add_argument("--json", action="store_true", help="the doctor's findings for programs")
+    parser.add_argument("--backup", type=Path, metavar="DIR", help="into an empty folder")
+    parser.add_argument("--restore", type=Path, metavar="DIR", help="into an empty platform")
+    parser.add_argument("--overwrite", action="store_true", help="restore over what is there")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8620)
     parser.add_argument(
@@ -52,10 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     given = parser.parse_args(arguments)
     url = os.environ.get("VILA2_PLATFORM_URL", "")
+    workspace = given.workspace.resolve()
+    if given.doctor:
+        return operations.examine(workspace, json=given.json)
+    if given.backup:
+        return operations.back_up(workspace, given.backup)
+    if given.restore:
+        return operations.bring_back(workspace, given.restore, overwrite=given.overwrite)
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
         return 2
-    workspace = given.workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
     try:
         end_process = begin_process("-".join(given.target) or "prepare", workspace=workspace)
@@ -63,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     if given.prepare:
-        return _prepare(workspace)
-    identity = _identity(workspace)
+        return operations.prepare(workspace)
+    identity = IdentitySettings().open(workspace, StorageSettings())
     client = Client.connect(url, key=WorkspaceKeys(workspace, identity).service)
     seams = Seams(workspace, client.as_team, identity)
     if seams.alone:
@@ -77,28 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
     client.close()
     identity.close()
     end_process()
-    return 0
-
-
-def _identity(workspace: Path) -> Identity:
-    return IdentitySettings().open(workspace, StorageSettings())
-
-
-def _prepare(workspace: Path) -> int:
-    identity = _identity(workspace)
-    keys = WorkspaceKeys(workspace, identity)
-    _ = keys.user, keys.service
-    # Opening a service brings its database to the newest step; nothing is started.
-    client = Client.connect("http://unused", key=keys.service)
-    seams = Seams(workspace, client.as_team, identity)
-    for build in TARGETS.values():
-        build(seams)
-    seams.repository()
-    client.close()
-    identity.close()
-    url = os.environ.get("VILA2_PUBLIC_URL", "")
-    print("the platform is prepared" + (f" and answers at {url}" if url else ""))  # noqa: T201
-    print(f"the key of team local lies in {workspace / 'key'}")  # noqa: T201
     return 0
 
 

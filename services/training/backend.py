@@ -103,6 +103,11 @@ def resources(command: Command, defaults: Defaults) -> Resources:
 class Backend(ABC):
     """Where jobs run. `handle` is text that finds the job again after a restart."""
 
+    def check(self) -> str:
+        """What answers, in words, where jobs could be submitted now; raises `BackendUnreachable`
+        or `Refused` where they could not."""
+        return "jobs run on this machine"
+
     @abstractmethod
     def submit(self, key: str, command: Command) -> str:
         """Start the job and return its handle, or that of the start which is there already.

@@ -56,6 +56,11 @@ class KubernetesBackend(Backend):
         self._api = KubernetesApi(cluster, options.namespace)
         self._options, self._defaults = options, defaults
 
+    def check(self) -> str:
+        """Asks for a TrainJob that is not there: address, token and rights are then in order."""
+        self._api.get("doctor-asks-for-none")
+        return f"Kubernetes answers; namespace {self._options.namespace}"
+
     def submit(self, key: str, command: Command) -> str:
         """Create the TrainJob, unless there is one, or the folder tells of its end."""
         with submitting(command.folder):

@@ -66,6 +66,18 @@ class SlurmBackend(Backend):
         self._listed_at = -poll
         self._listed: dict[str, set[str]] = {}
 
+    def check(self) -> str:
+        """Asks for the partitions."""
+        partition = self._options.partition
+        found = _slurm("sinfo", "-h", "-o", "%R %a", *(("-p", partition) if partition else ()))
+        up = [line.split()[0] for line in found.splitlines() if line.endswith(" up")]
+        if not up:
+            raise BackendUnreachable(
+                f"Slurm has no partition {partition} that is up: set VILA2_SLURM_PARTITION to one "
+                "that `sinfo -s` lists"
+            )
+        return f"Slurm answers; partitions that are up: {', '.join(up)}"
+
     def submit(self, key: str, command: Command) -> str:
         """Start the job with sbatch, unless Slurm or the folder knows of a start."""
         if not re.fullmatch(r"[A-Za-z0-9._-]+", key):

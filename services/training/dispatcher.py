@@ -62,7 +62,7 @@ class Dispatcher:
                     now = time.time()
                     self._jobs.change(row.id, expect="running", state="cancelled", ended_at=now)
                 else:
-                    self._observe(row)
+                    self._look_at(row)
         for row in self._jobs.unwanted():
             with _named(row):
                 self._stop(row)
@@ -112,10 +112,10 @@ class Dispatcher:
                 return
             ended = again and _has_ended(command.folder)
             handle = "" if ended else self._backend.submit(row.id, command)
-        except (ApiError, ServiceError, ValueError) as error:
-            self._fail(row, "starting", str(error))
-            return
         except Exception as error:
+            if _is_final(error):
+                self._fail(row, "starting", str(error))
+                return
             _log.exception("job could not be started yet")
             waiting = f"waiting for the backend: {error}"[:300]
             self._jobs.change(row.id, expect="starting", fence=row.fence, waiting=waiting)
@@ -180,6 +180,13 @@ class Dispatcher:
         named = body.train.model if body.train else ""
         return self._registry.locate(row.team, named) if named else None
 
+    def _look_at(self, row: JobRow) -> None:
+        """Observe a job; one that cannot be settled now holds no other up."""
+        try:
+            self._observe(row)
+        except Exception:
+            _log.exception("job cannot be settled now", job=row.id)
+
     def _observe(self, row: JobRow) -> None:
         """Settle a job that ended; hold one that runs against its rule."""
         folder = self._jobs.folder(row.id)
@@ -236,7 +243,7 @@ class Dispatcher:
             model = self._registry.add(
                 team=row.team,
                 base_name=re.sub(r"[^a-z0-9-]+", "-", row.name.lower()).strip("-") or "model",
-                folder=Path(result.pop("model")),
+                folder=_model_folder(Path(result.pop("model")), folder),
                 sha256=result["sha256"],
                 parent=body.train.model or body.train.preset,
                 job=row.id,
@@ -289,6 +296,18 @@ class Dispatcher:
 def _named(row: JobRow) -> AbstractContextManager[object]:
     """Log lines say which job they are about, and whose."""
     return structlog.contextvars.bound_contextvars(job=row.id, run=row.run)
+
+
+def _model_folder(told: Path, folder: Path) -> Path:
+    """Where a job left its model: there still, though the workspace has been restored elsewhere."""
+    return told if told.exists() else folder / told.name
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a job that could not be started never can be: what it asks for is refused."""
+    if isinstance(error, ApiError):
+        return not error.passing
+    return isinstance(error, ServiceError | ValueError)
 
 
 def _has_ended(folder: Path) -> bool:

@@ -72,6 +72,23 @@ def test_a_missing_object_is_a_key_error(objects: ObjectStore, key: str) -> None
     assert not objects.exists(key)
 
 
+def test_an_object_is_fetched_into_a_file(objects: ObjectStore, tmp_path: Path) -> None:
+    """Whole, or not at all."""
+    objects.put("a/b", b"x" * 70_000)
+    objects.fetch("a/b", tmp_path / "held")
+    assert (tmp_path / "held").read_bytes() == b"x" * 70_000
+    with pytest.raises(KeyError):
+        objects.fetch("a/c", tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_without_a_prefix_all_keys_are_listed(objects: ObjectStore) -> None:
+    """For who copies the whole store."""
+    for key in ("b/2", "a", "b/1/x"):
+        objects.put(key, b"x")
+    assert list(objects.keys()) == ["a", "b/1/x", "b/2"]
+
+
 def test_deleting_twice_is_deleting_once(objects: ObjectStore) -> None:
     """An object that is gone is gone, whoever removed it."""
     objects.put("a/b", b"x")

@@ -226,3 +226,21 @@ def test_counts_add_up_by_state(bench: Bench) -> None:
     bench.complete(claimed(bench.units.claim("u1", owner="a")))
     with bench.database.transaction() as session:
         assert bench.units.counts(session, "job") == {DONE: 1, READY: 2}
+
+
+@pytest.mark.parametrize("wrong", [3600.0, -3600.0])
+def test_a_wrong_clock_neither_takes_leases_nor_gives_ended_ones(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """PostgreSQL's clock is everybody's; SQLite is used on one machine."""
+    bench, true = Bench(postgres_url), time.time
+    bench.add("u1", "u2")
+    assert bench.units.claim("u1", owner="right") is not None
+    monkeypatch.setattr("time.time", lambda: true() + wrong)
+    assert bench.units.claim("u1", owner="wrong") is None
+    assert bench.units.claim("u2", owner="wrong") is not None
+    bench.add("u3")
+    monkeypatch.setattr("time.time", true)
+    assert bench.units.claim("u2", owner="right") is None
+    assert bench.units.claim("u3", owner="right") is not None
+    bench.database.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from services.chassis.queue_inprocess import InProcessQueue
 from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
 from services.chassis.worker import PermanentError, Report, Run, Worker
 from tests.chassis.units import Bench
+from vila2.client import Unreachable
 
 
 @pytest.fixture
@@ -159,3 +161,73 @@ def test_a_worker_that_no_hint_reaches_looks_for_itself(
         until(lambda: all(bench.row(f"u{n}").state == DONE for n in (1, 2, 3)))
     finally:
         worker.stop()
+
+
+def test_a_unit_that_meets_a_server_that_is_away_loses_no_attempt(
+    bench: Bench, started: Callable[[Run], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is away: no number of attempts says anything about the unit."""
+    monkeypatch.setattr("services.chassis.worker.POSTPONED_SECONDS", 0.0)
+    tries = []
+
+    def away(claim: Claim, _: Report) -> None:
+        tries.append(claim.attempt)
+        if len(tries) < 6:
+            raise Unreachable("no answer")
+        bench.complete(claim)
+
+    bench.add("u1")
+    started(away)
+    until(lambda: bench.row("u1").state == DONE, seconds=20)
+    assert tries == [1] * 6
+
+
+def test_a_unit_is_given_back_once_the_database_is_there_again(
+    bench: Bench, started: Callable[[Run], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else only the end of its lease would free it."""
+    monkeypatch.setattr("services.chassis.worker.AGAIN_SECONDS", 0.05)
+    away, postpone, tries = [True] * 3, bench.units.postpone, []
+
+    def postponed(*args: Any, **kwargs: Any) -> None:
+        if away:
+            away.pop()
+            raise Unreachable("the database is away")
+        postpone(*args, **kwargs)
+
+    monkeypatch.setattr(bench.units, "postpone", postponed)
+
+    def fail_once(claim: Claim, _: Report) -> None:
+        tries.append(claim.fence)
+        if len(tries) == 1:
+            raise Unreachable("no answer")
+        bench.complete(claim)
+
+    monkeypatch.setattr("services.chassis.worker.POSTPONED_SECONDS", 0.0)
+    bench.add("u1")
+    started(fail_once)
+    until(lambda: bench.row("u1").state == DONE, seconds=20)
+    assert away == []
+
+
+def test_a_heart_that_misses_a_beat_goes_on_beating(
+    bench: Bench, started: Callable[[Run], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database may be away for a moment while a unit runs for minutes."""
+    beats, heartbeat = [], bench.units.heartbeat
+
+    def sometimes(*args: Any, **kwargs: Any) -> bool:
+        beats.append(len(beats))
+        if len(beats) == 1:
+            raise ConnectionError("the database is away")
+        return heartbeat(*args, **kwargs)
+
+    monkeypatch.setattr(bench.units, "heartbeat", sometimes)
+
+    def slow(claim: Claim, _: Report) -> None:
+        until(lambda: len(beats) >= 2)
+        bench.complete(claim)
+
+    bench.add("u1")
+    started(slow)
+    until(lambda: bench.row("u1").state == DONE, seconds=20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.steps import is_passing
 from tests.controller.test_operations import bare
 from tests.plane.plane import Plane
 from tests.plane.plane import start as begin
@@ -20,7 +19,7 @@ def refusal(status: int) -> ApiError:
     ("status", "passing"), [(404, False), (409, False), (422, False), (429, True), (503, True)]
 )
 def test_a_refusal_is_of_the_moment_or_for_good(status: int, passing: bool) -> None:
-    assert is_passing(refusal(status)) == passing
+    assert refusal(status).passing == passing
 
 
 @pytest.mark.parametrize("error", [refusal(503), ConnectionError("gone"), RuntimeError("a bug")])

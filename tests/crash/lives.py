@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import traceback
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.crash.boundaries import Watch, install
+from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start
-from vila2.data.layers import decode_layer_shard
 from vila2.recipe import Recipe
 
 TOKEN = "the-run"
@@ -74,54 +71,6 @@ def to_the_end(plane: Plane, made: Recipe) -> None:
 
 
 def result(workspace: Path, made: Recipe | None = None) -> dict[str, Any]:
-    """All that a finished run is, without the ids and times that differ between any two runs."""
+    """What the finished run has come to."""
     with Plane(workspace) as plane:
-        run = plane.client.controller.run(start(plane, made or small(), token=TOKEN))
-        events: dict[str, list[str]] = {}
-        for happened in plane.client.controller.events(run.id):
-            said = f"{happened.kind}: {_nameless(happened.message)}"
-            events.setdefault(happened.round, []).append(said)
-        models = {m.name: m.sha256 for m in plane.client.training.models()}
-        rounds = {
-            held.name: {
-                "kind": held.kind,
-                "state": held.state,
-                "scores": held.scores,
-                "verdict": _nameless(repr(held.verdict)),
-                "model": models[held.model],
-                "seeds": {one.seed: models[one.model] for one in held.seeds},
-                "captions": _captions(plane, held.layer),
-            }
-            for held in run.rounds
-        }
-        jobs = plane.client.training.jobs()
-        layers = plane.client.datasets.layers()
-        return {
-            "state": run.state,
-            "rounds": rounds,
-            "events": events,
-            "weights": sorted(models.values()),
-            "jobs": Counter((_nameless(job.name), job.kind, job.state) for job in jobs),
-            "layers": sorted(
-                (_nameless(layer.name), layer.state, _captions(plane, layer.id)) for layer in layers
-            ),
-        }
-
-
-def _captions(plane: Plane, layer: str) -> str:
-    if not layer:
-        return ""
-    shards = plane.client.datasets.layer_shards(layer)
-    rows = [
-        row
-        for number in range(len(shards))
-        for row in decode_layer_shard(plane.client.datasets.layer_content(layer, number))
-    ]
-    text = "\n".join(f"{row.key} {row.status} {row.attempt} {row.caption}" for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _nameless(text: str) -> str:
-    """Without what is drawn anew for each run: ids, and models' names, which end in a job's."""
-    text = re.sub(r"\b(run|job|layer|layer-job|specialist)-[0-9a-f]{6,}", r"\1-#", text)
-    return re.sub(r"-[0-9a-f]{8}-[0-9a-f]{4}\b", "-#", text)
+        return outcome(plane.client, start(plane, made or small(), token=TOKEN))

@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.servers.process import free_port, missing, running
+from tests.servers.process import ServerProcess, free_port, missing, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class PostgresServer:
     """Where it listens; whoever can reach the port is its superuser."""
 
     port: int
+    process: ServerProcess | None = None
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
@@ -45,8 +46,11 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """A server that keeps nothing: its data goes with it."""
+def postgres(*, forgets: bool = True) -> Iterator[PostgresServer]:
+    """A server whose data goes with it.
+
+    One that `forgets` may lose its last commits when it is killed, and is quicker.
+    """
     # Not below pytest's folders: as root those are closed to the user that the server runs as.
     with tempfile.TemporaryDirectory(prefix="vila2-pg-") as name:
         folder = Path(name)
@@ -67,7 +71,8 @@ def postgres() -> Iterator[PostgresServer]:
         command = [
             str(binaries / "postgres"), "-D", str(data), "-p", str(server.port),
             "-h", "127.0.0.1", "-k", str(folder),
-            "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
+            "-c", "fsync=off", "-c", "full_page_writes=off",
+            "-c", f"synchronous_commit={'off' if forgets else 'on'}",
         ]  # fmt: skip
 
         def answers() -> bool:
@@ -79,8 +84,8 @@ def postgres() -> Iterator[PostgresServer]:
 
         # SIGINT: the server ends without waiting for its clients to leave.
         log = folder / "postgres.log"
-        with running(command, log=log, ready=answers, user=user, stop=signal.SIGINT):
-            yield server
+        with running(command, log=log, ready=answers, user=user, stop=signal.SIGINT) as process:
+            yield PostgresServer(server.port, process)
 
 
 @pytest.fixture(scope="session")

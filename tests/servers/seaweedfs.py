@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import free_port, missing, running
+from tests.servers.process import ServerProcess, free_port, missing, running
 
 ACCESS_KEY = "tester"
 SECRET_KEY = "tester-secret"
@@ -24,6 +24,7 @@ class S3Server:
     endpoint: str
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
+    process: ServerProcess | None = None
 
 
 @contextmanager
@@ -51,5 +52,5 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
         "-master.telemetry=false",
     ]  # fmt: skip
     env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    with running(command, log=directory / "weed.log", ready=healthy, env=env):
-        yield S3Server(f"127.0.0.1:{port}")
+    with running(command, log=directory / "weed.log", ready=healthy, env=env) as process:
+        yield S3Server(f"127.0.0.1:{port}", process=process)

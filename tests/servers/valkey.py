@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import free_port, missing, running
+from tests.servers.process import ServerProcess, free_port, missing, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Broker:
     """Where it listens."""
 
     port: int
+    process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -42,8 +43,8 @@ def valkey(directory: Path, *, port: int = 0) -> Iterator[Broker]:
         except OSError:
             return False
 
-    with running(command, log=directory / "valkey.log", ready=answers):
-        yield broker
+    with running(command, log=directory / "valkey.log", ready=answers) as process:
+        yield Broker(broker.port, process)
 
 
 def _binary() -> Path:

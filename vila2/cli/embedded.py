@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.client import Client
+from vila2.doctor.finding import Finding
 
 
 def standalone(workspace: Path, *, triton: bool = False) -> Any:
@@ -36,6 +37,15 @@ def standalone(workspace: Path, *, triton: bool = False) -> Any:
         raise CliError(
             f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
         ) from error
+
+
+def examined(workspace: Path) -> list[Finding]:
+    """What the platform stands on here; nothing where its extra is not installed."""
+    try:
+        from services.standalone.doctor import findings
+    except ModuleNotFoundError:
+        return []
+    return findings(workspace)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from vila2.cli import (
     audit,
     captions,
     demo,
+    doctor,
     endpoints,
     estimates,
     export,
@@ -70,6 +71,7 @@ app.command("audit")(audit.audit)
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 
 
 _KNOWN = (

@@ -7,8 +7,6 @@ by the next, which submits it again: the backend adopts what runs under the job'
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import Select, func, select, update
 
 from services.chassis.database import Database, exclusively
@@ -26,9 +24,9 @@ class Claims:
 
     def next(self) -> JobRow | None:
         """Take the job that should start now; None where none should. Those left say why."""
-        now = time.time()
         with self._database.transaction() as session:
             exclusively(session, "dispatch")
+            now = self._database.time(session)
             rows = {row.id: row for row in session.scalars(_queued())}
             if not rows:
                 return None
@@ -56,9 +54,9 @@ class Claims:
 
     def left_behind(self) -> JobRow | None:
         """Take over a job whose dispatcher did not finish starting it."""
-        now = time.time()
         with self._database.transaction() as session:
             exclusively(session, "dispatch")
+            now = self._database.time(session)
             row = session.scalar(
                 select(JobRow)
                 .where(JobRow.state == "starting", JobRow.lease_until < now)
@@ -75,7 +73,7 @@ class Claims:
             changed = session.execute(
                 update(JobRow)
                 .where(JobRow.id == row.id, JobRow.state == "starting", JobRow.fence == row.fence)
-                .values(lease_until=time.time() + self._lease)
+                .values(lease_until=self._database.now() + self._lease)
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 

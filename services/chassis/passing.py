@@ -1,0 +1,63 @@
+"""Which failures are of the moment: a server or a disk that something needs is away or full.
+
+Work that meets one is put off and loses none of its attempts, since no number of attempts says
+anything about the work. What is not known to pass counts against the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from vila2.client import ApiError, Unreachable
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO)
+_SQLITE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+)  # fmt: skip
+# What S3 servers say of themselves, not of the request.
+_S3 = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeTooSkewed", "RequestTimeout")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a failure, or one that it was raised from, is of the moment."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if _passes(seen):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        return error.passing
+    if isinstance(error, Unreachable | PoolTimeout | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, DBAPIError):
+        return _database_is_away(error)
+    if isinstance(error, OSError):
+        return error.errno in _DISK
+    return _objects_are_away(error)
+
+
+def _database_is_away(error: DBAPIError) -> bool:
+    """SQLite calls a missing table an operational error, too."""
+    if isinstance(error.orig, sqlite3.Error):
+        # The lower byte; the upper ones say more of the same.
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE
+    return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _objects_are_away(error: BaseException) -> bool:
+    try:
+        from minio.error import S3Error, ServerError
+        from urllib3.exceptions import HTTPError
+    except ImportError:  # the platform keeps its objects in a directory
+        return False
+    if isinstance(error, S3Error):
+        return error.code in _S3
+    return isinstance(error, HTTPError | ServerError)

@@ -1,0 +1,92 @@
+"""What an operator asks of an installation: prepare it, examine it, back it up, bring it back.
+
+Each returns the command's exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from services.chassis.identity.settings import IdentitySettings
+from services.chassis.settings import StorageSettings
+from services.standalone.app import WorkspaceBusy
+from services.standalone.backup.record import Backup, BackupError
+from services.standalone.backup.restore import restore
+from services.standalone.backup.take import take
+from services.standalone.doctor import findings
+from services.standalone.seams import Seams, WorkspaceKeys
+from services.standalone.targets import TARGETS
+from vila2.client import Client
+from vila2.doctor import finding, machine
+
+_PIPED = 200  # columns, where the output goes into a pipe
+
+
+def prepare(workspace: Path) -> int:
+    """Databases at their newest step, the bucket, Triton's repository, keys."""
+    identity = IdentitySettings().open(workspace, StorageSettings())
+    keys = WorkspaceKeys(workspace, identity)
+    _ = keys.user, keys.service
+    # Opening a service brings its database to the newest step; nothing is started.
+    client = Client.connect("http://unused", key=keys.service)
+    seams = Seams(workspace, client.as_team, identity)
+    for build in TARGETS.values():
+        build(seams)
+    seams.repository()
+    client.close()
+    identity.close()
+    url = os.environ.get("VILA2_PUBLIC_URL", "")
+    _say("the platform is prepared" + (f" and answers at {url}" if url else ""))
+    _say(f"the key of team local lies in {workspace / 'key'}")
+    return 0
+
+
+def examine(workspace: Path, *, json: bool) -> int:
+    """1 where there is a problem."""
+    found = [*machine.findings(workspace), *findings(workspace)]
+    if json:
+        _say(finding.as_json(found))
+    else:
+        wide = None if sys.stdout.isatty() else _PIPED
+        Console(soft_wrap=True, width=wide).print(finding.as_table(found))
+    return 0 if finding.healthy(found) else 1
+
+
+def back_up(workspace: Path, target: Path) -> int:
+    """1 where it could not be taken."""
+    try:
+        made = take(workspace, StorageSettings(), target)
+    except BackupError as error:
+        return _refused(error)
+    _say(f"backed up into {target}: {_counts(made)}")
+    for left in made.left_out:
+        _say(f"left out, since it was being written: {left}")
+    return 0
+
+
+def bring_back(workspace: Path, source: Path, *, overwrite: bool) -> int:
+    """1 where it could not be restored."""
+    try:
+        made = restore(workspace, StorageSettings(), source, overwrite=overwrite)
+    except (BackupError, WorkspaceBusy) as error:
+        return _refused(error)
+    _say(f"restored from {source}: {_counts(made)}")
+    return 0
+
+
+def _counts(made: Backup) -> str:
+    services = ", ".join(schema.service for schema in made.schemas)
+    return f"{made.rows} rows of {services}; {made.objects} objects; {made.files} files"
+
+
+def _refused(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201

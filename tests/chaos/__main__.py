@@ -1,0 +1,50 @@
+"""Break the platform in every way that we know, and print what came of it.
+
+python -m tests.chaos                      # all faults, about 20 minutes
+python -m tests.chaos --only PostgreSQL    # those with this in their name
+python -m tests.chaos --write docs/x.md    # the table as Markdown, too
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.stack import stack
+from tests.chaos.table import line, table
+from tests.chaos.trial import submitted, tried, undisturbed
+
+
+def main() -> int:
+    """Returns the number of faults that made a difference."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=[""], help="faults with this in their name")
+    parser.add_argument("--write", type=Path, help="a file for the table")
+    parser.add_argument("--keep", type=Path, help="a folder for logs and data, kept at the end")
+    given = parser.parse_args()
+    chosen = [
+        fault for part in given.only for fault in FAULTS if part.lower() in fault.name.lower()
+    ]
+    made = []
+    with tempfile.TemporaryDirectory(prefix="vila2-chaos-") as name:
+        folder = given.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with stack(folder) as platform:
+            submitted(platform, folder / "world")
+            reference = undisturbed(platform)
+            print(f"undisturbed: {reference.seconds:.0f} s", flush=True)
+            for fault in chosen:
+                made.append(tried(platform, fault, reference))
+                print(line(made[-1]), flush=True)
+    if given.write:
+        given.write.write_text(table(made, reference.seconds))
+    return sum(not trial.survived for trial in made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

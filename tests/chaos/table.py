@@ -1,0 +1,27 @@
+"""The table of what came of each fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.chaos.trial import Trial
+
+_HEAD = """| fault | lasted, s | goes on after, s | run took, s | lost | doubled | same result |
+| --- | ---: | ---: | ---: | ---: | ---: | --- |
+"""
+
+
+def line(trial: Trial) -> str:
+    """One row."""
+    if trial.said:
+        return f"| {trial.fault} | | | | | | {trial.said[:300]} |".replace("\n", " ")
+    return (
+        f"| {trial.fault} | {trial.lasted:.0f} | {trial.recovery:.1f} | {trial.seconds:.0f} "
+        f"| {trial.lost} | {trial.doubled} | {'yes' if trial.equal else 'NO'} |"
+    )
+
+
+def table(trials: Sequence[Trial], undisturbed: float) -> str:
+    """All of them, as Markdown."""
+    rows = "\n".join(line(trial) for trial in trials)
+    return f"The undisturbed run took {undisturbed:.0f} s.\n\n{_HEAD}{rows}\n"

@@ -1,0 +1,73 @@
+"""A finding: what was looked at, what is there, and what to do where it is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rich.table import Table
+
+State = Literal["ok", "warning", "problem"]
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`fix` is an instruction to the operator, and empty where all is well."""
+
+    check: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """All is well."""
+    return Finding(check, "ok", found)
+
+
+def warning(check: str, found: str, *, fix: str) -> Finding:
+    """It works, but somebody should look at it."""
+    return Finding(check, "warning", found, fix)
+
+
+def problem(check: str, found: str, *, fix: str) -> Finding:
+    """It does not work."""
+    return Finding(check, "problem", found, fix)
+
+
+def attempted(
+    check: str, look: Callable[[], str], *, fix: str, trouble: type[Exception] = Exception
+) -> Finding:
+    """What `look` says it found, or a problem with the words of the error that it raised."""
+    try:
+        return ok(check, look())
+    except trouble as error:
+        said = str(error).strip() or type(error).__name__
+        return problem(check, said.splitlines()[0][:300], fix=fix)
+
+
+def healthy(findings: Iterable[Finding]) -> bool:
+    """Whether there is no problem among them."""
+    return all(finding.state != "problem" for finding in findings)
+
+
+def as_table(findings: Sequence[Finding]) -> Table:
+    """For people: problems say what to do."""
+    table = Table("", "what", "found", "what to do")
+    for finding in findings:
+        state = f"[{_STYLES[finding.state]}]{finding.state}[/]"
+        table.add_row(state, finding.check, _plain(finding.found), _plain(finding.fix))
+    return table
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """For programs: `{"healthy": ..., "findings": [{check, state, found, fix}]}`."""
+    told = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
+    return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
