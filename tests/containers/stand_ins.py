@@ -74,7 +74,7 @@ def _python(folder: Path) -> tuple[Path, list[str]]:
 def _download(environment: Path, wheels: Path) -> None:
     """What the Dockerfile installs, as pip finds it for Debian's Python."""
     subprocess.run(["/usr/bin/python3", "-m", "venv", str(environment)], check=True)
-    extras = ("serve", "cluster", "report", "train")
+    extras = ("serve", "cluster", "report", "oidc", "tracing", "train")
     asked = subprocess.run(
         [sys.executable, "deploy/requirements.py", *extras],
         cwd=ROOT, capture_output=True, text=True, check=True,
