@@ -1,6 +1,6 @@
 """One service, or several, as a process of its own: `vila2-service --target controller`.
 
-All services of a platform share a database, an object store and the workspace's keys; each is
+All services of a platform share a database, an object store and the pepper of the keys; each is
 reached at an address of its own. They need what the settings of their seams say (PostgreSQL by
 VILA2_DATABASE_URL, S3 by VILA2_S3_ENDPOINT, a broker by VILA2_BROKER_URL, Triton by
 VILA2_TRITON_URL) and
@@ -23,7 +23,6 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from services.chassis.identity.identity import Identity
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.logging import configure_logging
 from services.chassis.settings import StorageSettings
@@ -59,8 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(path=None)
     if given.prepare:
         return _prepare(workspace)
-    identity = _identity(workspace)
-    client = Client.connect(url, key=WorkspaceKeys(workspace, identity).service)
+    settings = IdentitySettings()
+    identity = settings.open(workspace, StorageSettings())
+    keys = WorkspaceKeys(workspace, identity, given=settings.service_key.get_secret_value())
+    client = Client.connect(url, key=keys.service)
     seams = Seams(workspace, client.as_team, identity)
     if seams.alone:
         print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201
@@ -74,12 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _identity(workspace: Path) -> Identity:
-    return IdentitySettings().open(workspace, StorageSettings())
-
-
 def _prepare(workspace: Path) -> int:
-    identity = _identity(workspace)
+    identity = IdentitySettings().open(workspace, StorageSettings())
     keys = WorkspaceKeys(workspace, identity)
     _ = keys.user, keys.service
     # Opening a service brings its database to the newest step; nothing is started.

@@ -136,6 +136,15 @@ def test_nobody_gives_a_scope_that_they_do_not_hold(identity: Identity, scopes: 
         identity.keys.revoke(admin_of("red"), "red", made.prefix)
 
 
+def test_only_the_platforms_admin_makes_a_key_for_services(identity: Identity) -> None:
+    """It acts for every team, so it is in no team's power to give."""
+    with_team(identity, "red")
+    with pytest.raises(Forbidden):
+        identity.keys.create(admin_of("red"), "red", KeyIn(service=True))
+    made = identity.keys.create(PLATFORM, "red", KeyIn(service=True))
+    assert identity.principal(made.key).is_service
+
+
 def test_another_teams_keys_are_nobodys_business(identity: Identity) -> None:
     """Not even whether the team exists."""
     made = key_for(with_team(identity, "red", "blue"), "red")
@@ -157,6 +166,7 @@ def test_another_teams_keys_are_nobodys_business(identity: Identity) -> None:
     [
         (KeyIn(), "scopes"),
         (KeyIn(role="member", scopes=["runs:read"]), "role"),
+        (KeyIn(role="member", service=True), "role"),
         (KeyIn(scopes=["runs:fly"]), "scopes"),
         (KeyIn(user="nobody@example.org"), "user"),
     ],
