@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Response
 
 from services.chassis.auth import PLATFORM_ADMIN, Principal, identity_of, require
 from services.chassis.identity.identity import Identity
@@ -16,6 +16,14 @@ Manager = Annotated[Principal, Depends(require("identity:write"))]
 LimitSetter = Annotated[Principal, Depends(require("quotas:write"))]
 Admin = Annotated[Principal, Depends(require(PLATFORM_ADMIN))]
 Held = Annotated[Identity, Depends(identity_of)]
+
+
+def _secret(response: Response) -> None:
+    """Nothing between here and the caller may keep a reply that holds a secret."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+Secret = Depends(_secret)
 UserName = Annotated[str, Path(pattern=r"^[^\s/]{1,200}$")]
 
 
@@ -71,7 +79,7 @@ def list_users(caller: Admin, held: Held) -> list[api.User]:
     return held.teams.users()
 
 
-@router.post("/teams/{team}/keys", summary="Make a key", status_code=201)
+@router.post("/teams/{team}/keys", summary="Make a key", status_code=201, dependencies=[Secret])
 def create_key(team: str, body: api.KeyIn, caller: Manager, held: Held) -> api.NewKey:
     """The one reply that shows the secret; it cannot hold a scope that the caller lacks."""
     return held.keys.create(caller, team, body)
@@ -83,7 +91,12 @@ def list_keys(team: str, caller: Who, held: Held) -> list[api.Key]:
     return held.keys.of_team(caller, team)
 
 
-@router.post("/teams/{team}/keys/{prefix}/rotate", summary="Rotate a key", status_code=201)
+@router.post(
+    "/teams/{team}/keys/{prefix}/rotate",
+    summary="Rotate a key",
+    status_code=201,
+    dependencies=[Secret],
+)
 def rotate_key(
     team: str, prefix: str, body: api.RotateIn, caller: Manager, held: Held
 ) -> api.NewKey:

@@ -71,10 +71,13 @@ class Seams:
 
 
 class WorkspaceKeys:
-    """The workspace's own keys: made once, kept where only its owner can read them."""
+    """The workspace's own keys: made once, kept where only its owner can read them.
 
-    def __init__(self, workspace: Path, identity: Identity) -> None:
-        self._workspace, self._identity = workspace, identity
+    `given` is a key for the services that the operator made elsewhere.
+    """
+
+    def __init__(self, workspace: Path, identity: Identity, *, given: str = "") -> None:
+        self._workspace, self._identity, self._given = workspace, identity, given
 
     @property
     def user(self) -> str:
@@ -84,6 +87,8 @@ class WorkspaceKeys:
     @property
     def service(self) -> str:
         """The key by which services call each other, for whichever team."""
+        if self._given:
+            return self._given
         return self._key("service-key", (*ALL_SCOPES, ACT_AS))
 
     def _key(self, name: str, scopes: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
 """One service, or several, as a process of its own: `vila2-service --target controller`.
 
-All services of a platform share a database, an object store and the workspace's keys; each is
+All services of a platform share a database, an object store and the pepper of the keys; each is
 reached at an address of its own. They need what the settings of their seams say (PostgreSQL by
 VILA2_DATABASE_URL, S3 by VILA2_S3_ENDPOINT, a broker by VILA2_BROKER_URL, Triton by
 VILA2_TRITON_URL) and
@@ -77,8 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if given.prepare:
         return operations.prepare(workspace)
-    identity = IdentitySettings().open(workspace, StorageSettings())
-    client = Client.connect(url, key=WorkspaceKeys(workspace, identity).service)
+    settings = IdentitySettings()
+    identity = settings.open(workspace, StorageSettings())
+    keys = WorkspaceKeys(workspace, identity, given=settings.service_key.get_secret_value())
+    client = Client.connect(url, key=keys.service)
     seams = Seams(workspace, client.as_team, identity)
     if seams.alone:
         print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201

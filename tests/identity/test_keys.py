@@ -12,6 +12,7 @@ from services.chassis.errors import Conflict, Forbidden, Invalid, NotFound, Unau
 from services.chassis.identity import directory
 from services.chassis.identity.directory import HeldKey, ended
 from services.chassis.identity.identity import Identity
+from services.standalone.app import Standalone
 from tests.identity.opened import opened
 from tests.identity.people import PLATFORM, admin_of, key_for, with_team
 from vila2.api.identity import KeyIn, RotateIn
@@ -27,6 +28,15 @@ def test_a_made_key_is_shown_once_and_listed_without_its_secret(identity: Identi
     (listed,) = identity.keys.of_team(admin_of("red"), "red")
     assert (listed.prefix, listed.name, listed.state) == (made.prefix, "for the robot", "active")
     assert made.key.partition(".")[2] not in listed.model_dump_json()
+
+
+def test_a_reply_with_a_secret_is_kept_by_nobody_on_its_way(platform: Standalone) -> None:
+    """No proxy's cache, and no store of replies, has a key in it."""
+    send = platform.client.identity.send
+    made = send("POST", "teams/local/keys", json={"role": "viewer"})
+    path = f"teams/local/keys/{made.json()['prefix']}/rotate"
+    for reply in (made, send("POST", path, json={})):
+        assert reply.headers["cache-control"] == "no-store"
 
 
 def test_a_revoked_key_stops_at_once_and_says_why(identity: Identity) -> None:
@@ -136,6 +146,15 @@ def test_nobody_gives_a_scope_that_they_do_not_hold(identity: Identity, scopes: 
         identity.keys.revoke(admin_of("red"), "red", made.prefix)
 
 
+def test_only_the_platforms_admin_makes_a_key_for_services(identity: Identity) -> None:
+    """It acts for every team, so it is in no team's power to give."""
+    with_team(identity, "red")
+    with pytest.raises(Forbidden):
+        identity.keys.create(admin_of("red"), "red", KeyIn(service=True))
+    made = identity.keys.create(PLATFORM, "red", KeyIn(service=True))
+    assert identity.principal(made.key).is_service
+
+
 def test_another_teams_keys_are_nobodys_business(identity: Identity) -> None:
     """Not even whether the team exists."""
     made = key_for(with_team(identity, "red", "blue"), "red")
@@ -157,6 +176,7 @@ def test_another_teams_keys_are_nobodys_business(identity: Identity) -> None:
     [
         (KeyIn(), "scopes"),
         (KeyIn(role="member", scopes=["runs:read"]), "role"),
+        (KeyIn(role="member", service=True), "role"),
         (KeyIn(scopes=["runs:fly"]), "scopes"),
         (KeyIn(user="nobody@example.org"), "user"),
     ],

@@ -72,11 +72,14 @@ class User(Model):
 
 
 class KeyIn(Model):
-    """A new key: its scopes by name, or those of a role. A user's own key needs no more."""
+    """A new key: its scopes by name, those of a role, or a service's. A user's own needs none."""
 
     name: str = Field("", max_length=120, description="What it is for.")
     role: Role | None = None
     scopes: list[str] | None = Field(None, min_length=1)
+    service: bool = Field(
+        False, description="For the platform's own services: acts for every team."
+    )
     user: str = Field("", description="Whose own key it is: it ends with the membership.")
     expires_in_days: float | None = Field(None, gt=0, le=3660, description="Null: never.")
 

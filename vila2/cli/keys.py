@@ -25,6 +25,7 @@ def create(
     team: Team = "",
     role: Annotated[Role | None, typer.Option(help="The scopes of this role.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope by name; repeatable.")] = None,
+    service: Annotated[bool, typer.Option(help="For the services: VILA2_SERVICE_KEY.")] = False,
     user: Annotated[str, typer.Option(help="Whose own it is: it ends with the membership.")] = "",
     days: Annotated[float | None, typer.Option(help="Until it expires; never without.")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -36,7 +37,10 @@ def create(
     A key cannot hold a scope that the one which makes it lacks.
     """
     try:
-        body = KeyIn(name=name, role=role, scopes=scope or None, user=user, expires_in_days=days)
+        body = KeyIn(
+            name=name, role=role, scopes=scope or None, service=service, user=user,
+            expires_in_days=days,
+        )  # fmt: skip
     except ValueError as error:
         raise CliError(f"this is no key: {error}") from error
     with connected(workspace, url, key) as client:

@@ -24,7 +24,8 @@ from services.chassis.identity.tables import KeyRow, LimitsRow, MemberRow, TeamR
 from services.chassis.identity.teams import limits_of
 from vila2.api.identity import Limits
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 _log = structlog.get_logger()
 FRESH_SECONDS = 5.0
 # `last used` is for people who look for keys that nobody needs: to the minute is enough.

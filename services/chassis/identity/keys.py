@@ -148,8 +148,12 @@ def _role_of(session: Session, team: str, user: str) -> str:
 
 def _scopes(body: api.KeyIn, role: str) -> list[str]:
     """What a key is asked to hold."""
-    if body.scopes is not None and body.role is not None:
-        raise Invalid("both a role and scopes are given", field="role", fix="give one of the two")
+    if sum([body.scopes is not None, body.role is not None, body.service]) > 1:
+        raise Invalid(
+            "more than one of role, scopes and service is given", field="role", fix="give one"
+        )
+    if body.service:
+        return [*ALL_SCOPES, ACT_AS]
     if body.scopes is None:
         wanted = body.role or role
         if not wanted:

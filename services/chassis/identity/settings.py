@@ -4,6 +4,8 @@ VILA2_KEY_PEPPER         hexadecimal, at least 16 bytes, under which secrets are
                          with commas, new keys get the first. Without it, the workspace's file
                          `pepper`, which is made at first. Processes without a common folder
                          need it
+VILA2_SERVICE_KEY        the key by which this process calls the other services; without it,
+                         the workspace's file `service-key`, which is made at first
 VILA2_BROKER_URL         redis://HOST:PORT/N: requests are limited over all processes together
 VILA2_OIDC_ISSUER        https://...: bearer tokens that it signed are accepted beside keys
 VILA2_OIDC_AUDIENCE      whom its tokens must be for
@@ -15,6 +17,7 @@ VILA2_OIDC_ROLE_CLAIM    names the role: viewer, member or admin; where it is em
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import SecretStr, model_validator
@@ -37,6 +40,7 @@ class IdentitySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
     key_pepper: SecretStr = SecretStr("")
+    service_key: SecretStr = SecretStr("")
     broker_url: SecretStr = SecretStr("")
     oidc_issuer: str = ""
     oidc_audience: str = ""
@@ -49,6 +53,8 @@ class IdentitySettings(BaseSettings):
         """Without one, a token that was made for any other program would be good here."""
         if self.oidc_issuer and not self.oidc_audience:
             raise ValueError("VILA2_OIDC_ISSUER needs VILA2_OIDC_AUDIENCE")
+        if self.oidc_issuer and find_spec("joserfc") is None:
+            raise ValueError("VILA2_OIDC_ISSUER needs `pip install 'vila2[oidc]'`")
         return self
 
     def open(self, workspace: Path, storage: StorageSettings) -> Identity:

@@ -20,6 +20,7 @@ from tests.standalone import until
 from vila2.api.identity import KeyIn, LimitsIn
 from vila2.client import ApiError, Client
 
+pytestmark = pytest.mark.slow  # two services, each a process of its own
 SERVICES = ("controller", "datasets")
 
 
