@@ -75,7 +75,7 @@ def submit(
             licence=licence,
             token=_token(path, f"{format}:{shard_samples}:{by_store}:{asdict(options)}{anew}"),
             shard_samples=shard_samples,
-            format=format if by_store else None,
+            format=format if by_store else None,  # type: ignore[arg-type]
             options=ReadOptionsIn(**asdict(options)),
         ),
     )
