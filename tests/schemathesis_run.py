@@ -49,6 +49,7 @@ BEYOND_THE_SCHEMA = {
     "start_run": _RECIPE,
     "caption_pictures": "what is sent must be a picture",
     "complete_chat": "one message with a picture and a question",
+    "put_piece": "a file's name must be a plain relative path",
     "put_part": "the body must be a tar",
     "create_version": "an origin must be one that the operator configured",
     "import_scores": "the ends of an interval belong together, and are not beyond each other",
