@@ -49,6 +49,7 @@ BEYOND_THE_SCHEMA = {
     "start_run": _RECIPE,
     "caption_pictures": "what is sent must be a picture",
     "complete_chat": "one message with a picture and a question",
+    "put_piece": "a file's name must be a plain relative path",
     "put_part": "the body must be a tar",
     "create_version": "an origin must be one that the operator configured",
     "import_scores": "the ends of an interval belong together, and are not beyond each other",
@@ -86,6 +87,7 @@ def fuzz(platform: Standalone, service: str, *, max_examples: int, seed: int = 1
         {
             "seed": seed,
             "workers": 1,
+            "request-timeout": 120,  # the first estimate loads torch
             "headers": {"authorization": f"Bearer {platform.key}"},
             "generation": {"max-examples": max_examples, "database": "none"},
             "output": {"sanitization": {"enabled": False}},

@@ -75,7 +75,7 @@ def submit(
             licence=licence,
             token=_token(path, f"{format}:{shard_samples}:{by_store}:{asdict(options)}{anew}"),
             shard_samples=shard_samples,
-            format=format if by_store else None,
+            format=format if by_store else None,  # type: ignore[arg-type]
             options=ReadOptionsIn(**asdict(options)),
             # Of parts it is known only when they are made; the store looks at each of them.
             upload_bytes=_bytes(path) if by_store else 0,

@@ -305,7 +305,7 @@ def _stage(
         batch_size=stage.batch_size,
         lr=stage.lr,
         trainable=list(stage.trainable),
-        lr_scale=dict(stage.lr_scale),
+        lr_scale=dict(stage.lr_scale),  # type: ignore[arg-type]
         optimiser=stage.optimiser.model_dump(),
         pack=stage.pack,
         micro_batch=stage.micro_batch,

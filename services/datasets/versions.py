@@ -204,7 +204,7 @@ class Versions:
 
 
 def _dataset(row: DatasetRow) -> api.Dataset:
-    return api.Dataset(name=row.name, kind=row.kind, team=row.team, latest=row.latest or 0)
+    return api.Dataset(name=row.name, kind=row.kind, team=row.team, latest=row.latest or 0)  # type: ignore[arg-type]
 
 
 def _shard(row: ShardRow) -> api.Shard:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vila2.api.examples import EXAMPLES
+
+# A number that an integer column of the databases holds.
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Body, Model, Progress
+from vila2.api.base import Body, Count, Model, Progress
 
 Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
@@ -44,7 +44,7 @@ class LayerJobIn(Body):
 
     name: str
     dataset: str
-    version: int = Field(0, description="0 takes the newest.")
+    version: Count = Field(0, description="0 takes the newest.")
     model: str
     prompts: list[str] = Field(min_length=1)
     sampling: SamplingIn = SamplingIn()
@@ -139,9 +139,9 @@ class PreviewIn(Body):
     """Caption a few samples of a dataset now, by exactly the batch's path."""
 
     dataset: str
-    version: int = Field(0, description="0 takes the newest.")
-    shard: int | None = Field(
-        None, ge=0, description="Where the samples are, if it is known: no other shard is read."
+    version: Count = Field(0, description="0 takes the newest.")
+    shard: Count | None = Field(
+        None, description="Where the samples are, if it is known: no other shard is read."
     )
     keys: list[str] = Field(min_length=1, max_length=64)
     model: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Body, Model, Progress
+from vila2.api.base import Body, Count, Model, Progress
 
 Kind = Literal["pairs", "conversations", "benchmark"]
 Format = Literal["folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark"]
@@ -32,7 +32,7 @@ class Dataset(DatasetIn):
 class LatestIn(Body):
     """Which version the bare name of a dataset means from now on."""
 
-    version: int = Field(ge=1, description="A version that is ready.")
+    version: int = Field(ge=1, le=2**31 - 1, description="A version that is ready.")
     reason: str = Field("", max_length=2000, description="Kept in the history.")
 
 
@@ -137,27 +137,27 @@ class Shard(Model):
 class LayerIn(Body):
     """A caption layer to open."""
 
-    name: str
+    name: str = Field(max_length=200)
     dataset: str
-    version: int
-    recipe_hash: str
-    captioner: str
+    version: Count
+    recipe_hash: str = Field(max_length=64)
+    captioner: str = Field(max_length=200)
     token: str = Field("", max_length=200, description="The same token gives the same layer.")
 
 
 class LayerShardIn(Body):
     """The captions of one shard: written to the object store, now to be counted."""
 
-    object_key: str
-    sha256: str
-    captioned: int
-    quarantined: dict[str, int]
+    object_key: str = Field(max_length=400)
+    sha256: str = Field(max_length=64)
+    captioned: Count
+    quarantined: dict[str, Count]
 
 
 class LayerShard(LayerShardIn):
     """The captions of one shard and where they lie."""
 
-    number: int
+    number: Count
 
 
 class Layer(Model):
@@ -295,7 +295,7 @@ class ExportIn(Body):
     """An export about to be made."""
 
     dataset: str
-    version: int = 0
+    version: Count = 0
     layer: str = ""
     format: str = Field(max_length=20)
     text: str = Field(max_length=20)

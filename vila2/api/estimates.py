@@ -50,15 +50,19 @@ class EstimateIn(Body):
     device: DeviceName | None = Field(
         None, description="What is assumed where no job of the preset has run; null: refuse then."
     )
-    peak_tflops: float | None = Field(None, gt=0, description="In place of the device's own.")
-    mfu: float | None = Field(None, gt=0, le=1, description="In place of the device's middle one.")
+    peak_tflops: float | None = Field(
+        None, ge=1e-3, le=1e6, description="In place of the device's own."
+    )
+    mfu: float | None = Field(
+        None, ge=1e-4, le=1, description="In place of the device's middle one."
+    )
     history: bool = Field(
         True, description="Use the speed of earlier jobs and of the sample; else the device's."
     )
     price_per_hour: float | None = Field(
-        None, ge=0, description="Of one device, in any currency; null: no money is told."
+        None, ge=0, le=1e9, description="Of one device, in any currency; null: no money is told."
     )
-    captioners: int = Field(1, ge=1, description="Devices that caption at once.")
+    captioners: int = Field(1, ge=1, le=1_000_000, description="Devices that caption at once.")
 
 
 class Sampled(Model):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vila2.api.base import Body, Model, Progress
+from vila2.api.base import Body, Count, Model, Progress
 
 JobKind = Literal["train", "evaluate"]
 JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
@@ -87,7 +87,7 @@ class TrainIn(Body):
     tokenizer_datasets: list[str] = []
     stages: list[StageIn] = []
     seed: int = 0
-    processes: int = 1
+    processes: int = Field(1, ge=1, le=100_000)
     threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     cache_features: bool = False
@@ -112,11 +112,13 @@ class EvaluateIn(Body):
 class JobIn(Body):
     """A job for an execution backend; the same token gives the same job."""
 
-    name: str
+    name: str = Field(max_length=200)
     token: str = Field(min_length=1, max_length=200)
-    priority: int = Field(0, description="Of a team's own jobs, the higher runs first.")
+    priority: int = Field(
+        0, ge=-(2**31), le=2**31 - 1, description="Of a team's own jobs, the higher runs first."
+    )
     run: str = Field("", max_length=200, description="What it is done for; usage is told by it.")
-    seeds: list[int] = Field(
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
         [], max_length=64, description="Train once with each of these seeds, as jobs of their own."
     )
     train: TrainIn | None = None
@@ -183,7 +185,7 @@ class QuotaIn(Body):
     window: Literal["month", "30d"] = Field(
         "month", description="Hours of the calendar month (UTC), or of the last 30 days."
     )
-    max_jobs: int | None = Field(None, ge=1, description="Jobs at once.")
+    max_jobs: int | None = Field(None, ge=1, le=2**31 - 1, description="Jobs at once.")
     share: float = Field(1.0, gt=0, description="Weight between teams that wait at once.")
 
 
@@ -266,7 +268,7 @@ class ImportedScore(Body):
     value: float = Field(allow_inf_nan=False)
     low: float | None = Field(None, allow_inf_nan=False)
     high: float | None = Field(None, allow_inf_nan=False)
-    items: int = Field(ge=0)
+    items: Count
 
     @model_validator(mode="after")
     def _whole_interval(self) -> ImportedScore:

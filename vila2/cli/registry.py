@@ -177,7 +177,7 @@ def _requirement(text: str) -> Requirement:
         return Requirement(
             benchmark=benchmark,
             minimum=float(minimum),
-            bound=bound or "value",
+            bound=bound or "value",  # type: ignore[arg-type]
         )
     except ValueError as error:
         raise CliError(

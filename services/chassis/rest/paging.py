@@ -45,7 +45,7 @@ class Page:
     def rows(
         self,
         session: Session,
-        query: Select[tuple[Row]],
+        query: Select[Row],
         *columns: InstrumentedAttribute[Any],
         newest_first: bool = False,
     ) -> list[Row]:

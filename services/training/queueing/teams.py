@@ -104,7 +104,7 @@ def _quota(session: Session, team: str, row: QuotaRow | None) -> Quota:
         QuotaIn(
             gpu_hours=row.gpu_hours,
             process_hours=row.process_hours,
-            window=row.period,
+            window=row.period,  # type: ignore[arg-type]
             max_jobs=row.max_jobs,
             share=row.share,
         )

@@ -1,0 +1,106 @@
+"""The client asks again where a reply is lost, and the work is done once all the same."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from services.standalone.app import Standalone
+from vila2 import rest
+from vila2.api.examples import EXAMPLES
+from vila2.api.training import JobIn
+from vila2.client import ApiError, Unreachable
+from vila2.request_id import request_id
+from vila2.training_client import TrainingClient
+
+
+class LosesReplies(httpx2.BaseTransport):
+    """Carries requests out, and breaks the connection before the first `lost` replies arrive."""
+
+    def __init__(self, inner: httpx2.BaseTransport, lost: int) -> None:
+        self._inner, self._lost = inner, lost
+        self.sent: list[httpx2.Request] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(request)
+        reply = self._inner.handle_request(request)
+        if len(self.sent) <= self._lost:
+            raise httpx2.ReadError("the connection broke")
+        return reply
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "_PAUSES", (0.0, 0.0))
+
+
+def client_that_loses(platform: Standalone, lost: int) -> tuple[TrainingClient, LosesReplies]:
+    transport = LosesReplies(platform.transport("training"), lost)
+    http = httpx2.Client(
+        base_url="http://training/",
+        headers={"authorization": f"Bearer {platform.key}"},
+        transport=transport,
+    )
+    return TrainingClient(http), transport
+
+
+def test_a_post_whose_reply_is_lost_is_answered_as_the_first_time(platform: Standalone) -> None:
+    """A cancelled job can be retried once: a second retry would be refused."""
+    job = platform.client.training.submit(JobIn.model_validate(EXAMPLES["training.JobIn"]))
+    platform.client.training.cancel(job.id)
+    client, transport = client_that_loses(platform, lost=2)
+    assert client.retry(job.id).state == "queued"
+    keys = {request.headers["idempotency-key"] for request in transport.sent}
+    assert (len(transport.sent), len(keys)) == (3, 1)
+    platform.client.training.cancel(job.id)
+
+
+def test_every_post_has_a_key_of_its_own(platform: Standalone) -> None:
+    client, transport = client_that_loses(platform, lost=0)
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            client.cancel("job-none")
+    first, second = (request.headers["idempotency-key"] for request in transport.sent)
+    assert first != second
+
+
+def test_a_reply_that_is_lost_for_good_is_silence(platform: Standalone) -> None:
+    client, transport = client_that_loses(platform, lost=9)
+    with pytest.raises(Unreachable, match="the connection broke"):
+        client.quota()
+    assert len(transport.sent) == 3
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/details", "../quotas/red"])
+def test_a_name_leads_to_no_other_path(platform: Standalone, name: str) -> None:
+    client, transport = client_that_loses(platform, lost=0)
+    with pytest.raises(ApiError) as refused:
+        client.model(name)
+    assert refused.value.problem.status == 404
+    assert transport.sent == []
+
+
+def test_the_id_of_a_request_is_passed_on_to_what_is_asked_within_it(
+    platform: Standalone,
+) -> None:
+    client, transport = client_that_loses(platform, lost=0)
+    token = request_id.set("asked-by-a-test")
+    try:
+        client.quota()
+    finally:
+        request_id.reset(token)
+    assert transport.sent[0].headers["x-request-id"] == "asked-by-a-test"
+
+
+def test_a_problem_of_another_service_has_the_id_of_the_first_request(
+    platform: Standalone,
+) -> None:
+    """The caption service asks the registry for the model, which has none."""
+    body = {"model": "none", "prompts": ["?"], "dataset": "foxes", "keys": ["p0"]}
+    with pytest.raises(ApiError) as refused:
+        platform.client.caption.send(
+            "POST", "previews", json=body, headers={"x-request-id": "given-by-a-test"}
+        )
+    problem = refused.value.problem
+    assert (problem.status, problem.field) == (404, "model")
+    assert problem.request_id == "given-by-a-test"
