@@ -168,7 +168,10 @@ class WorkUnits:
                     .values(state=FAILED, error="the lease of its last attempt ran out")
                 )
         crashpoint("work.claimed")
-        return None if taken is None else Claim(unit_id, *taken, taken_over=before == LEASED)
+        if taken is None:
+            return None
+        task, subject, payload, fence, attempt = taken
+        return Claim(unit_id, task, subject, payload, fence, attempt, taken_over=before == LEASED)
 
     def heartbeat(self, claim: Claim, *, progress: int | None = None) -> bool:
         """Extend the lease; False means that it is lost and the work should stop."""

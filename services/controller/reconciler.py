@@ -129,9 +129,9 @@ def _in_trace(run: RunRow, row: RoundRow) -> Iterator[None]:
         "evaluating": row.evaluate_job,
     }.get(row.state, "")
     parent = tracing.root(run.id, recorded=not asked)
-    named = {"vila2__run": run.id, "vila2__round": row.name}
     with (
         structlog.contextvars.bound_contextvars(round=row.name),
-        tracing.span(f"round {row.state}", parent=parent, **named),
+        tracing.span(f"round {row.state}", parent=parent) as span,
     ):
+        span.set(vila2__run=run.id, vila2__round=row.name)
         yield

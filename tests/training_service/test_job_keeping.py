@@ -187,6 +187,26 @@ def test_the_queue_is_measured(service: Service) -> None:
     assert (value("vila2_job_hours", {"team": "local", "unit": "process"}) or 0) > 0
 
 
+def test_what_a_running_job_says_of_itself_is_measured_while_it_runs(service: Service) -> None:
+    """Its progress always; loss and pace once it is at a stage."""
+    job = service.submit("sleep")
+    service.until(job, "running")
+    told = {"phase": "sft", "fraction": 0.25, "eta_seconds": None, "loss": 2.5, "mfu": 0.4}
+    (service.jobs.folder(job) / "progress.json").write_text(json.dumps(told))
+    look = (service.context._database, service.context.accounts, service.context.jobs.files)
+    measure(*look)
+    labels = {"job": job, "run": "", "name": "sleep", "stage": "sft"}
+    value = REGISTRY.get_sample_value
+    assert value("vila2_job_progress_ratio", labels) == 0.25
+    assert value("vila2_job_loss", labels) == 2.5
+    assert value("vila2_job_mfu_ratio", labels) == 0.4
+    assert value("vila2_job_eta_seconds", labels) is None
+    service.jobs.cancel("local", job)
+    service.until(job, "cancelled")
+    measure(*look)
+    assert value("vila2_job_progress_ratio", labels) is None
+
+
 @pytest.mark.usefixtures("made_jobs")
 def test_a_log_is_followed_to_its_end_over_http(platform: Standalone) -> None:
     training = platform.client.training
