@@ -37,6 +37,7 @@ class Fault:
     seconds: float
     breaks: Callable[[Stack], AbstractContextManager[None]]
     needs: Callable[[Stack], str] = lambda _: ""
+    specialists: bool = False  # whether the run is one with a specialist
 
 
 def killed(*names: str) -> Callable[[Stack], AbstractContextManager[None]]:
@@ -208,7 +209,7 @@ def _trainers(stack: Stack) -> list[int]:
 EVERYBODY = (*TARGETS, *WORKERS)
 FAULTS = (
     *(
-        Fault(f"kill -9 {name}", when, 3, killed(name))
+        Fault(f"kill -9 {name}", when, 3, killed(name), specialists=name == "specialist")
         for name, when in (
             ("datasets", CAPTIONING),
             ("caption", CAPTIONING),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tests.chaos.trial import Trial
+from tests.chaos.trial import Reference, Trial
 
 _HEAD = """| fault | lasted, s | goes on after, s | run took, s | lost | doubled | same result |
 | --- | ---: | ---: | ---: | ---: | ---: | --- |
@@ -21,7 +21,11 @@ def line(trial: Trial) -> str:
     )
 
 
-def table(trials: Sequence[Trial], undisturbed: float) -> str:
+def table(trials: Sequence[Trial], references: Mapping[bool, Reference]) -> str:
     """All of them, as Markdown."""
+    took = " and ".join(
+        f"{held.seconds:.0f} s {'with' if specialists else 'without'} a specialist"
+        for specialists, held in sorted(references.items())
+    )
     rows = "\n".join(line(trial) for trial in trials)
-    return f"The undisturbed run took {undisturbed:.0f} s.\n\n{_HEAD}{rows}\n"
+    return f"The undisturbed run took {took}.\n\n{_HEAD}{rows}\n"

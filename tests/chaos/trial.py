@@ -129,10 +129,10 @@ def submitted(stack: Stack, folder: Path) -> None:
     client.close()
 
 
-def undisturbed(stack: Stack, *, name: str = "chaos-reference") -> Reference:
+def undisturbed(stack: Stack, *, specialists: bool) -> Reference:
     """What every other run is held against."""
     client, began = stack.client(), time.monotonic()
-    run = _start(client, name)
+    run = _start(client, f"chaos-reference-{specialists}", specialists=specialists)
     said = _ended(client, run)
     assert not said, said
     held = Reference(outcome(client, run), _captions(client, run), time.monotonic() - began)
@@ -148,7 +148,7 @@ def tried(stack: Stack, fault: Fault, reference: Reference) -> Trial:
     client, began = stack.client(), time.monotonic()
     name = f"chaos-{abs(hash((fault.name, began))) % 16**8:08x}"
     with Progress(stack) as progress:
-        run = _start(client, name)
+        run = _start(client, name, specialists=fault.specialists)
         progress.until(fault.when)
         broken = time.monotonic()
         with fault.breaks(stack):
@@ -172,9 +172,11 @@ def tried(stack: Stack, fault: Fault, reference: Reference) -> Trial:
     )
 
 
-def _start(client: Client, name: str) -> str:
-    """One round and one specialist, without controls."""
+def _start(client: Client, name: str, *, specialists: bool) -> str:
+    """One round, without controls, and one specialist if asked for."""
     small = recipe(rounds={"maximum": 1, "patience": 1}, controls=[])
+    if not specialists:
+        small = small.model_copy(update={"specialists": []})
     body = RunIn(recipe=small.model_dump(mode="json"), name=name, token=name)
     return client.controller.start_run(body).id
 
