@@ -8,6 +8,7 @@ python -m tests.chaos --write docs/x.md    # the table as Markdown, too
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,9 @@ def main() -> int:
     chosen = [
         fault for part in given.only for fault in FAULTS if part.lower() in fault.name.lower()
     ]
+    # Told to end, it ends what it has started.
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda *_: sys.exit(1))
     made, references = [], dict[bool, Reference]()
     with tempfile.TemporaryDirectory(prefix="vila2-chaos-") as name:
         folder = given.keep or Path(name)

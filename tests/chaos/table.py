@@ -15,9 +15,10 @@ def line(trial: Trial) -> str:
     """One row."""
     if trial.said:
         return f"| {trial.fault} | | | | | | {trial.said[:300]} |".replace("\n", " ")
+    said = f"NO: {', '.join(trial.differs)}" if trial.differs else "yes"
     return (
         f"| {trial.fault} | {trial.lasted:.0f} | {trial.recovery:.1f} | {trial.seconds:.0f} "
-        f"| {trial.lost} | {trial.doubled} | {'yes' if trial.equal else 'NO'} |"
+        f"| {trial.lost} | {trial.doubled} | {said} |"
     )
 
 
