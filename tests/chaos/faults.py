@@ -37,6 +37,7 @@ class Fault:
     seconds: float
     breaks: Callable[[Stack], AbstractContextManager[None]]
     needs: Callable[[Stack], str] = lambda _: ""
+    specialists: bool = False  # whether the run is one with a specialist
 
 
 def killed(*names: str) -> Callable[[Stack], AbstractContextManager[None]]:
@@ -208,7 +209,7 @@ def _trainers(stack: Stack) -> list[int]:
 EVERYBODY = (*TARGETS, *WORKERS)
 FAULTS = (
     *(
-        Fault(f"kill -9 {name}", when, 3, killed(name))
+        Fault(f"kill -9 {name}", when, 3, killed(name), specialists=name == "specialist")
         for name, when in (
             ("datasets", CAPTIONING),
             ("caption", CAPTIONING),
@@ -240,7 +241,8 @@ FAULTS = (
           network("refuse", of=WORKERS, to=("datasets",))),
     Fault("controller and training are cut off", TRAINING, 8,
           network("refuse", of=("controller", "specialist"), to=("training",))),
-    Fault("nobody reaches PostgreSQL", TRAINING, 8, network("refuse", of=EVERYBODY, to=("postgres",))),
+    Fault("nobody reaches PostgreSQL", TRAINING, 8,
+          network("refuse", of=EVERYBODY, to=("postgres",))),
     Fault("packets to PostgreSQL vanish", CAPTIONING, 10,
           network("stall", of=EVERYBODY, to=("postgres",))),
     Fault("the disk of jobs and caches is full", TRAINING, 6, disk_full, no_file_system_of_its_own),

@@ -9,13 +9,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.standalone.targets import TARGETS
+from tests.chaos.nursery import Nursery, Process
 from tests.chaos.proxy import Mode, Proxy
 from tests.servers.postgres import PostgresServer, postgres
 from tests.servers.process import ServerProcess
@@ -60,8 +60,8 @@ class Stack:
         self.ports = dict(zip(self.names, free_ports(len(self.names)), strict=True))
         self.address = ",".join(f"{name}=http://127.0.0.1:{self.ports[name]}" for name in TARGETS)
         self.links = {name: self._linked() for name in self.names}
-        self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self._key = ""
+        self.children: dict[str, Process] = {}
+        self._key, self._nursery = "", Nursery()
 
     def _linked(self) -> dict[str, Proxy]:
         """A way of its own to everything that a process may talk to."""
@@ -90,31 +90,26 @@ class Stack:
             "OMP_NUM_THREADS": "1",
         }
 
-    def _run(self, name: str, *arguments: str, clock: float = 0.0) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.chaos.child", *arguments]
-        with (self.workspace.parent / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [*command, "--workspace", str(self.workspace)],
-                env={**self._environment(name), "CHAOS_CLOCK": str(clock)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+    def _fork(self, name: str, module: str, *arguments: str, clock: float = 0.0) -> Process:
+        environment = {**self._environment(name), "CHAOS_CLOCK": str(clock)}
+        words = [*arguments, "--workspace", str(self.workspace)]
+        return self._nursery.fork(module, words, environment, self._log(name))
 
     def prepare(self) -> None:
         """Databases, bucket, keys."""
-        child = self._run("controller", "services.standalone.serve", "--prepare")
-        assert child.wait(120) == 0, self.log("controller")
+        child = self._fork("controller", "services.standalone.serve", "--prepare")
+        assert child.gone(120), self.log("controller")
         self._key = (self.workspace / "service-key").read_text().strip()
 
     def start(self, *names: str, clock: float = 0.0, seconds: float = 90) -> None:
         """Start processes at once, and wait until each answers."""
         for name in names:
-            if name in WORKERS:
-                program = ["services.caption.tasks", "--concurrency", "1", "--metrics-port"]
-            else:
-                program = ["services.standalone.serve", "--target", name, "--port"]
             port = str(self.ports[name])
-            self.children[name] = self._run(name, *program, port, clock=clock)
+            if name in WORKERS:
+                words = ["services.caption.tasks", "--concurrency", "1", "--metrics-port", port]
+            else:
+                words = ["services.standalone.serve", "--target", name, "--port", port]
+            self.children[name] = self._fork(name, *words, clock=clock)
         for name in names:
             until(lambda name=name: self.answers(name), seconds=seconds)
 
@@ -123,21 +118,20 @@ class Stack:
         try:
             socket.create_connection(("127.0.0.1", self.ports[name]), timeout=1).close()
         except OSError:
-            assert self.children[name].poll() is None, self.log(name)
+            assert self.children[name].lives, self.log(name)
             return False
         return True
 
     def kill(self, *names: str) -> None:
         """As machines that are gone: SIGKILL."""
+        self.signal(signal.SIGKILL, *names)
         for name in names:
-            self.children[name].send_signal(signal.SIGKILL)
-        for name in names:
-            self.children.pop(name).wait()
+            self.children.pop(name).kill()
 
     def signal(self, sign: signal.Signals, *names: str) -> None:
         """Send a signal to each."""
         for name in names:
-            self.children[name].send_signal(sign)
+            self.children[name].signal(sign)
 
     def network(self, mode: Mode, *, of: tuple[str, ...], to: tuple[str, ...] = ()) -> None:
         """Change the links from these processes to those, by default to everything."""
@@ -156,19 +150,19 @@ class Stack:
 
     def log(self, name: str) -> str:
         """The end of a process's log."""
-        return (self.workspace.parent / f"{name}.log").read_text()[-4000:]
+        return self._log(name).read_text()[-4000:]
+
+    def _log(self, name: str) -> Path:
+        return self.workspace.parent / f"{name}.log"
 
     def stop(self) -> None:
         """End everything."""
         for child in self.children.values():
-            child.send_signal(signal.SIGCONT)
-            child.terminate()
+            child.signal(signal.SIGCONT)
+            child.signal(signal.SIGTERM)
         for child in self.children.values():
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.end()
+        self._nursery.close()
         for links in self.links.values():
             for link in links.values():
                 link.close()

@@ -54,13 +54,13 @@ class Trial:
     seconds: float
     lost: int
     doubled: int
-    equal: bool
+    differs: tuple[str, ...] = ()  # parts of the outcome
     said: str = ""  # why it did not survive, or was not tried
 
     @property
     def survived(self) -> bool:
         """Whether it made no difference."""
-        return self.equal and not (self.lost or self.doubled or self.said)
+        return not self.differs and not (self.lost or self.doubled or self.said)
 
 
 class Progress:
@@ -129,10 +129,12 @@ def submitted(stack: Stack, folder: Path) -> None:
     client.close()
 
 
-def undisturbed(stack: Stack, *, name: str = "chaos-reference") -> Reference:
+def undisturbed(stack: Stack, *, specialists: bool) -> Reference:
     """What every other run is held against."""
     client, began = stack.client(), time.monotonic()
-    run = _start(client, name)
+    # Lower case, as models' names are: they hold the run's.
+    name = f"chaos-reference-{int(specialists)}"
+    run = _start(client, name, specialists=specialists)
     said = _ended(client, run)
     assert not said, said
     held = Reference(outcome(client, run), _captions(client, run), time.monotonic() - began)
@@ -144,11 +146,11 @@ def tried(stack: Stack, fault: Fault, reference: Reference) -> Trial:
     """Start a run, break something in the middle, mend it, and see what it comes to."""
     unfit = fault.needs(stack)
     if unfit:
-        return Trial(fault.name, 0, 0, 0, 0, 0, False, f"not tried: {unfit}")
+        return Trial(fault.name, 0, 0, 0, 0, 0, said=f"not tried: {unfit}")
     client, began = stack.client(), time.monotonic()
     name = f"chaos-{abs(hash((fault.name, began))) % 16**8:08x}"
     with Progress(stack) as progress:
-        run = _start(client, name)
+        run = _start(client, name, specialists=fault.specialists)
         progress.until(fault.when)
         broken = time.monotonic()
         with fault.breaks(stack):
@@ -167,14 +169,18 @@ def tried(stack: Stack, fault: Fault, reference: Reference) -> Trial:
         seconds=ended - began,
         lost=lost,
         doubled=doubled,
-        equal=made == reference.outcome,
+        differs=tuple(
+            part for part, held in reference.outcome.items() if made and made[part] != held
+        ),
         said=said,
     )
 
 
-def _start(client: Client, name: str) -> str:
-    """One round and one specialist, without controls."""
+def _start(client: Client, name: str, *, specialists: bool) -> str:
+    """One round, without controls, and one specialist if asked for."""
     small = recipe(rounds={"maximum": 1, "patience": 1}, controls=[])
+    if not specialists:
+        small = small.model_copy(update={"specialists": []})
     body = RunIn(recipe=small.model_dump(mode="json"), name=name, token=name)
     return client.controller.start_run(body).id
 

@@ -13,7 +13,8 @@ from vila2.recipe import RecipeError, load_recipe, parse_recipe, recipe_text, sh
 
 RUN = CliRunner()
 COMMANDS = (
-    "demo", "up", "export", "doctor", "datasets submit", "datasets list", "datasets show", "runs start",
+    "doctor",
+    "demo", "up", "export", "datasets submit", "datasets list", "datasets show", "runs start",
     "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
     "recipes list", "recipes show", "recipes check", "recipes explain", "recipes diff",
     "recipes schema", "runs estimate", "runs costs", "datasets use", "datasets audit",

@@ -63,7 +63,7 @@ def digest(rows: list[CaptionRow]) -> str:
 
 
 def nameless(text: str, run: str) -> str:
-    """Without what is drawn anew for each run: ids, models' names (which end in a job's), its own."""
+    """Without what is drawn anew for each run: ids, its name, names of models and jobs."""
     text = re.sub(r"\b(run|job|layer|layer-job|specialist)-[0-9a-f]{6,}", r"\1-#", text)
     text = re.sub(r"-[0-9a-f]{8}-[0-9a-f]{4}\b", "-#", text)
     return text.replace(run, "RUN")

@@ -56,7 +56,7 @@ def _refuse_unknown(connection: psycopg.Connection, migrations: Sequence[Migrati
 def _save(
     connection: psycopg.Connection, engine: object, one: Migrations, revision: str, target: Path
 ) -> Schema:
-    inspector = inspect(engine)  # type: ignore[call-overload]
+    inspector = inspect(engine)
     tables = []
     # Parents come before the rows that refer to them.
     for name, _ in inspector.get_sorted_table_and_fkc_names(schema=one.service):
@@ -137,5 +137,5 @@ def _copy(schema: str, table: str, columns: Sequence[str], how: str) -> sql.Comp
     return sql.SQL("COPY {} ({}) {}").format(
         sql.Identifier(schema, table),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.SQL(how),  # type: ignore[arg-type]
+        sql.SQL(how),
     )
