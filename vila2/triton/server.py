@@ -93,7 +93,7 @@ class TritonServer:
         """
         self.installed.check()
         command = self._command()
-        os.execve(command[0], command, self._env())  # noqa: S606
+        os.execve(command[0], list(command), self._env())  # noqa: S606
 
     def ready(self) -> bool:
         """Whether it answers."""
