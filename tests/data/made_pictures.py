@@ -8,7 +8,7 @@ import struct
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -74,7 +74,9 @@ def caption_row(key: str = "a", **fields: Any) -> CaptionRow:
     return CaptionRow(**{**given, **fields})
 
 
-def tar_of(*members: tuple[str, bytes], path: Path | None = None, mode: str = "w") -> bytes:
+def tar_of(
+    *members: tuple[str, bytes], path: Path | None = None, mode: Literal["w", "w:gz"] = "w"
+) -> bytes:
     """A tar of named members, also written to `path`."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as tar:
