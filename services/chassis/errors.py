@@ -162,9 +162,10 @@ def add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    def _framework(_: Request, error: HTTPException) -> JSONResponse:
+    def _framework(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400:  # all that the framework says so of: bytes that are no text
-            return _ours(_, Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8"))
+            wrong = Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8")
+            return _ours(request, wrong)
         return problem_response(
             Problem(
                 type="about:blank", title="Error", status=error.status_code, detail=error.detail

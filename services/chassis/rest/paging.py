@@ -37,11 +37,6 @@ class Page:
     def __init__(self, limit: int, after: Key | None, link: Callable[[Key], None]) -> None:
         self._limit, self._after, self._link = limit, after, link
 
-    @property
-    def limit(self) -> int:
-        """At most so many entries."""
-        return self._limit
-
     def rows(
         self,
         session: Session,
