@@ -138,7 +138,7 @@ def _broker(caption: CaptionSettings) -> Iterator[Finding]:
     client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
     try:
         client.ping()
-        policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy", ""))  # type: ignore[union-attr]
+        policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy", ""))
     except redis.ResponseError:
         policy = ""  # a hosted broker that does not tell its configuration
     except redis.RedisError as error:

@@ -47,7 +47,7 @@ def _packages() -> list[Finding]:
         return [warning("packages", "vila2 runs from a folder and is not installed",
                         fix="`pip install -e .`, or run `make setup`")]  # fmt: skip
     installed = {
-        canonicalize_name(found.metadata["Name"]): found.version
+        str(canonicalize_name(found.metadata["Name"])): found.version
         for found in importlib.metadata.distributions()
         if found.metadata["Name"]
     }
