@@ -53,7 +53,7 @@ class ObjectStore(ABC):
         """Remove an object; nothing happens where there is none."""
 
     @abstractmethod
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def keys(self, prefix: str | None = None) -> Iterator[str]:
         """Keys below `prefix`, or all there are, sorted."""
 
     @abstractmethod

@@ -77,9 +77,9 @@ class DirectoryObjects(ObjectStore):
         """Remove the file if it is there."""
         self._path(key).unlink(missing_ok=True)
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def keys(self, prefix: str | None = None) -> Iterator[str]:
         """Keys of the files below a directory; what is half written is not listed."""
-        base = self._path(prefix) if prefix else self._root
+        base = self._root if prefix is None else self._path(prefix)
         found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
         whole = (path for path in found if not any(p.startswith(_PARTIAL) for p in path.parts))
         yield from sorted(path.as_posix() for path in whole)

@@ -113,9 +113,10 @@ class S3Objects(ObjectStore):
         """Remove the object; S3 does not mind a missing one."""
         self._client.remove_object(self._bucket, checked(key))
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def keys(self, prefix: str | None = None) -> Iterator[str]:
         """Keys below `prefix`, sorted here: not every server lists by the whole key's bytes."""
-        yield from sorted(key for key, _ in self._listed(checked(prefix) if prefix else ""))
+        below = "" if prefix is None else checked(prefix)
+        yield from sorted(key for key, _ in self._listed(below))
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Upload a directory's files, then a mark that all are there.

@@ -142,7 +142,7 @@ class SourcedObjects(ObjectStore):
         """As the store does."""
         self._inner.delete(key)
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def keys(self, prefix: str | None = None) -> Iterator[str]:
         """As the store does."""
         return self._inner.keys(prefix)
 
