@@ -19,7 +19,7 @@ from vila2.doctor.finding import Finding, attempted, ok, warning
 
 DISTRIBUTION = "vila2"
 # Files of a workspace that hold secrets.
-SECRETS = ("key", "service-key", "keys.json")
+SECRETS = ("key", "service-key", "pepper", "keys.json", "keys.json.taken-over")
 
 
 def findings(workspace: Path) -> list[Finding]:

@@ -14,7 +14,7 @@ from services.standalone.backup.record import FILES, OBJECTS, Kept, Place, kept_
 _THREADS = 8
 # What a workspace holds beside its databases and objects: keys, the operator's list of sources, and
 # the folders of jobs. Caches, logs and locks are made again.
-_TOP = ("key", "service-key", "keys.json", "sources.yaml")
+_TOP = ("key", "service-key", "pepper", "keys.json", "sources.yaml")
 _JOBS = Path("training") / "jobs"
 _TRIES = 3
 
