@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from services.chassis.rest.openapi import operations
@@ -84,6 +85,18 @@ def test_what_starts_work_answers_202_and_where_it_is(document: dict[str, Any]) 
     for path, method, operation in operations(document):
         reply = operation["responses"].get("202")
         assert reply is None or "Location" in reply["headers"], (method, path)
+
+
+def test_405_names_the_methods_of_all_routes_of_the_path(platform: Standalone) -> None:
+    """The router itself names those of the first route only."""
+    with httpx2.Client(
+        base_url="http://datasets/", transport=platform.transport("datasets")
+    ) as http:
+        refused = http.delete("v1/datasets")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+        assert refused.headers["content-type"] == "application/problem+json"
+        # Not as though it were a layer of the name `import`.
+        assert http.delete("v1/layers/import").headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
