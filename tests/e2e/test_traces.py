@@ -77,7 +77,7 @@ def test_calls_between_services_are_in_the_trace(told: Told) -> None:
     """The caption service asks the registry for the model, and a unit asks where its shard lies."""
     names = {span.name for span in told.spans}
     assert "GET /v1/models/{name}" in names
-    assert "GET /v1/datasets/{name}/versions/{number}/shards" in names
+    assert "GET /v1/datasets/{name}/versions/{number}/shards/{index}" in names
 
 
 def test_log_lines_of_the_work_say_whose_it_is(told: Told) -> None:
