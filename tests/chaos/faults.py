@@ -183,7 +183,7 @@ def trainer_killed(stack: Stack) -> Iterator[None]:
 def everything_killed(stack: Stack) -> Iterator[None]:
     """A power cut: every process and server at once."""
     stack.kill(*stack.names)
-    for pid in _trainers(stack):
+    for pid in _trainers(stack, seconds=0):
         os.kill(pid, signal.SIGKILL)
     for name in SERVERS:
         stack.servers.process(name).kill()
@@ -193,16 +193,18 @@ def everything_killed(stack: Stack) -> Iterator[None]:
     stack.start(*stack.names)
 
 
-def _trainers(stack: Stack) -> list[int]:
-    """Training and evaluation processes of this workspace."""
+def _trainers(stack: Stack, *, seconds: float = 10) -> list[int]:
+    """Training and evaluation processes of this workspace; if there are none, soon."""
     found: list[int] = []
-    end = time.monotonic() + 10
-    while not found and time.monotonic() < end:
+    end = time.monotonic() + seconds
+    while not found:
         for entry in Path("/proc").iterdir():
             with suppress(OSError, ValueError):
                 words = (entry / "cmdline").read_text().split("\0")
                 if "tests.chaos.quick_job" in words[:3] and str(stack.workspace) in words[-2]:
                     found.append(int(entry.name))
+        if time.monotonic() >= end:
+            break
     return found
 
 

@@ -14,9 +14,15 @@ from services.specialist.tables import Base, SpecialistRow
 from services.standalone.app import Standalone
 from tests import tiny
 from tests.standalone import pictures, submitted, until
+from vila2.api.problem import Problem
 from vila2.api.specialist import SpecialistIn
 from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
-from vila2.client import Client
+from vila2.client import ApiError, Client, Unreachable
+
+
+def refusal(status: int) -> ApiError:
+    return ApiError(Problem(type="about:blank", title="no", status=status, detail="not now"))
+
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,6 +140,23 @@ def test_a_dataset_that_is_not_there_fails_the_specialist_by_its_name(
     """As soon as it is to be captioned."""
     started = service.specialists.start("local", studio.asked("owls", dataset="owls"))
     assert "owls" in service.until(started.id, "failed").error
+
+
+@pytest.mark.parametrize("error", [refusal(503), Unreachable("no answer")])
+def test_another_service_that_is_away_holds_a_specialist_up_and_does_not_fail_it(
+    service: Service, studio: Studio, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    started = service.specialists.start("local", studio.asked(f"away-{type(error).__name__}"))
+
+    def away(_: JobIn) -> None:
+        raise error
+
+    with monkeypatch.context() as cut:
+        cut.setattr(studio.client.training, "submit", away)
+        service.specialists.tick()
+    assert (service.row(started.id).state, service.row(started.id).job) == ("training", None)
+    service.specialists.tick()
+    assert service.row(started.id).job
 
 
 def test_cancelling_stops_the_training_and_nothing_follows(

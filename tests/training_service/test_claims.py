@@ -11,6 +11,8 @@ import pytest
 
 from tests.standalone import until
 from tests.training_service.a_service import Service
+from vila2.api.problem import Problem
+from vila2.client import ApiError
 
 
 def killed_at(point: str, folder: Path, *, cancel: bool = False) -> None:
@@ -124,3 +126,17 @@ def test_a_backend_that_is_away_makes_a_job_wait_and_not_fail(
     assert (waits.state, "no route" in waits.progress.phase) == ("starting", True)
     monkeypatch.setattr(backend, "submit", submit)
     assert service.until(job, "succeeded").attempt == 1
+
+
+@pytest.mark.parametrize(("status", "state"), [(503, "starting"), (404, "failed")])
+def test_a_service_that_is_unwell_makes_a_job_wait_and_one_that_refuses_fails_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, status: int, state: str
+) -> None:
+    def refuse(*_: object) -> None:
+        problem = Problem(type="about:blank", title="no", status=status, detail="not now")
+        raise ApiError(problem)
+
+    monkeypatch.setattr(service.context.dispatcher, "_command", refuse)
+    job = service.submit("succeed")
+    service.tick()
+    assert service.job(job).state == state
