@@ -95,9 +95,11 @@ def network(
 
     @contextmanager
     def breaks(stack: Stack) -> Iterator[None]:
+        before = stack.lost_answers()
         stack.network(mode, of=of, to=to)
         yield
         stack.network("pass", of=of, to=to)
+        assert mode != "lose-answers" or stack.lost_answers() > before, "no answer was lost"
 
     return breaks
 

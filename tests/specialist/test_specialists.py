@@ -154,7 +154,9 @@ def test_another_service_that_is_away_holds_a_specialist_up_and_does_not_fail_it
     with monkeypatch.context() as cut:
         cut.setattr(studio.client.training, "submit", away)
         service.specialists.tick()
-    assert (service.row(started.id).state, service.row(started.id).job) == ("training", None)
+    held = service.row(started.id)
+    assert held.state == "training"
+    assert not held.job
     service.specialists.tick()
     assert service.row(started.id).job
 
