@@ -22,7 +22,6 @@ from services.chassis.errors import add_error_handlers, unforeseen
 from services.chassis.identity.identity import Identity
 from services.chassis.identity.middleware import AuditTrail
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
-from services.chassis.openapi import describe_refusals
 from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.rest.manners import add_manners
 from vila2 import tracing
@@ -73,7 +72,6 @@ def create_service(
     app.add_middleware(AuditTrail, service=name, identity=identity)
     app.include_router(router)
     add_operations(app)
-    describe_refusals(app)
     return app
 
 

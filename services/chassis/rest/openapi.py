@@ -25,9 +25,10 @@ _REFUSALS: dict[int, tuple[str, str, str, str]] = {
     412: ("The thing has changed since it was read.", "precondition-failed", "If-Match", "read it"),
     413: ("The body is too large.", "too-large", "", "send smaller pieces"),
     422: ("A field is wrong, or missing.", "invalid", "name", "see the schema of name"),
-    429: ("Too many requests; `Retry-After` says when.", "rate-limited", "", "wait"),
+    429: ("The team has used what it may for now.", "too-many-requests", "", "wait"),
     503: ("Another service, or a model, does not answer.", "unreachable", "", "try again later"),
 }
+_RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 _WRITES = ("post", "put", "patch", "delete")
 
 
@@ -104,7 +105,12 @@ def _refusal(status: int) -> dict[str, Any]:
         "schema": {"$ref": "#/components/schemas/Problem"},
         "example": told.model_dump(exclude_none=True),
     }
-    return {"description": description, "content": {"application/problem+json": content}}
+    told_when = {"Retry-After": _RETRY_AFTER} if status == 429 else {}
+    return {
+        "description": description,
+        "headers": told_when,
+        "content": {"application/problem+json": content},
+    }
 
 
 def _headers(operation: dict[str, Any], method: str) -> None:
