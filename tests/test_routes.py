@@ -62,7 +62,7 @@ def test_every_operation_of_the_document_tells_its_refusals(
                 name = operation["responses"][status]["$ref"].rpartition("/")[2]
                 schema = replies[name]["content"]["application/problem+json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/Problem"}
-    assert "Retry-After" in replies["TooManyRequests"]["headers"]
+    assert "Retry-After" in replies["Problem429"]["headers"]
     assert "detail" in document["components"]["schemas"]["Problem"]["properties"]
 
 

@@ -171,12 +171,12 @@ def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> a
 
 
 @router.get("/quota", summary="The caller's images of today")
-def own_quota(caller: Reader, context: Context) -> api.ImageQuota:
+def get_own_quota(caller: Reader, context: Context) -> api.ImageQuota:
     """How many images the caller's team had captioned today, and how many it may."""
     return context.quotas.get(caller.team)
 
 
 @router.get("/quotas/{team}", summary="A team's images of today")
-def quota(team: str, caller: QuotaReader, context: Context) -> api.ImageQuota:
+def get_quota(team: str, caller: QuotaReader, context: Context) -> api.ImageQuota:
     """The same of any team, for whoever keeps the limits."""
     return context.quotas.get(team)

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get("/audit", summary="Who did what")
-def audit(
+def list_audit(
     caller: Annotated[Principal, Depends(require("identity:read"))],
     held: Annotated[Identity, Depends(identity_of)],
     team: Annotated[str, Query(description="Empty: the caller's; of the admin, all.")] = "",

@@ -28,7 +28,7 @@ UserName = Annotated[str, Path(pattern=r"^[^\s/]{1,200}$")]
 
 
 @router.get("/whoami", summary="Who a key is")
-def whoami(caller: Who) -> api.Caller:
+def get_caller(caller: Who) -> api.Caller:
     """The team, the user and the scopes of the key that asks."""
     return api.Caller(
         key=caller.key, team=caller.team, user=caller.user, scopes=sorted(caller.scopes)

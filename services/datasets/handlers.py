@@ -236,12 +236,12 @@ def list_history(caller: Reader, context: Context, page: Paged) -> list[api.Hist
 
 
 @router.get("/quota", summary="The caller's storage")
-def own_quota(caller: Reader, context: Context) -> api.StorageQuota:
+def get_own_quota(caller: Reader, context: Context) -> api.StorageQuota:
     """How many bytes the caller's team stores, and how many it may."""
     return context.storage.get(caller.team)
 
 
 @router.get("/quotas/{team}", summary="A team's storage")
-def quota(team: str, caller: QuotaReader, context: Context) -> api.StorageQuota:
+def get_quota(team: str, caller: QuotaReader, context: Context) -> api.StorageQuota:
     """The same of any team, for whoever keeps the limits."""
     return context.storage.get(team)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vila2.api.base import Model
+from vila2.api.base import Body, Model
 
 Role = Literal["viewer", "member", "admin"]
 KeyState = Literal["active", "expired", "revoked"]
@@ -15,22 +15,25 @@ UserName = Annotated[str, Field(pattern=r"^[^\s/]{1,200}$")]
 DAY = 24 * 3600.0
 
 
-class TeamIn(Model):
+class TeamIn(Body):
     """A new team."""
 
     name: TeamName = Field(examples=["photos"])
 
 
-class LimitsIn(Model):
+class LimitsIn(Body):
     """What a team may use, set in whole; null is no limit."""
 
     requests_per_minute: int | None = Field(
-        None, ge=1, description="Over all its keys; as many may come at once."
+        None, ge=1, le=2**31 - 1, description="Over all its keys; as many may come at once."
     )
     images_per_day: int | None = Field(
-        None, ge=0, description="Captioned in a UTC day, by layers and by direct requests."
+        None,
+        ge=0,
+        le=2**53,
+        description="Captioned in a UTC day, by layers and by direct requests.",
     )
-    storage_bytes: int | None = Field(None, ge=0, description="Of datasets and uploads.")
+    storage_bytes: int | None = Field(None, ge=0, le=2**53, description="Of datasets and uploads.")
 
 
 class Limits(LimitsIn):
@@ -47,7 +50,7 @@ class Member(Model):
     role: Role
 
 
-class MemberIn(Model):
+class MemberIn(Body):
     """The role that a user gets; the user is made if need be."""
 
     role: Role
@@ -71,7 +74,7 @@ class User(Model):
     roles: dict[str, Role] = Field(description="By team.")
 
 
-class KeyIn(Model):
+class KeyIn(Body):
     """A new key: its scopes by name, those of a role, or a service's. A user's own needs none."""
 
     name: str = Field("", max_length=120, description="What it is for.")
@@ -80,11 +83,13 @@ class KeyIn(Model):
     service: bool = Field(
         False, description="For the platform's own services: acts for every team."
     )
-    user: str = Field("", description="Whose own key it is: it ends with the membership.")
+    user: str = Field(
+        "", max_length=200, description="Whose own key it is: it ends with the membership."
+    )
     expires_in_days: float | None = Field(None, gt=0, le=3660, description="Null: never.")
 
 
-class RotateIn(Model):
+class RotateIn(Body):
     """How long the old key goes on beside the new one."""
 
     overlap_hours: float = Field(24.0, ge=0, le=24 * 90)
