@@ -1,6 +1,6 @@
 """What a team does with a platform in containers: submit datasets, run a recipe, read the report.
 
-    python -m tests.containers.drive URL KEY
+    python -m tests.containers.drive URL KEY REPORT.html
 
 Prints a line at each step, then `finished`; whatever goes wrong is raised.
 """
@@ -23,7 +23,7 @@ from vila2.submit import submit
 SECONDS = 2400
 
 
-def main(url: str, key: str) -> None:
+def main(url: str, key: str, report: str) -> None:
     """Drive the small recipe to its end."""
     client = Client.connect(url, key=key)
     began = time.monotonic()
@@ -51,6 +51,8 @@ def main(url: str, key: str) -> None:
     assert run.state == "finished", run.error
     for held in run.rounds:
         tell(f"{held.name}: {held.verdict or 'no verdict'}")
+    Path(report).write_text(client.controller.report_html(run.id))
+    tell(f"report: {Path(report).stat().st_size} bytes")
     print("finished", flush=True)
 
 
