@@ -70,6 +70,10 @@ class FakeTraining:
             result={"scores": []}, progress=Progress(),
         )  # fmt: skip
 
+    def artifact(self, job: str, name: str) -> str:
+        """An evaluation's outcomes: of no items."""
+        return ""
+
 
 class Stack:
     """The real dataset, caption and controller services on one database and one broker.
