@@ -31,8 +31,10 @@ export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGDATA=/var/lib/postgresql/d
 mkdir -p "$PGDATA" /var/run/postgresql && chown postgres:postgres "$PGDATA" /var/run/postgresql
 as() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    as initdb -U "$POSTGRES_USER" --pwfile=<(echo "$POSTGRES_PASSWORD") -A scram-sha-256 \
-        -E UTF8 --locale=C.UTF-8 >/dev/null
+    secret=$(mktemp) && echo "$POSTGRES_PASSWORD" >"$secret" && chown postgres "$secret"
+    as initdb -U "$POSTGRES_USER" --pwfile="$secret" -A scram-sha-256 -E UTF8 --locale=C.UTF-8 \
+        >/dev/null
+    rm "$secret"
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
     as postgres --single -j postgres <<<"CREATE DATABASE $POSTGRES_DB;" >/dev/null
 fi
