@@ -118,12 +118,21 @@ def _nginx(folder: Path) -> tuple[Path, list[str]]:
 
 
 def _prometheus(folder: Path) -> tuple[Path, list[str]]:
-    write_root(folder / "root.tar", "prometheus")
+    write_root(folder / "root.tar", "prometheus", more={"prometheus": _nobodys(folder)})
     return folder / "root.tar", ['ENTRYPOINT ["prometheus"]', "USER nobody", "WORKDIR /prometheus"]
 
 
+def _nobodys(folder: Path) -> Path:
+    """An empty folder that the user `nobody` may write to; a new volume at its place is like it."""
+    made = folder / "writable"
+    made.mkdir()
+    shutil.chown(made, 65534, 65534)
+    return made
+
+
 def _alertmanager(folder: Path) -> tuple[Path, list[str]]:
-    write_root(folder / "root.tar", "prometheus-alertmanager")
+    more = {"alertmanager": _nobodys(folder)}
+    write_root(folder / "root.tar", "prometheus-alertmanager", more=more)
     return folder / "root.tar", ['ENTRYPOINT ["prometheus-alertmanager"]', "USER nobody"]
 
 
