@@ -50,7 +50,7 @@ def main(url: str, key: str, report: str) -> None:
         run = client.controller.run(run.id)
     assert run.state == "finished", run.error
     for held in run.rounds:
-        tell(f"{held.name}: {held.verdict or 'no verdict'}")
+        tell(f"{held.name}: {(held.verdict or {}).get('kind', 'no verdict')}")
     Path(report).write_text(client.controller.report_html(run.id))
     tell(f"report: {Path(report).stat().st_size} bytes")
     print("finished", flush=True)
