@@ -213,7 +213,7 @@ def test_a_server_that_stays_away_is_waited_for_and_then_given_up(serving: Servi
 
 def test_a_full_server_is_asked_for_less_at_a_time(serving: Serving) -> None:
     """Its queue holds 40: two clients with windows of 256 are all answered."""
-    engines = [serving.of(serving.served).get("models/m-0") for _ in range(2)]
+    engines = [serving.of(serving.served, patience=90.0).get("models/m-0") for _ in range(2)]
     for engine in engines:
         engine.window.limit = 256
     made: list[int] = []
