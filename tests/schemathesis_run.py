@@ -88,7 +88,7 @@ def fuzz(platform: Standalone, service: str, *, max_examples: int, seed: int = 1
             "seed": seed,
             "workers": 1,
             "request-timeout": 120,  # the first estimate loads torch
-            "headers": {"authorization": f"Bearer {platform.key}"},
+            "auth": {"openapi": {"apiKey": {"bearer": platform.key}}},
             "generation": {"max-examples": max_examples, "database": "none"},
             "output": {"sanitization": {"enabled": False}},
             "phases": {
