@@ -48,6 +48,7 @@ BEYOND_THE_SCHEMA = {
     "make_estimate": _RECIPE,
     "start_run": _RECIPE,
     "caption_pictures": "what is sent must be a picture",
+    "create_key": "one of role, scopes and service; scopes that exist",
     "complete_chat": "one message with a picture and a question",
     "put_piece": "a file's name must be a plain relative path",
     "put_part": "the body must be a tar",
