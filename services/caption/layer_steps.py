@@ -73,7 +73,9 @@ class LayerSteps:
             return
         if waiting:
             self._wait_no_more(job_id)
-        self._carry_on(job_id)
+        while self.plan(job_id):
+            pass
+        self.settle(job_id)
 
     def _trace(self, job_id: str) -> str:
         """The trace that a job was asked for in, which its first unit keeps."""
@@ -157,13 +159,6 @@ class LayerSteps:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if row.state == "running":
                 row.state = "sealed"
-
-    def _carry_on(self, job_id: str) -> None:
-        while self.plan(job_id):
-            pass
-        while self.record(job_id):
-            pass
-        self.settle(job_id)
 
     def hold_back(self, session: Session, row: LayerJobRow, spent: Spent) -> None:
         """Let a running job begin no shard in the caller's transaction, which holds the job."""
