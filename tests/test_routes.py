@@ -8,8 +8,10 @@ import httpx2
 import pytest
 from fastapi.routing import APIRoute
 
+from services.chassis.asgi import InProcessTransport
 from services.chassis.auth import ALL_SCOPES
 from services.standalone.app import Standalone
+from services.standalone.front import front
 from vila2.client import SERVICES
 
 
@@ -132,3 +134,15 @@ def _filled(path: str) -> str:
     """The path with 1 for every parameter, which is a name and a number."""
     parts = ["1" if part.startswith("{") else part for part in path.split("/")]
     return "/".join(parts)
+
+
+def test_a_process_answers_for_itself_however_many_services_it_has(platform: Standalone) -> None:
+    """Health and metrics at the root; each service below its name, a single one there too."""
+    one = {"caption": platform.apps["caption"]}
+    for apps in (one, platform.apps):
+        transport = InProcessTransport(front(apps), platform._apps_thread)
+        with httpx2.Client(base_url="http://host/", transport=transport) as http:
+            assert http.get("healthz").json()["status"] == "ok"
+            assert "vila2_http_requests_total" in http.get("metrics").text
+            assert http.get("caption/v1/endpoints").status_code == 401
+            assert http.get("v1/endpoints").status_code == (401 if apps is one else 404)

@@ -7,6 +7,7 @@ in-process queue, calls over ASGI, the embedded engine, and torchrun children.
 from __future__ import annotations
 
 import fcntl
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -21,7 +22,6 @@ from services.chassis.identity.peppers import PepperWrong
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.migrations import DatabaseNewer, DatabaseUnknown
 from services.chassis.process import begin_process
-from services.chassis.service import add_operations
 from services.chassis.settings import StorageSettings
 from services.chassis.tracing import TracingUnavailable
 from services.standalone.seams import Seams, WorkspaceKeys
@@ -61,44 +61,38 @@ class Standalone:
         training: TrainingSettings | None = None,
         triton: bool = False,
     ) -> None:
-        self._triton: TritonServer | None = None
         self.workspace = workspace.resolve()
         self.workspace.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_workspace(self.workspace)
-        storage = storage or StorageSettings()
-        try:
-            self._end_process = begin_process(
-                "standalone", workspace=self.workspace, log=self.workspace / "log.jsonl"
-            )
-            self.identity = IdentitySettings().open(self.workspace, storage)
-        except BaseException:
-            self._lock.close()
-            raise
-        keys = WorkspaceKeys(self.workspace, self.identity)
-        self.key = keys.user
         self._apps_thread = AppThread()
         self.apps: dict[str, FastAPI] = {}
-        self._internal = self._client(keys.service)
-        self.client = self._client(self.key)
-        seams = Seams(
-            self.workspace,
-            self._internal.as_team,
-            self.identity,
-            storage=storage,
-            captioning=captioning or CaptionSettings(),
-            training=training or TrainingSettings(),
-            fetching=fetching,
-        )
-        seams.slots = slots or seams.slots
-        try:
+        self.triton: TritonServer | None = None
+        storage = storage or StorageSettings()
+        with ExitStack() as opened:
+            opened.callback(lock_workspace(self.workspace).close)
+            log = self.workspace / "log.jsonl"
+            opened.callback(begin_process("standalone", workspace=self.workspace, log=log))
+            self.identity = IdentitySettings().open(self.workspace, storage)
+            opened.callback(self.identity.close)
+            keys = WorkspaceKeys(self.workspace, self.identity)
+            self.key = keys.user
+            self._internal = self._client(keys.service)
+            self.client = self._client(self.key)
+            seams = Seams(
+                self.workspace,
+                self._internal.as_team,
+                self.identity,
+                storage=storage,
+                captioning=captioning or CaptionSettings(),
+                training=training or TrainingSettings(),
+                fetching=fetching,
+            )
+            seams.slots = slots or seams.slots
             if triton:
-                self._start_triton(seams)
+                self.triton = self._start_triton(seams)
+                opened.callback(self.triton.stop)
             self.apps = {name: build(seams) for name, build in TARGETS.items()}
-        except BaseException:
-            self._stop_triton()
-            self.identity.close()
-            self._lock.close()
-            raise
+            # From here on the end of the platform closes what was opened, not this block.
+            self._opened = opened.pop_all()
 
     def _client(self, key: str) -> Client:
         return Client(
@@ -122,15 +116,12 @@ class Standalone:
         ___: TracebackType | None,
     ) -> None:
         self._apps_thread.stop()
-        self._stop_triton()
-        self.identity.close()
-        self._end_process()
-        self._lock.close()
+        self._opened.close()
 
-    def _start_triton(self, seams: Seams) -> None:
+    def _start_triton(self, seams: Seams) -> TritonServer:
         """A server of our own over the models that this platform publishes."""
         grpc_port, http_port, metrics_port = free_ports(3)
-        self._triton = TritonServer(
+        server = TritonServer(
             seams.repository(),
             self.workspace / "triton.log",
             grpc_port,
@@ -138,12 +129,9 @@ class Standalone:
             metrics_port,
             env=seams.storage.storage_keys(),
         )
-        self._triton.start()
-        seams.captioning = seams.captioning.model_copy(update={"triton_url": self._triton.url})
-
-    def _stop_triton(self) -> None:
-        if self._triton is not None:
-            self._triton.stop()
+        server.start()
+        seams.captioning = seams.captioning.model_copy(update={"triton_url": server.url})
+        return server
 
     def transport(self, service: str) -> InProcessTransport:
         """A client transport into one of the services."""
@@ -161,22 +149,6 @@ class _Late(httpx2.BaseTransport):
         if self._transport is None:
             self._transport = self._platform.transport(self._service)
         return self._transport.handle_request(request)
-
-
-def mounted(platform: Standalone) -> FastAPI:
-    """One app with each service below its own name, for `vila2 up`."""
-    front = FastAPI(title="VILA²", docs_url=None, redoc_url=None, openapi_url=None)
-    for name, app in platform.apps.items():
-        front.mount(f"/{name}", app)
-
-    # All services of a process share one registry: scrape this, or one of them, but not all.
-    add_operations(front)
-
-    @front.get("/", include_in_schema=False)
-    def index() -> dict[str, str]:
-        return {name: f"/{name}/docs" for name in platform.apps}
-
-    return front
 
 
 def lock_workspace(workspace: Path) -> TextIO:

@@ -23,13 +23,13 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.process import begin_process
 from services.chassis.settings import StorageSettings
 from services.chassis.tracing import TracingUnavailable
 from services.standalone import operations
+from services.standalone.front import front
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
 from vila2.client import Client
@@ -87,36 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     apps = {name: TARGETS[name](seams) for name in given.target}
     with socket.create_server((given.host, given.port)) as listening:
-        config = uvicorn.Config(_mounted(apps), log_level="warning")
+        config = uvicorn.Config(front(apps), log_level="warning")
         uvicorn.Server(config).run(sockets=[listening])
     client.close()
     identity.close()
     end_process()
     return 0
-
-
-def _mounted(apps: dict[str, FastAPI]) -> FastAPI:
-    """Each below its own name, and a single one at the root too, for a host of its own.
-
-    A proxy can then pass addresses on as they are, and the pages under `docs` find their documents.
-    """
-    from contextlib import AsyncExitStack, asynccontextmanager
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI):  # type: ignore[no-untyped-def]
-        async with AsyncExitStack() as stack:
-            for app in apps.values():
-                await stack.enter_async_context(app.router.lifespan_context(app))
-            yield
-
-    front = FastAPI(
-        title="VILA²", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
-    )
-    for name, app in apps.items():
-        front.mount(f"/{name}", app)
-    if len(apps) == 1:
-        front.mount("", app)
-    return front
 
 
 if __name__ == "__main__":

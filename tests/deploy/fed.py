@@ -110,7 +110,7 @@ def _caption_and_train(made: Fed, folder: Path, targets: Path) -> None:
     with ExitStack() as held:
         studio = held.enter_context(opened(folder, count=30, shard_samples=6, triton=True))
         address = held.enter_context(served(studio.platform))
-        triton = studio.platform._triton
+        triton = studio.platform.triton
         assert triton is not None
         _show(
             targets,

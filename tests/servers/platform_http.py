@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from services.standalone.app import Standalone, mounted
+from services.standalone.app import Standalone
+from services.standalone.front import front
 from tests.servers.process import free_port
 from tests.standalone import until
 
@@ -17,7 +18,7 @@ from tests.standalone import until
 def served(platform: Standalone) -> Iterator[str]:
     """The address of a platform that is running already."""
     port = free_port()
-    config = uvicorn.Config(mounted(platform), port=port, log_level="error", lifespan="off")
+    config = uvicorn.Config(front(platform.apps), port=port, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -44,7 +44,7 @@ def up(
         standalone(workspace, triton=triton) as platform,
         socket.create_server((host, port)) as listening,
     ):
-        from services.standalone.app import mounted
+        from services.standalone.front import front
 
         address = f"http://{host}:{listening.getsockname()[1]}"
         served = platform.workspace / "server.json"
@@ -55,7 +55,7 @@ def up(
         )
         try:
             server = uvicorn.Server(
-                uvicorn.Config(mounted(platform), log_level="warning", lifespan="off")
+                uvicorn.Config(front(platform.apps), log_level="warning", lifespan="off")
             )
             server.run(sockets=[listening])
         finally:
