@@ -1,8 +1,10 @@
 """Requests to one service, and what a refusal looks like to a caller.
 
 Where a reply is lost on its way, the request is sent again: GET and PUT may be repeated as they
-are, and every POST carries an `Idempotency-Key`, by which the service gives the reply of the first
-time instead of doing the work twice. Lists come in pages; `each` and `many` walk all of them.
+are, and a user's POST carries an `Idempotency-Key`, by which the service gives the reply of the
+first time instead of doing the work twice. A service that works for a team sends no such key: its
+work names itself by a token and is asked for until it is there, so that a kept reply would only be
+two more commits. Lists come in pages; `each` and `many` walk all of them.
 """
 
 from __future__ import annotations
@@ -83,11 +85,12 @@ def segment(name: str | int) -> str:
 
 
 class Rest:
-    """Requests to one service."""
+    """Requests to one service: a user's, or with `team` those of a service that works for it."""
 
     def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
         self._http = http
         self._headers = {"x-vila2-team": team} if team else {}
+        self._keyed = team is None
 
     def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
@@ -97,7 +100,7 @@ class Rest:
         A service that asks to come back later is waited for, up to `PATIENCE` in all.
         """
         given = {**self._given(), **(headers or {})}
-        if method == "POST":
+        if method == "POST" and self._keyed:
             given.setdefault("Idempotency-Key", uuid.uuid4().hex)
         waited = 0.0
         while True:
@@ -113,11 +116,12 @@ class Rest:
     def _until_answered(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The first reply that arrives and is no mere "still at work"."""
         lost, end = 0, time.monotonic() + _AT_WORK_SECONDS
+        repeatable = method != "POST" or self._keyed
         while True:
             try:
                 response = self._http.request(method, f"v1/{path}", **options)
             except _LOST as error:
-                if lost == len(_PAUSES):
+                if lost == len(_PAUSES) or not repeatable:
                     raise self._silence(error) from error
                 time.sleep(_PAUSES[lost])
                 lost += 1

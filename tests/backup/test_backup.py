@@ -14,13 +14,13 @@ import pytest
 
 from services.chassis.settings import StorageSettings
 from services.standalone import operations, serve
-from services.standalone.app import Standalone
+from services.standalone.app import Standalone, WorkspaceBusy
 from services.standalone.backup import rows_sqlite
 from services.standalone.backup.record import ABOUT, BackupError, Place
 from services.standalone.backup.restore import restore
 from services.standalone.backup.take import take
 from services.standalone.databases import all_migrations
-from services.standalone.targets import TARGETS, WorkspaceBusy
+from services.standalone.targets import TARGETS
 from tests.backup.conftest import Site, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace

@@ -11,7 +11,8 @@ import pytest
 
 from services.controller.estimates.history import PastJobs
 from tests.controller.test_operations import bare
-from tests.plane.instant import LUCK, instant_training
+from tests.plane.instant import instant_training
+from tests.plane.instant_jobs import LUCK
 from tests.plane.plane import Plane, recipe, start
 from vila2.api.controller import AmendIn, BranchIn, Round, Run
 from vila2.api.training import JobIn
@@ -182,7 +183,7 @@ def test_a_seed_that_fails_is_named_and_it_alone_is_tried_again(
         held = plane.finish(made)
         assert held.state == "finished", held.error
         (job, *_) = named(held, "round 0").jobs
-        each = plane.client.training.jobs(parent=job).jobs
+        each = plane.client.training.jobs(parent=job)
         assert {one.seed: one.attempt for one in each} == {0: 1, 1: 1, 2: 1}
         assert [one.seed for one in named(held, "round 0").seeds] == SEEDS
 
@@ -213,7 +214,7 @@ def test_cancelling_stops_every_seed(plane: Plane) -> None:
     plane.until(made, "round 0", "evaluating")
     plane.controller.reconciler.tick()  # asks for the evaluations, and nobody has begun
     plane.client.controller.cancel_run(made)
-    states = {job.state for job in plane.client.training.jobs(kind="evaluate").jobs}
+    states = {job.state for job in plane.client.training.jobs(kind="evaluate")}
     assert states == {"cancelled"}
 
 

@@ -50,6 +50,8 @@ class Page:
         """
         if self._after is not None:
             self._check([column.type.python_type for column in columns])
+            if any(isinstance(part, str) and "\0" in part for part in self._after):
+                raise _wrong()  # no row holds one, and PostgreSQL refuses to be asked
             key, at = tuple_(*columns), tuple_(*self._after)
             query = query.where(key < at if newest_first else key > at)
         order = [column.desc() if newest_first else column for column in columns]
@@ -124,7 +126,7 @@ def _decode(mark: str, cursor: str) -> Key:
 
 def _fits(value: object, kind: type) -> bool:
     if kind is str:
-        return isinstance(value, str) and "\0" not in value
+        return isinstance(value, str)
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
     return whole or (kind is float and isinstance(value, float) and abs(value) < float("inf"))
 
