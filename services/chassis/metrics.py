@@ -78,7 +78,7 @@ CAPTION_CONSISTENCY = Histogram(
 LAYER_SAMPLES = Listed(
     "vila2_layer_samples",
     "Samples of the layers in the making: captioned, quarantined, and total.",
-    ["job", "run", "model", "what"],
+    ["layer_job", "run", "model", "what"],
 )
 
 # The engine, as its client in this process sees it.
@@ -118,7 +118,8 @@ JOB_HOURS = Gauge(
     "Processes x hours of all attempts so far: of GPUs, or of processes without.",
     ["team", "unit"],
 )
-_JOB = ["job", "run", "name", "stage"]
+# Not `job`: Prometheus gives that label to every series, and would put ours aside.
+_JOB = ["job_id", "run", "name", "stage"]
 JOB_PROGRESS = Listed("vila2_job_progress_ratio", "Share of a running job that is done.", _JOB)
 JOB_ETA = Listed("vila2_job_eta_seconds", "How long a running job says it still takes.", _JOB)
 JOB_LOSS = Listed("vila2_job_loss", "Loss of a running training, nats per token.", _JOB)

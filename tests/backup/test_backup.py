@@ -24,6 +24,7 @@ from services.standalone.targets import TARGETS
 from tests.backup.conftest import Site, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
+from tests.standalone import until
 from vila2.api.datasets import DatasetIn, VersionIn
 
 Sites = Callable[[str], Site]
@@ -49,6 +50,7 @@ def test_a_run_goes_on_from_a_backup_to_the_same_end(
     assert restored == told
     with Plane(after.workspace) as plane:
         assert start(plane, small(), token="the-run") == run
+        until(plane.controller.leadership.lead)  # the lost platform's lease came along
         held = plane.finish(run)
         assert held.state == "finished", held.error
         assert outcome(plane.client, run) == undisturbed

@@ -1,12 +1,14 @@
 """What a team does with a platform in containers: submit datasets, run a recipe, read the report.
 
-    python -m tests.containers.drive URL KEY REPORT.html
+    python -m tests.containers.drive URL KEY FOLDER
 
-Prints a line at each step, then `finished`; whatever goes wrong is raised.
+Prints a line at each step, then `finished`; whatever goes wrong is raised. The folder gets the
+report and, as JSON, what the run came to.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from tests.e2e.test_apart import SIZES
 from tests.e2e.test_loop import small_recipe
+from tests.plane.outcome import outcome
 from vila2.api.controller import RunIn
 from vila2.cli.demo import DATASETS
 from vila2.client import Client
@@ -23,7 +26,7 @@ from vila2.submit import submit
 SECONDS = 2400
 
 
-def main(url: str, key: str, report: str) -> None:
+def main(url: str, key: str, folder: str) -> None:
     """Drive the small recipe to its end."""
     client = Client.connect(url, key=key)
     began = time.monotonic()
@@ -51,8 +54,12 @@ def main(url: str, key: str, report: str) -> None:
     assert run.state == "finished", run.error
     for held in run.rounds:
         tell(f"{held.name}: {(held.verdict or {}).get('kind', 'no verdict')}")
-    Path(report).write_text(client.controller.report_html(run.id))
-    tell(f"report: {Path(report).stat().st_size} bytes")
+    report = client.controller.report_html(run.id)
+    (Path(folder) / "report.html").write_text(report)
+    tell(f"report: {len(report)} characters")
+    made = outcome(client, run.id)
+    made["jobs"] = sorted(map(str, made["jobs"].elements()))
+    (Path(folder) / "outcome.json").write_text(json.dumps(made))
     print("finished", flush=True)
 
 

@@ -119,6 +119,13 @@ def test_every_query_has_series(measured: Fed, name: str) -> None:
         assert any(label in series["metric"] for series in found), (label, expression)
 
 
+def test_they_can_be_drawn_without_grafana(measured: Fed, tmp_path: Path) -> None:
+    """One picture of each, with every panel at its place."""
+    asked = [GRAFANA / "preview.py", measured.server.url, tmp_path, "--hours", "0.05"]
+    subprocess.run([sys.executable, *asked], check=True, timeout=120)
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(BOARDS)
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_variable_has_values(measured: Fed, name: str) -> None:
     for variable in BOARDS[name]["templating"]["list"]:

@@ -44,6 +44,12 @@ def test_log_lines_exist(name: str) -> None:
         assert f'"{event}"' in SOURCES, event
 
 
+def test_no_label_is_one_that_prometheus_gives_itself() -> None:
+    """It would put ours aside as `exported_job`, and a sum by ours would be one by its own."""
+    for row in described():
+        assert not {"job", "instance"} & set(row.labels), row.name
+
+
 def test_the_table_of_metrics_is_what_the_code_defines() -> None:
     """Writing it again changes nothing: `python -m services.chassis.metrics_table`."""
     held = TEXTS["observability.md"].split("<!-- metrics -->\n")[1].split("<!-- /metrics -->")[0]

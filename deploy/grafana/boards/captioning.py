@@ -45,10 +45,10 @@ BOARD = Board(
                     "Samples of the layers in the making that are not settled yet.",
                     [
                         Query(
-                            f'sum by (job, model) (vila2_layer_samples{{what="total",{_MODEL[1:]}) '
-                            "- sum by (job, model) "
+                            f'sum by (layer_job) (vila2_layer_samples{{what="total",{_MODEL[1:]}) '
+                            "- sum by (layer_job) "
                             f'(vila2_layer_samples{{what!="total",{_MODEL[1:]})',
-                            "{{job}}",
+                            "{{layer_job}}",
                         )
                     ],
                     "short", least=0,

@@ -117,10 +117,11 @@ BOARD = Board(
                     "quarantined, as far as their shards are recorded.",
                     [
                         Query(
-                            "sum by (run, job) "
+                            "sum by (run, layer_job) "
                             '(vila2_layer_samples{run=~"$run",what=~"captioned|quarantined"}) '
-                            '/ sum by (run, job) (vila2_layer_samples{run=~"$run",what="total"})',
-                            "{{job}}",
+                            "/ sum by (run, layer_job) "
+                            '(vila2_layer_samples{run=~"$run",what="total"})',
+                            "{{layer_job}}",
                         )
                     ],
                     "percentunit", least=0, most=1,

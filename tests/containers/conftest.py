@@ -1,0 +1,39 @@
+"""One engine and one platform for all tests here: its images take minutes to build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import EngineMissing, engine
+from tests.containers.platform import Driven, Platform
+from tests.containers.root_file_system import PackageMissing
+from tests.containers.stand_ins import import_all
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """`docker compose up` of the very files that an operator gets, with two caption workers."""
+    kept = os.environ.get("VILA2_CONTAINERS")
+    try:
+        with engine(Path(kept) if kept else tmp_path_factory.mktemp("docker")) as made:
+            import_all(made)
+            held = Platform(made)
+            held.compose("build")
+            try:
+                held.compose("up", "--detach", "--wait", "--scale", "caption-worker=2")
+                yield held
+            finally:
+                print(held.compose("logs", "--tail", "60"))
+                held.compose("down", "--volumes", "--timeout", "20")
+    except (EngineMissing, PackageMissing) as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Driven:
+    """The small recipe's run, left alone."""
+    return platform.drive(tmp_path_factory.mktemp("undisturbed"))
