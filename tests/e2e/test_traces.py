@@ -53,7 +53,7 @@ def _caption(folder: Path) -> str:
         client = Client.connect(address, key=studio.platform.key)
         with tracing.within(ASKED):  # the caller's own trace, sent as a header
             job = client.caption.start_layer(studio.job(run="run-1a2b3c4d")).id
-        until(lambda: client.caption.layer_job(job).state == "sealed", seconds=120)
+        until(lambda: client.caption.layer_job(job).state == "sealed", seconds=300)
         client.close()
     return job
 
