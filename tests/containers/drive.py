@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 from tests.e2e.test_apart import SIZES
@@ -41,7 +42,8 @@ def main(url: str, key: str, folder: str) -> None:
             version = submit(client, world / split, name=name, format=format)
             assert version.state == "ready", version.error
             tell(f"dataset {name}: {version.samples} samples")
-    run = client.controller.start_run(RunIn(recipe={**small_recipe(), "controls": []}))
+    name = f"compose-{uuid.uuid4().hex[:6]}"  # its layers and models are found by it
+    run = client.controller.start_run(RunIn(recipe={**small_recipe(), "controls": []}, name=name))
     said = ""
     while run.state == "running":
         assert time.monotonic() - began < SECONDS, f"not finished: {run.phase}"
