@@ -101,6 +101,16 @@ def unfinished(specs: Sequence[Path]) -> list[int]:
     return [n for n, spec in enumerate(specs) if status(spec.parent) != 0]
 
 
+def has_result(spec: Path) -> bool:
+    """Whether a job left the result of just this spec, and all of it."""
+    result = spec.with_name("result.json")
+    try:
+        json.loads(result.read_text())
+        return result.stat().st_mtime >= spec.stat().st_mtime
+    except (OSError, ValueError):
+        return False
+
+
 def clear(folder: Path) -> None:
     """Forget how the last start ended."""
     for path in (*folder.glob("exit*.json"), folder / "error.txt"):

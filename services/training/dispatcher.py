@@ -21,6 +21,7 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.errors import ServiceError
 from services.chassis.metrics import JOB_QUEUE_SECONDS, JOBS
 from services.training.backend import Backend, BackendUnreachable, Command
+from services.training.backend_folder import has_result
 from services.training.jobs import Jobs
 from services.training.queueing.claims import Claims
 from services.training.queueing.early_stop import judge
@@ -110,7 +111,7 @@ class Dispatcher:
             crashpoint("job.specified")
             if not self._claims.renew(row):
                 return
-            ended = again and _has_ended(command.folder)
+            ended = again and has_result(command.folder / "spec.json")
             handle = "" if ended else self._backend.submit(row.id, command)
         except Exception as error:
             if _is_final(error):
@@ -308,12 +309,6 @@ def _is_final(error: Exception) -> bool:
     if isinstance(error, ApiError):
         return not error.passing
     return isinstance(error, ServiceError | ValueError)
-
-
-def _has_ended(folder: Path) -> bool:
-    """Whether a job left the result of just this spec."""
-    result, spec = folder / "result.json", folder / "spec.json"
-    return result.exists() and result.stat().st_mtime >= spec.stat().st_mtime
 
 
 def _write_whole(path: Path, text: str) -> None:

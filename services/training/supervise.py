@@ -21,6 +21,7 @@ from services.training.backend import INTERRUPTED
 from services.training.backend_folder import (
     Started,
     clear,
+    has_result,
     status,
     write_started,
     write_status,
@@ -100,6 +101,9 @@ def main() -> int:
             clear(spec.parent)
         command = launcher(told.module, str(spec), processes=told.processes, nodes=told.nodes)
         code = supervisor.run(command)
+        if code and has_result(spec) and not (spec.parent / "error.txt").exists():
+            # Its work was done: native libraries may abort a process that is on its way out.
+            code = 0
         write_status(spec.parent, code, node=node)
         if code:
             break

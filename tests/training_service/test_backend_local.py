@@ -144,3 +144,8 @@ def test_a_pod_or_a_node_can_supervise_with_python_alone() -> None:
     alone = f"import sys; sys.path = [{str(ROOT)!r}, *sys.path]; import services.training.supervise"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", alone], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_that_aborts_after_its_work_has_succeeded(run: Runs) -> None:
+    """Its result is there and whole; what a library does on the way out changes nothing."""
+    assert run("abort_at_the_end").ended() == "succeeded"
