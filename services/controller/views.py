@@ -12,7 +12,7 @@ from services.controller.state import ENDED
 from services.controller.tables import RoundRow, RunRow
 from vila2.api import controller as api
 from vila2.api.base import Progress
-from vila2.client import ApiError, Client
+from vila2.client import ApiError, Client, Unreachable
 from vila2.recipe import Recipe
 
 # What share of a round each step takes, roughly: training is nearly all of it.
@@ -89,9 +89,18 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
             if row.state == "evaluating":
                 several = list(row.seed_evaluations.values())
             return _of_seeds(platform, several) if several else found.progress
-    except ApiError:
-        pass  # the other service has not heard of it yet
+    except ApiError as error:
+        # Otherwise the other service has not heard of it yet.
+        if error.passing:
+            return _unknown(row)
+    except Unreachable:
+        return _unknown(row)
     return Progress(phase=row.state)
+
+
+def _unknown(row: RoundRow) -> Progress:
+    """Of a run its owner is told all the same."""
+    return Progress(phase=f"{row.state}, how far is unknown: a service does not answer")
 
 
 def _of_seeds(platform: Client, ids: Sequence[str]) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.controller.views import run_view
 from tests.controller.test_operations import bare
 from tests.plane.plane import Plane
 from tests.plane.plane import start as begin
@@ -39,6 +40,18 @@ def test_a_run_waits_while_another_service_is_unwell(plane: Plane, error: Except
     plane.controller.reconciler._platform = healthy
     finished = plane.finish(made)
     assert (finished.state, finished.trouble) == ("finished", "")
+
+
+def test_a_run_is_told_of_though_what_works_for_it_is_silent(plane: Plane) -> None:
+    """Its rounds and verdicts are the controller's own; only how far a job is, is not."""
+    made = begin(plane, bare())
+    plane.until(made, "round 0", "training")
+    plane.controller.reconciler.tick()
+    (row,) = [row for row in plane.controller.runs.running() if row.id == made]
+    nobody = Client.connect("http://127.0.0.1:9", key="none.none")
+    held = run_view(plane.controller.runs, nobody, row)
+    assert held.state == "running"
+    assert held.phase == "round 0: training, how far is unknown: a service does not answer"
 
 
 def test_one_run_in_trouble_holds_no_other_up(plane: Plane) -> None:

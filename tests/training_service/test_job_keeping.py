@@ -195,7 +195,7 @@ def test_what_a_running_job_says_of_itself_is_measured_while_it_runs(service: Se
     (service.jobs.folder(job) / "progress.json").write_text(json.dumps(told))
     look = (service.context._database, service.context.accounts, service.context.jobs.files)
     measure(*look)
-    labels = {"job": job, "run": "", "name": "sleep", "stage": "sft"}
+    labels = {"job_id": job, "run": "", "name": "sleep", "stage": "sft"}
     value = REGISTRY.get_sample_value
     assert value("vila2_job_progress_ratio", labels) == 0.25
     assert value("vila2_job_loss", labels) == 2.5
