@@ -31,8 +31,8 @@ def both(row: dict[str, Any]) -> str:
 
 def markdown(head: list[str], rows: list[list[object]]) -> str:
     """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    lines: list[list[object]] = [[*head], ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 def false_alarms(rows: Rows, trials: int) -> str:
@@ -145,10 +145,10 @@ def main() -> None:
     for name, table in TABLES.items():
         held = measured[name]
         made = f"<!-- table {name} -->\n{table(held['rows'], held['trials'])}\n<!-- /table -->"
-        pattern = rf"<!-- table {name} -->.*?<!-- /table -->"
-        page, count = re.subn(pattern, lambda _, made=made: made, page, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{PAGE} has {count} places for the table {name}")
+        held_there = re.findall(rf"<!-- table {name} -->.*?<!-- /table -->", page, flags=re.DOTALL)
+        if len(held_there) != 1:
+            raise SystemExit(f"{PAGE} has {len(held_there)} places for the table {name}")
+        page = page.replace(held_there[0], made)
     PAGE.write_text(page)
 
 
