@@ -1,7 +1,7 @@
 """Kill the platform at every moment of a run, each by itself, and see that it ends the same.
 
     python -m tests.crash             # all of them; prints a line per kind of moment
-    python -m tests.crash --every 10  # every tenth
+    python -m tests.crash --every 10  # every tenth; --first 2 for those beside
 
 Each moment takes two processes: one that is killed there, and one that carries the run to its end.
 """
@@ -25,6 +25,7 @@ def main() -> int:
     """Returns the number of moments after which something was different."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1, help="the moment to begin with")
     given = parser.parse_args()
     survived, wrong, began = Counter[str](), Counter[str](), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -32,7 +33,7 @@ def main() -> int:
         world = workspace(folder)
         names = moments(world, folder / "undisturbed")
         expected = result(folder / "undisturbed")
-        chosen = range(1, len(names) + 1, given.every)
+        chosen = range(given.first, len(names) + 1, given.every)
         print(f"{len(names)} moments, {len(chosen)} of them tried", flush=True)
         for done, number in enumerate(chosen, 1):
             kind, there = names[number - 1], copied(world, folder / "there")
