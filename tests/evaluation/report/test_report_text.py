@@ -41,3 +41,11 @@ def test_a_run_that_has_only_begun_can_be_shown():
         {**figures(), "rounds": [], "specialists": [], "examples": [], "benchmarks": []}
     )
     assert "No round of this run has a verdict yet." in text_of(report)
+
+
+def test_a_narrow_terminal_shows_every_verdict_whole(report: RunReport):
+    """The benchmarks' intervals give way; no word is broken in two."""
+    text = text_of(report, width=80)
+    assert "improved" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert f"{100 * report.rounds[0].macro.score:.1f}" in text  # type: ignore[union-attr]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +24,7 @@ def render_text(report: RunReport, *, examples: int = 4) -> RenderableType:
     """
     run = report.run
     heading = Text(_plain(f"{run.name} · {run.dataset} · {run.state}"), style="bold")
-    parts: list[RenderableType] = [heading, _scores(report)]
+    parts: list[RenderableType] = [heading, _Scores(report)]
     parts += [Padding(Text(_plain(f"• {line}")), (0, 1)) for line in findings(report)]
     parts += [Padding(Text(_plain(f"• {note}")), (0, 1)) for note in report.notes]
     for example in report.examples[:examples]:
@@ -43,34 +44,51 @@ def text_of(report: RunReport, *, width: int = 100, examples: int = 4) -> str:
     return capture.get()
 
 
-def _scores(report: RunReport) -> Table:
-    legend = "points of 100, with the interval below"
+class _Scores:
+    """The table of rounds; where it would not fit, the benchmarks go without their intervals."""
+
+    def __init__(self, report: RunReport) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = _table(self._report, bounds=True)
+        needed = Measurement.get(console, options.update(max_width=1000), whole).maximum
+        fits = needed <= options.max_width
+        yield whole if fits else _table(self._report, bounds=False)
+
+
+def _table(report: RunReport, *, bounds: bool) -> Table:
+    legend = "points of 100" + (", with the interval below" if bounds else "")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), caption=legend, caption_justify="left")
-    table.add_column("round", overflow="fold")
+    table.add_column("round", overflow="fold", min_width=11)
     for benchmark in report.benchmarks:
-        table.add_column(Text(_plain(benchmark.name)), justify="right", overflow="fold")
-    table.add_column("macro", justify="right")
-    table.add_column("against the best before", overflow="fold")
+        name = Text(_plain(benchmark.name))
+        table.add_column(name, justify="right", overflow="fold", min_width=5)
+    table.add_column("macro", justify="right", min_width=5)
+    table.add_column("against the best before", min_width=16)
     for round_ in report.main_rounds:
-        table.add_row(*_row(report, round_))
+        table.add_row(*_row(report, round_, bounds=bounds))
     if report.controls:
         table.add_section()
     for round_ in report.controls:
-        table.add_row(*_row(report, round_))
+        table.add_row(*_row(report, round_, bounds=bounds))
     return table
 
 
-def _row(report: RunReport, round_: Round) -> list[RenderableType]:
+def _row(report: RunReport, round_: Round, *, bounds: bool) -> list[RenderableType]:
     label = f"{round_.name}\n(control)" if round_.kind == "control" else round_.name
-    scores = [_score(round_.scores.get(benchmark.name)) for benchmark in report.benchmarks]
-    return [Text(_plain(label)), *scores, _score(round_.macro), _verdict(round_)]
+    scores = [round_.scores.get(benchmark.name) for benchmark in report.benchmarks]
+    shown = [_score(score, bounds=bounds) for score in (*scores, round_.macro)]
+    return [Text(_plain(label)), *shown, _verdict(round_)]
 
 
-def _score(score: MacroScore | None) -> Text:
+def _score(score: MacroScore | None, *, bounds: bool) -> Text:
     if score is None:
         return Text("–", style="dim")
-    bounds = f"{100 * score.low:.1f}–{100 * score.high:.1f}"
-    return Text.assemble(f"{100 * score.score:.1f}\n", (bounds, "dim"))
+    found = Text(f"{100 * score.score:.1f}")
+    if bounds:
+        found.append(f"\n{100 * score.low:.1f}–{100 * score.high:.1f}", style="dim")
+    return found
 
 
 def _verdict(round_: Round) -> Text:
