@@ -59,13 +59,14 @@ class _Scores:
 
 def _table(report: RunReport, *, bounds: bool) -> Table:
     legend = "points of 100" + (", with the interval below" if bounds else "")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), caption=legend, caption_justify="left")
-    table.add_column("round", overflow="fold", min_width=11)
+    padding = (0, 1 if bounds else 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, caption=legend, caption_justify="left")
+    table.add_column("round", overflow="fold", min_width=12)
     for benchmark in report.benchmarks:
         name = Text(_plain(benchmark.name))
         table.add_column(name, justify="right", overflow="fold", min_width=5)
     table.add_column("macro", justify="right", min_width=5)
-    table.add_column("against the best before", min_width=16)
+    table.add_column("against the best before", min_width=20)
     for round_ in report.main_rounds:
         table.add_row(*_row(report, round_, bounds=bounds))
     if report.controls:
