@@ -45,7 +45,7 @@ def text_of(report: RunReport, *, width: int = 100, examples: int = 4) -> str:
 
 
 class _Scores:
-    """The table of rounds; where it would not fit, the benchmarks go without their intervals."""
+    """The table of rounds; where it would not fit, without intervals, which findings have too."""
 
     def __init__(self, report: RunReport) -> None:
         self._report = report
@@ -66,7 +66,7 @@ def _table(report: RunReport, *, bounds: bool) -> Table:
         name = Text(_plain(benchmark.name))
         table.add_column(name, justify="right", overflow="fold", min_width=5)
     table.add_column("macro", justify="right", min_width=5)
-    table.add_column("against the best before", min_width=20)
+    table.add_column("against the best before", min_width=13)
     for round_ in report.main_rounds:
         table.add_row(*_row(report, round_, bounds=bounds))
     if report.controls:
@@ -80,7 +80,7 @@ def _row(report: RunReport, round_: Round, *, bounds: bool) -> list[RenderableTy
     label = f"{round_.name}\n(control)" if round_.kind == "control" else round_.name
     scores = [round_.scores.get(benchmark.name) for benchmark in report.benchmarks]
     shown = [_score(score, bounds=bounds) for score in (*scores, round_.macro)]
-    return [Text(_plain(label)), *shown, _verdict(round_)]
+    return [Text(_plain(label)), *shown, _verdict(round_, bounds=bounds)]
 
 
 def _score(score: MacroScore | None, *, bounds: bool) -> Text:
@@ -92,15 +92,15 @@ def _score(score: MacroScore | None, *, bounds: bool) -> Text:
     return found
 
 
-def _verdict(round_: Round) -> Text:
+def _verdict(round_: Round, *, bounds: bool) -> Text:
     if round_.verdict is None:
         return Text("–", style="dim")
     verdict = round_.verdict
-    bounds = f"{100 * verdict.low:+.1f} to {100 * verdict.high:+.1f}"
-    return Text.assemble(
-        (verdict.kind.replace("_", " "), _STYLES[verdict.kind]),
-        f"\n{100 * verdict.difference:+.1f} ({bounds})",
-    )
+    found = Text(verdict.kind.replace("_", " "), style=_STYLES[verdict.kind])
+    if bounds:
+        interval = f"({100 * verdict.low:+.1f} to {100 * verdict.high:+.1f})"
+        found = Text.assemble(found, f"\n{100 * verdict.difference:+.1f} {interval}")
+    return found
 
 
 def _captions(example: Example) -> Table:
