@@ -61,6 +61,9 @@ class TritonEngine:
         self._prompts, self._patience = prompts, patience
         self.image_size = prompts.image_size
         self.window: Window = connection.run(_window())
+        # Asked when somebody looks, so that an engine that is idle says so.
+        ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: self.window.in_flight)
+        ENGINE_WINDOW.labels(self._name).set_function(lambda: int(self.window.limit))
         self._mending: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._open: set[asyncio.Task[Any]] = set()  # requests at the server
@@ -125,7 +128,6 @@ class TritonEngine:
         attempt = 0
         while True:
             async with self.window.slot() as epoch:
-                self._show()
                 try:
                     answer = await self._watched(request(self._name, prompt, ask))
                     self.window.succeeded()
@@ -246,10 +248,6 @@ class TritonEngine:
         # A server that was started anew knows no model; one whose process died must be reloaded.
         await asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
         self._answered = time.monotonic()
-
-    def _show(self) -> None:
-        ENGINE_IN_FLIGHT.labels(self._name).set(self.window.in_flight)
-        ENGINE_WINDOW.labels(self._name).set(int(self.window.limit))
 
 
 class TritonEngines:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from prometheus_client import REGISTRY
 
 from services.caption.engine import Answer, Ask, Engines, EngineUnavailable, ModelRefused
 from services.caption.engine_embedded import EmbeddedEngines
@@ -141,6 +142,13 @@ def test_many_callers_are_answered_at_once(engines: Engines) -> None:
     for thread in threads:
         thread.join(60)
     assert made == [expected] * 5
+
+
+def test_nothing_is_in_flight_once_all_is_answered(serving: Serving) -> None:
+    """The gauge is asked when it is looked at: an engine that is idle does not seem busy."""
+    serving.engines.get("models/m-0").answer(asks(4), progress=ignore)
+    assert REGISTRY.get_sample_value("vila2_engine_in_flight", {"model": "m-0"}) == 0
+    assert (REGISTRY.get_sample_value("vila2_engine_window", {"model": "m-0"}) or 0) > 0
 
 
 def test_triton_gives_the_embedded_engines_captions(
