@@ -86,6 +86,23 @@ class Board:
     since: str = "now-6h"
 
 
+def placed(board: Board) -> list[tuple[Row, int, list[tuple[Panel, int, int]]]]:
+    """Each row with its y, and its panels with their (x, y), in cells of the grid."""
+    found = []
+    y = 0
+    for row in board.rows:
+        panels: list[tuple[Panel, int, int]] = []
+        found.append((row, y, panels))
+        y, x, highest = y + 1, 0, 0
+        for panel in row.panels:
+            if x + panel.width > COLUMNS:
+                y, x, highest = y + highest, 0, 0
+            panels.append((panel, x, y))
+            x, highest = x + panel.width, max(highest, panel.height)
+        y += highest
+    return found
+
+
 def built(board: Board) -> Any:
     """The SDK's model of it."""
     made = (
@@ -112,18 +129,15 @@ def built(board: Board) -> Any:
             .all_value(".*")
             .multi(True)
         )
-    number, y = 1, 0
-    for row in board.rows:
-        place = GridPos(h=1, w=COLUMNS, x=0, y=y)
+    number = 1
+    for row, row_y, panels in placed(board):
+        place = GridPos(h=1, w=COLUMNS, x=0, y=row_y)
         made = made.with_row(dashboard.Row(row.title).id(number).grid_pos(place))
-        number, y, x, highest = number + 1, y + 1, 0, 0
-        for panel in row.panels:
-            if x + panel.width > COLUMNS:
-                y, x, highest = y + highest, 0, 0
+        number += 1
+        for panel, x, y in panels:
             place = GridPos(h=panel.height, w=panel.width, x=x, y=y)
             made = made.with_panel(_panel(panel).id(number).grid_pos(place))
-            number, x, highest = number + 1, x + panel.width, max(highest, panel.height)
-        y += highest
+            number += 1
     return made.build()
 
 

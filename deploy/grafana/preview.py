@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import LinearLocator
-from panels import COLUMNS, Board, Panel
+from panels import COLUMNS, Board, Panel, placed
 
 CELL = 0.62  # inches of one cell of the grid across; 0.3 down
 POINTS = 240  # along the time axis
@@ -97,39 +97,23 @@ def said(value: float, unit: str) -> str:
 
 def draw(board: Board, answers: Answers) -> Figure:
     """The whole dashboard, each panel at its place."""
-    titles, panels, height = placed(board)
+    rows = placed(board)
+    height = max(y + panel.height for _, _, panels in rows for panel, _, y in panels)
     figure = Figure(figsize=(COLUMNS * CELL, (height + 2) * 0.3), dpi=90, facecolor="#f4f5f7")
     figure.text(0.01, 1 - 0.9 / (height + 2), board.title, fontsize=15, weight="bold", va="center")
-    for title, y in titles:
-        at = 1 - (y + 2.5) / (height + 2)
-        figure.text(0.01, at, title, fontsize=11, weight="bold", color="#555555", va="center")
-    for panel, x, y in panels:
-        left, bottom = x / COLUMNS, 1 - (y + 2 + panel.height) / (height + 2)
-        width, tall = panel.width / COLUMNS, panel.height / (height + 2)
-        share = 0.5 if panel.kind == "lines" else 0.7  # the rest is the title and the legend
-        axes = figure.add_axes(
-            (left + 0.035, bottom + tall * (0.85 - share), width - 0.045, tall * share)
-        )
-        axes.set_title(panel.title, fontsize=9, loc="left")
-        _DRAWERS[panel.kind](axes, panel, answers)
+    for row, row_y, panels in rows:
+        at = 1 - (row_y + 2.5) / (height + 2)
+        figure.text(0.01, at, row.title, fontsize=11, weight="bold", color="#555555", va="center")
+        for panel, x, y in panels:
+            left, bottom = x / COLUMNS, 1 - (y + 2 + panel.height) / (height + 2)
+            width, tall = panel.width / COLUMNS, panel.height / (height + 2)
+            share = 0.5 if panel.kind == "lines" else 0.7  # the rest is the title and the legend
+            axes = figure.add_axes(
+                (left + 0.035, bottom + tall * (0.85 - share), width - 0.045, tall * share)
+            )
+            axes.set_title(panel.title, fontsize=9, loc="left")
+            _DRAWERS[panel.kind](axes, panel, answers)
     return figure
-
-
-def placed(board: Board) -> tuple[list[tuple[str, int]], list[tuple[Panel, int, int]], int]:
-    """(row's title, y) and (panel, x, y) in cells of the grid, and the height of all."""
-    titles: list[tuple[str, int]] = []
-    panels: list[tuple[Panel, int, int]] = []
-    y = 0
-    for row in board.rows:
-        titles.append((row.title, y))
-        y, x, highest = y + 1, 0, 0
-        for panel in row.panels:
-            if x + panel.width > COLUMNS:
-                y, x, highest = y + highest, 0, 0
-            panels.append((panel, x, y))
-            x, highest = x + panel.width, max(highest, panel.height)
-        y += highest
-    return titles, panels, y
 
 
 def _lines(axes: Axes, panel: Panel, answers: Answers) -> None:
