@@ -1,7 +1,7 @@
 """`docker compose up` of the very files that an operator gets, in a real engine.
 
-Needs root, docker.io and the packages that `stand_ins` names; skipped with what is missing.
-VILA2_CONTAINERS names a folder that keeps the images between runs.
+Needs root, docker.io and the packages that `stand_ins` names; skipped with what is missing, and
+unless VILA2_CONTAINERS names a folder for the images (25 GB), which the next run finds there.
 """
 
 from __future__ import annotations

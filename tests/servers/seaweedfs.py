@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -46,11 +47,21 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
 
     ports = (("s3", port), ("master", port + 1), ("volume", port + 2), ("filer", port + 3))
     command = [
-        str(weed), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        *(f"-{name}.port={number}" for name, number in ports),
-        "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-master.telemetry=false",
+        str(weed), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-s3", "-filer", *(f"-{name}.port={number}" for name, number in ports),
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+        # Unless told otherwise it takes no more volumes (one a bucket) than fit on the disk, and
+        # writes nothing where 1 % of the disk is not free: a suite with a bucket a test would fail
+        # on a disk that is nearly full.
+        "-master.volumeSizeLimitMB=64", "-volume.max=1000", "-volume.minFreeSpace=16MiB",
     ]  # fmt: skip
-    env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    with running(command, log=directory / "weed.log", ready=healthy, env=env) as process:
+    env = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+    }
+    # Asked to end, it waits for connections that clients keep for later.
+    with running(
+        command, log=directory / "weed.log", ready=healthy, env=env, stop=signal.SIGKILL
+    ) as process:
         yield S3Server(f"127.0.0.1:{port}", process=process)
