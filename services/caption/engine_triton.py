@@ -60,10 +60,10 @@ class TritonEngine:
         self._name = name_of(prefix)
         self._prompts, self._patience = prompts, patience
         self.image_size = prompts.image_size
-        self.window: Window = connection.run(_window())
+        self.window = window = connection.run(_window())
         # Asked when somebody looks, so that an engine that is idle says so.
-        ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: self.window.in_flight)
-        ENGINE_WINDOW.labels(self._name).set_function(lambda: int(self.window.limit))
+        ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: window.in_flight)
+        ENGINE_WINDOW.labels(self._name).set_function(lambda: int(window.limit))
         self._mending: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._open: set[asyncio.Task[Any]] = set()  # requests at the server

