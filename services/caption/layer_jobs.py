@@ -22,12 +22,12 @@ from services.caption.engine import Engines
 from services.caption.layer_steps import LayerSteps, ShardResult
 from services.caption.modes import combined, to_caption
 from services.caption.quotas import ImageQuotas
-from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.caption.tables import LayerJobRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
-from services.chassis.work import DONE, LEASED, Claim, WorkUnits
+from services.chassis.work import DONE, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
 from vila2.api.base import Progress
@@ -219,12 +219,7 @@ class LayerJobs:
         """The job's sums, and on top of them the few shards in hand or not yet recorded."""
         under_way, captioned, quarantined = 0, row.captioned, Counter(row.quarantined)
         tokens, seconds = row.tokens, row.seconds
-        units = session.execute(
-            select(WorkUnitRow.state, WorkUnitRow.result, WorkUnitRow.progress).where(
-                WorkUnitRow.state.in_((DONE, LEASED)), WorkUnitRow.subject == row.id
-            )
-        )
-        for state, result, progress in units:
+        for state, result, progress in self._units.in_hand(session, row.id):
             if state == DONE:
                 captioned += result["captioned"]
                 quarantined.update(result["quarantined"])

@@ -148,8 +148,12 @@ class Database:
 
         Writing in it is a mistake: in SQLite it fails where another has written meanwhile.
         """
+        options: dict[str, Any] = {_READS: True}
+        if self._engine.dialect.name == "postgresql":
+            # Else each statement sees a moment of its own.
+            options["isolation_level"] = "REPEATABLE READ"
         with self._sessions() as session, session.begin():
-            session.connection(execution_options={_READS: True})
+            session.connection(execution_options=options)
             yield session
 
     def now(self) -> ColumnElement[float]:

@@ -19,7 +19,7 @@ index, `(state, subject, not_before, id)`, in a number of steps that does not gr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,6 +250,29 @@ class WorkUnits:
                 Waiting(unit, task, since, str(payload.get(TRACE, "")))
                 for unit, task, since, payload in rows
             ]
+
+    def in_hand(
+        self, session: Session, subject: str, *, page: int = 1000
+    ) -> Iterator[tuple[str, dict[str, Any], int]]:
+        """(state, result, progress) of what is leased, and of what is done and not yet recorded."""
+        table = self._table
+        # Page by page in the index's order: while PostgreSQL's statistics are of a moment when
+        # many were done, it would read the whole table for the few that are left.
+        for state in (LEASED, DONE):
+            after, rows = (-1.0, ""), None
+            while rows is None or len(rows) == page:
+                rows = session.execute(
+                    select(table.not_before, table.id, table.result, table.progress)
+                    .where(
+                        table.state == state,
+                        table.subject == subject,
+                        tuple_(table.not_before, table.id) > after,
+                    )
+                    .order_by(table.not_before, table.id)
+                    .limit(page)
+                ).all()
+                yield from ((state, row.result, row.progress) for row in rows)
+                after = (rows[-1].not_before, rows[-1].id) if rows else after
 
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose worker has lost its lease."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.chassis.work import CANCELLED, DONE, FAILED, READY, Claim
+from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
 from tests.chassis.units import Bench
 
 
@@ -63,6 +63,34 @@ def test_many_workers_share_many_units_without_taking_one_twice(bench: Bench) ->
     with ThreadPoolExecutor(8) as workers:
         taken = list(workers.map(work, "abcdefgh"))
     assert sorted(unit for units in taken for unit in units) == units
+
+
+def test_what_is_in_hand_is_leased_or_done_and_comes_in_pages(bench: Bench) -> None:
+    """Neither what waits nor what is recorded, and each unit once."""
+    bench.add("u2", "u3", "u4", "u5")
+    bench.add("other", subject="another")
+    for unit in ("u1", "u2", "u3", "other"):
+        bench.complete(claimed(bench.units.claim(unit, owner="w")), captioned=int(unit == "u3"))
+    leased = claimed(bench.units.claim("u4", owner="w"))
+    assert bench.units.heartbeat(leased, progress=7)
+    with bench.database.transaction() as session:
+        bench.units.record(session, ["u1"])
+    for page in (1, 2, 3):
+        with bench.database.reading() as session:
+            held = list(bench.units.in_hand(session, "job", page=page))
+        assert [state for state, *_ in held] == [LEASED, DONE, DONE]
+        assert held[0][2] == 7
+        assert [result for _, result, _ in held[1:]] == [{"captioned": 0}, {"captioned": 1}]
+
+
+def test_a_reader_sees_one_moment(bench: Bench) -> None:
+    """What is committed meanwhile it sees the next time, not in the middle of its sums."""
+    with bench.database.reading() as session:
+        before = bench.units.counts(session, "job")
+        bench.add("u2")
+        assert bench.units.counts(session, "job") == before == {READY: 1}
+    with bench.database.reading() as session:
+        assert bench.units.counts(session, "job") == {READY: 2}
 
 
 def test_two_requests_that_add_the_same_units_at_once_both_succeed(bench: Bench) -> None:
