@@ -124,9 +124,10 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
         while steps.plan(job):
             pass
     tick = median_ms(stack.controller.reconciler.tick)
+    stack.objects.put(f"layers/{_layer(stack, job)}/shared.parquet", b"captions")
+    # Before there are workers: an idle one looks for units itself, and would lose those skipped.
+    first, last = _sample(stack, job, units, given.sample)
     with stack.workers(given.workers, given.threads) as peaks:
-        stack.objects.put(f"layers/{_layer(stack, job)}/shared.parquet", b"captions")
-        first, last = _sample(stack, job, units, given.sample)
         relay = Loop("relay", stack.caption.worker.relay_once, seconds=0.5)
         relay.start()
         _until(lambda: stack.done(job, first))
