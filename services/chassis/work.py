@@ -259,20 +259,18 @@ class WorkUnits:
         # Page by page in the index's order: while PostgreSQL's statistics are of a moment when
         # many were done, it would read the whole table for the few that are left.
         for state in (LEASED, DONE):
-            after, rows = (-1.0, ""), None
-            while rows is None or len(rows) == page:
+            after = (-1.0, "")
+            while True:
                 rows = session.execute(
                     select(table.not_before, table.id, table.result, table.progress)
-                    .where(
-                        table.state == state,
-                        table.subject == subject,
-                        tuple_(table.not_before, table.id) > after,
-                    )
+                    .where(_of(table, subject, state), tuple_(table.not_before, table.id) > after)
                     .order_by(table.not_before, table.id)
                     .limit(page)
                 ).all()
                 yield from ((state, row.result, row.progress) for row in rows)
-                after = (rows[-1].not_before, rows[-1].id) if rows else after
+                if len(rows) < page:
+                    break
+                after = (rows[-1].not_before, rows[-1].id)
 
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose worker has lost its lease."""

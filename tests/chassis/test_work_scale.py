@@ -80,17 +80,10 @@ def claim_and_complete(bench: Bench) -> None:
         claim_and_complete,
     ],
     ids=[
-        "subjects",
-        "waiting",
-        "expired",
-        "claimable",
-        "ages",
-        "cancel",
-        "fan-in",
-        "in-hand",
+        "subjects", "waiting", "expired", "claimable", "ages", "cancel", "fan-in", "in-hand",
         "claim",
     ],
-)
+)  # fmt: skip
 def test_what_is_asked_again_and_again_is_answered_from_an_index(
     bench: Bench, asked: Callable[[Bench], object]
 ) -> None:
