@@ -18,7 +18,7 @@ from tests.crash.lives import ENDED, KILLED, copied, live, moments, result, seve
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 # Each life lasts so many moments. The short ones die before they have done anything that stays: a
 # job that was claimed and not handed over is claimed again.
-STRIDES = (8, 13, 21, 34)
+STRIDES = (3, 5, 8, 13, 21, 34)
 
 
 def test_a_run_that_dies_at_every_step_ends_the_same(
