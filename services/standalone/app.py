@@ -29,6 +29,7 @@ from services.standalone.targets import TARGETS
 from services.training.settings import BackendMissing, TrainingSettings
 from vila2.client import TIMEOUT, Client
 from vila2.data.fetch import FetchPolicy
+from vila2.triton.keeper import Keeper
 from vila2.triton.server import TritonServer, free_ports
 
 # What opening a workspace raises where its databases are not of this version.
@@ -88,8 +89,10 @@ class Standalone:
             )
             seams.slots = slots or seams.slots
             if triton:
-                self.triton = self._start_triton(seams)
-                opened.callback(self.triton.stop)
+                self.triton = opened.enter_context(Keeper(self._own_triton(seams))).server
+                seams.captioning = seams.captioning.model_copy(
+                    update={"triton_url": self.triton.url}
+                )
             self.apps = {name: build(seams) for name, build in TARGETS.items()}
             # From here on the end of the platform closes what was opened, not this block.
             self._opened = opened.pop_all()
@@ -118,10 +121,10 @@ class Standalone:
         self._apps_thread.stop()
         self._opened.close()
 
-    def _start_triton(self, seams: Seams) -> TritonServer:
+    def _own_triton(self, seams: Seams) -> TritonServer:
         """A server of our own over the models that this platform publishes."""
         grpc_port, http_port, metrics_port = free_ports(3)
-        server = TritonServer(
+        return TritonServer(
             seams.repository(),
             self.workspace / "triton.log",
             grpc_port,
@@ -129,9 +132,6 @@ class Standalone:
             metrics_port,
             env=seams.storage.storage_keys(),
         )
-        server.start()
-        seams.captioning = seams.captioning.model_copy(update={"triton_url": server.url})
-        return server
 
     def transport(self, service: str) -> InProcessTransport:
         """A client transport into one of the services."""

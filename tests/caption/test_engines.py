@@ -25,6 +25,7 @@ from services.chassis.database import Database
 from services.chassis.objects_directory import DirectoryObjects
 from tests import tiny
 from tests.servers.triton import triton_server
+from vila2.triton.keeper import Keeper
 from vila2.triton.server import TritonServer
 
 PATIENCE = 15.0
@@ -40,7 +41,8 @@ class Serving:
             tiny.model(seed=seed).save(folder / f"m{seed}")
             self.objects.put_directory(f"models/m-{seed}", folder / f"m{seed}")
         self.server = triton_server(folder / "objects" / "serving")
-        self.server.start()
+        self.keeper = Keeper(self.server)
+        self.keeper.start()
         self.database = Database.sqlite(folder / "served.sqlite", Base.metadata)
         self.connection = Connection(self.server.url)
         self.served = self.ledger()
@@ -57,7 +59,7 @@ class Serving:
 
     def close(self) -> None:
         self.engines.close()
-        self.server.stop()
+        self.keeper.stop()
         self.database.close()
 
 
@@ -166,7 +168,10 @@ def test_triton_gives_the_embedded_engines_captions(
 
 
 def test_a_model_whose_process_died_is_loaded_anew(serving: Serving) -> None:
-    """Triton goes on calling it ready; the requests of the moment are asked again."""
+    """Triton goes on calling it ready, or it aborts where that process held a shared lock.
+
+    Either way the requests of the moment are asked again.
+    """
     engine = serving.engines.get("models/m-0")
     asked = asks(200)
     expected = [a.text for a in engine.answer(asked, progress=ignore)]
@@ -179,6 +184,26 @@ def test_a_model_whose_process_died_is_loaded_anew(serving: Serving) -> None:
 
     assert [a.text for a in engine.answer(asked, progress=strike)] == expected
     assert killed.is_set()
+
+
+def test_a_server_that_ended_by_itself_is_started_anew(serving: Serving) -> None:
+    """Nobody's hand is needed, and one that was stopped on purpose stays down."""
+    engine = serving.engines.get("models/m-0")
+    asked = asks(150)
+    expected = [a.text for a in engine.answer(asked, progress=ignore)]
+    before, killed = serving.keeper.restarts, threading.Event()
+
+    def strike(done: int) -> None:
+        if done > 30 and not killed.is_set():
+            killed.set()
+            os.kill(serving.server.pid, signal.SIGABRT)
+
+    assert [a.text for a in engine.answer(asked, progress=strike)] == expected
+    assert serving.keeper.restarts == before + 1
+    serving.server.kill()
+    time.sleep(2.0)
+    assert serving.keeper.restarts == before + 1
+    serving.server.start()
 
 
 def test_a_server_that_was_killed_and_started_again_is_gone_on_with(serving: Serving) -> None:

@@ -69,7 +69,7 @@ class TritonServer:
         self.installed.check()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
-            self._child = subprocess.Popen(
+            child = self._child = subprocess.Popen(
                 self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -79,7 +79,7 @@ class TritonServer:
             )
         end = time.monotonic() + seconds
         while not self.ready():
-            if self._child.poll() is not None or time.monotonic() > end:
+            if child.poll() is not None or time.monotonic() > end:
                 self.kill()
                 raise TritonMissing(
                     f"Triton did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}"
@@ -104,22 +104,35 @@ class TritonServer:
         except (urllib.error.URLError, OSError):
             return False
 
+    def ended(self) -> int | None:
+        """The status with which it ended by itself: None while it runs, or after stop and kill."""
+        child = self._child
+        return None if child is None else child.poll()
+
+    def restart(self) -> None:
+        """Start one anew that ended by itself, without what it left; raises as `start` does."""
+        self._sweep(self._child)
+        self.start()
+
     def stop(self) -> None:
         """Let requests end, then end the server."""
-        if self._child is not None and self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGTERM)
             try:
-                self._child.wait(20)
+                child.wait(20)
             except subprocess.TimeoutExpired:
-                self.kill()
-        self._sweep()
+                child.kill()
+                child.wait()
+        self._sweep(child)
 
     def kill(self) -> None:
         """End the server and its models' processes at once."""
-        if self._child is not None and self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
-        self._sweep()
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            child.kill()
+            child.wait()
+        self._sweep(child)
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -128,13 +141,12 @@ class TritonServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _sweep(self) -> None:
+    def _sweep(self, child: subprocess.Popen[bytes] | None) -> None:
         """What a server that died leaves behind: its models' processes, and shared memory."""
-        if self._child is not None:
+        if child is not None:
             # They are of its session, which outlives it for as long as one of them runs.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._child.pid, signal.SIGKILL)
-            self._child = None
+                os.killpg(child.pid, signal.SIGKILL)
         for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # noqa: S108
             with contextlib.suppress(OSError):
                 left.unlink()
@@ -155,6 +167,8 @@ class TritonServer:
             f"--cache-directory={installed / 'caches'}",
             "--model-control-mode=explicit",
             "--exit-on-error=false",
+            # Models' configurations are complete; to ask would start each model's process twice.
+            "--disable-auto-complete-config",
             "--exit-timeout-secs=10",
             f"--http-address={self.host}", f"--http-port={self.http_port}",
             f"--grpc-address={self.host}", f"--grpc-port={self.grpc_port}",
