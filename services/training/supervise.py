@@ -30,9 +30,12 @@ from services.training.process_table import handle_of
 
 
 def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]:
-    """The command that trains; on several nodes torchrun reads the others' address from PET_*."""
+    """The command that trains; on several nodes torchrun reads the others' address from PET_*.
+
+    One process needs no torchrun, which imports torch once more and only waits then.
+    """
     run = ["-m", module, "--spec", spec]
-    if processes * nodes == 1 and module != "vila2.training.train":
+    if processes * nodes == 1:
         return [sys.executable, *run]
     where = [] if nodes > 1 else ["--standalone", f"--nproc-per-node={processes}"]
     return [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0", *run]
