@@ -81,6 +81,14 @@ def test_bodies_and_main_replies_have_examples(document: dict[str, Any]) -> None
                 assert "example" in content, f"reply of {method} {path}"
 
 
+def test_every_list_comes_in_pages(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        reply = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+        if reply.get("schema", {}).get("type") == "array":
+            asked = {parameter["name"] for parameter in operation.get("parameters", [])}
+            assert {"limit", "cursor"} <= asked, f"{method} {path}"
+
+
 def test_what_starts_work_answers_202_and_where_it_is(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         reply = operation["responses"].get("202")

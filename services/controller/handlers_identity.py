@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from services.chassis.auth import PLATFORM_ADMIN, Principal, identity_of, require
 from services.chassis.identity.identity import Identity
+from services.chassis.rest.paging import Paged
 from vila2.api import identity as api
 
 router = APIRouter(prefix="/v1")
@@ -42,9 +43,9 @@ def create_team(body: api.TeamIn, caller: Admin, held: Held) -> api.Team:
 
 
 @router.get("/teams", summary="List teams")
-def list_teams(caller: Who, held: Held) -> list[api.Team]:
+def list_teams(caller: Who, held: Held, page: Paged) -> list[api.Team]:
     """The caller's own team; for the platform's admin, all."""
-    return held.teams.all(caller)
+    return held.teams.all(caller, page)
 
 
 @router.get("/teams/{team}", summary="A team")
@@ -74,9 +75,9 @@ def remove_member(team: str, user: UserName, caller: Manager, held: Held) -> Non
 
 
 @router.get("/users", summary="List users")
-def list_users(caller: Admin, held: Held) -> list[api.User]:
+def list_users(caller: Admin, held: Held, page: Paged) -> list[api.User]:
     """Everybody, and their roles by team."""
-    return held.teams.users()
+    return held.teams.users(page)
 
 
 @router.post("/teams/{team}/keys", summary="Make a key", status_code=201, dependencies=[Secret])
@@ -86,9 +87,9 @@ def create_key(team: str, body: api.KeyIn, caller: Manager, held: Held) -> api.N
 
 
 @router.get("/teams/{team}/keys", summary="List keys")
-def list_keys(team: str, caller: Who, held: Held) -> list[api.Key]:
+def list_keys(team: str, caller: Who, held: Held, page: Paged) -> list[api.Key]:
     """Every key that the team has or had, the newest first, without its secret."""
-    return held.keys.of_team(caller, team)
+    return held.keys.of_team(caller, team, page)
 
 
 @router.post(

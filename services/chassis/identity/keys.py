@@ -21,6 +21,7 @@ from services.chassis.identity.scopes import (
 )
 from services.chassis.identity.tables import KeyRow, MemberRow, TeamRow
 from services.chassis.identity.teams import see, team_row
+from services.chassis.rest.paging import WHOLE, Page
 from vila2.api import identity as api
 
 
@@ -58,17 +59,14 @@ class Keys:
             session.flush()
             return api.NewKey(**_key(row, now).model_dump(), key=made.whole)
 
-    def of_team(self, caller: Principal, team: str) -> list[api.Key]:
+    def of_team(self, caller: Principal, team: str, page: Page = WHOLE) -> list[api.Key]:
         """Every key that a team has or had, the newest first."""
         see(caller, team)
         with self._database.reading() as session:
             team_row(session, team)
-            rows = session.scalars(
-                select(KeyRow)
-                .where(KeyRow.team == team)
-                .order_by(KeyRow.created_at.desc(), KeyRow.prefix)
-            ).all()
-            return [_key(row, time.time()) for row in rows]
+            query = select(KeyRow).where(KeyRow.team == team)
+            newest = page.rows(session, query, KeyRow.created_at, KeyRow.prefix, newest_first=True)
+            return [_key(row, time.time()) for row in newest]
 
     def rotate(self, caller: Principal, team: str, prefix: str, body: api.RotateIn) -> api.NewKey:
         """A new key for the same purpose; the old one ends after the overlap, if not before."""

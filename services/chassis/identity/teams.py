@@ -12,6 +12,7 @@ from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, NotFound
 from services.chassis.identity.scopes import PLATFORM_ADMIN, Principal
 from services.chassis.identity.tables import KeyRow, LimitsRow, MemberRow, TeamRow, UserRow
+from services.chassis.rest.paging import WHOLE, Page
 from vila2.api import identity as api
 
 
@@ -34,13 +35,13 @@ class Teams:
             session.flush()
             return _team(session, row)
 
-    def all(self, caller: Principal) -> list[api.Team]:
+    def all(self, caller: Principal, page: Page = WHOLE) -> list[api.Team]:
         """The caller's own team, or every team for the platform's admin, by name."""
-        query = select(TeamRow).order_by(TeamRow.name)
+        query = select(TeamRow)
         if PLATFORM_ADMIN not in caller.scopes:
             query = query.where(TeamRow.name == caller.team)
         with self._database.reading() as session:
-            return [_team(session, row) for row in session.scalars(query).all()]
+            return [_team(session, row) for row in page.rows(session, query, TeamRow.name)]
 
     def get(self, caller: Principal, team: str) -> api.Team:
         """A team, its members and limits."""
@@ -87,13 +88,14 @@ class Teams:
             session.delete(row)
         self._changed()
 
-    def users(self) -> list[api.User]:
+    def users(self, page: Page = WHOLE) -> list[api.User]:
         """Everybody, by name, and their roles."""
         with self._database.reading() as session:
+            rows = page.rows(session, select(UserRow), UserRow.name)
+            theirs = MemberRow.user_name.in_([row.name for row in rows])
             roles: dict[str, dict[str, api.Role]] = {}
-            for row in session.scalars(select(MemberRow)):
+            for row in session.scalars(select(MemberRow).where(theirs)):
                 roles.setdefault(row.user_name, {})[row.team] = row.role  # type: ignore[assignment]
-            rows = session.scalars(select(UserRow).order_by(UserRow.name)).all()
             return [
                 api.User(name=row.name, created_at=row.created_at, roles=roles.get(row.name, {}))
                 for row in rows
