@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.identity import audit as module
-from services.chassis.identity.audit import Deed, Wanted, worth_recording
+from services.chassis.identity.audit import Audit, Deed, Wanted, worth_recording
 from services.chassis.identity.identity import Identity
 from services.standalone.app import Standalone
 from tests.chassis.small_app import SmallApp
 from tests.identity.people import PLATFORM, admin_of
 from tests.standalone import client_with
 from vila2.api.datasets import DatasetIn
-from vila2.api.identity import AuditEntry
+from vila2.api.identity import DAY, AuditEntry
 
 
 def logged(app: SmallApp, **wanted: object) -> list[AuditEntry]:
@@ -152,3 +153,23 @@ def test_the_log_is_one_for_all_services(platform: Standalone) -> None:
     red.datasets.create(DatasetIn(name="foxes", kind="pairs"))
     (entry,) = platform.client.identity.audit(limit=10, team="red")
     assert (entry.service, entry.path, entry.status) == ("datasets", "/v1/datasets", 201)
+
+
+def test_what_is_older_than_it_is_kept_goes_when_something_new_is_written(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once an hour a process; without a number of days nothing ever goes."""
+    kept, pruned = identity.audit, Audit(identity.audit._database, days=30)
+    now = time.time()
+    for days in (40, 31, 29):
+        at = now - days * DAY
+        monkeypatch.setattr(module.time, "time", lambda at=at: at)
+        kept.record(deed(key="k", path=f"/{days}"))
+    monkeypatch.undo()
+    kept.record(deed(key="k", path="/kept"))
+    assert len(identity.audit.page(PLATFORM, Wanted()).entries) == 4
+    pruned.record(deed(key="k", path="/new"))
+    left = [entry.path for entry in identity.audit.page(PLATFORM, Wanted()).entries]
+    assert left == ["/new", "/kept", "/29"]
+    assert pruned.prune(now - 20 * DAY) == 1
+    assert pruned.prune(now - 20 * DAY) == 0

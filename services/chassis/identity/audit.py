@@ -2,7 +2,8 @@
 
 Recorded is every request of a route whose scope lets it change something, and every request that
 was refused for who asked (401 and 403), before the reply is sent. Refusals of nobody known are
-bounded, so that a stranger cannot fill the disk; those beyond are counted.
+bounded, so that a stranger cannot fill the disk; those beyond are counted. Entries are kept for
+ever, or for as many days as the process is told.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.chassis.database import Database
@@ -26,6 +27,9 @@ from vila2.api import identity as api
 
 _log = structlog.get_logger()
 STRANGERS_PER_MINUTE = 60
+PRUNE_SECONDS = 3600.0
+# At a time, so that nobody who writes waits long for it; what is left goes at the next look.
+PRUNE_MOST = 10_000
 _REFUSED = (401, 403)
 
 
@@ -67,9 +71,10 @@ def worth_recording(scope: str, status: int) -> bool:
 class Audit:
     """Owns the table `audit`. Safe to use from many threads."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, days: int | None = None) -> None:
+        self._database, self._days = database, days
         self._strangers, self._lock = Bucket.full(STRANGERS_PER_MINUTE), threading.Lock()
+        self._pruned = float("-inf")
 
     def record(self, deed: Deed) -> None:
         """Write one entry; where that fails, the process's own log has it instead."""
@@ -82,6 +87,26 @@ class Audit:
         except SQLAlchemyError:
             AUDIT_UNRECORDED.labels("database").inc()
             _log.exception("not in the audit log", **asdict(deed))
+            return
+        if self._days is not None and self._time_to_prune():
+            self.prune(time.time() - self._days * api.DAY)
+
+    def prune(self, before: float) -> int:
+        """Remove the oldest entries from before that time, at most `PRUNE_MOST`; returns how many.
+
+        Where it fails, the entries stay until the next time.
+        """
+        old = select(AuditRow.id).where(AuditRow.at < before).order_by(AuditRow.at)
+        try:
+            with self._database.transaction() as session:
+                ids = session.scalars(old.limit(PRUNE_MOST)).all()
+                session.execute(delete(AuditRow).where(AuditRow.id.in_(ids)))
+        except SQLAlchemyError:
+            _log.exception("the audit log was not pruned")
+            return 0
+        if ids:
+            _log.info("the audit log was pruned", entries=len(ids), before=before)
+        return len(ids)
 
     def page(
         self, caller: Principal, wanted: Wanted, *, cursor: str = "", limit: int = 50
@@ -115,6 +140,13 @@ class Audit:
         more = len(rows) > limit
         entries = [_entry(row) for row in rows[:limit]]
         return api.AuditPage(entries=entries, next=str(entries[-1].id) if more else None)
+
+    def _time_to_prune(self) -> bool:
+        with self._lock:
+            due = time.monotonic() - self._pruned > PRUNE_SECONDS
+            if due:
+                self._pruned = time.monotonic()
+            return due
 
     def _room_for_a_stranger(self) -> bool:
         with self._lock:

@@ -24,12 +24,14 @@ class Identity:
         peppers: Peppers,
         limiter: Limiter,
         sign_in: SignIn | None = None,
+        *,
+        audit_days: int | None = None,
     ) -> None:
         self._database, self._limiter, self._sign_in = database, limiter, sign_in
         self.directory = Directory(database, peppers)
         self.keys = Keys(database, peppers, self.directory.forget)
         self.teams = Teams(database, self.directory.forget)
-        self.audit = Audit(database)
+        self.audit = Audit(database, days=audit_days)
 
     def principal(self, bearer: str) -> Principal:
         """Who sends this bearer token, a key or a signed token; raises `Unauthenticated`."""

@@ -13,14 +13,17 @@ VILA2_OIDC_USER_CLAIM    names the user (default email)
 VILA2_OIDC_TEAM_CLAIM    names the team (default team)
 VILA2_OIDC_ROLE_CLAIM    names the role: viewer, member or admin; where it is empty or a token
                          has no such claim, the user's role in the team decides
+VILA2_AUDIT_DAYS         entries of the audit log older than so many days are removed; without it
+                         they are kept for ever
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.chassis.identity.identity import Identity
@@ -47,6 +50,7 @@ class IdentitySettings(BaseSettings):
     oidc_user_claim: str = "email"
     oidc_team_claim: str = "team"
     oidc_role_claim: str = ""
+    audit_days: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _an_audience(self) -> IdentitySettings:
@@ -63,7 +67,9 @@ class IdentitySettings(BaseSettings):
         peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
         database = storage.database(workspace, Base.metadata, MIGRATIONS)
         take_over_keys(workspace, database)
-        return Identity(database, peppers, self._limiter(), self._sign_in())
+        return Identity(
+            database, peppers, self._limiter(), self._sign_in(), audit_days=self.audit_days
+        )
 
     def _limiter(self) -> Limiter:
         broker = self.broker_url.get_secret_value()
