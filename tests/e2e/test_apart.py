@@ -7,21 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_loop import SCALE, small_recipe
+from tests.e2e.test_loop import SIZES, small_recipe
 from tests.servers.apart import WORKER, apart
 from vila2.api.controller import RunIn
 from vila2.cli.demo import DATASETS
-from vila2.scenes.datasets import WorldSizes, write_world
+from vila2.scenes.datasets import write_world
 from vila2.submit import submit
 
 pytestmark = pytest.mark.slow
-FULL = WorldSizes()
-SIZES = WorldSizes(
-    **{
-        name: max(8, round(getattr(FULL, name) * SCALE))
-        for name in ("corpus", "sft", "specialist", "base", "dev", "test", "sft_skills")
-    }
-)
 
 
 def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Path) -> None:

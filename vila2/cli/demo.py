@@ -47,20 +47,13 @@ def demo(
     from vila2.scenes.datasets import WorldSizes, write_world
 
     started = time.monotonic()
-    full = WorldSizes()
-    sizes = WorldSizes(
-        **{
-            name: max(8, round(getattr(full, name) * scale))
-            for name in ("corpus", "sft", "specialist", "base", "dev", "test", "sft_skills")
-        }
-    )
     body = load_recipe(recipe).model_copy(update={"seed": seed})
     with connected(workspace) as client:
         world = workspace / "world"
         with console.status("drawing pictures") as status:
             write_world(
                 world,
-                sizes=sizes,
+                sizes=WorldSizes().scaled(scale),
                 seed=seed,
                 progress=lambda split, done, total: status.update(
                     f"drawing pictures: {split} {done:,}/{total:,}"

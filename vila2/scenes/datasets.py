@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class WorldSizes:
     def of(self, split: str) -> int:
         """Number of pictures of a split."""
         return self.specialist if split in ("spatial", "ocr", "grounding") else getattr(self, split)
+
+    def scaled(self, share: float) -> WorldSizes:
+        """A share of the pictures of every split, at least eight."""
+        counted = ("corpus", "sft", "specialist", "base", "dev", "test", "sft_skills")
+        fewer = {name: max(8, round(getattr(self, name) * share)) for name in counted}
+        return replace(self, **fewer)
 
 
 def write_world(
