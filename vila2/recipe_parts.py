@@ -62,7 +62,9 @@ class BaseRecipe(Strict):
 class ModelRecipe(Strict):
     """The generalist's architecture and its base."""
 
-    preset: str = Field(description="A shipped preset's name, or the path of a preset YAML.")
+    preset: str = Field(
+        description="A shipped preset's name, or of a NAME.yaml in the folder VILA2_PRESETS names."
+    )
     base: BaseRecipe = Field(
         BaseRecipe(), description="Training before round 0, where there are no pretrained parts."
     )

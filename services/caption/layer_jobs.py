@@ -27,6 +27,7 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
+from services.chassis.rest import repeats
 from services.chassis.work import DONE, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
@@ -69,6 +70,7 @@ class LayerJobs:
         with self._database.reading() as session:
             known = _known(session, team, token)
             if known is not None:
+                repeats.found(token)
                 return self._job(session, known)
         check_scoring(body, self._engines)
         platform = self._platform(team)

@@ -20,6 +20,7 @@ from services.controller.planner import RoundFacts
 from services.controller.state import ENDED, is_legal, run_may_move
 from services.controller.tables import RecipeRow, RoundRow, RunRow
 from vila2.api import controller as api
+from vila2.model.preset import PresetError, load_preset, named_preset
 from vila2.recipe import Recipe, explain
 
 
@@ -219,7 +220,12 @@ def set_round(session: Session, row: RoundRow, values: Mapping[str, Any]) -> boo
 def valid_recipe(content: dict[str, Any]) -> Recipe:
     """The recipe; raises `Invalid` naming the first wrong field and listing all."""
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
+        load_preset(named_preset(recipe.model.preset))
+        return recipe
+    except PresetError as error:
+        fix = "see `vila2 models presets`"
+        raise Invalid(str(error), field="recipe.model.preset", fix=fix) from error
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Invalid(

@@ -14,6 +14,7 @@ from services.chassis.auth import Principal
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.objects import ObjectStore, checked
+from services.chassis.rest import repeats
 from services.chassis.rest.paging import Page
 from services.datasets.history import record
 from services.datasets.lookup import PAGE, layer_row, ready_version
@@ -47,6 +48,7 @@ class Layers:
                     select(LayerRow).where(LayerRow.team == team, LayerRow.token == body.token)
                 )
                 if known is not None:
+                    repeats.found(body.token)
                     return _layer(session, known)
             row = LayerRow(
                 id=f"layer-{uuid.uuid4().hex[:12]}",

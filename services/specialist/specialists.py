@@ -15,6 +15,7 @@ from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import NotFound
 from services.chassis.metrics import SPECIALISTS_NOW
+from services.chassis.rest import repeats
 from services.specialist.tables import SpecialistRow
 from vila2 import tracing
 from vila2.api import specialist as api
@@ -52,6 +53,8 @@ class Specialists:
                 )
                 session.add(row)
                 session.flush()
+            else:
+                repeats.found(body.token)
         return self._specialist(row)
 
     def get(self, team: str, specialist_id: str) -> api.Specialist:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.metrics import JOBS
+from services.chassis.rest import repeats
 from services.chassis.rest.paging import WHOLE, Page
 from services.training.job_files import JobFiles
 from services.training.queueing.attempts import close_attempt, latest_attempt
@@ -21,6 +22,7 @@ from services.training.queueing.seeds import child_body, together
 from services.training.tables import JobRow
 from vila2.api import training as api
 from vila2.api.base import Progress
+from vila2.model.preset import PresetError, named_preset
 
 _AGAIN = ("failed", "cancelled")
 
@@ -51,11 +53,14 @@ class Jobs:
                 select(JobRow).where(JobRow.team == team, JobRow.token == body.token)
             )
             if row is None:
+                _check_start(body.train)
                 row = self._add(session, team, body)
                 for seed in body.seeds:
                     child = child_body(body, seed, row.id)
                     self._add(session, team, child, parent=row.id, seed=seed)
                 session.flush()
+            else:
+                repeats.found(body.token)
             return self._job(session, row)
 
     def get(self, team: str, job_id: str) -> api.Job:
@@ -278,6 +283,22 @@ class Jobs:
 def _shown(row: JobRow) -> str:
     """The state as callers see it: what is stopped as soon as it has started is cancelled."""
     return "cancelled" if row.state == "starting" and row.cancel_wanted else row.state
+
+
+def _check_start(train: api.TrainIn | None) -> None:
+    """A training begins from a preset that there is, or from a model."""
+    if train is None:
+        return
+    if train.init != "new":
+        if not train.model:
+            said = f"init {train.init!r} begins from a model"
+            raise Invalid(said, field="train.model", fix="name one: `vila2 models list`")
+        return
+    try:
+        named_preset(train.preset)
+    except PresetError as error:
+        fix = "see `vila2 models presets`"
+        raise Invalid(str(error), field="train.preset", fix=fix) from error
 
 
 def _check_stage(train: api.TrainIn, name: str) -> None:

@@ -10,6 +10,7 @@ from vila2.api.datasets import Shard, Version
 from vila2.api.training import EvaluateIn, JobIn, LineageItem, SourceIn, TrainIn
 from vila2.client import Client
 from vila2.evaluation.spec import EvaluateSpec
+from vila2.model.preset import named_preset
 from vila2.training.spec import TrainSpec
 
 
@@ -53,7 +54,8 @@ class SpecBuilder:
             for name in body.tokenizer_datasets
         ]
         if body.init == "new":
-            init = {"kind": "new", "preset": body.preset, "tokenizer_sources": tokenizer}
+            preset = named_preset(body.preset)
+            init = {"kind": "new", "preset": preset, "tokenizer_sources": tokenizer}
         else:
             init = {"kind": body.init, "path": str(model)}
         return TrainSpec.model_validate(

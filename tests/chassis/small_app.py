@@ -21,6 +21,7 @@ from services.chassis.errors import Conflict
 from services.chassis.identity.identity import Identity
 from services.chassis.identity.keys import Keys
 from services.chassis.identity.settings import IdentitySettings
+from services.chassis.rest import repeats
 from services.chassis.rest.kept_replies import KeptReplies, KeptReplyColumns
 from services.chassis.rest.started import Started
 from services.chassis.service import create_service
@@ -52,6 +53,11 @@ def note(body: NoteIn, _: Annotated[Principal, Depends(require("runs:write"))]) 
 @router.post("/taken")
 def taken(_: Annotated[Principal, Depends(require("runs:write"))]) -> None:
     raise Conflict("it is taken", field="name", fix="choose another")
+
+
+@router.post("/known")
+def known(_: Annotated[Principal, Depends(require("runs:write"))]) -> None:
+    repeats.found("token")
 
 
 @router.post("/broken")

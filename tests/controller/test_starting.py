@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,27 @@ def test_a_recipe_with_an_unknown_key_is_refused_by_name(client: Client) -> None
         client.controller.start_run(RunIn(recipe=recipe))
     assert refused.value.problem.status == 422
     assert refused.value.problem.field == "recipe.roundz"
+
+
+def test_a_recipe_names_a_preset_and_no_file(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is the operator's to name; nothing of one that a recipe points at is told."""
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: hunter2")
+    recipe = load_recipe("tiny").model_dump(mode="json")
+    for preset in (str(secret), "../secret.yaml", "nobody-has-it"):
+        recipe["model"]["preset"] = preset
+        with pytest.raises(ApiError, match="preset") as refused:
+            client.controller.start_run(RunIn(recipe=recipe))
+        assert refused.value.problem.field == "recipe.model.preset"
+        assert "hunter2" not in str(refused.value)
+    (tmp_path / "nobody-has-it.yaml").write_text(
+        (resources.files("vila2.model") / "presets" / "tiny.yaml").read_text()
+    )
+    monkeypatch.setenv("VILA2_PRESETS", str(tmp_path))
+    with pytest.raises(ApiError, match="scenes-base"):  # what is missing next
+        client.controller.start_run(RunIn(recipe=recipe))
 
 
 def test_a_missing_dataset_is_named_before_anything_is_started(client: Client) -> None:

@@ -173,6 +173,19 @@ def test_seeds_that_make_no_sense_are_refused(service: Service) -> None:
         service.jobs.submit("local", JobIn(name="e", token="e", evaluate=evaluate, seeds=[1]))
 
 
+@pytest.mark.parametrize("preset", ["/etc/secret.yaml", "../mine.yaml", "mine.yaml", ""])
+def test_a_job_names_its_preset_and_no_file(service: Service, preset: str) -> None:
+    """Whoever may submit a job must not choose what the platform reads from its disk."""
+    train = TrainIn(init="new", preset=preset)
+    with pytest.raises(Invalid, match="no preset's name"):
+        service.jobs.submit("local", JobIn(name="x", token="x", train=train))
+
+
+def test_a_job_that_begins_from_a_model_names_one(service: Service) -> None:
+    with pytest.raises(Invalid, match="begins from a model"):
+        service.jobs.submit("local", JobIn(name="x", token="x", train=TrainIn(init="base")))
+
+
 def test_the_queue_is_measured(service: Service) -> None:
     """Jobs by state, hours by team, and how long jobs waited."""
     job = service.submit("succeed")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vila2.model.preset import PresetError, load_preset
+from vila2.model.preset import PresetError, load_preset, named_preset
 from vila2.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
 from vila2.recipe_fields import REQUIRED, FieldView, differences, fields_of, schema
 
@@ -41,7 +41,7 @@ def check(recipe: Name) -> None:
     """
     checked = load_recipe(recipe)
     try:
-        load_preset(checked.model.preset)
+        load_preset(named_preset(checked.model.preset))
     except PresetError as error:
         raise RecipeError(f"recipe {recipe}:\n  model.preset: {error}") from error
     console.print(f"{checked.name}: valid, hash {checked.digest()}")

@@ -1,11 +1,13 @@
 """Presets: a small YAML that names a model's vision tower, language model, and how they join.
 
-A preset is data, never code: `tiny` and `photos` ship with the package, and a path to another YAML
-of the same shape works wherever a preset's name does.
+A preset is data, never code: `tiny` and `photos` ship with the package. `vila2 models plan` takes
+the path of another YAML of the same shape; recipes and jobs take names only.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,6 +130,9 @@ class Preset(_Strict):
         return self
 
 
+PRESET_NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
+
+
 class PresetError(ValueError):
     """A preset that does not exist or does not validate; names the file, the field and the fix."""
 
@@ -136,6 +141,24 @@ def shipped() -> list[str]:
     """Names of the presets that ship with the package."""
     folder = resources.files("vila2.model") / "presets"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+
+
+def named_preset(name: str) -> str:
+    """What `load_preset` takes for a name: of one that ships, or of the operator's own.
+
+    Their own lie as NAME.yaml in the folder that VILA2_PRESETS names. A recipe or a job comes from
+    whoever may send one, so it gives a name and no path: which files are read is for the operator
+    to say. Raises `PresetError` for what is no name; whether there is such a preset is seen when it
+    is loaded.
+    """
+    if not re.fullmatch(PRESET_NAME, name):
+        raise PresetError(
+            f"{name!r} is no preset's name: use one of {', '.join(shipped())}, or NAME for a file "
+            "NAME.yaml in the folder that VILA2_PRESETS names to the services"
+        )
+    folder = os.environ.get("VILA2_PRESETS", "")
+    own = Path(folder) / f"{name}.yaml"
+    return str(own) if folder and name not in shipped() and own.is_file() else name
 
 
 def load_preset(name_or_path: str) -> Preset:

@@ -11,7 +11,7 @@ from services.controller.estimates.phases import Training
 from services.controller.estimates.rates import ASSUMED_DEVICE, Speed, by_flops
 from vila2.api.estimates import Device, Range
 from vila2.model.estimate import ORDER, Model, Stage, flops_per_sample, forward_flops
-from vila2.model.preset import PresetError, load_preset
+from vila2.model.preset import PresetError, load_preset, named_preset
 
 if TYPE_CHECKING:
     from vila2.recipe import Recipe
@@ -73,7 +73,7 @@ class Planned:
     def _model(self) -> Model:
         name = self._recipe.model.preset
         try:
-            preset = load_preset(name)
+            preset = load_preset(named_preset(name))
             from vila2.model.plan import meta_model, shapes
 
             return shapes(meta_model(preset), preset)

@@ -6,7 +6,11 @@ from typing import Any
 
 from vila2.api.examples.story import AT, CAPTION, DONE, JOB, LAYER, MODEL, PROMPT, STAGE
 
-_STAGE_IN = {"name": "sft", **STAGE, "sources": [{"dataset": "web-sft", "assembly": {}}]}
+_STAGE_IN = {
+    "name": "sft",
+    **STAGE,
+    "sources": [{"dataset": "web-sft", "assembly": {"policy": "conversations"}}],
+}
 _LAYER_JOB = {
     "id": "captions-0a1b2c3d4e5f",
     "layer": LAYER,

@@ -6,7 +6,11 @@ from typing import Any
 
 from vila2.api.examples.story import AT, BASE, DIGEST, JOB, MODEL, RUN, STAGE
 
-_STAGE_IN = {"name": "sft", **STAGE, "sources": [{"dataset": "web-sft", "assembly": {}}]}
+_STAGE_IN = {
+    "name": "sft",
+    **STAGE,
+    "sources": [{"dataset": "web-sft", "assembly": {"policy": "conversations"}}],
+}
 _REGISTERED = {
     "name": MODEL,
     "sha256": DIGEST,
