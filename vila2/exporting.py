@@ -15,7 +15,7 @@ from vila2.data.errors import DataError
 from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
-from vila2.data.writers import Captioned, ExportSummary
+from vila2.data.writers import Captioned, ExportSummary, check_target
 from vila2.data.writers import export as write_export
 from vila2.data.writers.card import dataset_card
 
@@ -192,8 +192,11 @@ def export_dataset(
         )
     if text != "original" and not layer:
         raise DataError(
-            "no layer is named", field="layer", fix="`vila2 captions layers` lists them"
+            "no layer is named",
+            field="layer",
+            fix="`vila2 captions layers` lists them; --text original exports without one",
         )
+    check_target(format, out)  # before the store records an export
     name, _, number = dataset.partition("@")
     held = client.datasets.layer(layer) if layer else None
     if held is not None and held.dataset != name:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vila2.data.assembly import Assembly
-from vila2.recipe_errors import explain, line_numbers
+from vila2.recipe_errors import explain, line_numbers, repeated_keys
 from vila2.recipe_parts import (
     SELF_LAYER,
     STAGES,
@@ -215,7 +215,10 @@ def recipe_text(name_or_path: str) -> str:
     """The YAML text of a recipe, by shipped name or path."""
     path = Path(name_or_path)
     if path.is_file():
-        return path.read_text()
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"recipe {path} is not text in UTF-8: save it as such") from error
     short = name_or_path.removeprefix("recipes/").removesuffix(".yaml")
     if short in shipped_recipes():
         return (resources.files("vila2") / "recipes" / f"{short}.yaml").read_text()
@@ -228,8 +231,11 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
     """Validate a recipe's YAML; raises `RecipeError` naming every wrong field and its fix."""
     try:
         content: Any = yaml.safe_load(text)
+        twice = repeated_keys(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe {source} is not YAML: {error}") from error
+    if twice:
+        raise RecipeError(f"recipe {source}: {'; '.join(twice)}: leave one of them")
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {source} is empty or not a mapping: start from `tiny`")
     try:

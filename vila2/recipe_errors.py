@@ -66,6 +66,28 @@ def line_numbers(text: str) -> dict[str, int]:
     return found
 
 
+def repeated_keys(text: str) -> list[str]:
+    """What a mapping of a YAML text says twice; a reader would keep the last in silence."""
+    told: list[str] = []
+
+    def walk(node: yaml.Node | None) -> None:
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                walk(item)
+        if not isinstance(node, yaml.MappingNode):
+            return
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                told.append(f"`{name}` stands in line {lines[name]} and again in line {line}")
+            lines[name] = line
+            walk(value)
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader))
+    return told
+
+
 def _line(where: str, lines: Mapping[str, int]) -> int | None:
     """The field's line, or that of the nearest thing around it."""
     while where:

@@ -65,8 +65,9 @@ def submit(
     """
     options = options or ReadOptions()
     by_store = by_store or format in READ_BY_STORE
+    dataset = DatasetIn(name=name, kind=KIND_OF_FORMAT[format])  # a wrong name before all else
     reader = open_reader(format, path, options)  # says at once what is wrong with the path
-    client.datasets.create(DatasetIn(name=name, kind=KIND_OF_FORMAT[format]))
+    client.datasets.create(dataset)
     anew = f":{time.time_ns()}" if again else ""
     opened = client.datasets.open_version(
         name,

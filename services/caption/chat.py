@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -41,9 +42,12 @@ def question_of(messages: list[api.Message]) -> tuple[bytes, str]:
     return picture_of(pictures[0], field="messages[0].content"), text
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 def picture_of(text: str, *, field: str) -> bytes:
     """The bytes of a data URL or of plain base64."""
-    if text.startswith(("http://", "https://")):
+    if _ADDRESS.match(text):
         raise Invalid(
             "addresses are not fetched here",
             field=field,

@@ -101,6 +101,13 @@ class TooManyRequests(ServiceError):
         self.headers = {"Retry-After": str(self.retry_after)}
 
 
+# What to do about what the framework itself refuses.
+_FIX_OF_THE_FRAMEWORK = {
+    404: "see the paths at /docs of the service",
+    405: "see the header Allow",
+}
+
+
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply that carries a problem, with the id by which the logs know the request."""
     told = {"request_id": request_id.get() or None, **problem.model_dump(exclude_none=True)}
@@ -168,7 +175,11 @@ def add_error_handlers(app: FastAPI) -> None:
             return _ours(request, wrong)
         return problem_response(
             Problem(
-                type="about:blank", title="Error", status=error.status_code, detail=error.detail
+                type="about:blank",
+                title="Error",
+                status=error.status_code,
+                detail=error.detail,
+                fix=_FIX_OF_THE_FRAMEWORK.get(error.status_code),
             ),
             error.headers,
         )
@@ -187,8 +198,11 @@ def add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(RequestValidationError)
-    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":  # its place is a number of characters, no field
+            told = f"the body is not JSON: {first['ctx']['error']} at {first['loc'][-1]}"
+            return _ours(request, Invalid(told, field="body", fix="send JSON in UTF-8"))
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         unknown = first["type"] == "extra_forbidden"
         return problem_response(

@@ -139,7 +139,8 @@ def amend(runs: Runs, run: RunRow, body: api.AmendIn, *, by: str, unchanged: Unc
         present = session.get_one(RecipeRow, (held.id, held.recipe_number))
         unchanged.check(api.RecipeOfRun.model_validate(present, from_attributes=True))
         if held.version != run.version or held.state not in ("running", "paused"):
-            raise Conflict(_CHANGED if held.state == run.state else f"the run is {held.state}",
+            over = held.state not in ("running", "paused")
+            raise Conflict(f"the run is {held.state}" if over else _CHANGED,
                            field="run", fix="only a run that is not over changes")  # fmt: skip
         held.recipe, held.recipe_hash = after.model_dump(mode="json"), given.digest()
         held.recipe_number += 1

@@ -38,8 +38,17 @@ def version_row(session: Session, dataset: DatasetRow, number: int) -> VersionRo
         select(VersionRow).where(VersionRow.dataset_id == dataset.id, VersionRow.number == wanted)
     )
     if row is None:
+        newest = session.scalar(
+            select(VersionRow)
+            .where(VersionRow.dataset_id == dataset.id)
+            .order_by(VersionRow.number.desc())
+            .limit(1)
+        )
         which = f"version {number}" if number else "ready version"
-        raise NotFound(f"dataset {dataset.name} has no {which}", field="version")
+        fix = "submit data to it"
+        if newest is not None:
+            fix = f"the newest is {dataset.name}@{newest.number}, which is {newest.state}"
+        raise NotFound(f"dataset {dataset.name} has no {which}", field="version", fix=fix)
     return row
 
 

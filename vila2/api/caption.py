@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Count, Model, Progress
 
@@ -37,6 +37,12 @@ class GateIn(Body):
         description="Least consistency score, nats per token; below it a caption is "
         "`inconsistent`. Null asks for none.",
     )
+
+    @model_validator(mode="after")
+    def _some_length(self) -> GateIn:
+        if self.min_words > self.max_words:
+            raise ValueError("min_words is above max_words: no caption would pass")
+        return self
 
 
 class LayerJobIn(Body):

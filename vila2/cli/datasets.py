@@ -195,7 +195,7 @@ def show(
     url: Url = "",
     key: Key = "",
 ) -> None:
-    """One version: counts, and what was not admitted."""
+    """One version, by default the one in use: counts, and what was not admitted."""
     dataset, number = split_version(name)
     with connected(workspace, url, key) as client:
         print_version(client, client.datasets.version(dataset, number))

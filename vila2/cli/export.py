@@ -19,7 +19,7 @@ console = Console(soft_wrap=True)
 def export(
     dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, to export.")],
     out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.")],
-    layer: Annotated[str, typer.Option(help="Layer whose captions go out; empty: none.")] = "",
+    layer: Annotated[str, typer.Option(help="Whose captions go out, if any do.")] = "",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "webdataset",
     text: Annotated[str, typer.Option(help=f"One of {', '.join(TEXTS)}.")] = "recaption",
     quarantined: Annotated[

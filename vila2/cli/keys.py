@@ -10,7 +10,7 @@ from rich.table import Table
 from vila2.api.identity import KeyIn, NewKey, Role
 from vila2.cli import terminal
 from vila2.cli.terminal import moment
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.workspace import DEFAULT_WORKSPACE, Key, Url, Workspace, connected
 from vila2.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="API keys: PREFIX.SECRET, each with its scopes.")
@@ -36,13 +36,10 @@ def create(
 
     A key cannot hold a scope that the one which makes it lacks.
     """
-    try:
-        body = KeyIn(
-            name=name, role=role, scopes=scope or None, service=service, user=user,
-            expires_in_days=days,
-        )  # fmt: skip
-    except ValueError as error:
-        raise CliError(f"this is no key: {error}") from error
+    body = KeyIn(
+        name=name, role=role, scopes=scope or None, service=service, user=user,
+        expires_in_days=days,
+    )  # fmt: skip
     with connected(workspace, url, key) as client:
         _print_new(client.identity.create_key(_team(client, team), body))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from vila2.cli import (
@@ -86,6 +87,24 @@ def main() -> None:
     except _KNOWN as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
         sys.exit(1)
+    except ValidationError as error:
+        # A request's body is made of what was typed; anything else is ours to mend.
+        if not error.title.endswith("In"):
+            raise
+        wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(wrong)}")
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        said = f"{error.filename}: {error.strerror}"
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(said)}")
+        sys.exit(1)
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    """The option that a field of a body came from."""
+    return ".".join(str(part) for part in location).replace("_", "-") + ": " if location else ""
 
 
 def _plain(text: str) -> str:

@@ -63,7 +63,9 @@ def _so_far(run: Run) -> str:
 
 
 def eta(run: Run) -> str:
-    """Time left as m:ss, or a question mark."""
+    """Time left as m:ss, or a question mark; a dash where nothing is at work any more."""
+    if run.state in ("finished", "failed", "cancelled"):
+        return "-"
     seconds = run.progress.eta_seconds
     return "?" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 

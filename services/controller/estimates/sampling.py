@@ -125,7 +125,9 @@ def captioner_of(platform: Client, presets: Mapping[str, str], wanted: str, pres
         try:
             return platform.training.model(wanted).name
         except ApiError:
-            endpoint = platform.caption.endpoint(wanted)
-            return endpoint.model or wanted
+            held = {endpoint.name: endpoint.model for endpoint in platform.caption.endpoints()}
+            if not held.get(wanted):
+                raise
+            return held[wanted]
     named = [model for model, held in presets.items() if held == preset]
     return named[-1] if named else ""

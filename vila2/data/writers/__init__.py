@@ -2,6 +2,6 @@
 
 from vila2.data.writers.captioned import Captioned
 from vila2.data.writers.card import dataset_card
-from vila2.data.writers.export import FORMATS, ExportSummary, export
+from vila2.data.writers.export import FORMATS, ExportSummary, check_target, export
 
-__all__ = ["FORMATS", "Captioned", "ExportSummary", "dataset_card", "export"]
+__all__ = ["FORMATS", "Captioned", "ExportSummary", "check_target", "dataset_card", "export"]

@@ -54,18 +54,9 @@ def export(
     sample without text, a caption of another picture, a key that occurs twice, or no sample at all
     is a `DataError`.
     """
-    if format not in FORMATS:
-        raise DataError(
-            f"unknown format {format!r}", field="format", fix=f"Use one of {', '.join(FORMATS)}"
-        )
+    check_target(format, directory)
     if shard_size < 1:
         raise DataError(f"shard_size is {shard_size}", field="shard_size", fix="Use at least 1")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise DataError(
-            "exists and is not an empty folder",
-            file=str(directory),
-            fix="Name a new folder; an export never mixes with other files",
-        )
     _remove_leftovers(directory)
     partial = directory.parent / f".{directory.name}-{os.getpid()}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
@@ -84,6 +75,23 @@ def export(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return ExportSummary(samples=count, files=len(sizes), bytes=sum(sizes))
+
+
+def check_target(format: str, directory: Path) -> None:
+    """Raise `DataError` where no export of that format can be written to that folder."""
+    if format not in FORMATS:
+        raise DataError(
+            f"unknown format {format!r}", field="format", fix=f"Use one of {', '.join(FORMATS)}"
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DataError(
+            "exists and is not an empty folder",
+            file=str(directory),
+            fix="Name a new folder; an export never mixes with other files",
+        )
+    above = next(folder for folder in directory.absolute().parents if folder.exists())
+    if not os.access(above, os.W_OK):
+        raise DataError("cannot be written to", file=str(above), fix="Name another folder")
 
 
 def _remove_leftovers(directory: Path) -> None:
