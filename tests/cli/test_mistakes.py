@@ -1,4 +1,4 @@
-"""What a person has typed wrong is one line that names it, whatever noticed it; never a traceback."""
+"""What a person has typed wrong is one line that names it, and never a traceback."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from made_pictures import picture
 from vila2.data.csv_cells import escape_cell, unescape_cell
 from vila2.data.errors import DataError
 from vila2.data.ingest import Admission
-from vila2.data.readers import open_reader
+from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.readers.keys import Keys, clean_key
 from vila2.data.sample import RawSample
 
@@ -52,6 +52,30 @@ def test_a_table_gives_each_picture_its_caption(tmp_path):
         ("deep/er/a.png", "an a, quoted", None),
         ("b.png", "two\nlines", None),
     ]
+
+
+def test_columns_of_other_names_are_named(tmp_path):
+    fill(tmp_path, "b.png")
+    table(tmp_path, ("b.png", "two"), header=("file", "text"))
+    options = ReadOptions(image_field="file", caption_field="text")
+    assert [r.caption for r in open_reader("folder", tmp_path, options).read()] == ["two"]
+    with pytest.raises(DataError, match="its first line is 'file,text'"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_that_no_comma_separates_are_told(tmp_path, mark):
+    fill(tmp_path, "b.png")
+    (tmp_path / "captions.csv").write_text(f"image{mark}caption\nb.png{mark}two\n")
+    with pytest.raises(DataError, match="Separate the columns with commas"):
+        read(tmp_path)
+
+
+def test_an_option_without_a_meaning_is_refused(tmp_path):
+    """Not ignored: the caller would believe that it was obeyed."""
+    fill(tmp_path, "b.png")
+    with pytest.raises(DataError, match="format folder has no column to name"):
+        open_reader("folder", tmp_path, ReadOptions(url_field="link"))
 
 
 def test_pictures_may_lie_in_a_folder_named_images(tmp_path):

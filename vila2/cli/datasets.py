@@ -27,8 +27,10 @@ def submit(
     name: Annotated[str, typer.Option(help="Dataset name; default: the folder's name.")] = "",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "folder",
     shard_samples: Annotated[int, typer.Option(help="Samples of one shard.", min=1)] = 2000,
-    caption_field: Annotated[str, typer.Option(help="Column of captions.")] = "",
-    image_field: Annotated[str, typer.Option(help="Column of pictures (parquet).")] = "",
+    caption_field: Annotated[
+        str, typer.Option(help="Column of captions (folder, parquet, urls).")
+    ] = "",
+    image_field: Annotated[str, typer.Option(help="Column of pictures (folder, parquet).")] = "",
     url_field: Annotated[str, typer.Option(help="Column of addresses (urls).")] = "",
     captionless: Annotated[
         bool, typer.Option("--captionless", help="Admit pictures that have no text.")

@@ -35,6 +35,8 @@ class Reader(ABC):
     """Reads one format from a path; the constructor raises `DataError` where nothing fits it."""
 
     looks_like: ClassVar[str]
+    # Which of the options that name a column it obeys; the others are refused.
+    fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         self.path, self.options = path, options or ReadOptions()
@@ -56,6 +58,11 @@ def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> 
         raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
     if not path.exists() and not (format == "webdataset" and is_pattern(path)):
         raise DataError("does not exist", file=str(path), fix="Check the path")
+    for name in ("image_field", "caption_field", "url_field"):
+        if getattr(options, name, "") and name not in readers[format].fields:
+            raise DataError(
+                f"format {format} has no column to name", field=name, fix="Leave this option out"
+            )
     return readers[format](path, options)
 
 

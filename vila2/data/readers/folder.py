@@ -24,14 +24,16 @@ _CAPTION_KEYS = ("caption", "text", "alt_text")
 class FolderReader(Reader):
     """Reads pictures below a folder, recursively; hidden files are left out.
 
-    With a `captions.csv` (columns `image`, `caption`, others ignored) the table says what there
-    is: the first caption of a picture is its text, a further one is reported as `caption-extra`, a
-    picture without a row as `caption-missing`. Else a `.txt` or `.json` of the same name holds the
-    text; the `.txt` goes first. Files that are neither pictures nor captions are reported as
-    `file-unknown`, links to folders as `link-to-folder`, so that nothing in the folder passes
-    unseen. Pictures may lie in `images/` where the table does not say so.
+    With a `captions.csv` (columns `image`, `caption`, or those that the options name; others
+    ignored) the table says what there is: the first caption of a picture is its text, a further one
+    is reported as `caption-extra`, a picture without a row as `caption-missing`. Else a `.txt` or
+    `.json` of the same name holds the text; the `.txt` goes first. Files that are neither pictures
+    nor captions are reported as `file-unknown`, links to folders as `link-to-folder`, so that
+    nothing in the folder passes unseen. Pictures may lie in `images/` where the table does not say
+    so.
     """
 
+    fields = ("image_field", "caption_field")
     looks_like = (
         "a folder of pictures with captions.csv (image,caption), or .txt or .json beside them"
     )
@@ -62,7 +64,8 @@ class FolderReader(Reader):
 
     def _read_table(self, table: Path, keys: Keys) -> Iterator[RawSample]:
         captions: dict[str, str] = {}
-        for number, name, caption in _rows(table):
+        named = (self.options.image_field or "image", self.options.caption_field or "caption")
+        for number, name, caption in _rows(table, *named):
             where = f"{TABLE} line {number}"
             if name is None or caption is None:
                 odd = (
@@ -129,21 +132,18 @@ def _walk(root: Path) -> tuple[dict[str, None], list[str]]:
     return dict.fromkeys(sorted(files)), sorted(links)
 
 
-def _rows(table: Path) -> Iterator[tuple[int, str | None, str | None]]:
+def _rows(
+    table: Path, image_field: str, caption_field: str
+) -> Iterator[tuple[int, str | None, str | None]]:
     """Line number, image and caption; `None` twice where cells are missing or too many."""
     with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         rows = csv.reader(lines)
         try:
             header = next(rows, [])
-            missing = [name for name in ("image", "caption") if name not in header]
+            missing = [name for name in (image_field, caption_field) if name not in header]
             if missing:
-                raise DataError(
-                    f"has no column {', '.join(missing)}",
-                    file=str(table),
-                    field=", ".join(missing),
-                    fix="Begin the file with the line: image,caption",
-                )
-            image, caption = header.index("image"), header.index("caption")
+                raise _no_column(table, header, missing)
+            image, caption = header.index(image_field), header.index(caption_field)
             for row in rows:
                 if not row:
                     continue
@@ -157,6 +157,18 @@ def _rows(table: Path) -> Iterator[tuple[int, str | None, str | None]]:
                 file=str(table),
                 fix='Write a " inside a quoted cell twice, and close every quote',
             ) from error
+
+
+def _no_column(table: Path, header: list[str], missing: list[str]) -> DataError:
+    fix = "Begin the file with the line: image,caption; or name its columns as the options do"
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        fix = "Separate the columns with commas"
+    return DataError(
+        f"has no column {', '.join(missing)}: its first line is {','.join(header)[:200]!r}",
+        file=str(table),
+        field=", ".join(missing),
+        fix=fix,
+    )
 
 
 def _text_of(path: Path) -> tuple[str | None, str | None]:

@@ -34,6 +34,7 @@ class ParquetReader(Reader):
     `caption-extra`. Columns `turns` (list of question and answer) are taken as conversations.
     """
 
+    fields = ("image_field", "caption_field")
     looks_like = "a .parquet file, or a folder of .parquet or .arrow files, with image and caption"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
