@@ -13,5 +13,5 @@ from services.chassis.service import create_service
 def create_app(context: CaptionContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     return create_service(
-        "caption", title="caption service", router=router, context=context, identity=identity
+        "caption", title="caption service", routers=[router], context=context, identity=identity
     )

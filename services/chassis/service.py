@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from typing import Protocol
@@ -46,9 +46,13 @@ class Context(Protocol):
 
 
 def create_service(
-    name: str, *, title: str, router: APIRouter, context: Context, identity: Identity
+    name: str, *, title: str, routers: Sequence[APIRouter], context: Context, identity: Identity
 ) -> FastAPI:
-    """Build a service's app around its routes and context."""
+    """Build a service's app around its routes and context.
+
+    Several routers come side by side: FastAPI builds what it needs of a route when the service is
+    first asked, but at once, and twice, where one router lies in another.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -70,7 +74,8 @@ def create_service(
     add_manners(app, context.replies)
     _add_middleware(app, name)
     app.add_middleware(AuditTrail, service=name, identity=identity)
-    app.include_router(router)
+    for router in routers:
+        app.include_router(router)
     add_operations(app)
     return app
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
@@ -19,12 +19,14 @@ from services.controller.context import ControllerContext
 
 def create_app(context: ControllerContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
-    router = APIRouter()
-    for routes in (
+    parts = (
         handlers, handlers_operations, handlers_recipes, handlers_estimates, handlers_identity,
         handlers_audit,
-    ):  # fmt: skip
-        router.include_router(routes.router)
+    )  # fmt: skip
     return create_service(
-        "controller", title="controller", router=router, context=context, identity=identity
+        "controller",
+        title="controller",
+        routers=[part.router for part in parts],
+        context=context,
+        identity=identity,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from services.chassis.identity.identity import Identity
 from services.chassis.service import create_service
@@ -12,9 +12,10 @@ from services.datasets.context import DatasetsContext
 
 def create_app(context: DatasetsContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
-    router = APIRouter()
-    router.include_router(handlers.router)
-    router.include_router(handlers_layers.router)
     return create_service(
-        "datasets", title="dataset store", router=router, context=context, identity=identity
+        "datasets",
+        title="dataset store",
+        routers=[handlers.router, handlers_layers.router],
+        context=context,
+        identity=identity,
     )

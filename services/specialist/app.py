@@ -13,5 +13,9 @@ from services.specialist.handlers import router
 def create_app(context: SpecialistContext, *, identity: Identity) -> FastAPI:
     """Build the app around a context."""
     return create_service(
-        "specialist", title="specialist service", router=router, context=context, identity=identity
+        "specialist",
+        title="specialist service",
+        routers=[router],
+        context=context,
+        identity=identity,
     )

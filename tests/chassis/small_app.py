@@ -188,7 +188,9 @@ def small_app(folder: Path, settings: IdentitySettings | None = None) -> Iterato
     identity = (settings or IdentitySettings()).open(folder, StorageSettings(database_url=""))
     thread = AppThread()
     context = Idle(folder)
-    app = create_service("small", title="small", router=router, context=context, identity=identity)
+    app = create_service(
+        "small", title="small", routers=[router], context=context, identity=identity
+    )
     thread.start(app)
     try:
         yield SmallApp(identity, app, thread)
