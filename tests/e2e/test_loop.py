@@ -59,7 +59,7 @@ with Standalone(workspace) as platform:
     while run.state == "running":
         time.sleep(0.5)
         run = platform.client.controller.run(run.id)
-    sys.exit(run.error)
+    sys.exit(run.error or 0)
 """
 
 
