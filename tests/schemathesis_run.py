@@ -41,13 +41,17 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 # What else than a reply to valid data may be: the made request names things that are not there.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
 _RECIPE = "a recipe's parts must fit together, and its datasets be there"
+_GATE = "a gate that no caption can pass is refused"
 # Operations that may refuse, with 422, what their JSON schema allows, and why.
 BEYOND_THE_SCHEMA = {
     "amend_recipe": _RECIPE,
     "branch_run": _RECIPE,
     "make_estimate": _RECIPE,
     "start_run": _RECIPE,
-    "caption_pictures": "what is sent must be a picture",
+    "caption_pictures": "what is sent must be a picture, and the gate let some caption pass",
+    "preview_captions": _GATE,
+    "start_layer": _GATE,
+    "start_specialist": _GATE,
     "create_key": "one of role, scopes and service; scopes that exist",
     "complete_chat": "one message with a picture and a question",
     "put_piece": "a file's name must be a plain relative path",

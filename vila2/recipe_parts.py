@@ -106,6 +106,12 @@ class GateRecipe(Strict):
         description="Least consistency score of a general caption, nats per token; null: none.",
     )
 
+    @model_validator(mode="after")
+    def _some_length(self) -> GateRecipe:
+        if self.min_words > self.max_words:
+            raise ValueError("`min_words` is above `max_words`: no caption would pass")
+        return self
+
 
 class CaptionRecipe(Strict):
     """How a round's captions are made."""

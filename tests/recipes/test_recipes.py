@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from vila2.api.caption import GateIn
 from vila2.recipe import (
     DEFAULTS,
     Recipe,
@@ -222,6 +224,16 @@ def test_every_wrong_field_is_named_with_its_line_and_its_fix() -> None:
     assert f"  line {number}, rounds.maximum: is 0; set it to at least 1" in lines
     assert any("did you mean `temperature`?" in line for line in lines)
     assert any("is 'fp8'; use one of 'fp32' or 'bf16'" in line for line in lines)
+
+
+def test_a_gate_that_no_caption_can_pass_is_refused() -> None:
+    """It would spend the whole captioning and quarantine everything."""
+    recipe = load_recipe("tiny").model_dump(mode="json")
+    recipe["captioning"]["gate"] = {"min_words": 10, "max_words": 2}
+    with pytest.raises(ValidationError, match="no caption would pass"):
+        Recipe.model_validate(recipe)
+    with pytest.raises(ValidationError, match="no caption would pass"):
+        GateIn(min_words=10, max_words=2)
 
 
 def test_field_models_are_closed() -> None:
