@@ -69,8 +69,12 @@ def line_numbers(text: str) -> dict[str, int]:
 def repeated_keys(text: str) -> list[str]:
     """What a mapping of a YAML text says twice; a reader would keep the last in silence."""
     told: list[str] = []
+    seen: set[int] = set()  # an alias is the node that it stands for: once is enough
 
     def walk(node: yaml.Node | None) -> None:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for item in node.value:
                 walk(item)

@@ -23,8 +23,8 @@ def small() -> Recipe:
 
 
 def several() -> Recipe:
-    """One round, and two seeds of all that is trained."""
-    rounds = {"maximum": 1, "patience": 1, "seeds": 2}
+    """One round, and three seeds of all that is trained."""
+    rounds = {"maximum": 1, "patience": 1, "seeds": 3}
     return recipe(rounds=rounds, specialists=[], controls=[])
 
 

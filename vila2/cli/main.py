@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -85,21 +86,22 @@ def main() -> None:
     try:
         app()
     except _KNOWN as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(str(error))}")
-        sys.exit(1)
+        _refuse(str(error))
     except ValidationError as error:
         # A request's body is made of what was typed; anything else is ours to mend.
         if not error.title.endswith("In"):
             raise
         wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(wrong)}")
-        sys.exit(1)
+        _refuse(wrong)
     except OSError as error:
         if error.filename is None:
             raise
-        said = f"{error.filename}: {error.strerror}"
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(said)}")
-        sys.exit(1)
+        _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(text: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(text)}")
+    sys.exit(1)
 
 
 def _where(location: tuple[int | str, ...]) -> str:
