@@ -16,7 +16,7 @@ from typing import Any
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 # Alembic's `op` is one per process, so threads of one process take turns.
 _ONE_AT_A_TIME = threading.RLock()
@@ -27,7 +27,7 @@ class DatabaseNewer(RuntimeError):
 
 
 class DatabaseUnknown(RuntimeError):
-    """The database has tables, but not those that the first step makes."""
+    """The database has tables that no migration made."""
 
 
 class Migrations:
@@ -55,8 +55,8 @@ class Migrations:
     def upgrade(self, engine: Engine) -> None:
         """Bring the database to the newest step, in one transaction that excludes other processes.
 
-        Tables made before there were migrations are taken over as the first step's.
-        Raises `DatabaseNewer` where the database is ahead of this software.
+        Raises `DatabaseNewer` if the database is ahead of this software, and `DatabaseUnknown` if
+        it holds tables that no migration made.
         """
         with _ONE_AT_A_TIME, self._alone(engine) as connection:
             at = self.context(connection).get_current_heads()
@@ -67,8 +67,11 @@ class Migrations:
                     f"knows none after {self.revisions[-1]}: upgrade the software, or restore a "
                     "backup from before its upgrade"
                 )
-            if not at and self._tables(connection):
-                self._adopt(connection)
+            if not at and (tables := self._tables(connection)):
+                raise DatabaseUnknown(
+                    f"the {self.service} database has a table {tables[0]} that no migration made: "
+                    "give the service an empty database"
+                )
             self.move(connection, self.revisions[-1])
 
     def make(self, engine: Engine, revision: str) -> None:
@@ -97,33 +100,10 @@ class Migrations:
         known = {"version_table": self.version_table, "render_as_batch": True}
         return MigrationContext.configure(connection, opts={**known, **options})
 
-    def _adopt(self, connection: Connection) -> None:
-        """Mark a database of before the migrations as being at the first step, if it is."""
-        first = self.revisions[0]
-        scratch = create_engine("sqlite://")
-        with scratch.begin() as empty:
-            self.move(empty, first)
-            expected = self._tables(empty)
-        scratch.dispose()
-        found = self._tables(connection)
-        if found != expected:
-            named = [*sorted(expected), *sorted(found)]
-            differing = next(name for name in named if expected.get(name) != found.get(name))
-            raise DatabaseUnknown(
-                f"the {self.service} database was made by another version, before migrations: its "
-                f"table {differing} differs. Give the service an empty database and submit again, "
-                "or finish with the version that made this one"
-            )
-        self.context(connection).stamp(self.script, first)
-
-    def _tables(self, connection: Connection) -> dict[str, frozenset[str]]:
-        """The names of the columns of every table but Alembic's own."""
-        inspector = inspect(connection)
-        return {
-            table: frozenset(column["name"] for column in inspector.get_columns(table))
-            for table in inspector.get_table_names()
-            if table != self.version_table
-        }
+    def _tables(self, connection: Connection) -> list[str]:
+        """The names of the tables but Alembic's own."""
+        names = inspect(connection).get_table_names()
+        return sorted(name for name in names if name != self.version_table)
 
     @contextmanager
     def _alone(self, engine: Engine) -> Iterator[Connection]:

@@ -33,8 +33,9 @@ from services.chassis.identity.migrations import MIGRATIONS
 from services.chassis.identity.oidc import Claims, SignIn
 from services.chassis.identity.peppers import Peppers
 from services.chassis.identity.tables import Base
-from services.chassis.identity.takeover import PEPPER_FILE, take_over_keys, take_over_pepper
 from services.chassis.settings import StorageSettings
+
+PEPPER_FILE = "pepper"
 
 
 class IdentitySettings(BaseSettings):
@@ -62,11 +63,9 @@ class IdentitySettings(BaseSettings):
         return self
 
     def open(self, workspace: Path, storage: StorageSettings) -> Identity:
-        """Open the tables, taking over what an earlier version left in the workspace."""
-        take_over_pepper(workspace)
+        """Open the tables, and make the pepper of a new workspace."""
         peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
         database = storage.database(workspace, Base.metadata, MIGRATIONS)
-        take_over_keys(workspace, database)
         return Identity(
             database, peppers, self._limiter(), self._sign_in(), audit_days=self.audit_days
         )

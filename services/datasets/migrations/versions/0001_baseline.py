@@ -1,4 +1,4 @@
-"""The tables as they were when migrations began."""
+"""Baseline."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_history_team"), ["team"], unique=False)
 
     op.create_table(
+        "kept_replies",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("claim", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("headers", sa.JSON(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
+
+    op.create_table(
         "takedowns",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -73,8 +87,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("work_units", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_work_units_state"), ["state"], unique=False)
-        batch_op.create_index(batch_op.f("ix_work_units_subject"), ["subject"], unique=False)
+        batch_op.create_index(
+            "ix_work_units_state_subject", ["state", "subject", "not_before", "id"], unique=False
+        )
 
     op.create_table(
         "versions",
@@ -241,8 +256,7 @@ def downgrade() -> None:
 
     op.drop_table("versions")
     with op.batch_alter_table("work_units", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_work_units_subject"))
-        batch_op.drop_index(batch_op.f("ix_work_units_state"))
+        batch_op.drop_index("ix_work_units_state_subject")
 
     op.drop_table("work_units")
     with op.batch_alter_table("takedowns", schema=None) as batch_op:
@@ -250,6 +264,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_takedowns_sha256"))
 
     op.drop_table("takedowns")
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
+
+    op.drop_table("kept_replies")
     with op.batch_alter_table("history", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_history_team"))
 

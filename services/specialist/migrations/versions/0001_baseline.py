@@ -1,4 +1,4 @@
-"""The tables as they were when migrations began."""
+"""Baseline."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply this step."""
+    op.create_table(
+        "kept_replies",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("claim", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("headers", sa.JSON(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
+
     op.create_table(
         "specialists",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -39,3 +53,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_specialists_state"))
 
     op.drop_table("specialists")
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
+
+    op.drop_table("kept_replies")

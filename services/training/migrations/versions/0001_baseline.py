@@ -1,4 +1,4 @@
-"""The tables as they were when migrations began."""
+"""Baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,42 @@ depends_on = None
 def upgrade() -> None:
     """Apply this step."""
     op.create_table(
+        "attempts",
+        sa.Column("job", sa.String(length=40), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("run", sa.String(length=200), nullable=False),
+        sa.Column("unit", sa.String(length=8), nullable=False),
+        sa.Column("processes", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=False),
+        sa.Column("ended", sa.String(length=12), nullable=False),
+        sa.PrimaryKeyConstraint("job", "number"),
+    )
+    with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_attempts_ended_at"), ["ended_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_attempts_team"), ["team"], unique=False)
+
+    op.create_table(
+        "evaluations",
+        sa.Column("job", sa.String(length=40), nullable=False),
+        sa.Column("benchmark", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("version", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
+        sa.Column("items", sa.Integer(), nullable=False),
+        sa.Column("metric", sa.String(length=100), nullable=False),
+        sa.Column("source", sa.String(length=40), nullable=False),
+        sa.Column("figures", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("job", "benchmark"),
+    )
+    with op.batch_alter_table("evaluations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_evaluations_model"), ["model"], unique=False)
+
+    op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -28,6 +64,18 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("result", sa.JSON(), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
+        sa.Column("run", sa.String(length=200), nullable=False),
+        sa.Column("parent", sa.String(length=40), nullable=False),
+        sa.Column("children", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=True),
+        sa.Column("unit", sa.String(length=8), nullable=False),
+        sa.Column("processes", sa.Integer(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("lease_until", sa.Float(), nullable=False),
+        sa.Column("cancel_wanted", sa.Boolean(), nullable=False),
+        sa.Column("waiting", sa.String(length=300), nullable=False),
+        sa.Column("lineage", sa.JSON(), nullable=False),
+        sa.Column("mirrored", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=False),
@@ -35,7 +83,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("team", "token"),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_jobs_parent"), ["parent"], unique=False)
+        batch_op.create_index(batch_op.f("ix_jobs_run"), ["run"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_state"), ["state"], unique=False)
+
+    op.create_table(
+        "kept_replies",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("claim", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("headers", sa.JSON(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
 
     op.create_table(
         "models",
@@ -45,17 +109,84 @@ def upgrade() -> None:
         sa.Column("parent", sa.String(length=200), nullable=False),
         sa.Column("job", sa.String(length=40), nullable=False),
         sa.Column("object_prefix", sa.String(length=200), nullable=False),
-        sa.Column("parameters", sa.Integer(), nullable=False),
+        sa.Column("parameters", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("files", sa.JSON(), nullable=False),
+        sa.Column("lineage", sa.JSON(), nullable=False),
+        sa.Column("config", sa.JSON(), nullable=False),
+        sa.Column("result", sa.JSON(), nullable=False),
+        sa.Column("run", sa.String(length=200), nullable=False),
+        sa.Column("stage", sa.String(length=12), nullable=False),
+        sa.Column("line", sa.String(length=63), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("carded", sa.Integer(), nullable=False),
+        sa.Column("mirrored", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "quotas",
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("gpu_hours", sa.Float(), nullable=True),
+        sa.Column("process_hours", sa.Float(), nullable=True),
+        sa.Column("period", sa.String(length=8), nullable=False),
+        sa.Column("max_jobs", sa.Integer(), nullable=True),
+        sa.Column("share", sa.Float(), nullable=False),
+        sa.Column("set_by", sa.String(length=60), nullable=False),
+        sa.Column("set_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("team"),
+    )
+    op.create_table(
+        "stage_changes",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("line", sa.String(length=63), nullable=False),
+        sa.Column("action", sa.String(length=12), nullable=False),
+        sa.Column("before", sa.String(length=12), nullable=False),
+        sa.Column("after", sa.String(length=12), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("replaced", sa.String(length=200), nullable=False),
+        sa.Column("asked_by", sa.String(length=60), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("require", sa.JSON(), nullable=False),
+        sa.Column("evidence", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("stage_changes", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_stage_changes_model"), ["model"], unique=False)
+        batch_op.create_index(batch_op.f("ix_stage_changes_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_stage_changes_team"), ["team"], unique=False)
 
 
 def downgrade() -> None:
     """Undo this step."""
+    with op.batch_alter_table("stage_changes", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_stage_changes_team"))
+        batch_op.drop_index(batch_op.f("ix_stage_changes_state"))
+        batch_op.drop_index(batch_op.f("ix_stage_changes_model"))
+
+    op.drop_table("stage_changes")
+    op.drop_table("quotas")
     op.drop_table("models")
+    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
+
+    op.drop_table("kept_replies")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_jobs_state"))
+        batch_op.drop_index(batch_op.f("ix_jobs_run"))
+        batch_op.drop_index(batch_op.f("ix_jobs_parent"))
 
     op.drop_table("jobs")
+    with op.batch_alter_table("evaluations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_evaluations_model"))
+
+    op.drop_table("evaluations")
+    with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_attempts_team"))
+        batch_op.drop_index(batch_op.f("ix_attempts_ended_at"))
+
+    op.drop_table("attempts")
