@@ -22,6 +22,7 @@ from vila2.model import composition
 from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.checkpoints import load_tokenizer
 from vila2.model.foreign import Foreign, open_foreign
+from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
 
@@ -106,7 +107,8 @@ class VLM:
     def load(cls, directory: Path) -> VLM:
         """Load what `save` wrote, or any other model that `vila2.model.foreign` supports.
 
-        Only safetensors are read, nothing is unpickled or fetched.
+        Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
+        weight is missing or not finite.
         """
         file = directory / _PRESET_FILE
         if not file.is_file():
@@ -121,14 +123,10 @@ class VLM:
         from vila2.model.towers.composed import ComposedConfig
 
         composition.register_towers(preset)
-        model = Composed.from_pretrained(
-            directory,
-            config=ComposedConfig.from_pretrained(directory),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
+        model = load_model(
+            Composed, directory, config=ComposedConfig.from_pretrained(directory, **LOCAL)
         )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
         return cls(model, tokenizer, preset)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from vila2.model.captioner import Captioner
+from vila2.model.foreign import image_token_id
 from vila2.model.reference import grey_embedding, image_embeddings
 from vila2.model.requests import Scoring
 
@@ -107,10 +108,10 @@ class Scorer:
             answers[number, len(row) - tokens : len(row)] = True
         ids, attention = ids.to(pictures.device), attention.to(pictures.device)
         answers = answers.to(pictures.device)
-        inner = self._vlm.model.model
-        embeds = inner.get_input_embeddings()(ids)
-        places = (ids == self._vlm.model.config.image_token_id).unsqueeze(-1)
-        hidden = inner.language_model(
+        model, decoder = self._vlm.model, self._vlm.part("language")
+        embeds = model.get_input_embeddings()(ids)
+        places = (ids == image_token_id(model.config)).unsqueeze(-1)
+        hidden = decoder(
             inputs_embeds=embeds.masked_scatter(places, pictures.to(embeds.dtype)),
             attention_mask=attention,
             use_cache=False,
@@ -119,7 +120,10 @@ class Scorer:
         foretelling, wanted = hidden[:, :-1][answers[:, 1:]], ids[answers]
         likely = torch.cat(
             [
-                self._vlm.model.lm_head(states).float().log_softmax(-1).gather(1, tokens[:, None])
+                model.get_output_embeddings()(states)
+                .float()
+                .log_softmax(-1)
+                .gather(1, tokens[:, None])
                 for states, tokens in zip(
                     foretelling.split(_POSITIONS), wanted.split(_POSITIONS), strict=True
                 )

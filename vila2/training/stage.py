@@ -27,7 +27,7 @@ from vila2.training.optim import (
 )
 from vila2.training.parallel import Agreement, prepare, unsynchronised, whole
 from vila2.training.progress import Progress
-from vila2.training.spec import TrainSpec
+from vila2.training.spec import Stage, TrainSpec
 
 STOP_STAGE = "stop_stage.json"
 # A checkpoint may take this share of the time between two of them.
@@ -38,6 +38,10 @@ _RECORD_STEPS = 10
 
 class Interrupted(Exception):
     """SIGTERM or SIGUSR1 came and the state is saved."""
+
+
+class NothingToLearn(ValueError):
+    """No token of a step's batch carries loss, so the step would change nothing."""
 
 
 class StageRun:
@@ -98,6 +102,7 @@ class StageRun:
             "visits": self._counts.samples,
             "missing": dict(self._counts.missing),
             "truncated": self._counts.truncated,
+            "without_loss": self._counts.without_loss,
             **({"stopped_early": reason} if reason else {}),
         }
         self._save(None, Position(spec.digest(), self._number + 1, 0, 0.0), data)
@@ -160,8 +165,10 @@ class StageRun:
         """Backward passes of a step's rows; returns the mean loss over all processes, nats."""
         counted = sum(batch.loss_tokens for batch in share.micro)
         (total,) = self._agreement.total(float(counted))
+        if total == 0:
+            raise NothingToLearn(_nothing_to_learn(self._stage))
         # The processes' gradients are averaged, so each counts for as many times its share.
-        scale = self._accelerator.num_processes / max(1.0, total)
+        scale = self._accelerator.num_processes / total
         summed = 0.0
         for number, batch in enumerate(_filled(share.micro, passes)):
             last = number == passes - 1
@@ -171,7 +178,7 @@ class StageRun:
                 (loss * scale).backward()
             summed += float(loss.detach())
         (summed,) = self._agreement.total(summed)
-        return summed / max(1.0, total)
+        return summed / total
 
     def _pixels(self, batch: MicroBatch) -> torch.Tensor:
         pictures = batch.pictures.to(self._accelerator.device, non_blocking=True)
@@ -222,6 +229,16 @@ class StageRun:
         except (OSError, ValueError):
             return ""
         return str(asked.get("reason", "asked")) if asked.get("stage") == self._stage.name else ""
+
+
+def _nothing_to_learn(stage: Stage) -> str:
+    read = ", ".join(f"{source.name} ({source.assembly.policy})" for source in stage.sources)
+    return (
+        f"stage {stage.name}: no token of a batch carries loss. It reads {read}: policy `original` "
+        "trains on captions and `conversations` on question-and-answer turns; choose the policy "
+        "that matches what the samples have, or raise the preset's max_length if all texts are "
+        "truncated"
+    )
 
 
 def _filled(micro: Sequence[MicroBatch], passes: int) -> list[MicroBatch]:

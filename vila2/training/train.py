@@ -113,10 +113,11 @@ class Trainer:
         partial = self._out / "model.partial"
         shutil.rmtree(partial, ignore_errors=True)
         vlm.save(partial)
-        last = self._spec.stages[-1].sources[0] if self._spec.stages else None
-        shards = last.shards if last else []
-        write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
-        write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+        if self._spec.stages:
+            shards = self._spec.stages[-1].sources[0].shards
+            write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
+            write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+        # A base that is only composed has seen no samples: it is trained on, and not asked.
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
