@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vila2.api.datasets import Audit, Export, ExportIn, Layer, Version
 from vila2.client import ApiError, Client
-from vila2.data.assembly import Assembly, assemble
+from vila2.data.assembly import assemble
 from vila2.data.errors import DataError
 from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
 from vila2.data.sample import Sample
@@ -18,6 +18,7 @@ from vila2.data.shards import read_shard
 from vila2.data.writers import Captioned, ExportSummary, check_target
 from vila2.data.writers import export as write_export
 from vila2.data.writers.card import dataset_card
+from vila2.schemas.assembly import Assembly
 
 TEXTS = ("recaption", "concat", "original")
 NOT_THERE = "not-captioned-yet"

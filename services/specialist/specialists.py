@@ -23,6 +23,7 @@ from vila2.api.base import Progress
 from vila2.api.caption import LayerJobIn
 from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
+from vila2.schemas.stages import Execution
 
 _log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")
@@ -190,9 +191,7 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
             model=body.parent,
             stages=[body.stage],
             seed=body.seed,
-            threads=body.threads,
-            precision=body.precision,
-            cache_features=body.cache_features,
+            **body.model_dump(include=set(Execution.model_fields)),
         ),
     )
 

@@ -11,6 +11,8 @@ from vila2.api.training import EvaluateIn, JobIn, LineageItem, SourceIn, TrainIn
 from vila2.client import Client
 from vila2.evaluation.spec import EvaluateSpec
 from vila2.model.preset import named_preset
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.stages import Execution
 from vila2.training.spec import TrainSpec
 
 
@@ -33,24 +35,27 @@ class SpecBuilder:
                 versions[dataset] = platform.datasets.version(name, int(number or 0))
             return f"{versions[dataset].dataset}@{versions[dataset].version}"
 
-        body = body.model_copy(deep=True)
         if body.evaluate is not None:
-            body.evaluate.benchmarks = [pinned(name) for name in body.evaluate.benchmarks]
-            return body, []
+            asked = [pinned(name) for name in body.evaluate.benchmarks]
+            evaluate = body.evaluate.model_copy(update={"benchmarks": asked})
+            return body.model_copy(update={"evaluate": evaluate}), []
         assert body.train is not None  # submit checked that one of the two is set
-        body.train.tokenizer_datasets = [pinned(name) for name in body.train.tokenizer_datasets]
-        items = []
+        items, stages = [], []
         for stage in body.train.stages:
+            sources = []
             for source in stage.sources:
-                asked = source.dataset
-                source.dataset = pinned(asked)
-                items.append(_item(stage.name, source, versions[asked], platform))
-        return body, items
+                at = source.model_copy(update={"dataset": pinned(source.dataset)})
+                items.append(_item(stage.name, at, versions[source.dataset], platform))
+                sources.append(at)
+            stages.append(stage.model_copy(update={"sources": sources}))
+        tokenizer = [pinned(name) for name in body.train.tokenizer_datasets]
+        train = body.train.model_copy(update={"stages": stages, "tokenizer_datasets": tokenizer})
+        return body.model_copy(update={"train": train}), items
 
     def train(self, body: TrainIn, platform: Client, model: Path | None, out: Path) -> TrainSpec:
         """The trainer's spec; `model` is the folder to start from, where there is one."""
         tokenizer = [
-            self._source(SourceIn(dataset=name, assembly={"policy": "original"}), platform)
+            self._source(SourceIn(dataset=name, assembly=Assembly(policy="original")), platform)
             for name in body.tokenizer_datasets
         ]
         if body.init == "new":
@@ -71,11 +76,7 @@ class SpecBuilder:
                 "seed": body.seed,
                 "output": str(out),
                 "cache": str(self._cache),
-                "cache_features": body.cache_features,
-                "threads": body.threads,
-                "precision": body.precision,
-                "parallel": body.parallel,
-                "activation_checkpointing": body.activation_checkpointing,
+                **body.model_dump(include=set(Execution.model_fields)),
             }
         )
 
@@ -138,5 +139,5 @@ def _item(stage: str, source: SourceIn, version: Version, platform: Client) -> L
         licence=version.licence,
         samples=version.samples,
         layers=layers,
-        assembly=source.assembly,
+        assembly=source.assembly.model_dump(mode="json"),
     )

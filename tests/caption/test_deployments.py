@@ -14,9 +14,10 @@ from tests.caption.studio import Studio, opened, registered
 from tests.data.made_pictures import picture
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn, GateIn, SamplingIn
+from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn
 from vila2.client import ApiError
 from vila2.model.golden import GOLDEN_FILE
+from vila2.schemas.sampling import Gate, Sampling
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
 
@@ -37,7 +38,7 @@ def deployed(studio: Studio, endpoint: str, model: str, **fields: bool) -> Deplo
 def asked(studio: Studio, model: str, *, seed: int = 0) -> str:
     body = CaptionsIn(
         model=model, images=[DATA_URL], prompts=["What is this?"], seed=seed,
-        sampling=SamplingIn(max_new_tokens=8), gate=GateIn(attempts=1),
+        sampling=Sampling(max_new_tokens=8), gate=Gate(attempts=1),
     )  # fmt: skip
     return studio.client.caption.captions(body).captions[0].caption
 

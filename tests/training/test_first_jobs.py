@@ -17,7 +17,8 @@ from vila2.model.golden import GOLDEN_FILE
 from vila2.model.preset import load_preset
 from vila2.model.reference import REFERENCE_FILE
 from vila2.recipe import load_recipe, shipped_recipes
-from vila2.training.spec import Optimiser, Stage, TrainSpec
+from vila2.schemas.stages import Optimizer
+from vila2.training.spec import Stage, TrainSpec
 from vila2.training.train import main
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ def test_the_first_jobs_of_a_recipe_end_well(
         batch_size=8,
         lr=stage.lr,
         trainable=stage.trainable,
-        optimiser=Optimiser.model_validate(stage.optimiser.model_dump()),
+        optimizer=Optimizer.model_validate(stage.optimizer.model_dump()),
         sources=[texts],
     )
     trained = run(

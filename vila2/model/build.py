@@ -55,6 +55,11 @@ class VLM:
             return self.foreign.image_tokens
         return int(self.model.config.image_seq_length)
 
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for a piece of an image in the language model's input."""
+        return int(self.model.config.image_token_id)
+
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or a foreign model's own template."""
         if self.foreign is not None:

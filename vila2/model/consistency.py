@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import torch
 
 from vila2.model.captioner import Captioner
-from vila2.model.foreign import image_token_id
 from vila2.model.reference import grey_embedding, image_embeddings
 from vila2.model.requests import Scoring
 
@@ -110,7 +109,7 @@ class Scorer:
         answers = answers.to(pictures.device)
         model, decoder = self._vlm.model, self._vlm.part("language")
         embeds = model.get_input_embeddings()(ids)
-        places = (ids == image_token_id(model.config)).unsqueeze(-1)
+        places = ids.eq(self._vlm.image_token_id).unsqueeze(-1)
         hidden = decoder(
             inputs_embeds=embeds.masked_scatter(places, pictures.to(embeds.dtype)),
             attention_mask=attention,

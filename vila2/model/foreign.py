@@ -150,7 +150,7 @@ def _check_forward(directory: Path, config: Any, kind: Any) -> None:
         )
     if not hasattr(config, "vision_config") or not hasattr(config.vision_config, "image_size"):
         reasons.append("its vision_config names no image_size")
-    if not isinstance(image_token_id(config), int):
+    if not isinstance(_image_token_id(config), int):
         reasons.append("its config names no image_token_id")
     if reasons:
         raise ForeignModelError(
@@ -160,8 +160,7 @@ def _check_forward(directory: Path, config: Any, kind: Any) -> None:
         )
 
 
-def image_token_id(config: Any) -> int | None:
-    """The token that stands for a piece of an image, if the configuration names one."""
+def _image_token_id(config: Any) -> int | None:
     return getattr(config, "image_token_id", None)
 
 
@@ -258,7 +257,7 @@ def image_rows(features: Any) -> torch.Tensor:
 
 
 def _chat(directory: Path, model: Any, tokenizer: Any, tokens: int) -> TemplateChat:
-    image_id = image_token_id(model.config)
+    image_id = _image_token_id(model.config)
     assert image_id is not None  # checked before
     stops = model.generation_config.eos_token_id
     stops = frozenset(stops if isinstance(stops, list) else [] if stops is None else [stops])
@@ -282,7 +281,7 @@ def _picture_text(directory: Path, config: Any, tokenizer: Any, tokens: int) -> 
     Taken from transformers 5.23's processors, which themselves cannot be loaded everywhere (some
     want torchvision for videos); for other kinds the directory's processor is asked.
     """
-    token = str(tokenizer.convert_ids_to_tokens(image_token_id(config)))
+    token = str(tokenizer.convert_ids_to_tokens(_image_token_id(config)))
     if config.model_type in _LIKE_LLAVA:
         return token * tokens
     if config.model_type == "internvl":

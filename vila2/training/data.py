@@ -107,7 +107,7 @@ class StageData:
             seed=seed,
             window=spec.window,
         )
-        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.picture_memory)
+        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.image_memory)
         self.features = FrozenFeatures(vlm, cache / "features") if spec.cache_features else None
         self._loaders = ThreadPoolExecutor(spec.loaders, thread_name_prefix="pictures")
         if self.features is not None:
