@@ -113,9 +113,9 @@ class TrainingClient(Rest):
         """A model of the registry."""
         return self.one(api.RegisteredModel, "GET", f"models/{segment(name)}")
 
-    def models(self, *, stage: str = "", line: str = "") -> list[api.RegisteredModel]:
+    def models(self) -> list[api.RegisteredModel]:
         """All models of the team."""
-        return self.many(api.RegisteredModel, "models", params={"stage": stage, "line": line})
+        return self.many(api.RegisteredModel, "models")
 
     def model_details(self, name: str) -> api.ModelDetails:
         """Files, lineage, configuration and scores of a model."""
@@ -137,30 +137,6 @@ class TrainingClient(Rest):
     def serving(self, name: str) -> api.Serving:
         """Endpoints that answer with a model."""
         return self.one(api.Serving, "GET", f"models/{segment(name)}/serving")
-
-    def promote(self, name: str, body: api.PromotionIn) -> api.StageChange:
-        """Ask for a promotion."""
-        path = f"models/{segment(name)}/promotions"
-        return self.one(api.StageChange, "POST", path, json=body.model_dump())
-
-    def stage_change(self, change: str) -> api.StageChange:
-        """How a promotion stands."""
-        return self.one(api.StageChange, "GET", f"stage-changes/{segment(change)}")
-
-    def stage_changes(self, name: str) -> list[api.StageChange]:
-        """A model's promotions, rollbacks and retirements, the newest first."""
-        return self.many(api.StageChange, f"models/{segment(name)}/stage-changes")
-
-    def retire(self, name: str, reason: str) -> api.StageChange:
-        """Archive a model that is not in production."""
-        return self.one(
-            api.StageChange, "POST", f"models/{segment(name)}/retire", json={"reason": reason}
-        )
-
-    def rollback_line(self, line: str, reason: str) -> api.StageChange:
-        """Put the model back that the present one replaced in production."""
-        path = f"lines/{segment(line)}/rollback"
-        return self.one(api.StageChange, "POST", path, json={"reason": reason})
 
     def download_model(self, name: str, folder: Path) -> api.ModelDetails:
         """Fetch a model's files and its card into a folder, and check them by their digests.

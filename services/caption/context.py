@@ -12,6 +12,7 @@ from services.caption.gauges import measure
 from services.caption.layer_jobs import LayerJobs
 from services.caption.layer_steps import SHARD_TASK
 from services.caption.quotas import ImageQuotas
+from services.caption.rollout import Rollout
 from services.caption.settings import CaptionSettings
 from services.caption.tables import KeptReplyRow, WorkUnitRow
 from services.chassis.database import Database
@@ -50,7 +51,8 @@ class CaptionContext:
         units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units
         self.engines = MeasuredEngines(settings.engines(database, objects))
-        self.deployments = Deployments(database, objects, self.engines, platform)
+        self.deployments = Deployments(database, platform)
+        self.rollout = Rollout(database, objects, self.engines)
         self.quotas = ImageQuotas(database, limits)
         self.jobs = LayerJobs(
             database, objects, units, self.engines, platform, self.deployments, self.quotas
@@ -61,7 +63,7 @@ class CaptionContext:
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # Units page by page, records of what is done, and the seal that a worker died before.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
-        self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
+        self.deployer = Loop("deployments", self.rollout.advance_all, seconds=1.0)
         self.watch = Watch("caption", lambda: measure(database), units=units, objects=objects)
 
     def start(self) -> None:

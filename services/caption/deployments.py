@@ -1,8 +1,6 @@
-"""Deployments: a new model goes behind an endpoint without a request noticing.
+"""Deployments as they are asked for: the endpoints, and what was deployed to each.
 
-Load, ask the golden set, flip the endpoint in one transaction, let the old model's requests end,
-unload it. Every step may be repeated, so a loop that looks at the rows carries them out; a model
-that fails leaves the endpoint as it was, and its row says why.
+A deployment is how a model is promoted. `rollout.py` carries it out.
 """
 
 from __future__ import annotations
@@ -11,57 +9,47 @@ import time
 import uuid
 from collections.abc import Callable
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.engine import Engines, EngineUnavailable, ModelRefused
-from services.caption.golden import asks_of, judge
+from services.caption.deployment_checks import deciding
 from services.caption.tables import DeploymentRow, EndpointRow, LayerJobRow
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, NotFound
-from services.chassis.objects import ObjectStore
 from services.chassis.rest.paging import WHOLE, Page
 from vila2.api import caption as api
+from vila2.api.training import Evaluation
 from vila2.client import Client
-from vila2.model.golden import GOLDEN_FILE, read_golden
 
-_log = structlog.get_logger()
 DEPLOYING, ACTIVE, DRAINING, RETIRED, FAILED = (
     "deploying", "active", "draining", "retired", "failed",
 )  # fmt: skip
+_SHOWN = 20  # deployments of an endpoint
 
 
 class Deployments:
-    """Owns the tables `endpoints` and `deployments`."""
+    """Owns the tables `endpoints` and, with `Rollout`, `deployments`."""
 
-    def __init__(
-        self,
-        database: Database,
-        objects: ObjectStore,
-        engines: Engines,
-        platform: Callable[[str], Client],
-        *,
-        drain_seconds: float = 2.0,
-    ) -> None:
-        self._database, self._objects, self._engines = database, objects, engines
-        self._platform, self._drain_seconds = platform, drain_seconds
+    def __init__(self, database: Database, platform: Callable[[str], Client]) -> None:
+        self._database, self._platform = database, platform
 
-    def deploy(self, team: str, endpoint: str, body: api.DeploymentIn) -> api.Deployment:
-        """Begin to put a model behind an endpoint, which is made if there is none."""
-        model = self._platform(team).training.model(body.model)
+    def deploy(
+        self, team: str, endpoint: str, body: api.DeploymentIn, *, by: str
+    ) -> api.Deployment:
+        """Begin to put a model behind an endpoint, which is made if there is none.
+
+        The same request again, while the deployment is under way, returns that deployment.
+        """
+        model = self._platform(team).training.model_details(body.model)
+        require = [requirement.model_dump() for requirement in body.require]
+        evidence = deciding(body.require, model.evaluations)
         with self._database.transaction() as session:
             exclusively(session, f"endpoint:{team}:{endpoint}")
-            under_way = session.scalar(
-                select(DeploymentRow).where(
-                    DeploymentRow.team == team,
-                    DeploymentRow.endpoint == endpoint,
-                    DeploymentRow.state == DEPLOYING,
-                )
-            )
-            if under_way is not None and under_way.model == model.name:
-                return _deployment(under_way)
+            under_way = _under_way(session, team, endpoint)
             if under_way is not None:
+                same = (under_way.model, under_way.require, under_way.skip_golden)
+                if same == (model.name, require, not body.golden):
+                    return _deployment(under_way)
                 raise Conflict(
                     f"{under_way.model} is being deployed to {endpoint}",
                     field="endpoint",
@@ -75,9 +63,13 @@ class Deployments:
                 endpoint=endpoint,
                 model=model.name,
                 model_prefix=model.object_prefix,
+                sha256=model.sha256,
                 state=DEPLOYING,
-                golden={},
-                error="" if body.golden else "unchecked",
+                asked_by=by,
+                note=body.note,
+                skip_golden=not body.golden,
+                require=require,
+                evaluations=[evaluation.model_dump() for evaluation in evidence],
                 created_at=time.time(),
                 changed_at=time.time(),
             )
@@ -85,8 +77,8 @@ class Deployments:
             session.flush()
             return _deployment(row)
 
-    def rollback(self, team: str, endpoint: str) -> api.Deployment:
-        """Put the model before the present one back, by the same way."""
+    def rollback(self, team: str, endpoint: str, *, by: str) -> api.Deployment:
+        """Deploy the model before the present one again, without requirements on its scores."""
         with self._database.transaction() as session:
             row = _endpoint(session, team, endpoint)
             before = session.get(DeploymentRow, row.previous) if row.previous else None
@@ -94,8 +86,13 @@ class Deployments:
                 raise Conflict(
                     f"endpoint {endpoint} had no other model", field="endpoint", fix="deploy one"
                 )
-            model = before.model
-        return self.deploy(team, endpoint, api.DeploymentIn(model=model))
+            present = session.get_one(DeploymentRow, row.deployment)
+            body = api.DeploymentIn(
+                model=before.model,
+                golden=not before.skip_golden,
+                note=f"rollback from {present.model}",
+            )
+        return self.deploy(team, endpoint, body, by=by)
 
     def get(self, team: str, deployment: str) -> api.Deployment:
         """How far a deployment is."""
@@ -130,78 +127,6 @@ class Deployments:
                 )
             return active.model
 
-    def advance_all(self) -> None:
-        """Take every deployment that is under way one step on."""
-        with self._database.transaction() as session:
-            rows = session.scalars(
-                select(DeploymentRow).where(DeploymentRow.state.in_((DEPLOYING, DRAINING)))
-            ).all()
-            session.expunge_all()
-        for row in rows:
-            if row.state == DEPLOYING:
-                self._bring_up(row)
-            elif time.time() - row.changed_at > self._drain_seconds:
-                self._take_down(row)
-
-    def _bring_up(self, row: DeploymentRow) -> None:
-        try:
-            result = self._check(row)
-        except EngineUnavailable as error:
-            _log.warning("deployment waits", deployment=row.id, reason=str(error)[:300])
-            return  # the next tick tries again
-        except ModelRefused as error:
-            result = api.GoldenResult(items=0, same=0, drift=0.0, reason=str(error))
-        if result.reason:
-            self._refuse(row, result)
-        else:
-            self._flip(row, result)
-
-    def _check(self, row: DeploymentRow) -> api.GoldenResult:
-        """Load the model and ask it the golden questions."""
-        engine = self._engines.get(row.model_prefix)
-        if row.error == "unchecked":
-            return api.GoldenResult(items=0, same=0, drift=0.0)
-        try:
-            items = read_golden(self._objects.get(f"{row.model_prefix}/{GOLDEN_FILE}"))
-        except KeyError:
-            reason = f"{row.model} has no golden set; deploy it with golden=false to go without"
-            return api.GoldenResult(items=0, same=0, drift=0.0, reason=reason)
-        return judge(items, engine.answer(asks_of(items), progress=lambda _: None))
-
-    def _refuse(self, row: DeploymentRow, result: api.GoldenResult) -> None:
-        with self._database.transaction() as session:
-            held = session.get_one(DeploymentRow, row.id, with_for_update=True)
-            held.state, held.error, held.golden = FAILED, result.reason, result.model_dump()
-            held.changed_at = time.time()
-        self._engines.release(row.model_prefix)
-        _log.error("deployment failed", deployment=row.id, reason=result.reason)
-
-    def _flip(self, row: DeploymentRow, result: api.GoldenResult) -> None:
-        with self._database.transaction() as session:
-            exclusively(session, f"endpoint:{row.team}:{row.endpoint}")
-            held = session.get_one(DeploymentRow, row.id, with_for_update=True)
-            if held.state != DEPLOYING:
-                return
-            endpoint = session.get_one(EndpointRow, (row.team, row.endpoint))
-            before = (
-                session.get(DeploymentRow, endpoint.deployment) if endpoint.deployment else None
-            )
-            if before is not None:
-                before.state, before.changed_at = DRAINING, time.time()
-            endpoint.previous, endpoint.deployment = endpoint.deployment, row.id
-            held.state, held.error, held.golden = ACTIVE, "", result.model_dump()
-            held.changed_at = time.time()
-
-    def _take_down(self, row: DeploymentRow) -> None:
-        """Unload a model that was replaced, unless something else needs it."""
-        with self._database.transaction() as session:
-            needed = row.model_prefix in prefixes_in_use(session)
-        if needed or self._engines.release(row.model_prefix):
-            with self._database.transaction() as session:
-                held = session.get_one(DeploymentRow, row.id, with_for_update=True)
-                if held.state == DRAINING:
-                    held.state, held.changed_at = RETIRED, time.time()
-
 
 def prefixes_in_use(session: Session) -> set[str]:
     """Models that endpoints answer with and layers in the making ask."""
@@ -210,6 +135,16 @@ def prefixes_in_use(session: Session) -> set[str]:
     )
     asked = session.scalars(select(LayerJobRow.model_prefix).where(LayerJobRow.state == "running"))
     return {*deployed, *asked}
+
+
+def _under_way(session: Session, team: str, endpoint: str) -> DeploymentRow | None:
+    return session.scalar(
+        select(DeploymentRow).where(
+            DeploymentRow.team == team,
+            DeploymentRow.endpoint == endpoint,
+            DeploymentRow.state == DEPLOYING,
+        )
+    )
 
 
 def _endpoint(session: Session, team: str, name: str) -> EndpointRow:
@@ -224,7 +159,7 @@ def _described(session: Session, row: EndpointRow) -> api.Endpoint:
         select(DeploymentRow)
         .where(DeploymentRow.team == row.team, DeploymentRow.endpoint == row.name)
         .order_by(DeploymentRow.created_at.desc())
-        .limit(20)
+        .limit(_SHOWN)
     ).all()
     active = session.get(DeploymentRow, row.deployment) if row.deployment else None
     previous = session.get(DeploymentRow, row.previous) if row.previous else None
@@ -242,6 +177,12 @@ def _deployment(row: DeploymentRow) -> api.Deployment:
         endpoint=row.endpoint,
         model=row.model,
         state=row.state,
-        error="" if row.error == "unchecked" else row.error,
+        by=row.asked_by,
+        note=row.note,
+        at=row.created_at,
+        error=row.error,
+        require=[api.Requirement.model_validate(each) for each in row.require],
+        digest=row.digest,
+        evaluations=[Evaluation.model_validate(each) for each in row.evaluations],
         golden=api.GoldenResult.model_validate(row.golden) if row.golden else None,
     )

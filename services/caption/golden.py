@@ -1,7 +1,8 @@
-"""The gate of a deployment: does the served model answer as the trainer's did? Pure."""
+"""The golden gate of a deployment: does the engine answer as the trainer did? Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from services.caption.engine import Answer, Ask
@@ -22,17 +23,36 @@ def asks_of(items: Sequence[GoldenItem]) -> list[Ask]:
 
 
 def judge(items: Sequence[GoldenItem], answers: Sequence[Answer]) -> GoldenResult:
-    """Compare the answers; `reason` is empty where they pass."""
-    same = sum(i.text == a.text for i, a in zip(items, answers, strict=True))
-    drift = sum(abs(i.logprob - a.logprob) for i, a in zip(items, answers, strict=True))
-    drift /= max(1, len(items))
-    reason = ""
-    if same < LEAST_SHARE * len(items):
-        item, answer = next((i, a) for i, a in zip(items, answers, strict=True) if i.text != a.text)
-        reason = (
-            f"{same} of {len(items)} golden answers are the trainer's: to {item.question!r} the "
-            f"engine says {answer.text[:80]!r}, the trainer {item.text[:80]!r}"
+    """Compare the answers; `reason` is empty if they pass.
+
+    Nothing passes that was not compared: no items, another number of answers, or a log-probability
+    that is not finite fails.
+    """
+    if not items:
+        return _failed(0, "its golden set is empty")
+    if len(answers) != len(items):
+        return _failed(
+            len(items), f"the engine gave {len(answers)} answers to {len(items)} golden questions"
         )
-    elif drift > MOST_DRIFT:
+    pairs = list(zip(items, answers, strict=True))
+    other = [(item, answer) for item, answer in pairs if item.text != answer.text]
+    same = len(pairs) - len(other)
+    drift = sum(abs(item.logprob - answer.logprob) for item, answer in pairs) / len(pairs)
+    reason = ""
+    if not same >= LEAST_SHARE * len(items):
+        item, answer = other[0]
+        reason = (
+            f"{same} of {len(items)} golden answers match the trainer's: to {item.question!r} the "
+            f"engine answers {answer.text[:80]!r}, the trainer {item.text[:80]!r}"
+        )
+    elif not math.isfinite(drift):
+        reason = "a log-probability of the golden answers is not a finite number"
+    elif not drift <= MOST_DRIFT:
         reason = f"log-probabilities are {drift:.3f} nats per token from the trainer's"
-    return GoldenResult(items=len(items), same=same, drift=drift, reason=reason)
+    # JSON has no NaN and no infinity.
+    told = drift if math.isfinite(drift) else None
+    return GoldenResult(items=len(items), same=same, drift=told, reason=reason)
+
+
+def _failed(items: int, reason: str) -> GoldenResult:
+    return GoldenResult(items=items, same=0, drift=None, reason=reason)

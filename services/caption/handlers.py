@@ -140,8 +140,11 @@ def deploy_model(
     context: Context,
     started: Started,
 ) -> api.Deployment:
-    """Load, compare with the trainer's own answers, flip, drain, unload; no request fails."""
-    made = context.deployments.deploy(caller.team, endpoint, body)
+    """Check its weights and scores, load it, compare its answers with the trainer's, and switch.
+
+    A model that fails a check leaves the endpoint as it was; no request fails meanwhile.
+    """
+    made = context.deployments.deploy(caller.team, endpoint, body, by=caller.key)
     started.tell(f"deployments/{made.id}")
     context.deployer.nudge()
     return made
@@ -151,8 +154,8 @@ def deploy_model(
 def rollback_endpoint(
     endpoint: EndpointName, caller: Writer, context: Context, started: Started
 ) -> api.Deployment:
-    """Put the model before the present one back, by the same way."""
-    made = context.deployments.rollback(caller.team, endpoint)
+    """Deploy the model before the present one again, without requirements on its scores."""
+    made = context.deployments.rollback(caller.team, endpoint, by=caller.key)
     started.tell(f"deployments/{made.id}")
     context.deployer.nudge()
     return made
@@ -160,7 +163,7 @@ def rollback_endpoint(
 
 @router.get("/deployments/{deployment}", summary="How far a deployment is")
 def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Deployment:
-    """Its state, what the golden set said, and why it failed."""
+    """Its state, the evidence, and why it failed."""
     return context.deployments.get(caller.team, deployment)
 
 

@@ -134,7 +134,6 @@ JOB_IDLE = Listed(
     "Share of a running training's time that data was waited for.",
     _JOB,
 )
-PROMOTIONS = Counter("vila2_promotions_total", "Stage changes decided.", ["action", "outcome"])
 
 # Runs.
 RUNS_NOW = Gauge("vila2_runs", "Runs that have not ended, by state.", ["state"])

@@ -18,7 +18,6 @@ from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
 from services.standalone.databases import all_migrations
 from services.standalone.doctor_triton import inference
-from services.training.registry_settings import RegistrySettings
 from services.training.settings import TrainingSettings
 from vila2.doctor import judging, platform
 from vila2.doctor.finding import Finding, attempted, ok, problem, warning
@@ -30,7 +29,6 @@ def findings(workspace: Path) -> list[Finding]:
     """What the settings in the environment name, each looked at; nothing is left behind."""
     try:
         storage, caption, training = StorageSettings(), CaptionSettings(), TrainingSettings()
-        RegistrySettings()
     except ValidationError as error:
         return [
             problem(f"setting VILA2_{'_'.join(map(str, wrong['loc'])).upper()}", wrong["msg"],

@@ -31,8 +31,7 @@ class Command:
 
     `attempt` is how many starts the caller has on record; a job that it started, and that has
     ended, is not started again under the same count. `seconds` and `memory` (MiB a process) are
-    the backend's own where they are 0. `replicas` are further specs of the same job, such as one
-    per seed, each in a folder of its own; `folder` is that of `spec`.
+    the backend's own where they are 0. `folder` is that of `spec`.
     """
 
     module: str
@@ -44,12 +43,6 @@ class Command:
     accelerator: Literal["", "cpu", "gpu"] = ""
     memory: int = 0
     seconds: int = 0
-    replicas: tuple[Path, ...] = ()
-
-    @property
-    def specs(self) -> tuple[Path, ...]:
-        """Every spec to run."""
-        return (self.spec, *self.replicas)
 
 
 @dataclass(frozen=True, slots=True)

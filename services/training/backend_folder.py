@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +19,24 @@ REFUSED = "refused"  # the handle of what no backend took
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The last start of a job: its handle, its attempt, and the folders of its specs."""
+    """The last start of a job: its handle and its attempt."""
 
     handle: str
     attempt: int
-    folders: tuple[str, ...]
 
 
 def read_started(folder: Path) -> Started | None:
     """The last start that is on record, if any."""
     try:
         told = json.loads((folder / STARTED).read_text())
-        return Started(str(told["handle"]), int(told["attempt"]), tuple(told["folders"]))
+        return Started(str(told["handle"]), int(told["attempt"]))
     except (OSError, ValueError, KeyError):
         return None
 
 
 def write_started(folder: Path, started: Started) -> None:
     """Put a start on record."""
-    body = {
-        "handle": started.handle,
-        "attempt": started.attempt,
-        "folders": list(started.folders),
-    }
+    body = {"handle": started.handle, "attempt": started.attempt}
     partial = folder / f"{STARTED}.partial"
     partial.write_text(json.dumps(body))
     partial.replace(folder / STARTED)
@@ -86,19 +81,11 @@ def status(folder: Path) -> int | None:
     return found.get("exit.json")
 
 
-def ended_phase(statuses: Iterable[int | None]) -> Phase:
-    """What the statuses of a job that does not run any more mean."""
-    held = list(statuses)
-    if any(code not in (0, INTERRUPTED, None) for code in held):
-        return "failed"
-    return "succeeded" if all(code == 0 for code in held) else "interrupted"
-
-
-def unfinished(specs: Sequence[Path]) -> list[int]:
-    """Which specs are still to be run: of several, those that succeeded are not run again."""
-    if len(specs) == 1:
-        return [0]
-    return [n for n, spec in enumerate(specs) if status(spec.parent) != 0]
+def ended_phase(code: int | None) -> Phase:
+    """What the status of a job that does not run any more means; `None`: nobody wrote one."""
+    if code in (INTERRUPTED, None):
+        return "interrupted"
+    return "succeeded" if code == 0 else "failed"
 
 
 def has_result(spec: Path) -> bool:
@@ -129,7 +116,7 @@ def refuse(folder: Path, attempt: int, words: str) -> str:
     """Record that no backend takes the job, and why; returns its handle."""
     (folder / "error.txt").write_text(words)
     write_status(folder, 1)
-    write_started(folder, Started(REFUSED, attempt, (str(folder),)))
+    write_started(folder, Started(REFUSED, attempt))
     return REFUSED
 
 

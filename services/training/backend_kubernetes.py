@@ -9,7 +9,6 @@ from typing import Any
 
 from services.chassis.crashpoint import crashpoint
 from services.training.backend import (
-    INTERRUPTED,
     Backend,
     BackendUnreachable,
     Command,
@@ -28,7 +27,6 @@ from services.training.backend_folder import (
     refuse,
     status,
     submitting,
-    unfinished,
     write_started,
 )
 from services.training.backend_kubernetes_api import (
@@ -87,15 +85,14 @@ class KubernetesBackend(Backend):
         attempt = int(job["metadata"].get("annotations", {}).get(ATTEMPT, 0))
         if recorded is not None and recorded.attempt > attempt:
             return recorded
-        started = Started(_handle(job), attempt, _folders(command))
+        started = Started(_handle(job), attempt)
         if started != recorded:
             write_started(command.folder, started)
         return started
 
     def _create(self, key: str, command: Command) -> str:
         manifest = train_job(key, command, resources(command, self._defaults), self._options)
-        for n in unfinished(command.specs):
-            clear(command.specs[n].parent)
+        clear(command.folder)
         try:
             job = self._api.create(manifest)
             crashpoint("backend.started")
@@ -106,7 +103,7 @@ class KubernetesBackend(Backend):
                 raise BackendUnreachable(f"TrainJob {job_name(key)} comes and goes") from None
             _check_is_ours(found, key)
             job = found
-        started = Started(_handle(job), command.attempt, _folders(command))
+        started = Started(_handle(job), command.attempt)
         write_started(command.folder, started)
         return started.handle
 
@@ -122,18 +119,17 @@ class KubernetesBackend(Backend):
         if handle == REFUSED:
             return "failed"
         job = self._job(handle)
-        held = read_started(folder)
-        statuses = [status(Path(each)) for each in (held.folders if held else (str(folder),))]
+        code = status(folder)
         if job is None:
-            return ended_phase(statuses)
+            return ended_phase(code)
         true = {c["type"]: c for c in _conditions(job) if c["status"] == "True"}
         if "Complete" in true:
             return "succeeded"
         if "Failed" in true:
             words = f"{true['Failed'].get('reason', '')}: {true['Failed'].get('message', '')}"
-            return _failed_phase(statuses, words, folder)
+            return _failed_phase(code, words, folder)
         if "Suspended" in true and not _active(job):
-            return ended_phase(statuses)
+            return ended_phase(code)
         return "running"
 
     def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
@@ -173,11 +169,11 @@ class KubernetesBackend(Backend):
         return True
 
 
-def _failed_phase(statuses: list[int | None], words: str, folder: Path) -> Phase:
+def _failed_phase(code: int | None, words: str, folder: Path) -> Phase:
     """A job that Kubernetes calls failed was interrupted unless it says itself that it failed."""
-    if "DeadlineExceeded" not in words and ended_phase(statuses) == "failed":
+    if "DeadlineExceeded" not in words and ended_phase(code) == "failed":
         return "failed"
-    if None in statuses and INTERRUPTED not in statuses:
+    if code is None:
         # Its pod never ran, or was killed: Kubernetes alone knows why.
         (folder / "error.txt").write_text(f"Kubernetes ended the job: {words}")
     return "interrupted"
@@ -193,10 +189,6 @@ def _check_is_ours(job: dict[str, Any], key: str) -> None:
 
 def _handle(job: dict[str, Any]) -> str:
     return f"{job['metadata']['name']}/{job['metadata']['uid']}"
-
-
-def _folders(command: Command) -> tuple[str, ...]:
-    return tuple(str(spec.parent) for spec in command.specs)
 
 
 def _conditions(job: dict[str, Any]) -> list[dict[str, Any]]:

@@ -88,8 +88,7 @@ def train_job(
 def _supervise(command: Command, needs: Resources, options: KubernetesOptions) -> list[str]:
     return [
         options.python, "-m", "services.training.supervise",
-        str(command.folder), command.module,
-        *(word for spec in command.specs for word in ("--spec", str(spec))),
+        str(command.folder), command.module, "--spec", str(command.spec),
         f"--processes={needs.processes}", f"--nodes={needs.nodes}", "--log",
         f"--seconds={needs.seconds}", f"--notice={needs.notice}",
     ]  # fmt: skip

@@ -22,7 +22,6 @@ from services.training.backend_folder import (
     read_started,
     refuse,
     status,
-    unfinished,
 )
 from services.training.process_table import end_leftovers, handle_of, start_time
 
@@ -68,9 +67,7 @@ class LocalBackend(Backend):
             if is_settled(held, command.attempt, phase):
                 return held.handle
         end_leftovers(command.folder)
-        specs = [command.specs[n] for n in unfinished(command.specs)] or [command.spec]
-        for spec in specs:
-            clear(spec.parent)
+        clear(command.folder)
         (command.folder / STARTED).unlink(missing_ok=True)
         environment = {
             **os.environ,
@@ -97,8 +94,7 @@ class LocalBackend(Backend):
     def _command(self, command: Command) -> list[str]:
         return [
             sys.executable, "-m", "services.training.supervise",
-            str(command.folder), command.module,
-            *(word for spec in command.specs for word in ("--spec", str(spec))),
+            str(command.folder), command.module, "--spec", str(command.spec),
             f"--processes={command.processes}", f"--attempt={command.attempt}", "--record",
             f"--seconds={command.seconds or self._defaults.seconds}",
             f"--notice={self._defaults.notice}",
@@ -108,9 +104,7 @@ class LocalBackend(Backend):
         """Running while the process lives; afterwards, what its exit status says."""
         if self._alive(handle):
             return "running"
-        held = read_started(folder)
-        folders = held.folders if held is not None else (str(folder),)
-        phase = ended_phase(status(Path(each)) for each in folders)
+        phase = ended_phase(status(folder))
         if phase == "interrupted":
             end_leftovers(folder)  # killed, or the machine went down
         return phase

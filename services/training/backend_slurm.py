@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections import defaultdict
 from pathlib import Path
 
 from services.chassis.crashpoint import crashpoint
@@ -33,7 +32,6 @@ from services.training.backend_folder import (
     status,
     submission_environment,
     submitting,
-    unfinished,
     write_started,
 )
 from services.training.backend_slurm_script import SlurmOptions, attempt_of, batch_script
@@ -64,7 +62,7 @@ class SlurmBackend(Backend):
     def __init__(self, options: SlurmOptions, defaults: Defaults, *, poll: float = 1.0) -> None:
         self._options, self._defaults, self._poll = options, defaults, poll
         self._listed_at = -poll
-        self._listed: dict[str, set[str]] = {}
+        self._listed: dict[str, str] = {}  # states by job
 
     def check(self) -> str:
         """Asks for the partitions."""
@@ -98,13 +96,12 @@ class SlurmBackend(Backend):
         """The newest start of this key: a dispatcher may have died before it was on record."""
         recorded = read_started(command.folder)
         known = [recorded] if recorded is not None and recorded.handle != REFUSED else []
-        folders = tuple(str(spec.parent) for spec in command.specs)
         listing = _slurm(
-            "squeue", "--noheader", "--me", "--states=all", f"--name={key}", "--format=%F|%k"
+            "squeue", "--noheader", "--me", "--states=all", f"--name={key}", "--format=%i|%k"
         )
         for line in listing.splitlines():
             job, _, told = line.partition("|")
-            known.append(Started(job, attempt_of(told), folders))
+            known.append(Started(job, attempt_of(told)))
         if not known:
             return recorded
         newest = max(known, key=lambda each: (each.attempt, int(each.handle)))
@@ -113,32 +110,22 @@ class SlurmBackend(Backend):
         return newest
 
     def _batch(self, key: str, command: Command, needs: Resources) -> str:
-        indexes = unfinished(command.specs)
-        for n in indexes:
-            clear(command.specs[n].parent)
+        clear(command.folder)
         script = command.folder / "job.sbatch"
-        script.write_text(batch_script(key, command, needs, self._options, indexes=indexes))
+        script.write_text(batch_script(key, command, needs, self._options))
         handle = _slurm("sbatch", "--parsable", str(script)).strip().partition(";")[0]
         crashpoint("backend.started")
-        folders = tuple(str(spec.parent) for spec in command.specs)
-        write_started(command.folder, Started(handle, command.attempt, folders))
+        write_started(command.folder, Started(handle, command.attempt))
         return handle
 
     def observe(self, handle: str, folder: Path) -> Phase:
-        """Running while any of its tasks is Slurm's; then what exit.json, or else Slurm, says."""
+        """Running while the job is Slurm's; then what exit.json, or else Slurm, says."""
         if handle == REFUSED:
             return "failed"
-        if self._states(handle) - _ENDED:
+        if self._runs(handle):
             return "running"
-        held = read_started(folder)
-        folders = [Path(each) for each in held.folders] if held is not None else [folder]
-        statuses = [status(each) for each in folders]
-        if None in statuses:
-            told = _told_by_slurm(handle)
-            for n, each in enumerate(folders):
-                if statuses[n] is None:
-                    statuses[n] = _status_of(told.get(n, {}), each)
-        return ended_phase(statuses)
+        code = status(folder)
+        return ended_phase(_status_of(_told_by_slurm(handle), folder) if code is None else code)
 
     def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
         """USR2 to the batch shells, scancel after `wait` seconds; what waits is taken back."""
@@ -147,7 +134,7 @@ class SlurmBackend(Backend):
         _try("scancel", "--state=PENDING", handle)
         _try("scancel", "--batch", "--signal=USR2", handle)
         deadline = time.monotonic() + wait
-        while self._states(handle, fresh=True) - _ENDED:
+        while self._runs(handle, fresh=True):
             if time.monotonic() > deadline:
                 _try("scancel", "--state=PENDING", handle)
                 _try("scancel", "--signal=KILL", handle)
@@ -155,21 +142,18 @@ class SlurmBackend(Backend):
                 deadline = time.monotonic() + 10
             time.sleep(0.2)
 
-    def _states(self, handle: str, *, fresh: bool = False) -> set[str]:
-        """The states of a job's tasks; empty where Slurm has forgotten it.
+    def _runs(self, handle: str, *, fresh: bool = False) -> bool:
+        """Whether Slurm has the job or is going to run it again.
 
         One listing serves all jobs for a while: a dispatcher looks at each of them every second.
         """
         age = time.monotonic() - self._listed_at
         # A job that is not listed may be younger than the listing.
         if fresh or age >= self._poll or handle not in self._listed:
-            found: dict[str, set[str]] = defaultdict(set)
-            listing = _slurm("squeue", "--noheader", "--me", "--states=all", "--format=%F|%T")
-            for line in listing.splitlines():
-                job, _, state = line.partition("|")
-                found[job].add(state)
-            self._listed, self._listed_at = dict(found), time.monotonic()
-        return self._listed.get(handle, set())
+            listing = _slurm("squeue", "--noheader", "--me", "--states=all", "--format=%i|%T")
+            self._listed = dict(line.split("|", 1) for line in listing.splitlines())
+            self._listed_at = time.monotonic()
+        return handle in self._listed and self._listed[handle] not in _ENDED
 
 
 def _slurm(*words: str) -> str:
@@ -208,25 +192,19 @@ def _try(*words: str) -> None:
             raise
 
 
-def _told_by_slurm(handle: str) -> dict[int, dict[str, str]]:
-    """The fields of each task of a job as Slurm remembers them; nothing after MinJobAge."""
+def _told_by_slurm(handle: str) -> dict[str, str]:
+    """The fields of a job as Slurm remembers them; nothing after MinJobAge."""
     try:
         listing = _slurm("scontrol", "show", "job", "-o", handle)
     except BackendUnreachable as error:
         if "Invalid job id" in str(error):
             return {}
         raise
-    told = {}
-    for line in listing.splitlines():
-        fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        index = fields.get("ArrayTaskId", "0")
-        if index.isdigit():
-            told[int(index)] = fields
-    return told
+    return dict(word.split("=", 1) for word in listing.split() if "=" in word)
 
 
 def _status_of(fields: dict[str, str], folder: Path) -> int | None:
-    """The status of a task that left none itself: its shell was killed, or the file is late."""
+    """The status of a job that left none itself: its shell was killed, or the file is late."""
     code, _, sign = fields.get("ExitCode", "").partition(":")
     state = fields.get("JobState", "")
     if state == "OUT_OF_MEMORY":

@@ -9,7 +9,6 @@ On SIGTERM (requeue, preemption, drain) Slurm has signalled the step itself.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.training.backend import INTERRUPTED, Command, Resources
@@ -41,25 +40,15 @@ def attempt_of(text: str) -> int:
     return int(number) if text.startswith("vila2 attempt ") and number.isdigit() else 0
 
 
-def batch_script(
-    key: str,
-    command: Command,
-    needs: Resources,
-    options: SlurmOptions,
-    *,
-    indexes: Sequence[int] = (0,),
-) -> str:
-    """The script for the specs of these indexes; one spec makes a job, several an array."""
-    array = len(command.specs) > 1
+def batch_script(key: str, command: Command, needs: Resources, options: SlurmOptions) -> str:
+    """The script that runs a command's spec."""
     lines = [
         "#!/bin/bash",
-        *(f"#SBATCH {option}" for option in _options(key, command, needs, options, indexes)),
+        *(f"#SBATCH {option}" for option in _options(key, command, needs, options)),
         "",
         f"python={shlex.quote(options.python)}",
-        f"specs=({' '.join(shlex.quote(str(spec)) for spec in command.specs)})",
-        "spec=${specs[${SLURM_ARRAY_TASK_ID:-0}]}",
+        f"spec={shlex.quote(str(command.spec))}",
         'export folder; folder=$(dirname "$spec")',
-        *(['exec >>"$folder/log.txt" 2>&1'] if array else []),
         'rm -f "$folder"/exit*.json "$folder/error.txt" "$folder/finished"',
         f"export OMP_NUM_THREADS={command.threads} TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1",
         *(options.setup.splitlines()),
@@ -93,13 +82,7 @@ def batch_script(
     return "\n".join(lines)
 
 
-def _options(
-    key: str,
-    command: Command,
-    needs: Resources,
-    options: SlurmOptions,
-    indexes: Sequence[int],
-) -> list[str]:
+def _options(key: str, command: Command, needs: Resources, options: SlurmOptions) -> list[str]:
     log = str(command.folder / "log.txt").replace("%", "%%")
     asked = [
         f"--job-name={key}",
@@ -119,8 +102,6 @@ def _options(
     if needs.seconds:
         asked.append(f"--time={-(-needs.seconds // 60)}")  # whole minutes, rounded up
         asked.append(f"--signal=B:USR1@{needs.notice}")
-    if len(command.specs) > 1:
-        asked.append(f"--array={','.join(str(n) for n in indexes)}")
     site = {
         "partition": options.partition,
         "account": options.account,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from vila2.api.training import Evaluation, LineageItem, ModelDetails, StageChange
+from vila2.api.training import Evaluation, LineageItem, ModelDetails
 
 LIMITS = (
     "It was trained on captions by a model, which may name what a picture does not show, miss what "
@@ -22,10 +21,10 @@ LIMITS = (
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
-def model_card(model: ModelDetails, changes: Sequence[StageChange]) -> str:
+def model_card(model: ModelDetails) -> str:
     """Return the card as Markdown with a YAML header (the Hugging Face hub's model card).
 
-    `changes` are those that were done, in order. Names and texts are escaped: they come from users.
+    Names and texts are escaped: they come from users.
     """
     lines = [
         "---",
@@ -38,11 +37,9 @@ def model_card(model: ModelDetails, changes: Sequence[StageChange]) -> str:
         f"- Digest: sha256 `{model.sha256}`",
         f"- Made from: {_plain(model.parent)}",
         f"- By: job `{model.job}`" + (f" of {_plain(model.run)}" if model.run else ""),
-        f"- Stage: {model.stage}" + (f" (line {_plain(model.line)})" if model.line else ""),
         *_section("Training data", _data(model.lineage)),
         *_section("Training", _training(model)),
         *_section("Evaluation", _scores(model.evaluations)),
-        *_section("History", [_change(change) for change in changes]),
         *_section("Use", _USE.splitlines()),
         *_section("Limits", [f"- {limit}" for limit in LIMITS]),
         *_section("Licence", [_licence_text(model.lineage)]),
@@ -137,12 +134,6 @@ def _newest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     for evaluation in sorted(evaluations, key=lambda e: e.at):
         last[evaluation.benchmark, evaluation.version] = evaluation
     return [last[key] for key in sorted(last)]
-
-
-def _change(change: StageChange) -> str:
-    at = datetime.fromtimestamp(change.at, UTC)
-    what = f"{change.before} to {change.after}"
-    return f"- {at:%Y-%m-%d %H:%M} UTC: {change.action}, {what} (line {_plain(change.line)})"
 
 
 def _licences(lineage: Sequence[LineageItem]) -> set[str | None]:

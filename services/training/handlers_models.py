@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.rest.contents import answers
 from services.chassis.rest.paging import Paged
-from services.chassis.rest.started import Started
 from services.training.handlers import Context, Reader, Writer
 from vila2.api import training as api
 
@@ -17,15 +14,9 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get("/models", summary="List models")
-def list_models(
-    caller: Reader,
-    context: Context,
-    page: Paged,
-    stage: api.Stage | Literal[""] = "",
-    line: str = "",
-) -> list[api.RegisteredModel]:
+def list_models(caller: Reader, context: Context, page: Paged) -> list[api.RegisteredModel]:
     """The team's models, oldest first."""
-    return context.registry.of_team(caller.team, page, stage=stage, line=line)
+    return context.registry.of_team(caller.team, page)
 
 
 @router.get("/models/{name}", summary="A model")
@@ -85,44 +76,3 @@ def get_serving(name: str, caller: Reader, context: Context) -> api.Serving:
         endpoints=[endpoint.name for endpoint in endpoints if endpoint.model == name],
         standby=[endpoint.name for endpoint in endpoints if endpoint.previous == name],
     )
-
-
-@router.post("/models/{name}/promotions", summary="Promote a model", status_code=202)
-def promote_model(
-    name: str, body: api.PromotionIn, caller: Writer, context: Context, started: Started
-) -> api.StageChange:
-    """Ask for a promotion; `GET /v1/stage-changes/ID` tells when and how it was decided."""
-    change = context.promotions.ask(caller.team, name, body, by=caller.key)
-    started.tell(f"stage-changes/{change.id}")
-    context.gate_loop.nudge()
-    return change
-
-
-@router.get("/models/{name}/stage-changes", summary="A model's stage changes")
-def list_stage_changes(
-    name: str, caller: Reader, context: Context, page: Paged
-) -> list[api.StageChange]:
-    """Done and refused, with who asked and the evidence, the newest first."""
-    return context.promotions.history(caller.team, name, page)
-
-
-@router.get("/stage-changes/{change}", summary="A stage change")
-def get_stage_change(change: str, caller: Reader, context: Context) -> api.StageChange:
-    """How a promotion stands."""
-    return context.promotions.get(caller.team, change)
-
-
-@router.post("/models/{name}/retire", summary="Retire a model")
-def retire_model(
-    name: str, body: api.ReasonIn, caller: Writer, context: Context
-) -> api.StageChange:
-    """Archive a model that is not in production; its weights stay."""
-    return context.promotions.retire(caller.team, name, body.reason, by=caller.key)
-
-
-@router.post("/lines/{line}/rollback", summary="Roll a line back")
-def rollback_line(
-    line: str, body: api.ReasonIn, caller: Writer, context: Context
-) -> api.StageChange:
-    """Put the model back that the present one replaced in production."""
-    return context.promotions.rollback(caller.team, line, body.reason, by=caller.key)

@@ -57,7 +57,7 @@ class Jobs:
                 row = self._add(session, team, body)
                 for seed in body.seeds:
                     child = child_body(body, seed, row.id)
-                    self._add(session, team, child, parent=row.id, seed=seed)
+                    self._add(session, team, child, parent=row.id)
                 session.flush()
             else:
                 repeats.found(body.token)
@@ -134,7 +134,7 @@ class Jobs:
             whole = [session.get_one(JobRow, row.parent)] if row.parent else [row]
             for each in {each.id: each for each in (*whole, *again)}.values():
                 each.state, each.attempt, each.error, each.ended_at = "queued", 0, "", 0.0
-                each.cancel_wanted, each.mirrored = False, False
+                each.cancel_wanted = False
                 (self.folder(each.id) / "result.json").unlink(missing_ok=True)
             return self._job(session, row)
 
@@ -203,7 +203,6 @@ class Jobs:
         body: api.JobIn,
         *,
         parent: str = "",
-        seed: int | None = None,
     ) -> JobRow:
         asked = body.train or body.evaluate
         assert asked is not None
@@ -221,7 +220,6 @@ class Jobs:
             run=body.run,
             parent=parent,
             children=len(body.seeds),
-            seed=seed,
             unit="gpu" if (asked.accelerator or self._accelerator) == "gpu" else "process",
             processes=body.train.processes if body.train else 1,
             started_at=0.0,
@@ -247,7 +245,7 @@ class Jobs:
         end = row.ended_at or time.time()
         seeds = [
             api.SeedJob(
-                seed=child.seed or 0,
+                seed=child.body["train"]["seed"],
                 job=child.id,
                 state=_shown(child),
                 model=child.model,
@@ -269,7 +267,6 @@ class Jobs:
             run=row.run,
             priority=row.priority,
             parent=row.parent,
-            seed=row.seed,
             model=row.model or "",
             result=row.result or {},
             error=row.error or "",

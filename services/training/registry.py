@@ -1,7 +1,7 @@
 """The model registry: what was trained, from what, on what, and how well it does.
 
-Weights are immutable and named by their digest; what is learnt of a model later (scores, stage)
-raises its revision, by which its card and its mirror see that they are behind.
+Weights are immutable and named by their digest; a score that is found later raises the model's
+revision, which tells that its card is out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.chassis.errors import NotFound
 from services.chassis.objects import ObjectStore
 from services.chassis.rest.paging import WHOLE, Page
 from services.training.card import model_card
-from services.training.tables import EvaluationRow, ModelRow, StageChangeRow
+from services.training.tables import EvaluationRow, ModelRow
 from vila2.api import training as api
 from vila2.weights import file_digest
 from vila2.wire.manifests_pb2 import ModelManifest
@@ -140,16 +140,10 @@ class Registry:
         with self._database.transaction() as session:
             return _details(session, self._row(session, team, name))
 
-    def of_team(
-        self, team: str, page: Page = WHOLE, *, stage: str = "", line: str = ""
-    ) -> list[api.RegisteredModel]:
+    def of_team(self, team: str, page: Page = WHOLE) -> list[api.RegisteredModel]:
         """The team's models, oldest first."""
-        wanted = [ModelRow.team == team]
-        for column, value in ((ModelRow.stage, stage), (ModelRow.line, line)):
-            if value:
-                wanted.append(column == value)
         with self._database.reading() as session:
-            chosen = select(ModelRow).where(*wanted)
+            chosen = select(ModelRow).where(ModelRow.team == team)
             rows = page.rows(session, chosen, ModelRow.created_at, ModelRow.name)
             return [model_of(row) for row in rows]
 
@@ -193,9 +187,9 @@ class Registry:
         return model_row(session, team, name)
 
 
-def model_row(session: Session, team: str, name: str, *, lock: bool = False) -> ModelRow:
+def model_row(session: Session, team: str, name: str) -> ModelRow:
     """A team's model; another team's is not found."""
-    row = session.get(ModelRow, name, with_for_update=lock or None)
+    row = session.get(ModelRow, name)
     if row is None or row.team != team:
         raise NotFound(
             f"no model {name!r}", field="model", fix="`vila2 registry list` tells which there are"
@@ -213,8 +207,6 @@ def model_of(row: ModelRow) -> api.RegisteredModel:
         object_prefix=row.object_prefix,
         parameters=row.parameters,
         data=row.data,
-        stage=row.stage,
-        line=row.line,
         created_at=row.created_at,
     )
 
@@ -245,25 +237,6 @@ def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
     ]
 
 
-def change_of(row: StageChangeRow) -> api.StageChange:
-    """A row as the API tells it."""
-    return api.StageChange(
-        id=row.id,
-        model=row.model,
-        line=row.line,
-        action=row.action,
-        before=row.before,
-        after=row.after,
-        state=row.state,
-        reason=row.reason,
-        replaced=row.replaced,
-        by=row.asked_by,
-        note=row.note,
-        at=row.created_at,
-        evidence=row.evidence,
-    )
-
-
 def _details(session: Session, row: ModelRow) -> api.ModelDetails:
     return api.ModelDetails(
         **model_of(row).model_dump(),
@@ -277,9 +250,4 @@ def _details(session: Session, row: ModelRow) -> api.ModelDetails:
 
 
 def _card(session: Session, row: ModelRow) -> str:
-    changes = session.scalars(
-        select(StageChangeRow)
-        .where(StageChangeRow.model == row.name, StageChangeRow.state == "done")
-        .order_by(StageChangeRow.created_at)
-    )
-    return model_card(_details(session, row), [change_of(change) for change in changes])
+    return model_card(_details(session, row))

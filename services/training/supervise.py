@@ -22,7 +22,6 @@ from services.training.backend_folder import (
     Started,
     clear,
     has_result,
-    status,
     write_started,
     write_status,
 )
@@ -42,7 +41,7 @@ def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]
 
 
 class Supervisor:
-    """Runs commands one after the other until one does not succeed."""
+    """Runs a command, passes signals on to it and keeps its time limit."""
 
     def __init__(self, *, seconds: int, notice: int, log: Path | None) -> None:
         self._seconds, self._notice, self._log = seconds, notice, log
@@ -83,33 +82,26 @@ class Supervisor:
 
 
 def main() -> int:
-    """Returns 0 if every spec succeeded, `INTERRUPTED` or 1."""
+    """Returns 0 if the job succeeded, `INTERRUPTED` or 1."""
     told = _arguments().parse_args()
-    folder = Path(told.folder)
-    specs = [Path(spec) for spec in told.spec]
+    folder, spec = Path(told.folder), Path(told.spec)
     node = int(os.environ.get("PET_NODE_RANK", 0)) if told.nodes > 1 else 0
     if told.record:
-        folders = tuple(str(spec.parent) for spec in specs)
-        write_started(folder, Started(handle_of(os.getpid()), told.attempt, folders))
+        write_started(folder, Started(handle_of(os.getpid()), told.attempt))
     supervisor = Supervisor(
         seconds=told.seconds, notice=told.notice, log=folder / "log.txt" if told.log else None
     )
     signal.signal(signal.SIGTERM, supervisor.forward)
     signal.signal(signal.SIGINT, supervisor.forward)
-    code = 0
-    for spec in specs:
-        if len(specs) > 1 and status(spec.parent) == 0:
-            continue  # an earlier start did it
-        if node == 0:
-            clear(spec.parent)
-        command = launcher(told.module, str(spec), processes=told.processes, nodes=told.nodes)
-        code = supervisor.run(command)
-        if code and has_result(spec) and not (spec.parent / "error.txt").exists():
-            # Its work was done: native libraries may abort a process that is on its way out.
-            code = 0
-        write_status(spec.parent, code, node=node)
-        if code:
-            break
+    if node == 0:
+        clear(folder)
+    code = supervisor.run(
+        launcher(told.module, str(spec), processes=told.processes, nodes=told.nodes)
+    )
+    if code and has_result(spec) and not (folder / "error.txt").exists():
+        # Its work was done: native libraries may abort a process that is on its way out.
+        code = 0
+    write_status(folder, code, node=node)
     return code if code in (0, INTERRUPTED) else 1
 
 
@@ -117,7 +109,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
     parser.add_argument("module")
-    parser.add_argument("--spec", action="append", required=True, help="once for each spec")
+    parser.add_argument("--spec", required=True)
     parser.add_argument("--processes", type=int, required=True, help="on each node")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--attempt", type=int, default=0)

@@ -16,6 +16,7 @@ from vila2.api.caption import LayerJobIn
 from vila2.data.sample import Sample
 from vila2.model.golden import write_golden
 from vila2.schemas.sampling import Gate, Sampling
+from vila2.weights import folder_digest
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def registered(platform: Standalone, folder: Path, *, number: int, golden: bool 
         sample = Sample("p0", picture(0), "png", "ab" * 32, 32, 32, "a fox")
         write_golden(folder, [sample] * 4)
     name: str = platform.apps["training"].state.context.registry.add(
-        team="local", base_name="untrained", folder=folder, sha256=f"{number:02d}" * 32,
+        team="local", base_name="untrained", folder=folder, sha256=folder_digest(folder),
         parent="", job=f"job-{number:04d}", parameters=1, data=[],
     )  # fmt: skip
     return name

@@ -9,7 +9,6 @@ from services.chassis.database import Database
 from services.chassis.objects_directory import DirectoryObjects
 from services.training.backend_local import LocalBackend
 from services.training.context import TrainingContext
-from services.training.registry_settings import RegistrySettings
 from services.training.tables import Base
 from tests.standalone import until
 from tests.training_service.a_job import started
@@ -40,7 +39,6 @@ class Service:
             slots=slots,
             interrupt_on_stop=True,
             lease_seconds=lease_seconds,
-            settings=RegistrySettings(),
         )
         self.jobs, self.tick = self.context.jobs, self.context.dispatcher.tick
 

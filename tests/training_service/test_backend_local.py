@@ -105,7 +105,7 @@ def test_another_process_under_the_same_number_is_not_the_job(run: Runs) -> None
     job = run("succeed")
     job.ended()
     (job.folder / "exit.json").unlink()
-    write_started(job.folder, Started(f"{os.getpid()}:1", 0, (str(job.folder),)))
+    write_started(job.folder, Started(f"{os.getpid()}:1", 0))
     assert LocalBackend().observe(f"{os.getpid()}:1", job.folder) == "interrupted"
     again = job.submit(job.backend)
     assert again != f"{os.getpid()}:1"

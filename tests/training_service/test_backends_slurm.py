@@ -38,25 +38,24 @@ _SITE = SlurmOptions(
 
 def script(name: str) -> str:
     folder = Path("/data/jobs/50% done/job-1")
-    command = Command("vila2.training.train", folder / "spec.json", folder, 8, 6)
     if name == "nodes":
+        command = Command("vila2.training.train", folder / "spec.json", folder, 8, 6)
         defaults = Defaults(
             processes_per_node=4, accelerator="gpu", memory=64000, seconds=14430, notice=300
         )
         return batch_script("job-1", command, resources(command, defaults), _SITE)
-    seeds = tuple(Path(f"/data/jobs/seed-{n}/spec.json") for n in (1, 2))
-    command = Command("vila2.training.train", folder / "spec.json", folder, 1, 2, replicas=seeds)
+    command = Command("vila2.training.train", folder / "spec.json", folder, 1, 2)
     options = SlurmOptions(python="/usr/bin/python3")
-    return batch_script("job-1", command, resources(command, Defaults()), options, indexes=[0, 2])
+    return batch_script("job-1", command, resources(command, Defaults()), options)
 
 
-@pytest.mark.parametrize("name", ["nodes", "array"])
+@pytest.mark.parametrize("name", ["nodes", "process"])
 def test_the_batch_script_is_the_golden_one(name: str) -> None:
     """Whoever changes it reads it: it is a program that runs unattended."""
     assert script(name) == (GOLDEN / f"slurm_{name}.sbatch").read_text()
 
 
-@pytest.mark.parametrize("name", ["nodes", "array"])
+@pytest.mark.parametrize("name", ["nodes", "process"])
 def test_bash_reads_the_script(name: str) -> None:
     """Without an error in its syntax."""
     done = subprocess.run(["bash", "-n"], input=script(name), text=True, capture_output=True)

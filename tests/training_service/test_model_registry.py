@@ -60,7 +60,7 @@ def item(**fields: object) -> LineageItem:
 
 
 def test_a_card_has_the_header_that_the_hub_reads() -> None:
-    card = ModelCard(model_card(details(evaluations=[evaluation()], lineage=[item()]), []))
+    card = ModelCard(model_card(details(evaluations=[evaluation()], lineage=[item()])))
     assert card.data.pipeline_tag == "image-text-to-text"
     (result,) = card.data.eval_results
     assert (result.dataset_name, result.metric_value) == ("scenes-test@1", 0.5)
@@ -68,7 +68,7 @@ def test_a_card_has_the_header_that_the_hub_reads() -> None:
 
 
 def test_a_card_tells_data_layers_scores_and_limits() -> None:
-    text = model_card(details(evaluations=[evaluation()], lineage=[item(layers=[LAYER])]), [])
+    text = model_card(details(evaluations=[evaluation()], lineage=[item(layers=[LAYER])]))
     for words in ("foxes@2", "round-1 by base-1", "feedfeedfeedfeed", "0.500 (0.400 to 0.600)",
                   "## Limits", "1,234,567", "foxes: not stated"):  # fmt: skip
         assert words in text
@@ -78,22 +78,22 @@ def test_a_card_tells_data_layers_scores_and_limits() -> None:
 def test_a_licence_is_named_only_where_all_data_has_it() -> None:
     """And never guessed."""
     both = [item(licence="CC-BY-4.0"), item(dataset="cats", licence="CC-BY-4.0")]
-    assert "license_name: CC-BY-4.0" in model_card(details(lineage=both), [])
+    assert "license_name: CC-BY-4.0" in model_card(details(lineage=both))
     mixed = [*both, item(dataset="dogs")]
-    text = model_card(details(lineage=mixed), [])
+    text = model_card(details(lineage=mixed))
     assert "license_name" not in text
     assert "dogs: not stated" in text
 
 
 def test_the_newest_score_of_a_benchmark_stands_in_the_card() -> None:
-    text = model_card(details(evaluations=[evaluation(value=0.9, at=2.0), evaluation()]), [])
+    text = model_card(details(evaluations=[evaluation(value=0.9, at=2.0), evaluation()]))
     assert "0.900" in text
     assert "0.500" not in text
 
 
 def test_names_from_users_are_text_in_a_card() -> None:
     hostile = item(dataset="x|<script>", stage="a\n## Limits\nnone", licence="---\nevil: 1")
-    text = model_card(details(lineage=[hostile]), [])
+    text = model_card(details(lineage=[hostile]))
     assert "<script>" not in text
     assert text.count("\n## Limits\n") == 1
     assert set(yaml.safe_load(text.split("\n---\n")[0])) <= {

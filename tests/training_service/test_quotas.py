@@ -158,8 +158,6 @@ def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
         lambda: red.model_details(model),
         lambda: red.model_card(model),
         lambda: red.serving(model),
-        lambda: red.stage_changes(model),
-        lambda: red.retire(model, "x"),
         lambda: red.send("GET", f"models/{model}/files/weights"),
     ):
         with pytest.raises(ApiError) as refused:

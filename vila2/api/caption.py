@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.training import Evaluation
 from vila2.schemas.sampling import Gate, Sampling, Task
 
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
@@ -129,13 +130,29 @@ class PreviewIn(Body):
     score: bool = Field(False, description=_SCORE)
 
 
+class Requirement(Body):
+    """What the newest evaluation of a benchmark must reach."""
+
+    benchmark: str = Field(min_length=1, max_length=200)
+    minimum: float = Field(allow_inf_nan=False)
+    bound: Literal["value", "low"] = Field(
+        "value", description="What must reach the minimum: the score, or its interval's low end."
+    )
+
+
 class DeploymentIn(Body):
-    """Put a model behind an endpoint."""
+    """Put a model behind an endpoint, if it meets the requirements."""
 
     model: str
     golden: bool = Field(
         True, description="Compare its answers with the trainer's own before it is used."
     )
+    require: list[Requirement] = Field(
+        [],
+        max_length=100,
+        description="Checked against the registry's evaluations at the time of the request.",
+    )
+    note: str = Field("", max_length=2000, description="Kept with the deployment.")
 
 
 class GoldenResult(Model):
@@ -143,19 +160,29 @@ class GoldenResult(Model):
 
     items: int
     same: int
-    drift: float = Field(description="Mean distance of the log-probabilities, nats per token.")
+    drift: float | None = Field(
+        description="Mean distance of the log-probabilities, nats per token; null: not a number."
+    )
     reason: str = ""
 
 
 class Deployment(Model):
-    """A model on its way behind an endpoint, there, or gone again."""
+    """A model that was deployed to an endpoint, with what it was checked against."""
 
     id: str
     endpoint: str
     model: str
     state: DeploymentState
-    error: str = ""
-    golden: GoldenResult | None = None
+    by: str = Field(description="The key that asked.")
+    note: str = ""
+    at: float = Field(description="When it was asked for, seconds since 1970.")
+    error: str = Field("", description="Every reason why it failed.")
+    require: list[Requirement] = []
+    digest: str = Field("", description="Of the stored weights; empty until they are checked.")
+    evaluations: list[Evaluation] = Field(
+        [], description="The newest of each required benchmark, by which it was decided."
+    )
+    golden: GoldenResult | None = Field(None, description="Null: the model was not asked.")
 
 
 class Endpoint(Model):

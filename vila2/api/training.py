@@ -129,7 +129,6 @@ class Job(Model):
     run: str = ""
     priority: int = 0
     parent: str = Field("", description="The job with seeds that it belongs to.")
-    seed: int | None = None
     model: str = Field("", description="The model it made.")
     result: dict[str, Any] = {}
     error: str = Field("", description="Why it failed or was stopped.")
@@ -287,9 +286,6 @@ class Imported(Model):
     outcomes: int
 
 
-Stage = Literal["candidate", "staging", "production", "archived"]
-
-
 class RegisteredModel(Model):
     """A model of the registry."""
 
@@ -300,8 +296,6 @@ class RegisteredModel(Model):
     object_prefix: str
     parameters: int
     data: list[str]
-    stage: Stage = "candidate"
-    line: str = Field("", description="What it is promoted in; one model a line is in production.")
     created_at: float = 0.0
 
 
@@ -314,49 +308,6 @@ class ModelDetails(RegisteredModel):
     config: dict[str, Any] = Field({}, description="The training as it was asked for.")
     result: dict[str, Any] = Field({}, description="What the trainer said of it.")
     evaluations: list[Evaluation] = []
-
-
-class Requirement(Body):
-    """An evaluation that a promotion needs."""
-
-    benchmark: str
-    minimum: float
-    bound: Literal["value", "low"] = Field(
-        "value", description="What must reach the minimum: the score, or its interval's low end."
-    )
-
-
-class PromotionIn(Body):
-    """Move a model on, if it passes the gate."""
-
-    stage: Literal["staging", "production"]
-    line: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    require: list[Requirement] = []
-    note: str = Field("", max_length=2000)
-
-
-class StageChange(Model):
-    """A promotion, rollback or retirement: asked for, done, or refused with the reason."""
-
-    id: str
-    model: str
-    line: str
-    action: Literal["promote", "rollback", "retire"]
-    before: Stage
-    after: Stage
-    state: Literal["checking", "done", "refused"]
-    reason: str = ""
-    replaced: str = Field("", description="The model that was in production until then.")
-    by: str = Field(description="The key that asked.")
-    note: str = ""
-    at: float
-    evidence: dict[str, Any] = {}
-
-
-class ReasonIn(Body):
-    """Why something is done; kept in the history."""
-
-    reason: str = Field(min_length=1, max_length=2000)
 
 
 class Serving(Model):

@@ -1,6 +1,6 @@
 """An example of every request body and of the main replies, told as one story.
 
-A team submits the dataset `web-photos`, starts a run of a small recipe, and promotes what comes
+A team submits the dataset `web-photos`, starts a run of a small recipe, and deploys what comes
 out. `Model` puts each into its JSON schema, so the OpenAPI documents show them; a test holds every
 one against its model. Keys are SERVICE.MODEL, after the file that defines it.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vila2.api.examples.story import AT, CAPTION, DONE, JOB, LAYER, MODEL, PROMPT, STAGE
+from vila2.api.examples.story import AT, CAPTION, DIGEST, DONE, JOB, LAYER, MODEL, PROMPT, STAGE
 
 _STAGE_IN = {
     "name": "sft",
@@ -25,11 +25,30 @@ _LAYER_JOB = {
     "seconds": 412.5,
     "progress": DONE,
 }
+_REQUIREMENT = {"benchmark": "shapes-vqa", "minimum": 0.5, "bound": "low"}
 _DEPLOYMENT = {
     "id": "deployment-2f1e0d9c8b7a",
     "endpoint": "captioner",
     "model": MODEL,
     "state": "active",
+    "by": "1f0e3dad",
+    "note": "best of two rounds",
+    "at": AT,
+    "require": [_REQUIREMENT],
+    "digest": DIGEST,
+    "evaluations": [
+        {
+            "model": MODEL,
+            "benchmark": "shapes-vqa",
+            "version": "shapes-vqa@1",
+            "value": 0.58,
+            "low": 0.54,
+            "high": 0.62,
+            "items": 600,
+            "job": JOB,
+            "at": AT,
+        }
+    ],
     "golden": {"items": 16, "same": 16, "drift": 0.0002},
 }
 _PREVIEW = {
@@ -82,7 +101,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "prompts": [PROMPT],
     },
     "caption.Preview": _PREVIEW,
-    "caption.DeploymentIn": {"model": MODEL, "golden": True},
+    "caption.DeploymentIn": {
+        "model": MODEL,
+        "golden": True,
+        "require": [_REQUIREMENT],
+        "note": "best of two rounds",
+    },
     "caption.Deployment": _DEPLOYMENT,
     "caption.Endpoint": {"name": "captioner", "model": MODEL, "deployments": [_DEPLOYMENT]},
     "openai.ChatIn": {

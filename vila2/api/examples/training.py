@@ -19,7 +19,6 @@ _REGISTERED = {
     "object_prefix": f"models/{MODEL}",
     "parameters": 1_204_736,
     "data": ["web-photos@1", "web-sft@1"],
-    "stage": "candidate",
     "created_at": AT,
 }
 _QUOTA = {"gpu_hours": 500.0, "process_hours": None, "window": "month", "max_jobs": 4, "share": 2.0}
@@ -87,23 +86,5 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "about": {"date": "2026-06-01"},
     },
     "training.Imported": {"id": "import-8fa14cdd754f", "model": MODEL, "scores": 1, "outcomes": 0},
-    "training.PromotionIn": {
-        "stage": "staging",
-        "line": "default",
-        "require": [{"benchmark": "shapes-vqa", "minimum": 0.5, "bound": "low"}],
-        "note": "best of two rounds",
-    },
-    "training.StageChange": {
-        "id": "change-4a8a08f09d37",
-        "model": MODEL,
-        "line": "default",
-        "action": "promote",
-        "before": "candidate",
-        "after": "staging",
-        "state": "done",
-        "by": "1f0e3dad",
-        "at": AT,
-    },
-    "training.ReasonIn": {"reason": "it reads numbers worse"},
     "training.Serving": {"endpoints": ["captioner"], "standby": []},
 }
