@@ -58,6 +58,7 @@ class TrainingContext:
         self._interrupt = interrupt_on_stop
         settings = settings or RegistrySettings()
         self.platform = platform
+        self._backend = backend
         self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
         self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
         self.quotas, self.accounts = Quotas(database), Accounts(database)
@@ -112,4 +113,5 @@ class TrainingContext:
             loop.stop()
         if self._interrupt:
             self.dispatcher.interrupt()
+        self._backend.close()
         self._database.close()
