@@ -26,7 +26,18 @@ from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
 
-__all__ = ["PARTS", "VLM", "compose", "fresh_projector"]
+__all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
+
+# What is imported only when a model is composed or opened. A process that forks others imports it
+# before; whatever else a model needs, they import themselves.
+LATE_IMPORTS = (
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.internvl.modeling_internvl",
+    "transformers.models.llama.modeling_llama",
+    "vila2.model.captioner",
+    "vila2.model.towers.composed",
+)
 
 _PRESET_FILE = "vila2_preset.json"
 _COMPOSED_PARTS = {

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from vila2.data.shards import read_shard
+from vila2.model import build
 from vila2.model.build import VLM, compose, fresh_projector
 from vila2.model.golden import write_golden
 from vila2.model.preset import load_preset
@@ -39,6 +40,7 @@ from vila2.training.stage import Interrupted, StageRun
 from vila2.weights import folder_digest
 
 INTERRUPTED = 75  # EX_TEMPFAIL: checkpointed, run again to go on
+LATE_IMPORTS = (*build.LATE_IMPORTS, "accelerate")
 
 
 class Trainer:
