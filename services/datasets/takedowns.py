@@ -29,6 +29,7 @@ from services.datasets.finding import find_sample
 from services.datasets.layers import Layers
 from services.datasets.lookup import each_shard, named_version, shards_of
 from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
+from services.datasets.shard_objects import ShardObjects, lock_object
 from services.datasets.tables import (
     DatasetRow,
     ExportRow,
@@ -61,12 +62,13 @@ class Takedowns:
         self._database, self._objects, self._units = database, objects, units
         self._layers, self._platform = layers, platform
         self._erasing = Erasing(objects)
+        self._shard_objects = ShardObjects(database, objects)
 
     def start(self, caller: Principal, body: api.TakedownIn) -> api.Takedown:
         """Begin a take-down; the same picture again returns the one there is."""
         digest = body.sha256 or self._digest(caller.team, body)
         with self._database.transaction() as session:
-            exclusively(session, f"takedown:{caller.team}:{digest}")
+            lock_takedowns(session, caller.team)
             known = session.scalar(
                 select(TakedownRow).where(
                     TakedownRow.team == caller.team, TakedownRow.sha256 == digest
@@ -115,7 +117,7 @@ class Takedowns:
             versions = session.scalars(
                 select(VersionRow)
                 .join(DatasetRow, DatasetRow.id == VersionRow.dataset_id)
-                .where(DatasetRow.team == row.team)
+                .where(DatasetRow.team == row.team, VersionRow.state == "ready")
                 .order_by(VersionRow.id)
             ).all()
         seen = 0
@@ -156,6 +158,10 @@ class Takedowns:
         }
         crashpoint("takedown.written")
         with self._database.transaction() as session:
+            lock_object(session, erased.object_key)
+            if not self._objects.exists(erased.object_key):
+                # Another take-down deleted it between the copy and the lock.
+                raise RuntimeError(f"shard {shard.number} must be copied again")
             version = session.get_one(VersionRow, version_id, with_for_update=True)
             _point_to(session, shard, erased)
             version.samples -= erased.samples
@@ -188,16 +194,11 @@ class Takedowns:
         """Delete the objects that the rows no longer point to."""
         with self._database.transaction() as session:
             dropped = list(session.get_one(TakedownRow, takedown).effects.get("drop", []))
-            used = set(
-                session.scalars(select(ShardRow.object_key).where(ShardRow.object_key.in_(dropped)))
-            )
-        for key in dropped:
-            # A shard is found by its content: a version of another team may hold the same.
-            if key not in used:
-                self._objects.delete(key)
+        # A version of another team may name the same object.
+        used = self._shard_objects.delete_unused(dropped)
         with self._database.transaction() as session:
             row = session.get_one(TakedownRow, takedown)
-            row.effects = {**row.effects, "drop": [key for key in dropped if key in used]}
+            row.effects = {**row.effects, "drop": used}
 
     def _close(self, row: TakedownRow, claim: Claim) -> None:
         """Rewrite the manifests, and record what went out before: exports, models, uploads."""
@@ -272,6 +273,11 @@ class Takedowns:
             progress=Progress(done=(unit.progress or 0) if unit else 0, unit="shards"),
             **shown,
         )
+
+
+def lock_takedowns(session: Session, team: str) -> None:
+    """Until this transaction ends, no take-down of the team begins."""
+    exclusively(session, f"takedowns:{team}")
 
 
 def _point_to(session: Session, shard: ShardRow, erased: Erased) -> None:
