@@ -44,6 +44,7 @@ from vila2.api import datasets as api
 from vila2.api.base import Progress
 from vila2.client import Client
 from vila2.data.index import decode_index
+from vila2.schemas.refs import DatasetRef
 
 TAKEDOWN_TASK = "datasets.takedown"
 
@@ -139,7 +140,7 @@ class Takedowns:
                 fix="give sha256, or dataset and key",
             )
         with self._database.transaction() as session:
-            version = named_version(session, team, body.dataset)
+            version = named_version(session, team, DatasetRef.parse(body.dataset))
             shards = shards_of(session, version.id)
         _, held = find_sample(self._objects, shards, body.dataset, body.key)
         return str(held["sha256"])
@@ -169,7 +170,7 @@ class Takedowns:
             version.taken_down = (version.taken_down or 0) + erased.samples
             dataset = session.get_one(DatasetRow, version.dataset_id)
             effects = Effects(session.get_one(TakedownRow, row.id))
-            effects.add(samples=erased.samples, version=f"{dataset.name}@{version.number}")
+            effects.add(samples=erased.samples, version=DatasetRef(dataset.name, version.number))
             effects.drop(shard.object_key, *erased.drop)
             if shard.object_key.startswith(f"{IN_PLACE}/"):
                 effects.left(shard.object_key.removeprefix(f"{IN_PLACE}/").rsplit("/", 1)[0])
@@ -207,7 +208,7 @@ class Takedowns:
         with self._database.transaction() as session:
             held = session.get_one(TakedownRow, row.id)
             effects = Effects(held)
-            named = {*effects.versions, *(name.partition("@")[0] for name in effects.versions)}
+            named = {*effects.versions, *(version.name for version in effects.versions)}
             named |= set(effects.layers)
             for name in effects.versions:
                 version = named_version(session, row.team, name)
@@ -223,10 +224,9 @@ class Takedowns:
                 .join(VersionRow, VersionRow.dataset_id == DatasetRow.id)
                 .where(DatasetRow.team == row.team, VersionRow.state.in_(("open", "failed")))
             )
-            for name, number in unfinished:
-                effects.left(
-                    f"uploads of {name}@{number}, which was never finished, if it holds it"
-                )
+            for dataset, number in unfinished:
+                ref = DatasetRef(dataset, number)
+                effects.left(f"uploads of {ref}, which was never finished, if it holds it")
             if self._units.complete(session, claim, {"samples": effects.samples}):
                 held.state = "done"
 
