@@ -36,6 +36,7 @@ from vila2.recipe_parts import (
 )
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution
 
@@ -97,7 +98,7 @@ class Recipe(Strict):
     controls: list[ControlRecipe] = Field(
         default_factory=list, description="Models trained beside the loop, to be compared with."
     )
-    benchmarks: list[str] = Field(min_length=1, description="Benchmark datasets, by name.")
+    benchmarks: list[DatasetRef] = Field(min_length=1, description="Benchmark datasets, by name.")
     audit_words: int = Field(
         64,
         ge=8,
@@ -181,13 +182,13 @@ class Recipe(Strict):
         """Seeds that each round is trained with; the first one's model captions for the next."""
         return [self.seed + number for number in range(self.rounds.seeds)]
 
-    def datasets(self) -> list[str]:
+    def datasets(self) -> list[DatasetRef]:
         """Names of all datasets that a run needs, each once, in order of use."""
         named = [self.model.base.dataset, self.data.align, self.data.pretrain]
         named += [*self.data.pretrain_also, self.data.sft]
         named += [specialist.dataset for specialist in self.specialists]
         named += self.benchmarks
-        return list(dict.fromkeys(name for name in named if name))
+        return [DatasetRef.parse(name) for name in dict.fromkeys(named) if name]
 
 
 def _mixes(text: Assembly) -> bool:

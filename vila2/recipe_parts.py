@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from vila2.schemas.assembly import KeepBy
 from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Schedule
 
@@ -32,7 +33,9 @@ class StageRecipe(Schedule):
 class BaseRecipe(Strict):
     """Where the original vision and language weights come from."""
 
-    dataset: str = Field("", description="Conversations that train the base; empty trains none.")
+    dataset: OptionalDatasetRef = Field(
+        "", description="Conversations that train the base; empty trains none."
+    )
     stage: StageRecipe | None = Field(None, description="How the base is trained on them.")
 
     @model_validator(mode="after")
@@ -56,12 +59,12 @@ class ModelRecipe(Strict):
 class DataRecipe(Strict):
     """Datasets by name (or name@version)."""
 
-    pretrain: str = Field(description="Pictures with alt-text: what is recaptioned.")
-    sft: str = Field(description="Clean conversations for the last stage.")
-    align: str = Field(
+    pretrain: DatasetRef = Field(description="Pictures with alt-text: what is recaptioned.")
+    sft: DatasetRef = Field(description="Clean conversations for the last stage.")
+    align: OptionalDatasetRef = Field(
         "", description="Captioned pictures of stage 1; empty takes `pretrain` as it came."
     )
-    pretrain_also: list[str] = Field(
+    pretrain_also: list[DatasetRef] = Field(
         default_factory=list,
         description="Stage 2 reads these as well, by their own text; they are never recaptioned.",
     )
@@ -119,7 +122,7 @@ class SpecialistRecipe(Strict):
     """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
 
     name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
-    dataset: str = Field(description="Conversations that teach the task.")
+    dataset: DatasetRef = Field(description="Conversations that teach the task.")
     stage: StageRecipe = Field(description="How it is finetuned on them.")
     prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
     questions: list[str] = Field(

@@ -18,6 +18,7 @@ from vila2.recipe import (
     StageRecipe,
 )
 from vila2.schemas.assembly import Assembly, KeepBy
+from vila2.schemas.refs import DatasetRef
 
 # An answer is a few hundred tokens at most; boxes and captions are the longest.
 EVALUATION_TOKENS = 96
@@ -35,7 +36,7 @@ def base_job(recipe: Recipe, *, token: str) -> JobIn:
     tokenizer = [name for name in recipe.datasets() if name not in recipe.benchmarks]
     stages = []
     if base.stage is not None:
-        source = _conversations(base.dataset, base.stage)
+        source = _conversations(DatasetRef.parse(base.dataset), base.stage)
         stages.append(_stage("base", base.stage, [source]))
     return JobIn(
         name="base",
@@ -65,7 +66,7 @@ def generalist_job(
 
     Stage 1 keeps the original captions in every round, as the paper keeps its alignment data.
     """
-    aligned = recipe.data.align or recipe.data.pretrain
+    aligned = DatasetRef.parse(recipe.data.align or recipe.data.pretrain)
     align = SourceIn(dataset=aligned, assembly=recipe.baseline)
     also = [_as_it_came(dataset) for dataset in recipe.data.pretrain_also]
     sft = _conversations(recipe.data.sft, recipe.stages["sft"])
@@ -190,11 +191,10 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1)
 
 def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJobIn:
     """A round's captions."""
-    dataset, _, version = recipe.data.pretrain.partition("@")
     return LayerJobIn(
         name=name,
-        dataset=dataset,
-        version=int(version or 0),
+        dataset=recipe.data.pretrain.name,
+        version=recipe.data.pretrain.version,
         model=model,
         prompts=recipe.captioning.prompts,
         sampling=recipe.captioning.sampling,
@@ -280,12 +280,12 @@ def _keep_by(recipe: Recipe, general: Mapping[str, str]) -> dict[str, KeepBy]:
     return dict.fromkeys(general, recipe.captioning.keep_by) if scored(recipe) else {}
 
 
-def _as_it_came(dataset: str) -> SourceIn:
+def _as_it_came(dataset: DatasetRef) -> SourceIn:
     """Pictures with the text that they were submitted with."""
     return SourceIn(dataset=dataset, assembly=Assembly(policy="original"))
 
 
-def _conversations(dataset: str, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
+def _conversations(dataset: DatasetRef, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
     """Supervised turns, so many per visit as the stage says."""
     assembly = Assembly(policy="conversations", turns_per_sample=stage.turns_per_visit)
     return SourceIn(dataset=dataset, assembly=assembly, repeat=repeat)

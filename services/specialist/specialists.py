@@ -197,11 +197,10 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
 
 
 def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
-    dataset, _, version = body.dataset.partition("@")
     return LayerJobIn(
         name=f"{body.name} {body.specialist}",
-        dataset=dataset,
-        version=int(version or 0),
+        dataset=body.dataset.name,
+        version=body.dataset.version,
         model=model,
         prompts=body.prompts,
         sampling=body.sampling,

@@ -12,6 +12,7 @@ from vila2.client import Client
 from vila2.evaluation.spec import EvaluateSpec
 from vila2.model.preset import named_preset
 from vila2.schemas.assembly import Assembly
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.stages import Execution
 from vila2.training.spec import TrainSpec
 
@@ -27,13 +28,12 @@ class SpecBuilder:
 
         What is pinned stays: a version that is made between two attempts changes nothing.
         """
-        versions: dict[str, Version] = {}
+        versions: dict[DatasetRef, Version] = {}
 
-        def pinned(dataset: str) -> str:
+        def pinned(dataset: DatasetRef) -> DatasetRef:
             if dataset not in versions:
-                name, _, number = dataset.partition("@")
-                versions[dataset] = platform.datasets.version(name, int(number or 0))
-            return f"{versions[dataset].dataset}@{versions[dataset].version}"
+                versions[dataset] = platform.datasets.version(dataset.name, dataset.version)
+            return DatasetRef(versions[dataset].dataset, versions[dataset].version)
 
         if body.evaluate is not None:
             asked = [pinned(name) for name in body.evaluate.benchmarks]
@@ -108,14 +108,13 @@ class SpecBuilder:
             **source.model_dump(exclude={"dataset", "layers"}),
         }
 
-    def _shards(self, dataset: str, platform: Client) -> list[str]:
+    def _shards(self, dataset: DatasetRef, platform: Client) -> list[str]:
         return [
             str(self._objects.local(shard.object_key)) for shard in self._listed(dataset, platform)
         ]
 
-    def _listed(self, dataset: str, platform: Client) -> list[Shard]:
-        name, _, version = dataset.partition("@")
-        return platform.datasets.shards(name, int(version or 0))
+    def _listed(self, dataset: DatasetRef, platform: Client) -> list[Shard]:
+        return platform.datasets.shards(dataset.name, dataset.version)
 
 
 def _item(stage: str, source: SourceIn, version: Version, platform: Client) -> LineageItem:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vila2.api.base import Model, Progress
 from vila2.api.training import StageIn
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution
 
@@ -23,7 +24,7 @@ class SpecialistIn(Execution):
     name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
-    dataset: str = Field(description="What it recaptions: name or name@version.")
+    dataset: DatasetRef = Field(description="What it recaptions: name or name@version.")
     prompts: list[str] = Field(min_length=1)
     sampling: Sampling = Sampling()
     gate: Gate = Gate()

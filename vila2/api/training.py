@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vila2.api.base import Body, Count, Model, Progress
 from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.stages import Execution, Schedule
 
 JobKind = Literal["train", "evaluate"]
@@ -27,7 +28,7 @@ class LayerUse(Strict):
 class SourceIn(SourceOptions):
     """Data of a stage: a dataset, the layers over it, and how its text is assembled."""
 
-    dataset: str
+    dataset: DatasetRef
     layers: list[LayerUse] = []
 
 
@@ -72,7 +73,7 @@ class TrainIn(Execution):
     init: Literal["new", "base", "continue"]
     preset: str = ""
     model: str = Field("", description="For base and continue: the registry's model.")
-    tokenizer_datasets: list[str] = []
+    tokenizer_datasets: list[DatasetRef] = []
     stages: list[StageIn] = []
     seed: int = Field(0, ge=0, lt=2**63)
     accelerator: Literal["", "cpu", "gpu"] = Field(
@@ -85,7 +86,7 @@ class EvaluateIn(Body):
     """What to evaluate."""
 
     model: str
-    benchmarks: list[str] = Field(min_length=1)
+    benchmarks: list[DatasetRef] = Field(min_length=1)
     max_new_tokens: int = Field(64, ge=1, le=4096)
     threads: int = Field(1, ge=1, le=1024, description="CPU threads.")
     accelerator: Literal["", "cpu", "gpu"] = Field("", description="As in a training.")
