@@ -16,7 +16,7 @@ import yaml
 from tests.deploy.fed import Fed, fed
 
 pytest.importorskip("grafana_foundation_sdk", reason="pip install -c constraints.txt '.[dev]'")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
