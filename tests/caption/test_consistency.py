@@ -69,7 +69,7 @@ def serving(
         database.close()
 
 
-@pytest.fixture(params=["embedded", "triton"])
+@pytest.fixture(params=["embedded", pytest.param("triton", marks=pytest.mark.server)])
 def engine(request: pytest.FixtureRequest, embedded: EmbeddedEngine) -> Engine:
     if request.param == "embedded":
         return embedded

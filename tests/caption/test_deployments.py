@@ -217,6 +217,7 @@ def test_what_is_not_there_is_named(studio: Studio) -> None:
         studio.client.caption.rollback("once")
 
 
+@pytest.mark.server
 def test_a_swap_under_load_fails_no_request(tmp_path: Path) -> None:
     """On Triton, four callers all the while; every answer is one model's or the other's."""
     triton_server(tmp_path / "probe")  # skips, or fails, where there is none

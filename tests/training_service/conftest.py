@@ -44,7 +44,7 @@ def kubernetes_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubern
         yield KubernetesSite(cluster, token)
 
 
-@pytest.fixture(params=["local", "slurm", "kubernetes"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.server), "kubernetes"])
 def site(request: pytest.FixtureRequest) -> Site:
     """Each backend in turn: what uses it holds for all."""
     found: Site = request.getfixturevalue(f"{request.param}_site")
