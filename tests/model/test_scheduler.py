@@ -18,7 +18,12 @@ from vila2.schemas.sampling import Sampling
 def varied(count: int, *, temperature: float = 0.8) -> list[Request]:
     """Answers of different lengths, so that rows leave and others join in the middle."""
     return [
-        Request(r.pixels, r.question, r.seed, Sampling(temperature, 0.9, 1 + n * 5 % 17))
+        Request(
+            r.pixels,
+            r.question,
+            r.seed,
+            Sampling(temperature=temperature, top_p=0.9, max_new_tokens=1 + n * 5 % 17),
+        )
         for n, r in enumerate(requests(count, temperature=temperature))
     ]
 
