@@ -24,8 +24,9 @@ from tests.servers.platform_http import served
 from tests.servers.postgres import postgres
 from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
-from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.api.caption import LayerJobIn
 from vila2.model.build import VLM
+from vila2.schemas.sampling import Gate, Sampling
 from vila2.submit import submit
 
 
@@ -49,7 +50,7 @@ class Layers:
         job = caption.start_layer(
             LayerJobIn(
                 name=name, token=name, dataset="pictures", model=self.model, prompts=[QUESTION],
-                sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
+                sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip
         while (state := caption.layer_job(job.id)).state == "running":

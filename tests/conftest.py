@@ -16,13 +16,9 @@ from services.chassis.logging import configure_logging
 from services.standalone.app import Standalone
 from vila2.client import Client
 
-pytest_plugins = ("tests.servers.postgres",)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that train go first, so that no process is left alone with them at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+pytest_plugins = (
+    "tests.suites", "tests.servers.postgres", "tests.servers.seaweedfs", "tests.servers.valkey",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)

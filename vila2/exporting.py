@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vila2.api.datasets import Audit, Export, ExportIn, Layer, Version
 from vila2.client import ApiError, Client
-from vila2.data.assembly import Assembly, assemble
+from vila2.data.assembly import assemble
 from vila2.data.errors import DataError
 from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
 from vila2.data.sample import Sample
@@ -18,6 +18,8 @@ from vila2.data.shards import read_shard
 from vila2.data.writers import Captioned, ExportSummary, check_target
 from vila2.data.writers import export as write_export
 from vila2.data.writers.card import dataset_card
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.refs import DatasetRef
 
 TEXTS = ("recaption", "concat", "original")
 NOT_THERE = "not-captioned-yet"
@@ -197,15 +199,18 @@ def export_dataset(
             fix="`vila2 captions layers` lists them; --text original exports without one",
         )
     check_target(format, out)  # before the store records an export
-    name, _, number = dataset.partition("@")
+    try:
+        ref = DatasetRef.parse(dataset)
+    except ValueError as error:
+        raise DataError(str(error), field="dataset") from error
     held = client.datasets.layer(layer) if layer else None
-    if held is not None and held.dataset != name:
+    if held is not None and held.dataset != ref.name:
         raise DataError(f"layer {held.id} belongs to dataset {held.dataset}", field="layer")
-    wanted = int(number) if number else held.version if held is not None else 0
-    version = client.datasets.version(name, wanted)
+    wanted = ref.version or (held.version if held is not None else 0)
+    version = client.datasets.version(ref.name, wanted)
     record = client.datasets.begin_export(
         ExportIn(
-            dataset=name,
+            dataset=ref.name,
             version=version.version,
             layer=held.id if held is not None else "",
             format=format,

@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from vila2.data.assembly import Assembly
 from vila2.recipe_errors import explain, line_numbers, repeated_keys
 from vila2.recipe_parts import (
     SELF_LAYER,
@@ -28,23 +27,42 @@ from vila2.recipe_parts import (
     CaptionRecipe,
     ControlRecipe,
     DataRecipe,
-    GateRecipe,
     ModelRecipe,
     RoundsRecipe,
-    SamplingRecipe,
     Slug,
     SpecialistRecipe,
     StageName,
     StageRecipe,
-    Strict,
-    TrainingRecipe,
 )
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.sampling import Gate, Sampling
+from vila2.schemas.stages import Execution
 
 __all__ = [
-    "SELF_LAYER", "STAGES", "BaseRecipe", "BudgetRecipe", "CaptionRecipe", "ControlRecipe",
-    "DataRecipe", "GateRecipe", "ModelRecipe", "Recipe", "RecipeError", "RoundsRecipe",
-    "SamplingRecipe", "SpecialistRecipe", "StageName", "StageRecipe", "TrainingRecipe", "explain",
-    "load_recipe", "parse_recipe", "recipe_text", "shipped_recipes",
+    "SELF_LAYER",
+    "STAGES",
+    "BaseRecipe",
+    "BudgetRecipe",
+    "CaptionRecipe",
+    "ControlRecipe",
+    "DataRecipe",
+    "Execution",
+    "Gate",
+    "ModelRecipe",
+    "Recipe",
+    "RecipeError",
+    "RoundsRecipe",
+    "Sampling",
+    "SpecialistRecipe",
+    "StageName",
+    "StageRecipe",
+    "explain",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_text",
+    "shipped_recipes",
 ]  # fmt: skip
 
 # Raised when a default changes, so that the hash of a recipe that relied on it changes too.
@@ -80,14 +98,14 @@ class Recipe(Strict):
     controls: list[ControlRecipe] = Field(
         default_factory=list, description="Models trained beside the loop, to be compared with."
     )
-    benchmarks: list[str] = Field(min_length=1, description="Benchmark datasets, by name.")
+    benchmarks: list[DatasetRef] = Field(min_length=1, description="Benchmark datasets, by name.")
     audit_words: int = Field(
         64,
         ge=8,
         description="The report measures variety within so many words of every caption, the same "
         "in each round, so that longer is not taken for better.",
     )
-    training: TrainingRecipe = Field(TrainingRecipe(), description="How jobs run.")
+    training: Execution = Field(Execution(), description="How jobs run.")
     budget: BudgetRecipe = Field(BudgetRecipe(), description="What ends the run early.")
     cites: dict[str, str] = Field(
         default_factory=dict,
@@ -164,13 +182,13 @@ class Recipe(Strict):
         """Seeds that each round is trained with; the first one's model captions for the next."""
         return [self.seed + number for number in range(self.rounds.seeds)]
 
-    def datasets(self) -> list[str]:
+    def datasets(self) -> list[DatasetRef]:
         """Names of all datasets that a run needs, each once, in order of use."""
         named = [self.model.base.dataset, self.data.align, self.data.pretrain]
         named += [*self.data.pretrain_also, self.data.sft]
         named += [specialist.dataset for specialist in self.specialists]
         named += self.benchmarks
-        return list(dict.fromkeys(name for name in named if name))
+        return [DatasetRef.parse(name) for name in dict.fromkeys(named) if name]
 
 
 def _mixes(text: Assembly) -> bool:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from vila2.evaluation.warnings import WarningKind
-from vila2.training.spec import KeepBy, Lora, Optimiser, PartName
+from vila2.schemas.assembly import KeepBy
+from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
+from vila2.schemas.sampling import Gate, Sampling
+from vila2.schemas.stages import Schedule
+
+WarningKind = Literal["diversity-collapse", "length-inflation"]
 
 StageName = Literal["align", "pretrain", "sft"]
 STAGES: tuple[StageName, ...] = ("align", "pretrain", "sft")
@@ -17,39 +22,20 @@ SELF_LAYER = "self"
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
-class Strict(BaseModel):
-    """A block of a recipe: a key that it does not know is an error, and nothing changes it."""
+class StageRecipe(Schedule):
+    """One training stage's schedule, at this recipe's scale."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StageRecipe(Strict):
-    """One training stage's schedule (VILA² paper, Table 13, at this recipe's scale)."""
-
-    steps: int = Field(ge=1, description="Optimiser steps; times batch_size: samples visited.")
-    batch_size: int = Field(ge=1, description="Samples per step, over all processes.")
-    lr: float = Field(gt=0, description="Learning rate at its top; it falls as a cosine.")
-    trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
-    lr_scale: dict[PartName, float] = Field(
-        default_factory=dict, description="Part -> what its learning rate is multiplied with."
-    )
-    optimiser: Optimiser = Field(Optimiser(), description="How weights are changed.")
     turns_per_visit: int = Field(
         0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
     )
-    pack: int = Field(
-        0, ge=0, description="Join samples into rows of at most so many tokens; 0 pads instead."
-    )
-    micro_batch: int = Field(
-        0, ge=0, description="Padded: samples of one forward pass of a process; 0 takes its share."
-    )
-    lora: Lora | None = Field(None, description="Adapters in place of the language part's weights.")
 
 
 class BaseRecipe(Strict):
     """Where the original vision and language weights come from."""
 
-    dataset: str = Field("", description="Conversations that train the base; empty trains none.")
+    dataset: OptionalDatasetRef = Field(
+        "", description="Conversations that train the base; empty trains none."
+    )
     stage: StageRecipe | None = Field(None, description="How the base is trained on them.")
 
     @model_validator(mode="after")
@@ -73,44 +59,15 @@ class ModelRecipe(Strict):
 class DataRecipe(Strict):
     """Datasets by name (or name@version)."""
 
-    pretrain: str = Field(description="Pictures with alt-text: what is recaptioned.")
-    sft: str = Field(description="Clean conversations for the last stage.")
-    align: str = Field(
+    pretrain: DatasetRef = Field(description="Pictures with alt-text: what is recaptioned.")
+    sft: DatasetRef = Field(description="Clean conversations for the last stage.")
+    align: OptionalDatasetRef = Field(
         "", description="Captioned pictures of stage 1; empty takes `pretrain` as it came."
     )
-    pretrain_also: list[str] = Field(
+    pretrain_also: list[DatasetRef] = Field(
         default_factory=list,
         description="Stage 2 reads these as well, by their own text; they are never recaptioned.",
     )
-
-
-class SamplingRecipe(Strict):
-    """How captions are drawn."""
-
-    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability drawn from.")
-    max_new_tokens: int = Field(64, ge=1, le=4096, description="Longest answer, in tokens.")
-
-
-class GateRecipe(Strict):
-    """What a caption must pass before it counts."""
-
-    attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
-    retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
-    min_words: int = Field(1, ge=0, description="A shorter caption is refused.")
-    max_words: int = Field(400, ge=1, description="A longer caption is refused.")
-    max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
-    min_consistency: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="Least consistency score of a general caption, nats per token; null: none.",
-    )
-
-    @model_validator(mode="after")
-    def _some_length(self) -> GateRecipe:
-        if self.min_words > self.max_words:
-            raise ValueError("`min_words` is above `max_words`: no caption would pass")
-        return self
 
 
 class CaptionRecipe(Strict):
@@ -119,8 +76,8 @@ class CaptionRecipe(Strict):
     prompts: list[str] = Field(
         min_length=1, description="Drawn uniformly per sample (paper, section 2.1.1)."
     )
-    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How they are drawn.")
-    gate: GateRecipe = Field(GateRecipe(), description="What they must pass.")
+    sampling: Sampling = Field(Sampling(), description="How they are drawn.")
+    gate: Gate = Field(Gate(), description="What they must pass.")
     accumulate: bool = Field(
         False,
         description="Train on the captions of all rounds so far, one of them drawn on each visit, "
@@ -165,13 +122,13 @@ class SpecialistRecipe(Strict):
     """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
 
     name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
-    dataset: str = Field(description="Conversations that teach the task.")
+    dataset: DatasetRef = Field(description="Conversations that teach the task.")
     stage: StageRecipe = Field(description="How it is finetuned on them.")
     prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
     questions: list[str] = Field(
         min_length=1, description="Paraphrases under which the generalist sees the answers."
     )
-    sampling: SamplingRecipe = Field(SamplingRecipe(), description="How its answers are drawn.")
+    sampling: Sampling = Field(Sampling(), description="How its answers are drawn.")
     keep_fraction: float = Field(
         1.0, gt=0, le=1, description="Share of its answers trained on, the most confident first."
     )
@@ -200,21 +157,6 @@ class ControlRecipe(Strict):
         if (self.captions == "layer") != bool(self.layer):
             raise ValueError("`captions: layer` and `layer: NAME` go together")
         return self
-
-
-class TrainingRecipe(Strict):
-    """How training jobs run, whatever they train."""
-
-    processes: int = Field(1, ge=1, description="torchrun processes of one job.")
-    threads: int = Field(1, ge=1, description="CPU threads of each process.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the arithmetic.")
-    cache_features: bool = Field(False, description="Keep a frozen vision tower's output.")
-    parallel: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="Copies of the model, or shards of it (ZeRO-3), over the processes."
-    )
-    activation_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass instead of keeping them."
-    )
 
 
 class BudgetRecipe(Strict):

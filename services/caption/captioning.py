@@ -26,18 +26,11 @@ from services.chassis.metrics import (
     REJECTIONS,
     RETRIES,
 )
-from vila2.api.caption import (
-    CaptionsIn,
-    GateIn,
-    LayerJobIn,
-    Preview,
-    PreviewCaption,
-    PreviewIn,
-    SamplingIn,
-)
+from vila2.api.caption import CaptionsIn, LayerJobIn, Preview, PreviewCaption, PreviewIn
 from vila2.data.images import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
+from vila2.schemas.sampling import Gate, Sampling
 from vila2.specialists import SETTLED_REASONS, task_reason
 
 INCONSISTENT = "inconsistent"
@@ -49,8 +42,8 @@ class Captioning:
 
     model: str
     prompts: Sequence[str]
-    sampling: SamplingIn
-    gate: GateIn
+    sampling: Sampling
+    gate: Gate
     seed: int
     task: str = "general"
     score: bool = False  # store consistency scores; it changes no caption

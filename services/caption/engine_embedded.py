@@ -115,7 +115,8 @@ class EmbeddedEngines:
 
 
 def _request(ask: Ask) -> Any:
-    from vila2.model.requests import Request, Sampling
+    from vila2.model.requests import Request
+    from vila2.schemas.sampling import Sampling
 
     return Request(
         pixels=ask.pixels,

@@ -181,6 +181,12 @@ class WorkUnits:
         with self._database.transaction() as session:
             return self._hold(session, claim, values)
 
+    def holds(self, session: Session, claim: Claim) -> bool:
+        """Whether the claim is still the unit's; until the transaction ends, none takes it over."""
+        table = self._table
+        held = (table.id == claim.unit_id) & (table.state == LEASED) & (table.fence == claim.fence)
+        return session.scalar(select(table.id).where(held).with_for_update()) is not None
+
     def complete(self, session: Session, claim: Claim, result: dict[str, Any]) -> bool:
         """Finish the unit in the caller's transaction; False for a stale fence."""
         return self._end(session, claim, {"state": DONE, "result": result, "error": ""})

@@ -35,7 +35,7 @@ def at_the_versions_of(before: Recipe, after: Recipe) -> Recipe:
 
     A recipe names datasets as people do; the run's own says `name@version`.
     """
-    return renamed(after, {pinned.partition("@")[0]: pinned for pinned in before.datasets()})
+    return renamed(after, {pinned.name: pinned for pinned in before.datasets()})
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

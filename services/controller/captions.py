@@ -18,14 +18,14 @@ from vila2.evaluation.caption_metrics import CaptionMetrics, compute
 from vila2.evaluation.claims import WHOLE, ClaimMetrics, Truth, check, matched_budget, truths_of
 from vila2.evaluation.outcomes import Outcome
 from vila2.evaluation.warnings import CaptionWarning, caption_warnings
+from vila2.schemas.refs import DatasetRef
 
 ItemKey = tuple[str, str]  # benchmark, item
 
 
-def first_samples(platform: Client, dataset: str) -> list[Sample]:
-    """The samples of the first shard of NAME or NAME@VERSION."""
-    name, _, number = dataset.partition("@")
-    return list(read_shard(platform.datasets.shard_content(name, int(number or 0), 0)))
+def first_samples(platform: Client, dataset: DatasetRef) -> list[Sample]:
+    """The samples of a dataset's first shard."""
+    return list(read_shard(platform.datasets.shard_content(dataset.name, dataset.version, 0)))
 
 
 def first_captions(platform: Client, layer: str) -> list[CaptionRow]:
@@ -61,7 +61,7 @@ def layer_metrics(
     )
 
 
-def benchmark_truths(platform: Client, benchmarks: Sequence[str]) -> dict[ItemKey, Truth]:
+def benchmark_truths(platform: Client, benchmarks: Sequence[DatasetRef]) -> dict[ItemKey, Truth]:
     """What the pictures of the benchmarks' captioning items show, by benchmark and item."""
     items: list[Mapping[str, Any]] = [
         item

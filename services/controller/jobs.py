@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.api.caption import LayerJobIn
 from vila2.api.specialist import SpecialistIn
 from vila2.api.training import EvaluateIn, JobIn, LayerUse, SourceIn, StageIn, TrainIn
-from vila2.data.assembly import Assembly
 from vila2.recipe import (
     SELF_LAYER,
     STAGES,
@@ -18,7 +17,8 @@ from vila2.recipe import (
     StageName,
     StageRecipe,
 )
-from vila2.training.spec import KeepBy
+from vila2.schemas.assembly import Assembly, KeepBy
+from vila2.schemas.refs import DatasetRef
 
 # An answer is a few hundred tokens at most; boxes and captions are the longest.
 EVALUATION_TOKENS = 96
@@ -36,7 +36,7 @@ def base_job(recipe: Recipe, *, token: str) -> JobIn:
     tokenizer = [name for name in recipe.datasets() if name not in recipe.benchmarks]
     stages = []
     if base.stage is not None:
-        source = _conversations(base.dataset, base.stage)
+        source = _conversations(DatasetRef.parse(base.dataset), base.stage)
         stages.append(_stage("base", base.stage, [source]))
     return JobIn(
         name="base",
@@ -66,8 +66,8 @@ def generalist_job(
 
     Stage 1 keeps the original captions in every round, as the paper keeps its alignment data.
     """
-    aligned = recipe.data.align or recipe.data.pretrain
-    align = SourceIn(dataset=aligned, assembly=recipe.baseline.model_dump())
+    aligned = DatasetRef.parse(recipe.data.align or recipe.data.pretrain)
+    align = SourceIn(dataset=aligned, assembly=recipe.baseline)
     also = [_as_it_came(dataset) for dataset in recipe.data.pretrain_also]
     sft = _conversations(recipe.data.sft, recipe.stages["sft"])
     sources = {"align": [align], "pretrain": [pretrain, *also], "sft": [sft, *sft_extra]}
@@ -91,7 +91,7 @@ def generalist_job(
 
 def original_source(recipe: Recipe) -> SourceIn:
     """Round 0's pretraining text."""
-    return SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline.model_dump())
+    return SourceIn(dataset=recipe.data.pretrain, assembly=recipe.baseline)
 
 
 def recaption_source(
@@ -102,7 +102,7 @@ def recaption_source(
     return SourceIn(
         dataset=recipe.data.pretrain,
         layers=_uses(general),
-        assembly=_over(recipe.recaption, general).model_dump(),
+        assembly=_over(recipe.recaption, general),
         shuffle_captions=shuffle,
         keep_fraction=_kept(dict.fromkeys(general, recipe.captioning.keep_fraction)),
         keep_by=_keep_by(recipe, general),
@@ -122,7 +122,7 @@ def specialised_source(
     return SourceIn(
         dataset=recipe.data.pretrain,
         layers=[*_uses(general), *_uses(dict(sorted(skills.items())))],
-        assembly=_over(assembly, general).model_dump(),
+        assembly=_over(assembly, general),
         keep_fraction=_kept(kept),
         keep_by=_keep_by(recipe, general),
     )
@@ -191,15 +191,14 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1)
 
 def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJobIn:
     """A round's captions."""
-    dataset, _, version = recipe.data.pretrain.partition("@")
     return LayerJobIn(
         name=name,
-        dataset=dataset,
-        version=int(version or 0),
+        dataset=recipe.data.pretrain.name,
+        version=recipe.data.pretrain.version,
         model=model,
         prompts=recipe.captioning.prompts,
-        sampling=SamplingIn(**recipe.captioning.sampling.model_dump()),
-        gate=GateIn(**recipe.captioning.gate.model_dump()),
+        sampling=recipe.captioning.sampling,
+        gate=recipe.captioning.gate,
         seed=recipe.seed,
         score=scored(recipe),
         token=token,
@@ -210,7 +209,6 @@ def specialist_job(
     recipe: Recipe, specialist: SpecialistRecipe, *, name: str, token: str, parent: str
 ) -> SpecialistIn:
     """One specialist's finetuning and recaptioning."""
-    how = _how(recipe)
     source = _conversations(specialist.dataset, specialist.stage)
     return SpecialistIn(
         token=token,
@@ -220,13 +218,10 @@ def specialist_job(
         stage=_stage(specialist.name, specialist.stage, [source]),
         dataset=recipe.data.pretrain,
         prompts=specialist.prompts,
-        sampling=SamplingIn(**specialist.sampling.model_dump()),
+        sampling=specialist.sampling,
         # A bound for captions means nothing for a box or a number.
-        gate=GateIn(**recipe.captioning.gate.model_dump(exclude={"min_consistency"})),
-        seed=recipe.seed,
-        threads=how["threads"],
-        precision=how["precision"],
-        cache_features=how["cache_features"],
+        gate=recipe.captioning.gate.model_copy(update={"min_consistency": None}),
+        **_how(recipe),
     )
 
 
@@ -285,46 +280,27 @@ def _keep_by(recipe: Recipe, general: Mapping[str, str]) -> dict[str, KeepBy]:
     return dict.fromkeys(general, recipe.captioning.keep_by) if scored(recipe) else {}
 
 
-def _as_it_came(dataset: str) -> SourceIn:
+def _as_it_came(dataset: DatasetRef) -> SourceIn:
     """Pictures with the text that they were submitted with."""
-    return SourceIn(dataset=dataset, assembly=Assembly(policy="original").model_dump())
+    return SourceIn(dataset=dataset, assembly=Assembly(policy="original"))
 
 
-def _conversations(dataset: str, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
+def _conversations(dataset: DatasetRef, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
     """Supervised turns, so many per visit as the stage says."""
     assembly = Assembly(policy="conversations", turns_per_sample=stage.turns_per_visit)
-    return SourceIn(dataset=dataset, assembly=assembly.model_dump(), repeat=repeat)
+    return SourceIn(dataset=dataset, assembly=assembly, repeat=repeat)
 
 
 def _stage(
     name: str, stage: StageRecipe, sources: Sequence[SourceIn], *, extra: int = 0
 ) -> StageIn:
-    return StageIn(
-        name=name,
-        steps=stage.steps + extra,
-        batch_size=stage.batch_size,
-        lr=stage.lr,
-        trainable=list(stage.trainable),
-        lr_scale=dict(stage.lr_scale),  # type: ignore[arg-type]
-        optimiser=stage.optimiser.model_dump(),
-        pack=stage.pack,
-        micro_batch=stage.micro_batch,
-        lora=stage.lora.model_dump() if stage.lora else None,
-        sources=list(sources),
-    )
+    schedule = stage.model_dump(exclude={"turns_per_visit"})
+    schedule["steps"] += extra
+    return StageIn(**schedule, name=name, sources=list(sources))
 
 
 def _how(recipe: Recipe) -> dict[str, Any]:
-    training = recipe.training
-    return {
-        "seed": recipe.seed,
-        "processes": training.processes,
-        "threads": training.threads,
-        "precision": training.precision,
-        "cache_features": training.cache_features,
-        "parallel": training.parallel,
-        "activation_checkpointing": training.activation_checkpointing,
-    }
+    return {"seed": recipe.seed, **recipe.training.model_dump()}
 
 
 def _kept(fractions: Mapping[str, float]) -> dict[str, float]:

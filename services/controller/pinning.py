@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from services.chassis.errors import Invalid
 from vila2.client import ApiError, Client
 from vila2.recipe import Recipe
+from vila2.schemas.refs import DatasetRef
 
 
 def pinned(recipe: Recipe, platform: Client) -> Recipe:
@@ -16,11 +17,10 @@ def pinned(recipe: Recipe, platform: Client) -> Recipe:
     """
     versions: dict[str, str] = {}
     for wanted in recipe.datasets():
-        name, _, number = wanted.partition("@")
         try:
-            version = platform.datasets.version(name, int(number or 0))
-        except (ApiError, ValueError) as error:
-            if isinstance(error, ApiError) and error.passing:
+            version = platform.datasets.version(wanted.name, wanted.version)
+        except ApiError as error:
+            if error.passing:
                 raise
             raise Invalid(
                 f"the recipe names the dataset {wanted!r}: {error}",
@@ -29,7 +29,7 @@ def pinned(recipe: Recipe, platform: Client) -> Recipe:
             ) from error
         if version.state != "ready":
             raise Invalid(f"dataset {wanted} is {version.state}, not ready", field="recipe.data")
-        versions[wanted] = f"{name}@{version.version}"
+        versions[wanted] = DatasetRef(wanted.name, version.version)
     return renamed(recipe, versions)
 
 

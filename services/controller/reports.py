@@ -28,6 +28,7 @@ from vila2.data.layers import CaptionRow, captions_of
 from vila2.data.sample import Sample
 from vila2.evaluation.report import model as report
 from vila2.recipe import Recipe
+from vila2.schemas.refs import DatasetRef
 
 EXAMPLES = 8
 
@@ -44,9 +45,9 @@ class Reports:
         every = self._runs.rounds(run.id)
         rows = [row for row in every if row.state == "done"]
         trained = [row for row in rows if row.kind != "base"]
-        dataset, _, number = recipe.data.pretrain.partition("@")
-        version = platform.datasets.version(dataset, int(number or 0))
-        pretrain = f"{dataset}@{version.version}"
+        dataset = recipe.data.pretrain
+        version = platform.datasets.version(dataset.name, dataset.version)
+        pretrain = DatasetRef(dataset.name, version.version)
         first_shard = captions.first_samples(platform, pretrain)
         texts = {row.name: captions_of_round(platform, row) for row in trained}
         names = list(dict.fromkeys(name for row in trained for name in row.scores))

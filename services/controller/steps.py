@@ -21,6 +21,7 @@ from vila2.api.base import Progress
 from vila2.api.training import Job, JobIn, JobKind, SeedJob, SourceIn
 from vila2.client import ApiError, Client
 from vila2.recipe import ControlRecipe, Recipe, StageName
+from vila2.schemas.refs import DatasetRef
 
 # The loop's own rounds run before its controls wherever both wait for a slot.
 _PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
@@ -185,12 +186,11 @@ class Step:
 
     def _specialist_data(self, *, times: int) -> list[SourceIn]:
         names = [self._recipe.data.sft, *(s.dataset for s in self._recipe.specialists)]
-        sizes = {name: self._samples(name) for name in names}
+        sizes: dict[str, int] = {name: self._samples(name) for name in names}
         return jobs.specialist_data(self._recipe, sizes, times=times)
 
-    def _samples(self, dataset: str) -> int:
-        name, _, version = dataset.partition("@")
-        return self._platform.datasets.version(name, int(version or 0)).samples
+    def _samples(self, dataset: DatasetRef) -> int:
+        return self._platform.datasets.version(dataset.name, dataset.version).samples
 
     def _control_layer(self, control: ControlRecipe) -> str:
         if control.captions == "first":

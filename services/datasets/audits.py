@@ -28,6 +28,7 @@ from vila2.api.base import Progress
 from vila2.data.near import clusters, near_pairs, perceptual_hash
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
+from vila2.schemas.refs import DatasetRef
 
 AUDIT_TASK = "datasets.audit"
 _EXAMPLES = 50
@@ -60,7 +61,7 @@ class Audits:
                 row = AuditRow(version_id=version.id, max_distance=body.max_distance)
                 session.add(row)
             row.state, row.error, row.max_distance = "running", "", body.max_distance
-            row.benchmarks = [f"{_name(session, one)}@{one.number}" for one in held]
+            row.benchmarks = [str(DatasetRef(_name(session, one), one.number)) for one in held]
             session.flush()
             unit = session.get(WorkUnitRow, f"audit-{version.id}")
             if unit is not None:
@@ -99,7 +100,7 @@ class Audits:
             row = session.get_one(AuditRow, int(claim.payload["version_id"]))
             version = session.get_one(VersionRow, row.version_id)
             others = [
-                (name, named_version(session, claim.payload["team"], name))
+                (name, named_version(session, claim.payload["team"], DatasetRef.parse(name)))
                 for name in row.benchmarks
             ]
         looks = self._looks(version.id, report, done=0)
@@ -198,13 +199,13 @@ def _hashes(samples: Iterator[Sample]) -> Iterator[tuple[str, str, int]]:
                 yield sample.key, sample.sha256, found
 
 
-def _benchmarks(session: Session, team: str) -> list[str]:
+def _benchmarks(session: Session, team: str) -> list[DatasetRef]:
     rows = session.scalars(
         select(DatasetRow).where(
             DatasetRow.team == team, DatasetRow.kind == "benchmark", DatasetRow.latest > 0
         )
     )
-    return [row.name for row in rows]
+    return [DatasetRef(row.name) for row in rows]
 
 
 def _name(session: Session, version: VersionRow) -> str:

@@ -67,7 +67,7 @@ class DatasetsContext:
             objects,
             self.units,
             incoming=Incoming(database, objects, fetching or FetchPolicy()),
-            in_place=InPlace(objects, sources),
+            in_place=InPlace(sources),
             uploads=self.uploads,
         )
         self.worker = Worker(

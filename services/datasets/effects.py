@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.datasets.tables import TakedownRow
+from vila2.schemas.refs import DatasetRef
 
 
 class Effects:
@@ -19,9 +20,9 @@ class Effects:
         return int(self._row.effects.get("samples", 0))
 
     @property
-    def versions(self) -> list[str]:
-        """Versions that held the picture, as NAME@VERSION."""
-        return list(self._row.effects.get("versions", []))
+    def versions(self) -> list[DatasetRef]:
+        """Versions that held the picture."""
+        return [DatasetRef.parse(name) for name in self._row.effects.get("versions", [])]
 
     @property
     def layers(self) -> list[str]:
@@ -29,12 +30,17 @@ class Effects:
         return list(self._row.effects.get("layers", []))
 
     def add(
-        self, *, samples: int = 0, captions: int = 0, version: str = "", layer: str = ""
+        self,
+        *,
+        samples: int = 0,
+        captions: int = 0,
+        version: DatasetRef | None = None,
+        layer: str = "",
     ) -> None:
         """Count samples and rows of captions, and remember where they were."""
         self._set("samples", self.samples + samples)
         self._set("captions", int(self._row.effects.get("captions", 0)) + captions)
-        self.extend("versions", [version] if version else [])
+        self.extend("versions", [str(version)] if version else [])
         self.extend("layers", [layer] if layer else [])
 
     def drop(self, *keys: str) -> None:

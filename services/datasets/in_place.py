@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.chassis.objects import ObjectStore, checked
+from services.chassis.objects import checked
 from services.chassis.sources import Sources, in_place_key
 from services.chassis.worker import Report
+from services.datasets.shard_objects import NewShard
 from services.datasets.tables import ShardRow, VersionRow
 from vila2.data.errors import DataError
 from vila2.data.index import IndexRow, encode_index, index_row
@@ -19,14 +20,14 @@ from vila2.data.sample import Sample
 
 
 class InPlace:
-    """Reads the tars of a source once, and writes an index for each that has a good sample."""
+    """Reads the tars of a source once, and makes an index for each that has a good sample."""
 
-    def __init__(self, objects: ObjectStore, sources: Sources) -> None:
-        self._objects, self._sources = objects, sources
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     def shards(
         self, version: VersionRow, admission: Admission, report: Report
-    ) -> Iterator[ShardRow]:
+    ) -> Iterator[NewShard]:
         """The shard of every tar below the version's prefix, in order of name."""
         source = self._sources.open(version.origin)
         tars = [key for key in source.keys(version.prefix) if key.endswith(".tar")]
@@ -52,7 +53,7 @@ class InPlace:
                     rows.append(row)
                 report(admission.accepted + admission.rejected.total())
             if rows:
-                yield self._store(version, number, name, tar, rows)
+                yield _shard(version, number, name, tar, rows)
                 number += 1
 
     def _admit(self, group: Group, admission: Admission, keys: Keys) -> IndexRow | None:
@@ -64,21 +65,22 @@ class InPlace:
         offset = next(at for (_, data), at in members if data is sample.image)
         return index_row(sample, offset)
 
-    def _store(
-        self, version: VersionRow, number: int, name: str, tar: Path, rows: list[IndexRow]
-    ) -> ShardRow:
-        with tar.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        index = encode_index(rows)
-        of_index = hashlib.sha256(index).hexdigest()[:32]
-        key = in_place_key(version.origin, name, f"{version.id}-{of_index}")
-        self._objects.put(key, index)
-        return ShardRow(
-            version_id=version.id,
-            number=number,
-            object_key=key,
-            index_key=key,
-            sha256=digest,
-            bytes=tar.stat().st_size,
-            samples=len(rows),
-        )
+
+def _shard(
+    version: VersionRow, number: int, name: str, tar: Path, rows: list[IndexRow]
+) -> NewShard:
+    with tar.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    index = encode_index(rows)
+    of_index = hashlib.sha256(index).hexdigest()[:32]
+    key = in_place_key(version.origin, name, f"{version.id}-{of_index}")
+    row = ShardRow(
+        version_id=version.id,
+        number=number,
+        object_key=key,
+        index_key=key,
+        sha256=digest,
+        bytes=tar.stat().st_size,
+        samples=len(rows),
+    )
+    return NewShard(row, index)

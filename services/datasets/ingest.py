@@ -21,7 +21,9 @@ from services.chassis.worker import PermanentError, Report
 from services.datasets.in_place import InPlace
 from services.datasets.incoming import Incoming
 from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
+from services.datasets.shard_objects import NewShard, ShardObjects, lock_object
 from services.datasets.tables import DatasetRow, ShardRow, TakedownRow, VersionRow
+from services.datasets.takedowns import lock_takedowns
 from services.datasets.uploads import Uploads
 from vila2.data.errors import DataError
 from vila2.data.index import SUFFIX, encode_index
@@ -47,6 +49,7 @@ class Ingest:
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
         self._incoming, self._in_place, self._uploads = incoming, in_place, uploads
+        self._shard_objects = ShardObjects(database, objects)
 
     def run(self, claim: Claim, report: Report) -> None:
         """Check every sample, write the shards and the manifest, then mark the version ready."""
@@ -62,19 +65,20 @@ class Ingest:
         )
         try:
             with tempfile.TemporaryDirectory(prefix="vila2-ingest-") as scratch:
-                if version.origin:
-                    shards = list(self._in_place.shards(version, admission, report))
-                else:
-                    shards = list(self._shards(version, admission, Path(scratch), report))
+                shards = []
+                for new in self._new_shards(version, admission, Path(scratch), report):
+                    if not self._keep(claim, new):
+                        return
+                    shards.append(new.row)
         except DataError as error:
-            self._settle_failed(version_id, str(error))
+            self._settle_failed(claim, version_id, str(error))
             raise PermanentError(str(error)) from error
         finally:
             admission.close()
         if not shards:
             reasons = ", ".join(f"{n} {reason}" for reason, n in admission.rejected.most_common())
             message = f"no sample was admitted: {reasons or 'there was none'}"
-            self._settle_failed(version_id, message, admission)
+            self._settle_failed(claim, version_id, message, admission)
             raise PermanentError(message)
         manifest = dataset_manifest(
             dataset,
@@ -85,26 +89,51 @@ class Ingest:
         )
         key = f"datasets/{version_id}/manifest.json"
         put_manifest(self._objects, key, manifest, map(shard_ref, shards))
+        self._shard_objects.verify(shards)
         crashpoint("ingest.written")
         with self._database.transaction() as session:
             if not self._units.complete(session, claim, {"samples": admission.accepted}):
                 return
+            lock_takedowns(session, dataset.team)
             if _taken_down(session, dataset.team) != gone:
                 raise RuntimeError("a picture was taken down while this version was ingested")
             row = session.get_one(VersionRow, version_id)
-            session.add_all(shards)
+            left = _remove_shards(session, version_id, first=len(shards))
             _record(row, admission)
             row.state, row.sha256, row.shards = "ready", manifest.sha256, len(shards)
             row.samples, row.bytes = admission.accepted, sum(shard.bytes for shard in shards)
             owner = session.get_one(DatasetRow, row.dataset_id)
             owner.latest = max(owner.latest or 0, row.number)
+        self._shard_objects.delete_unused(left)
         SAMPLES_INGESTED.labels("admitted").inc(admission.accepted)
         SAMPLES_INGESTED.labels("rejected").inc(admission.rejected.total())
         self._uploads.sweep(version_id)
 
+    def _keep(self, claim: Claim, new: NewShard) -> bool:
+        """Name the shard in SQL, then store its objects; False once the claim is lost."""
+        row = new.row
+        with self._database.transaction() as session:
+            if not self._units.holds(session, claim):
+                return False
+            lock_object(session, row.object_key)
+            # An earlier attempt may have come to another shard: a take-down began meanwhile.
+            earlier = session.get(ShardRow, (row.version_id, row.number))
+            replaced = [] if earlier is None else [earlier.object_key, earlier.index_key]
+            session.merge(row)
+        self._shard_objects.store(new)
+        self._shard_objects.delete_unused(key for key in replaced if key not in _objects_of(row))
+        return True
+
+    def _new_shards(
+        self, version: VersionRow, admission: Admission, scratch: Path, report: Report
+    ) -> Iterator[NewShard]:
+        if version.origin:
+            return self._in_place.shards(version, admission, report)
+        return self._shards(version, admission, scratch, report)
+
     def _shards(
         self, version: VersionRow, admission: Admission, scratch: Path, report: Report
-    ) -> Iterator[ShardRow]:
+    ) -> Iterator[NewShard]:
         raws = self._incoming.raws(version, scratch, report)
         # Decoding leaves Python's lock alone; nothing else here gains by threads.
         workers = (os.cpu_count() or 1) if admission.decoded else 1
@@ -118,40 +147,54 @@ class Ingest:
             def seen() -> None:
                 report(admission.accepted + admission.rejected.total())
 
-            yield self._store(version, number, _each(batch, seen), scratch)
-
-    def _store(
-        self, version: VersionRow, number: int, samples: Iterator[Sample], scratch: Path
-    ) -> ShardRow:
-        partial = scratch / "shard.tar"
-        with partial.open("wb") as out:
-            summary = write_shard(samples, out)
-        key = f"shards/{summary.sha256[:2]}/{number:06d}-{summary.sha256}.tar"
-        if not self._objects.exists(key):
-            self._objects.put_file(key, partial)
-        index_key = f"indexes/{version.id}/{number:06d}-{summary.sha256[:16]}{SUFFIX}"
-        self._objects.put(index_key, encode_index(summary.index))
-        return ShardRow(
-            version_id=version.id,
-            number=number,
-            object_key=key,
-            index_key=index_key,
-            sha256=summary.sha256,
-            bytes=summary.bytes,
-            samples=summary.samples,
-        )
+            yield _new_shard(version, number, _each(batch, seen), scratch)
 
     def _settle_failed(
-        self, version_id: int, message: str, admission: Admission | None = None
+        self, claim: Claim, version_id: int, message: str, admission: Admission | None = None
     ) -> None:
         # What was not fetched is asked for again when the version is sealed again.
         for key in list(self._objects.keys(f"uploads/{version_id}/fetched")):
             self._objects.delete(key)
         with self._database.transaction() as session:
+            if not self._units.holds(session, claim):
+                return
+            left = _remove_shards(session, version_id)
             row = session.get_one(VersionRow, version_id)
             row.state, row.error = "failed", message[:2000]
             if admission is not None:
                 _record(row, admission)
+        self._shard_objects.delete_unused(left)
+
+
+def _new_shard(
+    version: VersionRow, number: int, samples: Iterator[Sample], scratch: Path
+) -> NewShard:
+    tar = scratch / "shard.tar"
+    with tar.open("wb") as out:
+        summary = write_shard(samples, out)
+    row = ShardRow(
+        version_id=version.id,
+        number=number,
+        object_key=f"shards/{summary.sha256[:2]}/{number:06d}-{summary.sha256}.tar",
+        index_key=f"indexes/{version.id}/{number:06d}-{summary.sha256[:16]}{SUFFIX}",
+        sha256=summary.sha256,
+        bytes=summary.bytes,
+        samples=summary.samples,
+    )
+    return NewShard(row, encode_index(summary.index), tar)
+
+
+def _remove_shards(session: Session, version_id: int, *, first: int = 0) -> list[str]:
+    """Remove a version's shards from `first` on; the keys of their objects."""
+    query = select(ShardRow).where(ShardRow.version_id == version_id, ShardRow.number >= first)
+    rows = session.scalars(query).all()
+    for row in rows:
+        session.delete(row)
+    return [key for row in rows for key in _objects_of(row)]
+
+
+def _objects_of(row: ShardRow) -> tuple[str, str]:
+    return row.object_key, row.index_key
 
 
 def _taken_down(session: Session, team: str) -> set[str]:

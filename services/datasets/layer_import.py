@@ -9,6 +9,7 @@ from services.datasets.lookup import ready_version, shards_of
 from vila2.api import datasets as api
 from vila2.data.index import decode_index
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow, encode_layer_shard
+from vila2.schemas.refs import DatasetRef
 
 
 class LayerImports:
@@ -34,7 +35,7 @@ class LayerImports:
                 dataset=body.dataset,
                 version=target.number,
                 recipe_hash=f"import-{donor.sha256[:16]}",
-                captioner=f"{body.from_dataset}@{donor.number}",
+                captioner=DatasetRef(body.from_dataset, donor.number),
                 token=f"import:{target.id}:{donor.id}:{body.name}",
             ),
         )

@@ -18,6 +18,7 @@ from vila2.api.training import RegisteredModel
 from vila2.client import Client
 from vila2.data.diff import CaptionDiff
 from vila2.data.layers import CaptionRow, decode_layer_shard
+from vila2.schemas.refs import DatasetRef
 
 _SHARDS_AT_ONCE = 20
 
@@ -81,7 +82,7 @@ class Reading:
             if (made := self._caption(layer, shard.number, key, models)) is not None
         ]
         # A job that named no version read whichever was in use: it may have been this one.
-        named = {f"{dataset}@{version.number}", dataset}
+        named = {DatasetRef(dataset, version.number), dataset}
         return api.Lineage(
             dataset=dataset,
             version=version.number,

@@ -92,7 +92,8 @@ class UploadRow(Base):
 class ShardRow(Base):
     """A shard of a version: what is read (`object_key`) and its index.
 
-    A version's shards are numbered from 0 without a gap, and none is ever taken away.
+    The shards of a ready version are numbered from 0 without a gap, and none is ever taken away.
+    Those of a version that is being ingested are rows before their objects are stored.
     """
 
     __tablename__ = "shards"

@@ -29,6 +29,7 @@ from services.datasets.finding import find_sample
 from services.datasets.layers import Layers
 from services.datasets.lookup import each_shard, named_version, shards_of
 from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
+from services.datasets.shard_objects import ShardObjects, lock_object
 from services.datasets.tables import (
     DatasetRow,
     ExportRow,
@@ -43,6 +44,7 @@ from vila2.api import datasets as api
 from vila2.api.base import Progress
 from vila2.client import Client
 from vila2.data.index import decode_index
+from vila2.schemas.refs import DatasetRef
 
 TAKEDOWN_TASK = "datasets.takedown"
 
@@ -61,12 +63,13 @@ class Takedowns:
         self._database, self._objects, self._units = database, objects, units
         self._layers, self._platform = layers, platform
         self._erasing = Erasing(objects)
+        self._shard_objects = ShardObjects(database, objects)
 
     def start(self, caller: Principal, body: api.TakedownIn) -> api.Takedown:
         """Begin a take-down; the same picture again returns the one there is."""
         digest = body.sha256 or self._digest(caller.team, body)
         with self._database.transaction() as session:
-            exclusively(session, f"takedown:{caller.team}:{digest}")
+            lock_takedowns(session, caller.team)
             known = session.scalar(
                 select(TakedownRow).where(
                     TakedownRow.team == caller.team, TakedownRow.sha256 == digest
@@ -115,7 +118,7 @@ class Takedowns:
             versions = session.scalars(
                 select(VersionRow)
                 .join(DatasetRow, DatasetRow.id == VersionRow.dataset_id)
-                .where(DatasetRow.team == row.team)
+                .where(DatasetRow.team == row.team, VersionRow.state == "ready")
                 .order_by(VersionRow.id)
             ).all()
         seen = 0
@@ -137,7 +140,7 @@ class Takedowns:
                 fix="give sha256, or dataset and key",
             )
         with self._database.transaction() as session:
-            version = named_version(session, team, body.dataset)
+            version = named_version(session, team, DatasetRef.parse(body.dataset))
             shards = shards_of(session, version.id)
         _, held = find_sample(self._objects, shards, body.dataset, body.key)
         return str(held["sha256"])
@@ -156,6 +159,10 @@ class Takedowns:
         }
         crashpoint("takedown.written")
         with self._database.transaction() as session:
+            lock_object(session, erased.object_key)
+            if not self._objects.exists(erased.object_key):
+                # Another take-down deleted it between the copy and the lock.
+                raise RuntimeError(f"shard {shard.number} must be copied again")
             version = session.get_one(VersionRow, version_id, with_for_update=True)
             _point_to(session, shard, erased)
             version.samples -= erased.samples
@@ -163,7 +170,7 @@ class Takedowns:
             version.taken_down = (version.taken_down or 0) + erased.samples
             dataset = session.get_one(DatasetRow, version.dataset_id)
             effects = Effects(session.get_one(TakedownRow, row.id))
-            effects.add(samples=erased.samples, version=f"{dataset.name}@{version.number}")
+            effects.add(samples=erased.samples, version=DatasetRef(dataset.name, version.number))
             effects.drop(shard.object_key, *erased.drop)
             if shard.object_key.startswith(f"{IN_PLACE}/"):
                 effects.left(shard.object_key.removeprefix(f"{IN_PLACE}/").rsplit("/", 1)[0])
@@ -188,16 +195,11 @@ class Takedowns:
         """Delete the objects that the rows no longer point to."""
         with self._database.transaction() as session:
             dropped = list(session.get_one(TakedownRow, takedown).effects.get("drop", []))
-            used = set(
-                session.scalars(select(ShardRow.object_key).where(ShardRow.object_key.in_(dropped)))
-            )
-        for key in dropped:
-            # A shard is found by its content: a version of another team may hold the same.
-            if key not in used:
-                self._objects.delete(key)
+        # A version of another team may name the same object.
+        used = self._shard_objects.delete_unused(dropped)
         with self._database.transaction() as session:
             row = session.get_one(TakedownRow, takedown)
-            row.effects = {**row.effects, "drop": [key for key in dropped if key in used]}
+            row.effects = {**row.effects, "drop": used}
 
     def _close(self, row: TakedownRow, claim: Claim) -> None:
         """Rewrite the manifests, and record what went out before: exports, models, uploads."""
@@ -206,7 +208,7 @@ class Takedowns:
         with self._database.transaction() as session:
             held = session.get_one(TakedownRow, row.id)
             effects = Effects(held)
-            named = {*effects.versions, *(name.partition("@")[0] for name in effects.versions)}
+            named = {*effects.versions, *(version.name for version in effects.versions)}
             named |= set(effects.layers)
             for name in effects.versions:
                 version = named_version(session, row.team, name)
@@ -222,10 +224,9 @@ class Takedowns:
                 .join(VersionRow, VersionRow.dataset_id == DatasetRow.id)
                 .where(DatasetRow.team == row.team, VersionRow.state.in_(("open", "failed")))
             )
-            for name, number in unfinished:
-                effects.left(
-                    f"uploads of {name}@{number}, which was never finished, if it holds it"
-                )
+            for dataset, number in unfinished:
+                ref = DatasetRef(dataset, number)
+                effects.left(f"uploads of {ref}, which was never finished, if it holds it")
             if self._units.complete(session, claim, {"samples": effects.samples}):
                 held.state = "done"
 
@@ -272,6 +273,11 @@ class Takedowns:
             progress=Progress(done=(unit.progress or 0) if unit else 0, unit="shards"),
             **shown,
         )
+
+
+def lock_takedowns(session: Session, team: str) -> None:
+    """Until this transaction ends, no take-down of the team begins."""
+    exclusively(session, f"takedowns:{team}")
 
 
 def _point_to(session: Session, shard: ShardRow, erased: Erased) -> None:

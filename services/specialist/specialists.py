@@ -23,6 +23,7 @@ from vila2.api.base import Progress
 from vila2.api.caption import LayerJobIn
 from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
+from vila2.schemas.stages import Execution
 
 _log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")
@@ -190,19 +191,16 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
             model=body.parent,
             stages=[body.stage],
             seed=body.seed,
-            threads=body.threads,
-            precision=body.precision,
-            cache_features=body.cache_features,
+            **body.model_dump(include=set(Execution.model_fields)),
         ),
     )
 
 
 def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
-    dataset, _, version = body.dataset.partition("@")
     return LayerJobIn(
         name=f"{body.name} {body.specialist}",
-        dataset=dataset,
-        version=int(version or 0),
+        dataset=body.dataset.name,
+        version=body.dataset.version,
         model=model,
         prompts=body.prompts,
         sampling=body.sampling,

@@ -119,3 +119,6 @@ class Backend(ABC):
     @abstractmethod
     def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
         """Ask the job to checkpoint and leave, and make it leave after `wait` seconds."""
+
+    def close(self) -> None:  # noqa: B027 (most backends hold nothing)
+        """Let go of what this process holds to start jobs; those that run are left alone."""

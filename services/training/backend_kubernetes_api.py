@@ -136,7 +136,7 @@ def _failed(method: str, path: str, answer: httpx2.Response) -> None:
     # What follows a person must put right in the cluster; the job waits for it.
     fix = {
         401: "the token is not valid: see VILA2_KUBERNETES_TOKEN_FILE",
-        403: "the service account may not do this: apply deploy/k8s/training/rbac.yaml",
+        403: "the service account may not do this: apply deploy/k8s/overlays/kubeflow/rbac.yaml",
         404: "install Kubeflow Trainer 2.3 or newer, and check VILA2_KUBERNETES_NAMESPACE",
     }.get(code, "")
     raise BackendUnreachable(

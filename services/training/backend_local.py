@@ -1,4 +1,4 @@
-"""Jobs as torchrun children of this machine, found again by process id and start time."""
+"""Jobs as supervised processes of this machine, found again by process id and start time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.chassis.crashpoint import crashpoint
+from services.training import supervise
 from services.training.backend import Backend, BackendUnreachable, Command, Defaults, Phase
 from services.training.backend_folder import (
     REFUSED,
@@ -23,6 +24,7 @@ from services.training.backend_folder import (
     refuse,
     status,
 )
+from services.training.fork_server import ForkLost, ForkServer
 from services.training.process_table import end_leftovers, handle_of, start_time
 
 
@@ -30,15 +32,19 @@ class LocalBackend(Backend):
     """Starts each job in a session of its own, so that it outlives a crash of the dispatcher.
 
     The supervisor inherits the lock under which it was started and keeps it as long as it lives, so
-    there is no moment at which a second one could be started, whoever dies when.
+    there is no moment at which a second one could be started, whoever dies when. A job of one
+    process on a CPU is forked off a server that has imported what it needs; any other, and
+    where there is no such server, is a fresh interpreter.
     """
 
     def __init__(self, defaults: Defaults | None = None) -> None:
         self._defaults = defaults or Defaults()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        # On macOS the system's own libraries do not survive a fork.
+        self._forks = ForkServer() if sys.platform == "linux" else None
 
     def submit(self, key: str, command: Command) -> str:
-        """Start torchrun, unless a process of this folder is running already."""
+        """Start a supervisor, unless one of this folder is running already."""
         if self._defaults.accelerator != "gpu" and command.accelerator == "gpu":
             return refuse(
                 command.folder,
@@ -47,11 +53,15 @@ class LocalBackend(Backend):
                 "VILA2_TRAINING_ACCELERATOR=gpu where there is a GPU",
             )
         deadline = time.monotonic() + 20
+        forks = self._forks if self._may_fork(command) else None
         while time.monotonic() < deadline:
             lock = _try_lock(command.folder / "running.lock")
             if lock is not None:
                 try:
-                    return self._start(key, command, lock)
+                    return self._start(key, command, lock, forks)
+                except ForkLost:
+                    forks = None  # if it did start the job, the lock is held
+                    deadline = time.monotonic() + 20
                 finally:
                     os.close(lock)  # the supervisor holds it now
             held = read_started(command.folder)
@@ -60,7 +70,11 @@ class LocalBackend(Backend):
             time.sleep(0.02)  # somebody starts it at this moment, or it is ending
         raise BackendUnreachable(f"somebody holds {command.folder} and runs no job there")
 
-    def _start(self, key: str, command: Command, lock: int) -> str:
+    def _may_fork(self, command: Command) -> bool:
+        wanted = command.accelerator or self._defaults.accelerator
+        return command.processes == 1 and wanted == "cpu"
+
+    def _start(self, key: str, command: Command, lock: int, forks: ForkServer | None) -> str:
         held = read_started(command.folder)
         if held is not None:
             phase = self.observe(held.handle, command.folder)
@@ -77,23 +91,29 @@ class LocalBackend(Backend):
             # A job must not come to another's rendezvous.
             "TORCHELASTIC_RUN_ID": key,
         }
+        arguments, pid = self._arguments(command), None
         with (command.folder / "log.txt").open("ab") as log:
-            child = subprocess.Popen(
-                self._command(command),
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=environment,
-                pass_fds=(lock,),
-            )
+            if forks is not None:
+                pid = forks.start(
+                    arguments, environment, module=command.module, log=log.fileno(), lock=lock
+                )
+            if pid is None:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", supervise.__name__, *arguments],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env=environment,
+                    pass_fds=(lock,),
+                )
+                pid = child.pid
+                self._children[pid] = child
         crashpoint("backend.started")
-        self._children[child.pid] = child
-        return handle_of(child.pid)
+        return handle_of(pid)
 
-    def _command(self, command: Command) -> list[str]:
+    def _arguments(self, command: Command) -> list[str]:
         return [
-            sys.executable, "-m", "services.training.supervise",
             str(command.folder), command.module, "--spec", str(command.spec),
             f"--processes={command.processes}", f"--attempt={command.attempt}", "--record",
             f"--seconds={command.seconds or self._defaults.seconds}",
@@ -124,6 +144,11 @@ class LocalBackend(Backend):
                     os.killpg(pid, sign)
             time.sleep(0.1)
         end_leftovers(folder)
+
+    def close(self) -> None:
+        """End the fork server."""
+        if self._forks is not None:
+            self._forks.close()
 
     def _alive(self, handle: str) -> bool:
         if handle == REFUSED:

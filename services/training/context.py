@@ -52,6 +52,7 @@ class TrainingContext:
         self.replies = KeptReplies(database, KeptReplyRow)
         self._interrupt = interrupt_on_stop
         self.platform = platform
+        self._backend = backend
         self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
         self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
         self.quotas, self.accounts = Quotas(database), Accounts(database)
@@ -88,4 +89,5 @@ class TrainingContext:
             loop.stop()
         if self._interrupt:
             self.dispatcher.interrupt()
+        self._backend.close()
         self._database.close()

@@ -86,7 +86,7 @@ class TrainingSettings(BaseSettings):
                 if not getattr(self, name):
                     raise ValueError(
                         f"VILA2_{name.upper()} is needed by VILA2_TRAINING_BACKEND=kubernetes: see "
-                        "deploy/k8s/training/README.md"
+                        "deploy/k8s/README.md"
                     )
             if self.kubernetes_url and self.kubernetes_token_file is None:
                 raise ValueError("VILA2_KUBERNETES_URL needs VILA2_KUBERNETES_TOKEN_FILE beside it")

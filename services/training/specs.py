@@ -11,6 +11,9 @@ from vila2.api.training import EvaluateIn, JobIn, LineageItem, SourceIn, TrainIn
 from vila2.client import Client
 from vila2.evaluation.spec import EvaluateSpec
 from vila2.model.preset import named_preset
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.stages import Execution
 from vila2.training.spec import TrainSpec
 
 
@@ -25,32 +28,34 @@ class SpecBuilder:
 
         What is pinned stays: a version that is made between two attempts changes nothing.
         """
-        versions: dict[str, Version] = {}
+        versions: dict[DatasetRef, Version] = {}
 
-        def pinned(dataset: str) -> str:
+        def pinned(dataset: DatasetRef) -> DatasetRef:
             if dataset not in versions:
-                name, _, number = dataset.partition("@")
-                versions[dataset] = platform.datasets.version(name, int(number or 0))
-            return f"{versions[dataset].dataset}@{versions[dataset].version}"
+                versions[dataset] = platform.datasets.version(dataset.name, dataset.version)
+            return DatasetRef(versions[dataset].dataset, versions[dataset].version)
 
-        body = body.model_copy(deep=True)
         if body.evaluate is not None:
-            body.evaluate.benchmarks = [pinned(name) for name in body.evaluate.benchmarks]
-            return body, []
+            asked = [pinned(name) for name in body.evaluate.benchmarks]
+            evaluate = body.evaluate.model_copy(update={"benchmarks": asked})
+            return body.model_copy(update={"evaluate": evaluate}), []
         assert body.train is not None  # submit checked that one of the two is set
-        body.train.tokenizer_datasets = [pinned(name) for name in body.train.tokenizer_datasets]
-        items = []
+        items, stages = [], []
         for stage in body.train.stages:
+            sources = []
             for source in stage.sources:
-                asked = source.dataset
-                source.dataset = pinned(asked)
-                items.append(_item(stage.name, source, versions[asked], platform))
-        return body, items
+                at = source.model_copy(update={"dataset": pinned(source.dataset)})
+                items.append(_item(stage.name, at, versions[source.dataset], platform))
+                sources.append(at)
+            stages.append(stage.model_copy(update={"sources": sources}))
+        tokenizer = [pinned(name) for name in body.train.tokenizer_datasets]
+        train = body.train.model_copy(update={"stages": stages, "tokenizer_datasets": tokenizer})
+        return body.model_copy(update={"train": train}), items
 
     def train(self, body: TrainIn, platform: Client, model: Path | None, out: Path) -> TrainSpec:
         """The trainer's spec; `model` is the folder to start from, where there is one."""
         tokenizer = [
-            self._source(SourceIn(dataset=name, assembly={"policy": "original"}), platform)
+            self._source(SourceIn(dataset=name, assembly=Assembly(policy="original")), platform)
             for name in body.tokenizer_datasets
         ]
         if body.init == "new":
@@ -71,11 +76,7 @@ class SpecBuilder:
                 "seed": body.seed,
                 "output": str(out),
                 "cache": str(self._cache),
-                "cache_features": body.cache_features,
-                "threads": body.threads,
-                "precision": body.precision,
-                "parallel": body.parallel,
-                "activation_checkpointing": body.activation_checkpointing,
+                **body.model_dump(include=set(Execution.model_fields)),
             }
         )
 
@@ -107,14 +108,13 @@ class SpecBuilder:
             **source.model_dump(exclude={"dataset", "layers"}),
         }
 
-    def _shards(self, dataset: str, platform: Client) -> list[str]:
+    def _shards(self, dataset: DatasetRef, platform: Client) -> list[str]:
         return [
             str(self._objects.local(shard.object_key)) for shard in self._listed(dataset, platform)
         ]
 
-    def _listed(self, dataset: str, platform: Client) -> list[Shard]:
-        name, _, version = dataset.partition("@")
-        return platform.datasets.shards(name, int(version or 0))
+    def _listed(self, dataset: DatasetRef, platform: Client) -> list[Shard]:
+        return platform.datasets.shards(dataset.name, dataset.version)
 
 
 def _item(stage: str, source: SourceIn, version: Version, platform: Client) -> LineageItem:
@@ -138,5 +138,5 @@ def _item(stage: str, source: SourceIn, version: Version, platform: Client) -> L
         licence=version.licence,
         samples=version.samples,
         layers=layers,
-        assembly=source.assembly,
+        assembly=source.assembly.model_dump(mode="json"),
     )

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Protocol
 
 from services.training.backend import INTERRUPTED
 from services.training.backend_folder import (
@@ -40,12 +41,24 @@ def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]
     return [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0", *run]
 
 
-class Supervisor:
-    """Runs a command, passes signals on to it and keeps its time limit."""
+class Child(Protocol):
+    """What a supervisor needs of a process."""
 
-    def __init__(self, *, seconds: int, notice: int, log: Path | None) -> None:
-        self._seconds, self._notice, self._log = seconds, notice, log
-        self._child: subprocess.Popen[bytes] | None = None
+    def send_signal(self, number: int, /) -> None:
+        """Nothing where it has ended."""
+
+    def wait(self) -> int:
+        """Its status; negative for the signal that ended it."""
+
+
+class Supervisor:
+    """Runs a command that `begin` starts, passes signals on to it and keeps its time limit."""
+
+    def __init__(
+        self, *, seconds: int, notice: int, log: Path | None, begin: Callable[[list[str]], Child]
+    ) -> None:
+        self._seconds, self._notice, self._log, self._begin = seconds, notice, log, begin
+        self._child: Child | None = None
         self.stopping = False
 
     def forward(self, number: int, _: FrameType | None = None) -> None:
@@ -58,15 +71,16 @@ class Supervisor:
         """The command's status; `INTERRUPTED` if it was asked to leave, or killed from outside."""
         if self.stopping:
             return INTERRUPTED
-        pipe = subprocess.PIPE if self._log else None
-        errors = subprocess.STDOUT if self._log else None
-        self._child = child = subprocess.Popen(command, stdout=pipe, stderr=errors)
-        if self.stopping:  # the signal came before there was a child to pass it to
-            child.terminate()
         copier = None
-        if self._log is not None and child.stdout is not None:
-            copier = threading.Thread(target=_copy, args=(child.stdout, self._log), daemon=True)
+        if self._log is None:
+            self._child = child = self._begin(command)
+        else:
+            logged = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self._child = child = logged
+            copier = threading.Thread(target=_copy, args=(logged.stdout, self._log), daemon=True)
             copier.start()
+        if self.stopping:  # the signal came before there was a child to pass it to
+            child.send_signal(signal.SIGTERM)
         limit = threading.Timer(
             max(0, self._seconds - self._notice), self.forward, [signal.SIGTERM]
         )
@@ -81,15 +95,22 @@ class Supervisor:
         return code
 
 
-def main() -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    begin: Callable[[list[str]], Child] = subprocess.Popen,
+) -> int:
     """Returns 0 if the job succeeded, `INTERRUPTED` or 1."""
-    told = _arguments().parse_args()
+    told = _arguments().parse_args(arguments)
     folder, spec = Path(told.folder), Path(told.spec)
     node = int(os.environ.get("PET_NODE_RANK", 0)) if told.nodes > 1 else 0
     if told.record:
         write_started(folder, Started(handle_of(os.getpid()), told.attempt))
     supervisor = Supervisor(
-        seconds=told.seconds, notice=told.notice, log=folder / "log.txt" if told.log else None
+        seconds=told.seconds,
+        notice=told.notice,
+        log=folder / "log.txt" if told.log else None,
+        begin=begin,
     )
     signal.signal(signal.SIGTERM, supervisor.forward)
     signal.signal(signal.SIGINT, supervisor.forward)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from services.chassis.settings import StorageSettings
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start, workspace
 from tests.servers.postgres import PostgresServer
-from tests.servers.seaweedfs import S3Server, seaweedfs
+from tests.servers.seaweedfs import S3Server
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,7 @@ class Site:
         return StorageSettings()
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(params=["embedded", "apart"])
+@pytest.fixture(params=["embedded", pytest.param("apart", marks=pytest.mark.server)])
 def sites(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Site]:

@@ -12,9 +12,10 @@ from services.standalone.app import Standalone
 from tests import tiny
 from tests.data.made_pictures import picture
 from tests.standalone import pictures, submitted
-from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.api.caption import LayerJobIn
 from vila2.data.sample import Sample
 from vila2.model.golden import write_golden
+from vila2.schemas.sampling import Gate, Sampling
 from vila2.weights import folder_digest
 
 
@@ -55,8 +56,8 @@ class Studio:
             "dataset": "foxes",
             "model": self.model,
             "prompts": ["Describe the picture.", "What is this?"],
-            "sampling": SamplingIn(temperature=1.0, max_new_tokens=6),
-            "gate": GateIn(attempts=2),
+            "sampling": Sampling(temperature=1.0, max_new_tokens=6),
+            "gate": Gate(attempts=2),
             "seed": 3,
             **fields,
         }

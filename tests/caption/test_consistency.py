@@ -26,12 +26,13 @@ from tests.caption.learnt import Learnt
 from tests.caption.test_retries import GOOD, Scripted, how
 from tests.data.made_pictures import sample
 from tests.servers.triton import triton_server
-from vila2.api.caption import GateIn, LayerJobIn
+from vila2.api.caption import LayerJobIn
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.model.captioner import Captioner
 from vila2.model.consistency import Scorer
 from vila2.model.reference import REFERENCE_FILE, grey_embedding, read_reference
 from vila2.model.requests import Scoring
+from vila2.schemas.sampling import Gate
 from vila2.weights import folder_digest
 
 
@@ -68,7 +69,7 @@ def serving(
         database.close()
 
 
-@pytest.fixture(params=["embedded", "triton"])
+@pytest.fixture(params=["embedded", pytest.param("triton", marks=pytest.mark.server)])
 def engine(request: pytest.FixtureRequest, embedded: EmbeddedEngine) -> Engine:
     if request.param == "embedded":
         return embedded
@@ -245,7 +246,7 @@ def test_scores_are_refused_before_anything_is_captioned_where_vllm_answers(
     served = ServedModels(database, objects, connection, options=options, budget=1)
     engines = TritonEngines(connection, objects, served)
     asked = LayerJobIn(name="n", dataset="d", model="m", prompts=["p"], score=True)
-    gated = asked.model_copy(update={"score": False, "gate": GateIn(min_consistency=0.0)})
+    gated = asked.model_copy(update={"score": False, "gate": Gate(min_consistency=0.0)})
     for body, field in ((asked, "score"), (gated, "gate.min_consistency")):
         with pytest.raises(Invalid, match=r"vLLM .*VILA2_TRITON_BACKEND=python") as refused:
             check_scoring(body, engines)
@@ -272,7 +273,7 @@ def rows_of(engine: Judged, count: int = 1, **fields: object) -> list[CaptionRow
     return caption_samples([sample(f"k{n}") for n in range(count)], how(**fields), engine)
 
 
-GATE = GateIn(attempts=3, retry_temperature=0.9, min_consistency=0.1)
+GATE = Gate(attempts=3, retry_temperature=0.9, min_consistency=0.1)
 
 
 def test_a_caption_below_the_bound_is_tried_again() -> None:
@@ -311,7 +312,7 @@ def test_a_text_that_fails_the_other_checks_is_not_scored() -> None:
 
 def test_asking_for_scores_leaves_the_caption_recipe_s_hash_alone_and_a_bound_does_not() -> None:
     assert how(score=True).recipe_hash() == how().recipe_hash()
-    assert how(gate=GATE).recipe_hash() != how(gate=GateIn(attempts=3)).recipe_hash()
+    assert how(gate=GATE).recipe_hash() != how(gate=Gate(attempts=3)).recipe_hash()
 
 
 def test_a_request_becomes_the_captioning_that_it_asks_for() -> None:

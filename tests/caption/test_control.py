@@ -82,9 +82,9 @@ def test_a_job_that_failed_is_tried_again_and_says_why_it_failed(
 
 def test_quarantined_samples_are_told_with_their_reason_and_text(studio: Studio) -> None:
     """So that a person sees what the gate refused."""
-    from vila2.api.caption import GateIn
+    from vila2.schemas.sampling import Gate
 
-    strict = GateIn(attempts=2, min_words=50)
+    strict = Gate(attempts=2, min_words=50)
     done = ended(studio, studio.client.caption.start_layer(studio.job(token="q", gate=strict)))
     assert sum(done.quarantined.values()) == 5
     found = studio.client.caption.failures(done.id)

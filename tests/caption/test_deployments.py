@@ -15,16 +15,10 @@ from tests.caption.studio import Studio, opened, registered
 from tests.data.made_pictures import picture
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import (
-    CaptionsIn,
-    Deployment,
-    DeploymentIn,
-    GateIn,
-    Requirement,
-    SamplingIn,
-)
+from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
 from vila2.client import ApiError
 from vila2.model.golden import GOLDEN_FILE
+from vila2.schemas.sampling import Gate, Sampling
 from vila2.weights import folder_digest
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
@@ -46,7 +40,7 @@ def deployed(studio: Studio, endpoint: str, model: str, **fields: Any) -> Deploy
 def asked(studio: Studio, model: str, *, seed: int = 0) -> str:
     body = CaptionsIn(
         model=model, images=[DATA_URL], prompts=["What is this?"], seed=seed,
-        sampling=SamplingIn(max_new_tokens=8), gate=GateIn(attempts=1),
+        sampling=Sampling(max_new_tokens=8), gate=Gate(attempts=1),
     )  # fmt: skip
     return studio.client.caption.captions(body).captions[0].caption
 
@@ -223,6 +217,7 @@ def test_what_is_not_there_is_named(studio: Studio) -> None:
         studio.client.caption.rollback("once")
 
 
+@pytest.mark.server
 def test_a_swap_under_load_fails_no_request(tmp_path: Path) -> None:
     """On Triton, four callers all the while; every answer is one model's or the other's."""
     triton_server(tmp_path / "probe")  # skips, or fails, where there is none

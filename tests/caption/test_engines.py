@@ -77,7 +77,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedEngines:
     return EmbeddedEngines(lambda prefix: folder / prefix, batch_size=8)
 
 
-@pytest.fixture(params=["embedded", "triton"])
+@pytest.fixture(params=["embedded", pytest.param("triton", marks=pytest.mark.server)])
 def engines(request: pytest.FixtureRequest, embedded: EmbeddedEngines) -> Engines:
     if request.param == "embedded":
         return embedded
@@ -307,6 +307,7 @@ def stub(server: TritonServer) -> psutil.Process:
     return found[0]
 
 
+@pytest.mark.server
 def test_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
     """Killed at once: none of its session's processes, no shared memory."""
     server = triton_server(tmp_path / "serving")

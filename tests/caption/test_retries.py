@@ -7,8 +7,8 @@ import pytest
 
 from services.caption.captioning import Answer, Ask, Captioning, caption_samples, sample_seed
 from tests.data.made_pictures import sample
-from vila2.api.caption import GateIn, SamplingIn
 from vila2.data.layers import CAPTIONED, QUARANTINED
+from vila2.schemas.sampling import Gate, Sampling
 
 GOOD = "A small brown dog sleeps on the red sofa near a window."
 LOOP = "dog dog dog dog dog dog dog dog dog dog dog dog"
@@ -34,8 +34,8 @@ def how(**fields: Any) -> Captioning:
     given: dict[str, Any] = {
         "model": "vlm-0",
         "prompts": ["Describe the picture.", "What is to be seen?"],
-        "sampling": SamplingIn(temperature=0.2),
-        "gate": GateIn(attempts=3, retry_temperature=0.9),
+        "sampling": Sampling(temperature=0.2),
+        "gate": Gate(attempts=3, retry_temperature=0.9),
         "seed": 5,
         **fields,
     }
@@ -86,7 +86,7 @@ def test_nothing_falls_back_to_the_old_caption(said: str) -> None:
 def test_one_attempt_means_one() -> None:
     """The ladder is as long as the gate says."""
     engine = Scripted(lambda *_: LOOP)
-    caption_samples([sample("a")], how(gate=GateIn(attempts=1)), engine)
+    caption_samples([sample("a")], how(gate=Gate(attempts=1)), engine)
     assert len(engine.rounds) == 1
 
 
@@ -130,7 +130,7 @@ def test_progress_never_goes_back() -> None:
 
 @pytest.mark.parametrize("change", [
     {"model": "vlm-1"}, {"prompts": ["Describe the picture."]}, {"seed": 6},
-    {"sampling": SamplingIn(temperature=0.3)}, {"gate": GateIn(attempts=2)}, {"task": "ocr"},
+    {"sampling": Sampling(temperature=0.3)}, {"gate": Gate(attempts=2)}, {"task": "ocr"},
 ])  # fmt: skip
 def test_whatever_can_change_a_caption_changes_the_recipe_hash(change: dict[str, Any]) -> None:
     """And nothing else does."""

@@ -11,11 +11,12 @@ from tests.caption.learnt import Learnt
 from tests.caption.studio import Studio, opened
 from tests.servers.platform_http import served
 from tests.standalone import until
-from vila2.api.caption import GateIn, PreviewIn, SamplingIn
+from vila2.api.caption import PreviewIn
 from vila2.cli.main import app
 from vila2.data.layers import CaptionRow, decode_layer_shard
+from vila2.schemas.sampling import Gate, Sampling
 
-HOW = {"sampling": SamplingIn(max_new_tokens=30)}
+HOW = {"sampling": Sampling(max_new_tokens=30)}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_scores_are_in_the_layer_its_preview_its_lineage_and_on_the_screen(studi
 
 def test_a_bound_that_nobody_reaches_quarantines_all_as_inconsistent(studio: Studio) -> None:
     """Those that fail on their text keep that reason."""
-    _, rows = sealed(studio, "bound", gate=GateIn(attempts=2, min_consistency=99.0))
+    _, rows = sealed(studio, "bound", gate=Gate(attempts=2, min_consistency=99.0))
     assert len(rows) == 5
     inconsistent = [row for row in rows if row.reason == "inconsistent"]
     assert inconsistent

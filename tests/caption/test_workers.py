@@ -105,7 +105,8 @@ def restarted(folder: Path, port: int, ending: threading.Event) -> threading.Thr
     return thread
 
 
-@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.full
 def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
     tmp_path: Path, postgres_url: str
 ) -> None:

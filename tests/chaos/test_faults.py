@@ -11,7 +11,7 @@ from tests.chaos.stack import Stack, stack
 from tests.chaos.table import line
 from tests.chaos.trial import Reference, submitted, tried, undisturbed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.server, pytest.mark.full, pytest.mark.timeout(900)]
 STRONGEST = (
     "a caption worker hangs past its lease",
     "PostgreSQL is killed",

@@ -13,7 +13,7 @@ from services.controller import events
 from services.controller.relay import STREAM, EventRelay, RedisSink
 from services.controller.runs import new_run
 from services.controller.tables import Base
-from tests.servers.valkey import valkey
+from tests.servers.valkey import Broker
 from vila2.recipe import load_recipe
 
 
@@ -60,11 +60,10 @@ def test_what_the_sink_did_not_take_is_published_later(database: Database) -> No
     assert sink.got[-5:] == [1, 2, 3, 4, 5]
 
 
-def test_a_stream_of_a_real_server_holds_them(database: Database, tmp_path: Path) -> None:
+def test_a_stream_of_a_real_server_holds_them(database: Database, broker: Broker) -> None:
     import redis
 
-    with valkey(tmp_path / "valkey") as server:
-        EventRelay(database, RedisSink(server.url)).tick()
-        held = redis.Redis.from_url(server.url).xrange(STREAM)
+    EventRelay(database, RedisSink(broker.url)).tick()
+    held = redis.Redis.from_url(broker.url).xrange(STREAM)
     assert [int(fields[b"sequence"]) for _, fields in held] == [1, 2, 3, 4, 5]
     assert json.loads(held[0][1][b"event"])["message"] == "number 0"

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from services.controller import jobs
 from vila2.api.training import JobIn
-from vila2.data.assembly import Assembly
 from vila2.recipe import STAGES, ControlRecipe, Recipe, load_recipe
+from vila2.schemas.assembly import Assembly
 
 
 def steps(job: JobIn) -> int:

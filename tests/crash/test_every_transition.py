@@ -15,7 +15,7 @@ from tests.crash.boundaries import Watch
 from tests.crash.conftest import Undisturbed
 from tests.crash.lives import ENDED, KILLED, copied, live, moments, result, several
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
 # Each life lasts so many moments. The short ones die before they have done anything that stays: a
 # job that was claimed and not handed over is claimed again.
 STRIDES = (3, 5, 8, 13, 21, 34)

@@ -15,33 +15,19 @@ from services.standalone.app import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.datasets.test_takedown import taken_down
-from tests.servers.postgres import PostgresServer, postgres
-from tests.servers.seaweedfs import S3Server, seaweedfs
 from tests.standalone import pictures, submitted, until
 from vila2.api.datasets import AuditIn, DatasetIn, VersionIn
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[PostgresServer]:
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite-directory", "postgres-s3"])
+@pytest.fixture(params=["sqlite-directory", pytest.param("postgres-s3", marks=pytest.mark.server)])
 def storage(request: pytest.FixtureRequest) -> StorageSettings:
     if request.param == "sqlite-directory":
         return StorageSettings()
     server = request.getfixturevalue("s3")
     return StorageSettings(
-        database_url=SecretStr(request.getfixturevalue("rows").new_database()),
+        database_url=SecretStr(request.getfixturevalue("postgres_url")),
         s3_endpoint=server.endpoint,
         s3_bucket=f"b-{uuid4().hex[:10]}",
         s3_access_key=SecretStr(server.access_key),

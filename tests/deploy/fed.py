@@ -25,10 +25,11 @@ from tests.servers.platform_http import served
 from tests.servers.prometheus import Prometheus, prometheus
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import PreviewIn, SamplingIn
+from vila2.api.caption import PreviewIn
 from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
 from vila2.client import ApiError
-from vila2.data.assembly import Assembly
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "deploy" / "prometheus"
@@ -143,7 +144,7 @@ def _keep_asking(studio: Studio, ending: threading.Event) -> None:
         **{
             **studio.asked(),
             "keys": [f"p{number}" for number in range(12)],
-            "sampling": SamplingIn(temperature=1.0, max_new_tokens=24),
+            "sampling": Sampling(temperature=1.0, max_new_tokens=24),
             "score": True,
         }
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from services.standalone import serve
 from services.standalone.app import Standalone
 from services.standalone.doctor import findings
 from tests.servers.platform_http import served
-from tests.servers.seaweedfs import S3Server, seaweedfs
-from tests.servers.valkey import Broker, valkey
+from tests.servers.seaweedfs import S3Server
+from tests.servers.valkey import Broker
 from vila2.cli.main import app
 from vila2.client import SERVICES
 from vila2.doctor import machine
@@ -121,12 +120,6 @@ def test_a_triton_that_is_away_is_a_problem(
     assert of(findings(tmp_path), "Triton").state == "problem"
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with valkey(tmp_path_factory.mktemp("valkey")) as made:
-        yield made
-
-
 def test_a_broker_that_drops_entries_is_told(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,12 +129,6 @@ def test_a_broker_that_drops_entries_is_told(
     assert of(findings(tmp_path), "broker").state == "ok"
     redis.Redis.from_url(broker.url).config_set("maxmemory-policy", "allkeys-lru")
     assert of(findings(tmp_path), "broker").state == "warning"
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as made:
-        yield made
 
 
 @pytest.mark.parametrize(("secret", "state"), [("tester-secret", "ok"), ("another", "problem")])

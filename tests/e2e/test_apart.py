@@ -14,7 +14,7 @@ from vila2.cli.demo import DATASETS
 from vila2.scenes.datasets import write_world
 from vila2.submit import submit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.server, pytest.mark.full]
 
 
 def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from vila2.evaluation.report.model import RunReport
 from vila2.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 SCALE = 0.02
 SIZES = WorldSizes().scaled(SCALE)

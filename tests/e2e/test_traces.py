@@ -19,6 +19,7 @@ from vila2 import tracing
 from vila2.client import Client
 
 pytest.importorskip("opentelemetry.sdk", reason="pip install 'vila2[tracing]'")
+pytestmark = pytest.mark.server
 ASKED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 

@@ -50,13 +50,7 @@ def test_who_waits_as_long_as_told_gets_through(gaps: list[float], per_minute: i
             assert take(bucket, per_minute, now + wait + 1e-6)[1] == 0
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with valkey(tmp_path_factory.mktemp("valkey")) as made:
-        yield made
-
-
-@pytest.fixture(params=["in process", "redis"])
+@pytest.fixture(params=["in process", pytest.param("redis", marks=pytest.mark.server)])
 def limiter(request: pytest.FixtureRequest) -> Iterator[Limiter]:
     if request.param == "redis":
         made: Limiter = RedisLimiter(request.getfixturevalue("broker").url)
@@ -111,6 +105,7 @@ def test_processes_share_a_bucket_in_redis(broker: Broker, name: str) -> None:
     other.close()
 
 
+@pytest.mark.server
 def test_without_its_server_each_process_limits_by_itself(tmp_path: Path, name: str) -> None:
     """Neither everything nor nothing; and it goes back to the server when that answers."""
     port = free_port()

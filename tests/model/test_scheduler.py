@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.model.test_captioner import requests
 from tests.tiny import model
-from vila2.model.captioner import Captioner, Request, Sampling, admits
+from vila2.model.captioner import Captioner, Request, admits
 from vila2.model.scheduler import QueueFull, Scheduler, Ticket
+from vila2.schemas.sampling import Sampling
 
 
 def varied(count: int, *, temperature: float = 0.8) -> list[Request]:

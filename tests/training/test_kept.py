@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.data.made_pictures import caption_row
-from vila2.data.assembly import Assembly
 from vila2.data.errors import DataError
 from vila2.data.layers import QUARANTINED, CaptionRow, captions_of, encode_layer_shard
+from vila2.schemas.assembly import Assembly
 from vila2.training.kept import Kept
 from vila2.training.spec import Source
 

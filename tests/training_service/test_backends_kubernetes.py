@@ -23,7 +23,7 @@ from tests.training_service.conftest import ROOT, Submit
 from tests.training_service.sites import KubernetesSite
 
 GOLDEN = Path(__file__).parent / "golden" / "trainjob.yaml"
-DEPLOY = ROOT / "deploy" / "k8s" / "training"
+DEPLOY = ROOT / "deploy" / "k8s" / "overlays" / "kubeflow"
 
 
 def manifest() -> dict[str, Any]:

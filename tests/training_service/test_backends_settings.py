@@ -63,17 +63,19 @@ def test_the_command_line_says_which_setting_is_wrong(
         pass
 
 
-@pytest.mark.parametrize("folder", ["slurm", "k8s/training"])
-def test_the_settings_that_ship_are_settings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("folder", "backend"), [("slurm", "slurm"), ("k8s/overlays/kubeflow", "kubernetes")]
+)
+def test_the_settings_that_ship_are_settings(
+    folder: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every variable is one that is read, and together they are complete."""
     known = {f"VILA2_{name.upper()}" for name in TrainingSettings.model_fields}
     for line in (ROOT / "deploy" / folder / "settings.env").read_text().splitlines():
         name, _, value = line.partition("=")
         assert name in known
         monkeypatch.setenv(name, value.strip('"'))
-    assert TrainingSettings().training_backend == folder.partition("/")[0].replace(
-        "k8s", "kubernetes"
-    )
+    assert TrainingSettings().training_backend == backend
 
 
 def command(processes: int, **fields: object) -> Command:

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from vila2.api.base import Body, Count, Model, Progress
 from vila2.api.training import Evaluation
+from vila2.schemas.sampling import Gate, Sampling, Task
 
-Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
 DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
 Mode = Literal["overwrite", "keep", "append"]
 _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so too."
-
-
-class SamplingIn(Body):
-    """How captions are drawn."""
-
-    temperature: float = Field(0.0, ge=0, le=5)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(64, ge=1, le=4096)
-
-
-class GateIn(Body):
-    """What a caption must pass."""
-
-    attempts: int = Field(3, ge=1, le=20)
-    retry_temperature: float = Field(0.7, gt=0, le=5)
-    min_words: int = Field(1, ge=0)
-    max_words: int = Field(400, ge=1)
-    max_repeats: int = Field(4, ge=1)
-    min_consistency: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="Least consistency score, nats per token; below it a caption is "
-        "`inconsistent`. Null asks for none.",
-    )
-
-    @model_validator(mode="after")
-    def _some_length(self) -> GateIn:
-        if self.min_words > self.max_words:
-            raise ValueError("min_words is above max_words: no caption would pass")
-        return self
 
 
 class LayerJobIn(Body):
@@ -54,8 +24,8 @@ class LayerJobIn(Body):
     version: Count = Field(0, description="0 takes the newest.")
     model: str
     prompts: list[str] = Field(min_length=1)
-    sampling: SamplingIn = SamplingIn()
-    gate: GateIn = GateIn()
+    sampling: Sampling = Sampling()
+    gate: Gate = Gate()
     seed: int = 0
     task: Task = "general"
     mode: Mode = Field(
@@ -135,8 +105,8 @@ class CaptionsIn(Body):
         min_length=1, max_length=64, description="Data URLs (data:image/...;base64,...) or base64."
     )
     prompts: list[str] = Field(min_length=1, examples=[["Describe the image briefly."]])
-    sampling: SamplingIn = SamplingIn()
-    gate: GateIn = GateIn()
+    sampling: Sampling = Sampling()
+    gate: Gate = Gate()
     seed: int = 0
     task: Task = "general"
     score: bool = Field(False, description=_SCORE)
@@ -153,8 +123,8 @@ class PreviewIn(Body):
     keys: list[str] = Field(min_length=1, max_length=64)
     model: str
     prompts: list[str] = Field(min_length=1)
-    sampling: SamplingIn = SamplingIn()
-    gate: GateIn = GateIn()
+    sampling: Sampling = Sampling()
+    gate: Gate = Gate()
     seed: int = 0
     task: Task = "general"
     score: bool = Field(False, description=_SCORE)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
 
 Kind = Literal["pairs", "conversations", "benchmark"]
 Format = Literal["folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark"]
@@ -216,7 +217,7 @@ class LayerDiff(Model):
 class AuditIn(Body):
     """What to search a version for."""
 
-    benchmarks: list[str] | None = Field(
+    benchmarks: list[DatasetRef] | None = Field(
         None, description="Benchmarks to hold it against, NAME or NAME@VERSION; null: all."
     )
     max_distance: int = Field(
@@ -263,7 +264,7 @@ class TakedownIn(Body):
     """A picture that must go, by digest or by one sample that shows it."""
 
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    dataset: str = Field("", description="NAME or NAME@VERSION, with `key`.")
+    dataset: OptionalDatasetRef = Field("", description="NAME or NAME@VERSION, with `key`.")
     key: str = ""
     reason: str = Field(min_length=3, max_length=2000, examples=["request of the rights holder"])
     requested_by: str = Field(min_length=1, max_length=200)

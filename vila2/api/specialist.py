@@ -6,14 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from vila2.api.base import Body, Model, Progress
-from vila2.api.caption import GateIn, SamplingIn
+from vila2.api.base import Model, Progress
 from vila2.api.training import StageIn
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.sampling import Gate, Sampling
+from vila2.schemas.stages import Execution
 
 SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
 
 
-class SpecialistIn(Body):
+class SpecialistIn(Execution):
     """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
 
     # Its own requests add to both, which other services bound.
@@ -22,14 +24,11 @@ class SpecialistIn(Body):
     name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
-    dataset: str = Field(description="What it recaptions: name or name@version.")
+    dataset: DatasetRef = Field(description="What it recaptions: name or name@version.")
     prompts: list[str] = Field(min_length=1)
-    sampling: SamplingIn = SamplingIn()
-    gate: GateIn = GateIn()
+    sampling: Sampling = Sampling()
+    gate: Gate = Gate()
     seed: int = 0
-    threads: int = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
-    cache_features: bool = False
     run: str = Field("", description="The run on whose account it is trained.")
 
 

@@ -7,6 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.schemas.assembly import SourceOptions
+from vila2.schemas.base import Strict
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.stages import Execution, Schedule
 
 JobKind = Literal["train", "evaluate"]
 JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
@@ -14,43 +18,28 @@ JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "fai
 Unit = Literal["gpu", "process"]
 
 
-class LayerUse(Body):
+class LayerUse(Strict):
     """A layer under the name by which an assembly refers to it."""
 
     alias: str
     layer: str
 
 
-class SourceIn(Body):
+class SourceIn(SourceOptions):
     """Data of a stage: a dataset, the layers over it, and how its text is assembled."""
 
-    dataset: str
+    dataset: DatasetRef
     layers: list[LayerUse] = []
-    assembly: dict[str, Any]
-    repeat: float = 1.0
-    shuffle_captions: bool = False
-    keep_fraction: dict[str, float] = {}
-    keep_by: dict[str, Literal["logprob", "consistency"]] = {}
 
 
-class StageIn(Body):
-    """A stage as the trainer's spec has it, with datasets by name."""
+class StageIn(Schedule):
+    """A stage as the trainer has it, with datasets by name."""
 
     name: str
-    steps: int
-    batch_size: int
-    lr: float
-    trainable: list[str]
-    lr_scale: dict[str, float] = {}
-    optimiser: dict[str, Any] = {}
-    batch_tokens: int = Field(0, description="Tokens per step in place of samples; needs `pack`.")
-    pack: int = Field(0, description="Tokens of a row of packed samples; 0 pads instead.")
-    micro_batch: int = 0
-    lora: dict[str, Any] | None = None
-    sources: list[SourceIn]
+    sources: list[SourceIn] = Field(min_length=1)
 
 
-class EarlyStopIn(Body):
+class EarlyStopIn(Strict):
     """When a stage, or the whole job, is not worth its remaining steps."""
 
     stage: str = Field(description="The stage whose loss is watched.")
@@ -78,21 +67,15 @@ class EarlyStopIn(Body):
         return self
 
 
-class TrainIn(Body):
-    """What to train."""
+class TrainIn(Execution):
+    """What to train, and how."""
 
     init: Literal["new", "base", "continue"]
     preset: str = ""
     model: str = Field("", description="For base and continue: the registry's model.")
-    tokenizer_datasets: list[str] = []
+    tokenizer_datasets: list[DatasetRef] = []
     stages: list[StageIn] = []
-    seed: int = 0
-    processes: int = Field(1, ge=1, le=100_000)
-    threads: int = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
-    cache_features: bool = False
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    activation_checkpointing: bool = False
+    seed: int = Field(0, ge=0, lt=2**63)
     accelerator: Literal["", "cpu", "gpu"] = Field(
         "", description="What each process keeps busy; empty: as the platform's backend has it."
     )
@@ -103,9 +86,9 @@ class EvaluateIn(Body):
     """What to evaluate."""
 
     model: str
-    benchmarks: list[str] = Field(min_length=1)
-    max_new_tokens: int = 64
-    threads: int = 1
+    benchmarks: list[DatasetRef] = Field(min_length=1)
+    max_new_tokens: int = Field(64, ge=1, le=4096)
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads.")
     accelerator: Literal["", "cpu", "gpu"] = Field("", description="As in a training.")
 
 

@@ -17,7 +17,7 @@ from vila2.api.training import EvaluateIn, JobIn
 from vila2.benchmarks.catalogue import CATALOGUE, source_named
 from vila2.benchmarks.source import Where
 from vila2.cli import terminal
-from vila2.cli.datasets import print_version, split_version, submit_shown
+from vila2.cli.datasets import dataset_ref, print_version, split_version, submit_shown
 from vila2.cli.progress import progress_bar
 from vila2.cli.scores import print_scores
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
@@ -145,7 +145,8 @@ def run(
     key: Key = "",
 ) -> None:
     """Evaluate a model by a job of the platform, and print its scores."""
-    asked = EvaluateIn(model=model, benchmarks=benchmarks, max_new_tokens=max_new_tokens)
+    refs = [dataset_ref(name) for name in benchmarks]
+    asked = EvaluateIn(model=model, benchmarks=refs, max_new_tokens=max_new_tokens)
     with connected(workspace, url, key) as client:
         name = f"evaluate-{model}"
         token = f"benchmarks:{uuid.uuid4().hex}"

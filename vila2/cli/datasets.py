@@ -14,6 +14,7 @@ from vila2.cli.progress import progress_bar
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 from vila2.client import Client
 from vila2.data.readers import FORMATS, ReadOptions
+from vila2.schemas.refs import DatasetRef
 from vila2.submit import register
 from vila2.submit import submit as submit_dataset
 
@@ -222,7 +223,13 @@ def use(
 
 def split_version(name: str) -> tuple[str, int]:
     """`NAME@VERSION` as its two parts; version 0 where there is none."""
-    dataset, _, number = name.partition("@")
-    if number and not number.isdigit():
-        raise CliError(f"{number!r} is not a version number: give NAME@NUMBER")
-    return dataset, int(number or 0)
+    ref = dataset_ref(name)
+    return ref.name, ref.version
+
+
+def dataset_ref(name: str) -> DatasetRef:
+    """`NAME` or `NAME@VERSION` as it was given."""
+    try:
+        return DatasetRef.parse(name)
+    except ValueError as error:
+        raise CliError(str(error)) from error

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vila2.api.datasets import Audit, AuditIn, Takedown, TakedownIn
-from vila2.cli.datasets import app, split_version
+from vila2.cli.datasets import app, dataset_ref, split_version
 from vila2.cli.progress import progress_bar
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
 
@@ -40,10 +40,10 @@ def audit(
     compression; up to 7 bits of difference every pair is found.
     """
     dataset, number = split_version(name)
+    benchmarks = None if against is None else [dataset_ref(one) for one in against]
+    asked = AuditIn(benchmarks=benchmarks, max_distance=max_distance)
     with connected(workspace, url, key) as client:
-        found = client.datasets.start_audit(
-            dataset, number, AuditIn(benchmarks=against, max_distance=max_distance)
-        )
+        found = client.datasets.start_audit(dataset, number, asked)
         with progress_bar(console) as bar:
             task = bar.add_task(f"{dataset}: hashing", total=None)
             while found.state == "running":

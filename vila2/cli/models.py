@@ -46,7 +46,7 @@ def plan(
         ),
     ] = 0.4,
     batch: Annotated[
-        int, typer.Option(min=1, help="Samples per optimiser step, over all GPUs (paper: 1024).")
+        int, typer.Option(min=1, help="Samples per optimizer step, over all GPUs (paper: 1024).")
     ] = 1024,
     samples: Annotated[
         list[str] | None, typer.Option(help="STAGE=NUMBER, such as pretrain=2.5e6; repeat it.")
@@ -185,7 +185,7 @@ def _flops(row: StagePlan) -> str:
 
 def _cells(row: StagePlan) -> list[str]:
     held = row.memory
-    parts = (held.weights, held.gradients, held.optimiser, held.activations, held.total)
+    parts = (held.weights, held.gradients, held.optimizer, held.activations, held.total)
     return [
         row.stage,
         row.parallelism + ("+ckpt" if row.checkpointing else ""),

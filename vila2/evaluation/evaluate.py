@@ -24,11 +24,13 @@ from vila2.evaluation.asking import Asker
 from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
 from vila2.evaluation.scoring import Item, score_answers
 from vila2.evaluation.spec import EvaluateSpec
+from vila2.model import build
 from vila2.model.captioner import Captioner
 from vila2.training.progress import Progress
 
 # Pictures of this many questions are held in memory at a time, whatever the benchmark's size.
 _CHUNK = 1024
+LATE_IMPORTS = build.LATE_IMPORTS
 
 
 def evaluate(spec: EvaluateSpec, captioner: Captioner, *, progress: Progress) -> list[Outcome]:

@@ -22,10 +22,22 @@ from vila2.model import composition
 from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.checkpoints import load_tokenizer
 from vila2.model.foreign import Foreign, open_foreign
+from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
 
-__all__ = ["PARTS", "VLM", "compose", "fresh_projector"]
+__all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
+
+# What is imported only when a model is composed or opened. A process that forks others imports it
+# before; whatever else a model needs, they import themselves.
+LATE_IMPORTS = (
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.internvl.modeling_internvl",
+    "transformers.models.llama.modeling_llama",
+    "vila2.model.captioner",
+    "vila2.model.towers.composed",
+)
 
 _PRESET_FILE = "vila2_preset.json"
 _COMPOSED_PARTS = {
@@ -53,6 +65,11 @@ class VLM:
         if self.foreign is not None:
             return self.foreign.image_tokens
         return int(self.model.config.image_seq_length)
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for a piece of an image in the language model's input."""
+        return int(self.model.config.image_token_id)
 
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or a foreign model's own template."""
@@ -106,7 +123,8 @@ class VLM:
     def load(cls, directory: Path) -> VLM:
         """Load what `save` wrote, or any other model that `vila2.model.foreign` supports.
 
-        Only safetensors are read, nothing is unpickled or fetched.
+        Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
+        weight is missing or not finite.
         """
         file = directory / _PRESET_FILE
         if not file.is_file():
@@ -121,14 +139,10 @@ class VLM:
         from vila2.model.towers.composed import ComposedConfig
 
         composition.register_towers(preset)
-        model = Composed.from_pretrained(
-            directory,
-            config=ComposedConfig.from_pretrained(directory),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
+        model = load_model(
+            Composed, directory, config=ComposedConfig.from_pretrained(directory, **LOCAL)
         )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
         return cls(model, tokenizer, preset)
 
 

@@ -107,10 +107,10 @@ class Scorer:
             answers[number, len(row) - tokens : len(row)] = True
         ids, attention = ids.to(pictures.device), attention.to(pictures.device)
         answers = answers.to(pictures.device)
-        inner = self._vlm.model.model
-        embeds = inner.get_input_embeddings()(ids)
-        places = (ids == self._vlm.model.config.image_token_id).unsqueeze(-1)
-        hidden = inner.language_model(
+        model, decoder = self._vlm.model, self._vlm.part("language")
+        embeds = model.get_input_embeddings()(ids)
+        places = ids.eq(self._vlm.image_token_id).unsqueeze(-1)
+        hidden = decoder(
             inputs_embeds=embeds.masked_scatter(places, pictures.to(embeds.dtype)),
             attention_mask=attention,
             use_cache=False,
@@ -119,7 +119,10 @@ class Scorer:
         foretelling, wanted = hidden[:, :-1][answers[:, 1:]], ids[answers]
         likely = torch.cat(
             [
-                self._vlm.model.lm_head(states).float().log_softmax(-1).gather(1, tokens[:, None])
+                model.get_output_embeddings()(states)
+                .float()
+                .log_softmax(-1)
+                .gather(1, tokens[:, None])
                 for states, tokens in zip(
                     foretelling.split(_POSITIONS), wanted.split(_POSITIONS), strict=True
                 )

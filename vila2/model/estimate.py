@@ -79,7 +79,7 @@ class Precision:
     frozen: int = 2
     working: int = 2  # the copy that is multiplied
     gradient: int = 4
-    optimiser: int = 8  # two fp32 moments
+    optimizer: int = 8  # two fp32 moments
     activation: int = 2
     stream: int = 4  # inputs of norms, and what stands between layers
     logit: int = 14  # bf16 logits, fp32 logits, their log-softmax and gradient
@@ -101,13 +101,13 @@ class Memory:
 
     weights: float
     gradients: float
-    optimiser: float
+    optimizer: float
     activations: float
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.weights + self.gradients + self.optimiser + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def memory(
     return Memory(
         weights=(p.learning * learning + p.frozen * frozen) / shards + working,
         gradients=gradients,
-        optimiser=p.optimiser * learning / shards,
+        optimizer=p.optimizer * learning / shards,
         activations=micro_batch
         * activations(model, stage, checkpointing=checkpointing, precision=p),
     )

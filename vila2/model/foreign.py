@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from vila2.model.chat_template import TemplateChat, TemplateError
+from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PartsError, find_parts
 from vila2.model.preset import WholeModel
 
@@ -84,14 +85,12 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
 
     config, kind = _config(directory)
     _check_forward(directory, config, kind)
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
     _find_template(directory, tokenizer)
     processor = _image_processor(directory)
     size = _square(config.vision_config.image_size, directory)
     mean, std, axis = _check_pictures(directory, config, processor, size)
-    model = kind.from_pretrained(
-        directory, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
-    ).eval()
+    model = load_model(kind, directory, config=config).eval()
     try:
         parts = find_parts(model, whole.parts)  # type: ignore[arg-type]
     except PartsError as error:
@@ -122,7 +121,7 @@ def _config(directory: Path) -> tuple[Any, Any]:
     # See `ComposedConfig`: plain `InternVLConfig` misreads a tower of another kind.
     loader = ComposedConfig if kind == "internvl" else AutoConfig
     try:
-        config: Any = loader.from_pretrained(directory, local_files_only=True)
+        config: Any = loader.from_pretrained(directory, **LOCAL)
     except ValueError as error:
         raise ForeignModelError(f"{directory}: {error}") from error
     mapping = AutoModelForImageTextToText._model_mapping
@@ -151,7 +150,7 @@ def _check_forward(directory: Path, config: Any, kind: Any) -> None:
         )
     if not hasattr(config, "vision_config") or not hasattr(config.vision_config, "image_size"):
         reasons.append("its vision_config names no image_size")
-    if not isinstance(_image_id(config), int):
+    if not isinstance(_image_token_id(config), int):
         reasons.append("its config names no image_token_id")
     if reasons:
         raise ForeignModelError(
@@ -161,7 +160,7 @@ def _check_forward(directory: Path, config: Any, kind: Any) -> None:
         )
 
 
-def _image_id(config: Any) -> int | None:
+def _image_token_id(config: Any) -> int | None:
     return getattr(config, "image_token_id", None)
 
 
@@ -181,7 +180,7 @@ def _image_processor(directory: Path) -> Any:
     from transformers import AutoImageProcessor
 
     try:
-        return AutoImageProcessor.from_pretrained(directory, local_files_only=True)
+        return AutoImageProcessor.from_pretrained(directory, **LOCAL)
     except (OSError, ValueError) as error:
         raise ForeignModelError(
             f"{directory}: how pictures are prepared is unknown ({error}); save the model's image "
@@ -243,13 +242,22 @@ def _count_tokens(directory: Path, model: Any, size: int, *, axis: bool) -> int:
         raise ForeignModelError(
             f"{directory}: the tower does not take one picture of {size}x{size}: {error}"
         ) from error
-    features = getattr(made, "pooler_output", made)
-    rows = torch.cat(list(features)) if isinstance(features, list | tuple) else features
-    return int(rows.reshape(-1, rows.shape[-1]).shape[0])
+    return int(image_rows(made).shape[0])
+
+
+def image_rows(features: Any) -> torch.Tensor:
+    """What `get_image_features` returned, as rows of all images: (images x tokens, hidden).
+
+    Families differ: a tensor (images, tokens, hidden), or a list with one tensor per image, alone
+    or as the `pooler_output` of an output class.
+    """
+    found = getattr(features, "pooler_output", features)
+    rows = torch.cat(list(found)) if isinstance(found, list | tuple) else found
+    return rows.reshape(-1, rows.shape[-1])
 
 
 def _chat(directory: Path, model: Any, tokenizer: Any, tokens: int) -> TemplateChat:
-    image_id = _image_id(model.config)
+    image_id = _image_token_id(model.config)
     assert image_id is not None  # checked before
     stops = model.generation_config.eos_token_id
     stops = frozenset(stops if isinstance(stops, list) else [] if stops is None else [stops])
@@ -273,7 +281,7 @@ def _picture_text(directory: Path, config: Any, tokenizer: Any, tokens: int) -> 
     Taken from transformers 5.23's processors, which themselves cannot be loaded everywhere (some
     want torchvision for videos); for other kinds the directory's processor is asked.
     """
-    token = str(tokenizer.convert_ids_to_tokens(_image_id(config)))
+    token = str(tokenizer.convert_ids_to_tokens(_image_token_id(config)))
     if config.model_type in _LIKE_LLAVA:
         return token * tokens
     if config.model_type == "internvl":
@@ -292,7 +300,7 @@ def _asked_of_processor(directory: Path, config: Any, token: str) -> str:
     size = _square(config.vision_config.image_size, directory)
     picture = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
     try:
-        processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(directory, **LOCAL)
         ids = processor(text=[token], images=[picture], add_special_tokens=False)["input_ids"][0]
         return str(processor.tokenizer.decode(ids))
     except (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError) as error:

@@ -44,7 +44,8 @@ class GoldenItem:
 def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
     """Ask a saved model about the first few pictures and store its answers beside its weights."""
     from vila2.model.captioner import Captioner
-    from vila2.model.requests import Request, Sampling
+    from vila2.model.requests import Request
+    from vila2.schemas.sampling import Sampling
 
     captioner = Captioner.load(directory)
     size = captioner.image_size

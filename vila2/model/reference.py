@@ -17,6 +17,7 @@ import torch
 from vila2.data.images import decode
 from vila2.data.sample import Sample
 from vila2.model.build import VLM
+from vila2.model.foreign import image_rows
 
 REFERENCE_FILE = Path("consistency", "vila2_reference.safetensors")
 PICTURES = 128
@@ -30,8 +31,8 @@ def image_embeddings(vlm: VLM, pixel_values: torch.Tensor) -> torch.Tensor:
 
     `pixel_values` as `VLM.normalise` gives them, or a tower's features under its bypass.
     """
-    made: torch.Tensor = vlm.model.model.get_image_features(pixel_values=pixel_values).pooler_output
-    return made
+    made = image_rows(vlm.model.get_image_features(pixel_values=pixel_values))
+    return made.reshape(len(pixel_values), vlm.image_tokens, -1)
 
 
 def mean_embedding(vlm: VLM, pictures: Iterable[np.ndarray]) -> torch.Tensor:

@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How answers are drawn; temperature 0 is greedy decoding."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 64
+from vila2.schemas.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)

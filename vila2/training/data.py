@@ -46,12 +46,14 @@ class StepCounts:
 
     samples: int = 0
     truncated: int = 0
+    without_loss: int = 0
     missing: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: StepCounts) -> None:
         """Sum up."""
         self.samples += other.samples
         self.truncated += other.truncated
+        self.without_loss += other.without_loss
         self.missing.update(other.missing)
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,6 +61,7 @@ class StepCounts:
         return {
             "samples": self.samples,
             "truncated": self.truncated,
+            "without_loss": self.without_loss,
             "missing": dict(self.missing),
         }
 
@@ -104,7 +107,7 @@ class StageData:
             seed=seed,
             window=spec.window,
         )
-        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.picture_memory)
+        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.image_memory)
         self.features = FrozenFeatures(vlm, cache / "features") if spec.cache_features else None
         self._loaders = ThreadPoolExecutor(spec.loaders, thread_name_prefix="pictures")
         if self.features is not None:
@@ -200,7 +203,8 @@ class StageData:
             text = self._sources[visit.source].text(visit, seed=self._seed, counts=counts)
             texts.append(self._chat.encode(text, max_length=self._vlm.preset.max_length))
         truncated = sum(text.truncated for text in texts)
-        return texts, StepCounts(counts.samples, truncated, counts.missing)
+        without_loss = sum(not any(text.loss) for text in texts)
+        return texts, StepCounts(counts.samples, truncated, without_loss, counts.missing)
 
     def _beside(self, row: _Row) -> MicroBatch:
         """Samples below each other, padded on the right."""

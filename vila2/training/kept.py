@@ -42,9 +42,10 @@ class Kept:
 
     def _scores(self, path: Path, layer: str) -> np.ndarray:
         """Scores of a shard's accepted captions."""
-        if self._by not in pq.read_schema(path).names:
-            raise _unscored(layer, path)
-        table = pq.read_table(path, columns=["status", self._by]).to_pydict()
+        with pq.ParquetFile(path) as opened:
+            if self._by not in opened.schema_arrow.names:
+                raise _unscored(layer, path)
+            table = opened.read(["status", self._by]).to_pydict()
         scores = [
             score
             for status, score in zip(table["status"], table[self._by], strict=True)

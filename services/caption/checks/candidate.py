@@ -15,7 +15,7 @@ _SENTENCE_GAP = re.compile(r"(?<=[.!?:。！？])\s+|\n+")
 
 @dataclass(frozen=True)
 class GateLimits:
-    """The limits of `vila2.recipe.GateRecipe` that concern one caption.
+    """The limits of `vila2.recipe.Gate` that concern one caption.
 
     Words are counted between blanks; `max_repeats` is how often one 4-gram of words may occur.
     """

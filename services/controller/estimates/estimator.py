@@ -43,7 +43,7 @@ def estimate(platform: Client, recipe: Recipe, body: EstimateIn) -> Estimate:
     planned = Planned(recipe, device)
     rates = _rates(recipe, body, history, sample, planned, {n: t.words for n, t in texts.items()})
     questions = round(sum(texts[n].samples * texts[n].questions for n in recipe.benchmarks))
-    sizes = {name: text.samples for name, text in texts.items()}
+    sizes: dict[str, int] = {name: text.samples for name, text in texts.items()}
     lines = [line_of(phase, rates) for phase in phases(recipe, sizes, questions)]
     unit = device.unit if planned.used and device else history.unit
     return Estimate(
