@@ -74,13 +74,6 @@ class Migrations:
                 )
             self.move(connection, self.revisions[-1])
 
-    def make(self, engine: Engine, revision: str) -> None:
-        """Make the tables as they were at a step, in a database that has none."""
-        with _ONE_AT_A_TIME, self._alone(engine) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text(f'SET LOCAL search_path TO "{self.service}"'))
-            self.move(connection, revision)
-
     def move(self, connection: Connection, revision: str) -> None:
         """Apply or undo steps until the database is at `revision`; `base` is before the first."""
         steps = ["base", *self.revisions]

@@ -1,4 +1,4 @@
-"""What an operator asks of an installation: prepare it, examine it, back it up, bring it back.
+"""What an operator asks of an installation: prepare it, examine it.
 
 Each returns the command's exit status.
 """
@@ -13,10 +13,6 @@ from rich.console import Console
 
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.settings import StorageSettings
-from services.standalone.app import WorkspaceBusy
-from services.standalone.backup.record import Backup, BackupError
-from services.standalone.backup.restore import restore
-from services.standalone.backup.take import take
 from services.standalone.doctor import findings
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
@@ -54,38 +50,6 @@ def examine(workspace: Path, *, json: bool) -> int:
         wide = None if sys.stdout.isatty() else _PIPED
         Console(soft_wrap=True, width=wide).print(finding.as_table(found))
     return 0 if finding.healthy(found) else 1
-
-
-def back_up(workspace: Path, target: Path) -> int:
-    """1 where it could not be taken."""
-    try:
-        made = take(workspace, StorageSettings(), target)
-    except BackupError as error:
-        return _refused(error)
-    _say(f"backed up into {target}: {_counts(made)}")
-    for left in made.left_out:
-        _say(f"left out, since it was being written: {left}")
-    return 0
-
-
-def bring_back(workspace: Path, source: Path, *, overwrite: bool) -> int:
-    """1 where it could not be restored."""
-    try:
-        made = restore(workspace, StorageSettings(), source, overwrite=overwrite)
-    except (BackupError, WorkspaceBusy) as error:
-        return _refused(error)
-    _say(f"restored from {source}: {_counts(made)}")
-    return 0
-
-
-def _counts(made: Backup) -> str:
-    services = ", ".join(schema.service for schema in made.schemas)
-    return f"{made.rows} rows of {services}; {made.objects} objects; {made.files} files"
-
-
-def _refused(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
-    return 1
 
 
 def _say(text: str) -> None:

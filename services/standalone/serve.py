@@ -10,8 +10,7 @@ VILA2_TRITON_URL) and
 
 `vila2-service --prepare` comes first: it brings every database to its newest step, makes the
 bucket, Triton's repository in it and the keys, and says where they lie. It may run again.
-`--doctor` looks at all that the settings name, and says what to do where it is wrong. `--backup`
-and `--restore` copy databases, objects and keys into a folder and back (docs/operations.md).
+`--doctor` looks at all that the settings name, and says what to do where it is wrong.
 """
 
 from __future__ import annotations
@@ -48,9 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prepare", action="store_true", help="databases, bucket and keys")
     parser.add_argument("--doctor", action="store_true", help="what is wrong, and what to do")
     parser.add_argument("--json", action="store_true", help="the doctor's findings for programs")
-    parser.add_argument("--backup", type=Path, metavar="DIR", help="into an empty folder")
-    parser.add_argument("--restore", type=Path, metavar="DIR", help="into an empty platform")
-    parser.add_argument("--overwrite", action="store_true", help="restore over what is there")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8620)
     parser.add_argument(
@@ -62,10 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
     workspace = given.workspace.resolve()
     if given.doctor:
         return operations.examine(workspace, json=given.json)
-    if given.backup:
-        return operations.back_up(workspace, given.backup)
-    if given.restore:
-        return operations.bring_back(workspace, given.restore, overwrite=given.overwrite)
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
         return 2
