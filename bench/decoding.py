@@ -29,7 +29,8 @@ from rich.console import Console
 
 from vila2.data.images import decode
 from vila2.evaluation.cider import cider_d
-from vila2.model.captioner import Captioner, Request
+from vila2.model.captioner import Captioner
+from vila2.model.requests import Request
 from vila2.schemas.sampling import Sampling
 
 RESAMPLES = 2000

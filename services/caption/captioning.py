@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from services.caption.engine import Answer, Ask, Engine, Engines, ScoreAsk
+from services.caption.engine import Engine, Engines
 from services.caption.gate import GateLimits, check
 from services.caption.pictures import decoded_ahead
 from services.chassis.errors import Invalid
@@ -30,6 +30,7 @@ from vila2.api.caption import CaptionsIn, LayerJobIn, Preview, PreviewCaption, P
 from vila2.data.images import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
+from vila2.model.requests import Generation, Request, Scoring
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.specialists import SETTLED_REASONS, task_reason
 
@@ -139,20 +140,20 @@ def _caption_chunk(
             pictures[i] = picture
     waiting = list(pictures)
     for attempt in range(how.gate.attempts):
-        asks = [_ask(samples[i], pictures[i], how, attempt) for i in waiting]
+        requests = [_request(samples[i], pictures[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
-        answers = engine.answer(asks, progress=partial(_beyond, progress, settled))
+        answers = engine.generate(requests, progress=partial(_beyond, progress, settled))
         reasons = [
-            _reason_to_drop(how, ask, answer, limits)
-            for ask, answer in zip(asks, answers, strict=True)
+            _reason_to_drop(how, request, answer, limits)
+            for request, answer in zip(requests, answers, strict=True)
         ]
-        scores = _scores(how, engine, asks, answers, reasons)
+        scores = _scores(how, engine, requests, answers, reasons)
         failed = []
-        for i, ask, answer, reason, score in zip(
-            waiting, asks, answers, reasons, scores, strict=True
+        for i, request, answer, reason, score in zip(
+            waiting, requests, answers, reasons, scores, strict=True
         ):
             reason = reason or _inconsistent(how, score)
-            row = _row(samples[i], how, ask, answer, attempt=attempt, reason=reason or "")
+            row = _row(samples[i], how, request, answer, attempt=attempt, reason=reason or "")
             rows[i] = replace(row, consistency=score)
             if reason and reason not in SETTLED_REASONS:
                 REJECTIONS.labels(reason).inc()
@@ -163,13 +164,15 @@ def _caption_chunk(
     return [rows[i] for i in range(len(samples))]
 
 
-def _reason_to_drop(how: Captioning, ask: Ask, answer: Answer, limits: GateLimits) -> str | None:
+def _reason_to_drop(
+    how: Captioning, request: Request, answer: Generation, limits: GateLimits
+) -> str | None:
     """The task's own filter where its word is final, then the gate, then the task's filter."""
     by_task = task_reason(how.task, answer.text)
     if by_task in SETTLED_REASONS:
         return by_task
     by_gate = check(
-        answer.text, prompt=ask.question, finish_reason=answer.finish_reason, limits=limits
+        answer.text, prompt=request.question, finish_reason=answer.finish_reason, limits=limits
     )
     return by_gate or by_task
 
@@ -177,17 +180,18 @@ def _reason_to_drop(how: Captioning, ask: Ask, answer: Answer, limits: GateLimit
 def _scores(
     how: Captioning,
     engine: Engine,
-    asks: Sequence[Ask],
-    answers: Sequence[Answer],
+    requests: Sequence[Request],
+    answers: Sequence[Generation],
     reasons: Sequence[str | None],
 ) -> list[float | None]:
     """Consistency scores of the answers whose text is in order, `None` for the others."""
-    scores: list[float | None] = [None] * len(asks)
+    scores: list[float | None] = [None] * len(requests)
     if not how.scored:
         return scores
     chosen = [number for number, reason in enumerate(reasons) if not reason]
     asked = [
-        ScoreAsk(asks[n].pixels, asks[n].question, answers[n].text, asks[n].sha256) for n in chosen
+        Scoring(request.pixels, request.question, answers[n].text, request.sha256)
+        for n, request in ((n, requests[n]) for n in chosen)
     ]
     for number, score in zip(chosen, engine.score(asked), strict=True):
         scores[number] = score
@@ -212,17 +216,17 @@ def _beyond(progress: Callable[[int], None], settled: int, done: int) -> None:
     progress(settled + done)
 
 
-def _ask(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> Ask:
+def _request(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> Request:
     # The prompt depends on the sample alone, so that a retry asks the same question.
     prompt = how.prompts[sample_seed(how.seed, sample.key, 0) % len(how.prompts)]
-    retry = attempt > 0
-    return Ask(
+    sampling = how.sampling
+    if attempt:
+        sampling = sampling.model_copy(update={"temperature": how.gate.retry_temperature})
+    return Request(
         pixels=pixels,
         question=prompt,
         seed=sample_seed(how.seed, sample.key, attempt),
-        temperature=how.gate.retry_temperature if retry else how.sampling.temperature,
-        top_p=how.sampling.top_p,
-        max_new_tokens=how.sampling.max_new_tokens,
+        sampling=sampling,
         sha256=sample.sha256,
     )
 
@@ -247,7 +251,13 @@ def _undecodable(sample: Sample, how: Captioning, reason: str) -> CaptionRow:
 
 
 def _row(
-    sample: Sample, how: Captioning, ask: Ask, answer: Answer, *, attempt: int, reason: str
+    sample: Sample,
+    how: Captioning,
+    request: Request,
+    answer: Generation,
+    *,
+    attempt: int,
+    reason: str,
 ) -> CaptionRow:
     return CaptionRow(
         key=sample.key,
@@ -255,12 +265,12 @@ def _row(
         caption=answer.text,
         status=QUARANTINED if reason else CAPTIONED,
         reason=reason,
-        prompt_id=f"p{how.prompts.index(ask.question)}",
-        prompt=ask.question,
+        prompt_id=f"p{how.prompts.index(request.question)}",
+        prompt=request.question,
         model=how.model,
-        seed=ask.seed,
+        seed=request.seed,
         attempt=attempt,
-        temperature=ask.temperature,
+        temperature=request.sampling.temperature,
         tokens=answer.tokens,
         logprob=answer.logprob,
         finish_reason=answer.finish_reason,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.chat import DEFAULT_TOKENS, picture_of, question_of
 from services.caption.deployments import Deployments
-from services.caption.engine import Ask, Engine, Engines
+from services.caption.engine import Engine, Engines
 from services.caption.quotas import ImageQuotas
 from services.chassis.errors import Invalid
 from vila2.api import caption as api
@@ -18,6 +18,8 @@ from vila2.client import Client
 from vila2.data.images import decode
 from vila2.data.ingest import admit
 from vila2.data.sample import RawSample, Sample
+from vila2.model.requests import Request
+from vila2.schemas.sampling import Sampling
 
 
 class Direct:
@@ -57,17 +59,19 @@ class Direct:
         sample = _sample(picture, "image", field="messages[0].content")
         engine = self._engine(team, self._deployments.resolve(team, body.model))
         size = engine.image_size
-        ask = Ask(
+        request = Request(
             pixels=decode(sample.image, size=(size, size)),
             question=question,
             seed=body.seed,
-            temperature=body.temperature,
-            top_p=body.top_p,
-            max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            sampling=Sampling(
+                temperature=body.temperature,
+                top_p=body.top_p,
+                max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            ),
             sha256=sample.sha256,
         )
         self._quotas.admit(team, 1)
-        return _completing(body, engine, ask)
+        return _completing(body, engine, request)
 
     def models(self, team: str) -> openai.ServedModels:
         """The team's endpoints and models, any of which may be asked."""
@@ -89,10 +93,10 @@ def _sample(picture: bytes, key: str, *, field: str) -> Sample:
 
 
 def _completing(
-    body: openai.ChatIn, engine: Engine, ask: Ask
+    body: openai.ChatIn, engine: Engine, request: Request
 ) -> Iterator[str | openai.ChatCompletion]:
     identity, created = f"chatcmpl-{uuid.uuid4().hex[:24]}", int(time.time())
-    for piece in engine.stream(ask):
+    for piece in engine.stream(request):
         if isinstance(piece, str):
             yield piece
             continue

@@ -3,46 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from services.chassis.work import Postponed
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question for an engine; `pixels` uint8 (H, W, 3) at the engine's input size."""
-
-    pixels: np.ndarray
-    question: str
-    seed: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreAsk:
-    """One caption to hold against its picture, as an answer to `question`; pixels as in `Ask`."""
-
-    pixels: np.ndarray
-    question: str
-    caption: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an engine said; `logprob` is the mean per token, nats."""
-
-    text: str
-    tokens: int
-    logprob: float
-    finish_reason: str
-    prompt_tokens: int = 0
+from vila2.model.requests import Generation, Request, Scoring
 
 
 class EngineUnavailable(Postponed):
@@ -62,13 +26,15 @@ class Engine(Protocol):
 
     image_size: int
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         """Answer all, in order; raises `EngineUnavailable`."""
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+    def stream(self, request: Request) -> Iterator[str | Generation]:
         """Pieces of the text as they are made, then the answer."""
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
         """How much each caption owes to its picture, nats per token, in order (see
         `vila2.model.consistency`); raises `CannotScore`, `EngineUnavailable`.
         """

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.engine import Answer, Ask, ScoreAsk
+from vila2.model.requests import Generation, Request, Scoring
 
 
 class EmbeddedEngine:
@@ -32,18 +32,20 @@ class EmbeddedEngine:
         self._scheduler: Any = Scheduler(captioner)
         self.image_size: int = captioner.image_size
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         """Answer all, in order."""
-        made = self._scheduler.generate([_request(ask) for ask in asks], progress=progress)
-        return [_answer(generation) for generation in made]
+        made: list[Generation] = self._scheduler.generate(requests, progress=progress)
+        return made
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+    def stream(self, request: Request) -> Iterator[str | Generation]:
         """Pieces of the text as they are made, then the answer."""
         from vila2.model.scheduler import Ticket
 
         events: queue.Queue[Any] = queue.Queue()
         ticket = Ticket(
-            _request(ask), self._chat.prompt(ask.question), events.put, events.put, events.put
+            request, self._chat.prompt(request.question), events.put, events.put, events.put
         )
         self._scheduler.submit([ticket])
         sent = 0
@@ -58,19 +60,14 @@ class EmbeddedEngine:
                     yield text[sent:]
                     sent = len(text)
                 if not isinstance(event, str):
-                    yield _answer(event)
+                    yield event
                     return
         finally:
             ticket.cancelled = True
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
         """Score all, in order, between the steps of what is being answered."""
-        from vila2.model.requests import Scoring
-
-        made = self._scheduler.score(
-            [Scoring(ask.pixels, ask.question, ask.caption, ask.sha256) for ask in asks]
-        )
-        return [score.gain for score in made]
+        return [score.gain for score in self._scheduler.score(requests)]
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -112,22 +109,3 @@ class EmbeddedEngines:
         """Forget all."""
         with self._lock:
             self._loaded.clear()
-
-
-def _request(ask: Ask) -> Any:
-    from vila2.model.requests import Request
-    from vila2.schemas.sampling import Sampling
-
-    return Request(
-        pixels=ask.pixels,
-        question=ask.question,
-        seed=ask.seed,
-        sampling=Sampling(
-            temperature=ask.temperature, top_p=ask.top_p, max_new_tokens=ask.max_new_tokens
-        ),
-        sha256=ask.sha256,
-    )
-
-
-def _answer(made: Any) -> Answer:
-    return Answer(made.text, made.tokens, made.logprob, made.finish_reason, made.prompt_tokens)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from services.caption.engine import Answer, Ask, Engine, Engines, ScoreAsk
+from services.caption.engine import Engine, Engines
 from services.chassis.metrics import (
     ENGINE_ANSWERS,
     ENGINE_BUSY_SECONDS,
@@ -19,6 +19,7 @@ from services.chassis.metrics import (
     ENGINE_TOKENS,
 )
 from vila2 import tracing
+from vila2.model.requests import Generation, Request, Scoring
 
 
 class Meter:
@@ -38,7 +39,7 @@ class Meter:
             self._open, self._since = self._open + more, now
             ENGINE_OPEN.labels(self.model).set(self._open)
 
-    def answered(self, answers: Sequence[Answer]) -> None:
+    def answered(self, answers: Sequence[Generation]) -> None:
         """These came back."""
         ENGINE_ANSWERS.labels(self.model).inc(len(answers))
         ENGINE_TOKENS.labels(self.model, "prompt").inc(sum(a.prompt_tokens for a in answers))
@@ -52,7 +53,9 @@ class MeasuredEngine:
         self._inner, self._meter = inner, meter
         self.image_size = inner.image_size
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         """As the engine does."""
         settled = 0
 
@@ -62,35 +65,35 @@ class MeasuredEngine:
             settled = done
             progress(done)
 
-        with self._span("answer", len(asks)) as span:
-            self._meter.change(len(asks))
+        with self._span("answer", len(requests)) as span:
+            self._meter.change(len(requests))
             try:
-                made = self._inner.answer(asks, progress=told)
+                made = self._inner.generate(requests, progress=told)
             finally:
-                self._meter.change(settled - len(asks))
+                self._meter.change(settled - len(requests))
             span.set(gen_ai__usage__output_tokens=sum(answer.tokens for answer in made))
         self._meter.answered(made)
         return made
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+    def stream(self, request: Request) -> Iterator[str | Generation]:
         """As the engine does; a span here would outlive the step that it began in."""
         self._meter.change(1)
         try:
-            for piece in self._inner.stream(ask):
-                if isinstance(piece, Answer):
+            for piece in self._inner.stream(request):
+                if isinstance(piece, Generation):
                     self._meter.answered([piece])
                 yield piece
         finally:
             self._meter.change(-1)
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
         """As the engine does."""
-        with self._span("score", len(asks)):
-            self._meter.change(len(asks))
+        with self._span("score", len(requests)):
+            self._meter.change(len(requests))
             try:
-                return self._inner.score(asks)
+                return self._inner.score(requests)
             finally:
-                self._meter.change(-len(asks))
+                self._meter.change(-len(requests))
 
     def _span(self, what: str, questions: int) -> AbstractContextManager[tracing.Span]:
         return tracing.span(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 
-from services.caption.engine import Answer, Ask, CannotScore, EngineUnavailable, ScoreAsk
+from services.caption.engine import CannotScore, EngineUnavailable
 from services.caption.triton.connection import (
     Busy,
     Connection,
@@ -31,8 +31,10 @@ from services.caption.triton.served import ServedModels
 from services.caption.triton.window import Window
 from services.chassis.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
 from services.chassis.objects import ObjectStore
+from vila2.model.requests import Generation, Request, Scoring
+from vila2.schemas.sampling import Sampling
 
-A = TypeVar("A", Ask, ScoreAsk)
+A = TypeVar("A", Request, Scoring)
 T = TypeVar("T")
 _log = structlog.get_logger()
 # After so long without any answer a unit is given back, so that its lease holds nobody up.
@@ -70,66 +72,68 @@ class TritonEngine:
         self._answered = time.monotonic()
         self._revivals = 0  # since the last answer
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         """Answer all, in order."""
         self._answered = time.monotonic()
-        return self._connection.run(self._all(asks, self._connection.infer, progress))
+        return self._connection.run(self._all(requests, self._connection.infer, progress))
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
         """Score all, in order; raises `CannotScore` where the backend is vLLM."""
         if self._served.no_scores:
             raise CannotScore(self._served.no_scores)
         self._answered = time.monotonic()
-        return self._connection.run(self._all(asks, self._connection.score, lambda _: None))
+        return self._connection.run(self._all(requests, self._connection.score, lambda _: None))
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
+    def stream(self, request: Request) -> Iterator[str | Generation]:
         """Pieces of the text as they come, then the answer; asked again only before the first."""
         events: Queue[Any] = Queue()
         self._answered = time.monotonic()
         # Whoever stops listening leaves the stream to end by itself: see `Connection.pieces`.
-        self._connection.begin(self._pieces(ask, events))
+        self._connection.begin(self._pieces(request, events))
         while True:
             event = events.get()
             if isinstance(event, Exception):
                 raise event
             yield event
-            if isinstance(event, Answer):
+            if isinstance(event, Generation):
                 return
 
     async def _all(
         self,
-        asks: Sequence[A],
-        request: Callable[[str, str, A], Coroutine[Any, Any, T]],
+        requests: Sequence[A],
+        send: Callable[[str, str, A], Coroutine[Any, Any, T]],
         progress: Callable[[int], None],
     ) -> list[T]:
         answers: dict[int, T] = {}
-        waiting = iter(range(len(asks)))
+        waiting = iter(range(len(requests)))
         done = 0
 
         async def some() -> None:
             nonlocal done
             for number in waiting:  # the same iterator for all: each takes the next
-                answers[number] = await self._one(asks[number], request)
+                answers[number] = await self._one(requests[number], send)
                 done += 1
                 progress(done)
                 self._served.touch(self._prefix)
 
         # As many as the window can ever hold; it lets in those for whom there is room. After an
         # error the others end by themselves: to cancel many streams at once harms the server.
-        takers = (some() for _ in range(min(len(asks), self.window.most)))
+        takers = (some() for _ in range(min(len(requests), self.window.most)))
         ended = await asyncio.gather(*takers, return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error
-        return [answers[number] for number in range(len(asks))]
+        return [answers[number] for number in range(len(requests))]
 
-    async def _one(self, ask: A, request: Callable[[str, str, A], Coroutine[Any, Any, T]]) -> T:
-        prompt = self._prompts.render(ask.question)
+    async def _one(self, request: A, send: Callable[[str, str, A], Coroutine[Any, Any, T]]) -> T:
+        prompt = self._prompts.render(request.question)
         attempt = 0
         while True:
             async with self.window.slot() as epoch:
                 try:
-                    answer = await self._watched(request(self._name, prompt, ask))
+                    answer = await self._watched(send(self._name, prompt, request))
                     self.window.succeeded()
                     self._answered, self._revivals = time.monotonic(), 0
                     return answer
@@ -139,15 +143,15 @@ class TritonEngine:
             await self._wait_out(trouble, attempt)
             attempt += 1
 
-    async def _pieces(self, ask: Ask, events: Queue[Any]) -> None:
-        prompt = self._prompts.render(ask.question)
+    async def _pieces(self, request: Request, events: Queue[Any]) -> None:
+        prompt = self._prompts.render(request.question)
         attempt, said = 0, False
         while True:
             try:
 
                 async def take() -> None:
                     nonlocal said
-                    async for piece in self._connection.pieces(self._name, prompt, ask):
+                    async for piece in self._connection.pieces(self._name, prompt, request):
                         events.put(piece)
                         said = True
 
@@ -193,7 +197,7 @@ class TritonEngine:
             if time.monotonic() - self._answered < _SILENCE_SECONDS or not self._open:
                 continue
             pixels = np.zeros((self.image_size, self.image_size, 3), np.uint8)
-            canary = Ask(pixels, "canary", 0, 0.0, 1.0, 1, "")
+            canary = Request(pixels, "canary", 0, Sampling(max_new_tokens=1))
             try:
                 prompt = self._prompts.render(canary.question)
                 await self._connection.infer(self._name, prompt, canary)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from services.caption.engine import Answer, Ask
 from vila2.api.caption import GoldenResult
 from vila2.model.golden import GoldenItem
+from vila2.model.requests import Generation, Request
+from vila2.schemas.sampling import Sampling
 
 # Half precision and other kernels flip a near tie now and then; a wrong projector, tokenizer or
 # normalisation changes nearly every answer.
@@ -15,14 +16,15 @@ LEAST_SHARE = 0.75
 MOST_DRIFT = 0.05  # nats per token, mean over the answers
 
 
-def asks_of(items: Sequence[GoldenItem]) -> list[Ask]:
+def requests_of(items: Sequence[GoldenItem]) -> list[Request]:
     """The golden questions, decoded greedily as the trainer did."""
     return [
-        Ask(item.pixels(), item.question, 0, 0.0, 1.0, item.max_new_tokens, "") for item in items
+        Request(item.pixels(), item.question, 0, Sampling(max_new_tokens=item.max_new_tokens))
+        for item in items
     ]
 
 
-def judge(items: Sequence[GoldenItem], answers: Sequence[Answer]) -> GoldenResult:
+def judge(items: Sequence[GoldenItem], answers: Sequence[Generation]) -> GoldenResult:
     """Compare the answers; `reason` is empty if they pass.
 
     Nothing passes that was not compared: no items, another number of answers, or a log-probability

@@ -22,7 +22,7 @@ from services.caption.deployments import (
     prefixes_in_use,
 )
 from services.caption.engine import Engines, EngineUnavailable, ModelRefused
-from services.caption.golden import asks_of, judge
+from services.caption.golden import judge, requests_of
 from services.caption.tables import DeploymentRow, EndpointRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database, exclusively
@@ -122,7 +122,7 @@ class Rollout:
         except (TypeError, ValueError) as error:
             raise ModelRefused(f"the golden set of {row.model} cannot be read: {error}") from error
         engine = self._engines.get(row.model_prefix)
-        return judge(items, engine.answer(asks_of(items), progress=lambda _: None))
+        return judge(items, engine.generate(requests_of(items), progress=lambda _: None))
 
     def _refuse(self, row: DeploymentRow, reason: str, golden: GoldenResult | None) -> None:
         with self._database.transaction() as session:

@@ -9,7 +9,6 @@ import numpy as np
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
-from services.caption.engine import Ask
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
 from services.caption.tables import ServedModelRow
@@ -17,6 +16,8 @@ from services.chassis.objects import ObjectStore
 from services.chassis.settings import StorageSettings
 from services.chassis.sources import sources_of
 from vila2.doctor.finding import Finding, attempted, ok, problem
+from vila2.model.requests import Request
+from vila2.schemas.sampling import Sampling
 
 
 def inference(
@@ -76,8 +77,8 @@ def _canary(connection: object, objects: ObjectStore, prefix: str) -> Callable[[
         prompts = PromptFormat.of_model(objects, prefix)
         pixels = np.full((prompts.image_size, prompts.image_size, 3), 127, np.uint8)
         question = "Describe the image."
-        ask = Ask(pixels, question, seed=0, temperature=0.0, top_p=1.0, max_new_tokens=4, sha256="")
-        connection.run(connection.infer(name_of(prefix), prompts.render(question), ask))
+        request = Request(pixels, question, 0, Sampling(max_new_tokens=4))
+        connection.run(connection.infer(name_of(prefix), prompts.render(question), request))
         return "answers about a grey picture"
 
     return look

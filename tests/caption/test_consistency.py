@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from services.caption.captioning import Captioning, caption_samples, check_scoring
-from services.caption.engine import Ask, CannotScore, Engine, ScoreAsk
+from services.caption.engine import CannotScore, Engine
 from services.caption.engine_embedded import EmbeddedEngine, EmbeddedEngines
 from services.caption.engine_triton import TritonEngines
 from services.caption.tables import Base
@@ -31,8 +31,8 @@ from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.model.captioner import Captioner
 from vila2.model.consistency import Scorer
 from vila2.model.reference import REFERENCE_FILE, grey_embedding, read_reference
-from vila2.model.requests import Scoring
-from vila2.schemas.sampling import Gate
+from vila2.model.requests import Request, Scoring
+from vila2.schemas.sampling import Gate, Sampling
 from vila2.weights import folder_digest
 
 
@@ -90,16 +90,12 @@ def scorings(model: Learnt, captions: Sequence[str]) -> list[Scoring]:
     ]
 
 
-def asks(model: Learnt, captions: Sequence[str]) -> list[ScoreAsk]:
-    return [ScoreAsk(s.pixels, s.question, s.caption, "") for s in scorings(model, captions)]
-
-
-def odd(model: Learnt) -> list[ScoreAsk]:
+def odd(model: Learnt) -> list[Scoring]:
     """Captions of very different length: none at all, markup of ours, far too many words."""
     texts = ["", "a <user> & <image> größe", *(" ".join(model.captions()[:n]) for n in (1, 4, 9))]
     return [
-        replace(ask, caption=texts[number % 5])
-        for number, ask in enumerate(asks(model, model.captions()))
+        replace(request, caption=texts[number % 5])
+        for number, request in enumerate(scorings(model, model.captions()))
     ]
 
 
@@ -192,20 +188,21 @@ def test_triton_gives_the_embedded_engine_s_scores(
     model: Learnt, embedded: EmbeddedEngine, serving: tuple[Engine, Connection]
 ) -> None:
     """Also with a queue of ten, and of captions that are empty, long or full of markup."""
-    asked = asks(model, model.captions()) + odd(model)
+    asked = scorings(model, model.captions()) + odd(model)
     assert serving[0].score(asked) == pytest.approx(embedded.score(asked), abs=1e-4)
 
 
 def test_scores_come_in_order_beside_answers(model: Learnt, engine: Engine) -> None:
     """What is being answered goes on, and neither knows of the other."""
-    asked = asks(model, model.captions())
-    questions = [Ask(a.pixels, a.question, n, 0.8, 0.9, 12, "") for n, a in enumerate(asked)]
-    expected = [a.text for a in engine.answer(questions, progress=lambda _: None)]
-    one_by_one = [engine.score([ask])[0] for ask in asked[:6]]
+    asked = scorings(model, model.captions())
+    sampling = Sampling(temperature=0.8, top_p=0.9, max_new_tokens=12)
+    questions = [Request(a.pixels, a.question, n, sampling) for n, a in enumerate(asked)]
+    expected = [a.text for a in engine.generate(questions, progress=lambda _: None)]
+    one_by_one = [engine.score([request])[0] for request in asked[:6]]
     answers: list[str] = []
     thread = threading.Thread(
         target=lambda: answers.extend(
-            a.text for a in engine.answer(questions, progress=lambda _: None)
+            a.text for a in engine.generate(questions, progress=lambda _: None)
         )
     )
     thread.start()
@@ -222,11 +219,11 @@ def test_a_server_that_generates_instead_of_scoring_is_found_out(
     """An answer of its own would be read as a score; its repository is from another version."""
 
     class Older(Connection):
-        async def infer(self, model: str, prompt: str, ask: object) -> object:  # type: ignore[override]
-            question = Ask(asked.pixels, asked.question, 0, 0.0, 1.0, 3, "")
+        async def infer(self, model: str, prompt: str, request: object) -> object:  # type: ignore[override]
+            question = Request(asked.pixels, asked.question, 0, Sampling(max_new_tokens=3))
             return await super().infer(model, prompt, question)
 
-    asked = asks(model, model.captions())[0]
+    asked = scorings(model, model.captions())[0]
     older = Older(serving[1].url)
     try:
         with pytest.raises(CannotScore, match="m-0 was put into Triton's repository by a version"):
@@ -262,11 +259,11 @@ class Judged(Scripted):
     def __init__(self, *scores: float) -> None:
         super().__init__(lambda *_: GOOD)
         self._scores = list(scores)
-        self.scored: list[ScoreAsk] = []
+        self.scored: list[Scoring] = []
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
-        self.scored += asks
-        return [self._scores.pop(0) for _ in asks]
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        self.scored += requests
+        return [self._scores.pop(0) for _ in requests]
 
 
 def rows_of(engine: Judged, count: int = 1, **fields: object) -> list[CaptionRow]:
@@ -282,7 +279,7 @@ def test_a_caption_below_the_bound_is_tried_again() -> None:
     (row,) = rows_of(engine, gate=GATE)
     assert (row.status, row.attempt, row.temperature) == (CAPTIONED, 2, 0.9)
     assert row.consistency == 0.1
-    assert [ask.caption for ask in engine.scored] == [GOOD] * 3
+    assert [request.caption for request in engine.scored] == [GOOD] * 3
 
 
 def test_one_that_stays_below_is_quarantined_as_inconsistent_with_its_score() -> None:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from services.caption.engine import Answer
 from services.caption.golden import judge
 from vila2.model.golden import GoldenItem
+from vila2.model.requests import Generation
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
 
@@ -17,8 +17,8 @@ def items(count: int = 4, *, logprob: float = -1.0) -> list[GoldenItem]:
     return [GoldenItem("", "What is this?", "a fox", logprob) for _ in range(count)]
 
 
-def answers(*texts: str, logprob: float = -1.01) -> list[Answer]:
-    return [Answer(text, 3, logprob, "stop") for text in texts]
+def answers(*texts: str, logprob: float = -1.01) -> list[Generation]:
+    return [Generation(text, 3, logprob, "stop") for text in texts]
 
 
 def test_the_trainers_answers_pass() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from services.caption.deployments import Deployments
-from services.caption.engine import Answer, Ask, EngineUnavailable, ScoreAsk
+from services.caption.engine import EngineUnavailable
 from services.caption.rollout import Rollout
 from services.caption.tables import Base
 from services.chassis.database import Database
@@ -25,6 +25,7 @@ from tests.data.made_pictures import picture
 from vila2.api.caption import Deployment, DeploymentIn, Requirement
 from vila2.api.training import ModelDetails
 from vila2.model.golden import GOLDEN_FILE
+from vila2.model.requests import Generation, Request, Scoring
 from vila2.weights import folder_digest
 
 
@@ -33,14 +34,16 @@ class Engine:
 
     image_size = 32
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
-        return [Answer("a fox", 3, -1.0, "stop") for _ in asks]
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        return [Generation("a fox", 3, -1.0, "stop") for _ in requests]
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
-        yield from self.answer([ask], progress=lambda _: None)
+    def stream(self, request: Request) -> Iterator[str | Generation]:
+        yield from self.generate([request], progress=lambda _: None)
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
-        return [0.0 for _ in asks]
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        return [0.0 for _ in requests]
 
 
 class Engines:

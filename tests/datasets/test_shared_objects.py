@@ -31,12 +31,12 @@ from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.shards import write_raw_shard
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Standalone]:
     storage = StorageSettings()
     if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").new_database()
-        storage = StorageSettings(database_url=SecretStr(url))
+        url = SecretStr(request.getfixturevalue("postgres_url"))
+        storage = StorageSettings(database_url=url)
     with Standalone(tmp_path / "workspace", storage=storage) as made:
         yield made
 

@@ -16,8 +16,9 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.tiny import model
 from vila2.model.build import PARTS, VLM, fresh_projector
-from vila2.model.captioner import Captioner, Request
+from vila2.model.captioner import Captioner
 from vila2.model.preset import PresetError, load_preset
+from vila2.model.requests import Request
 from vila2.schemas.sampling import Sampling
 from vila2.weights import folder_digest
 

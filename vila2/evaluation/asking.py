@@ -10,9 +10,9 @@ import numpy as np
 from vila2.data.images import decode
 from vila2.data.sample import Sample
 from vila2.evaluation.choice import prompt_of
-from vila2.model.captioner import Captioner, Request
+from vila2.model.captioner import Captioner
 from vila2.model.consistency import Scorer
-from vila2.model.requests import Scoring
+from vila2.model.requests import Request, Scoring
 from vila2.schemas.sampling import Sampling
 
 

@@ -17,9 +17,6 @@ from vila2.model.features import VisionFeatures
 from vila2.model.reference import read_reference
 from vila2.model.requests import Generation, Request, Scoring
 from vila2.model.running import RunningBatch, VisionInput
-from vila2.schemas.sampling import Sampling
-
-__all__ = ["Captioner", "Generation", "Request", "Sampling"]
 
 
 class Captioner:

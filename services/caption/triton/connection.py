@@ -18,7 +18,7 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from services.caption.engine import Answer, Ask, CannotScore, ScoreAsk
+from services.caption.engine import CannotScore
 from services.caption.triton.contract import (
     OUTPUTS,
     SCORED,
@@ -27,6 +27,7 @@ from services.caption.triton.contract import (
     scoring_text,
 )
 from vila2 import tracing
+from vila2.model.requests import Generation, Request, Scoring
 
 T = TypeVar("T")
 # A picture is small and an answer short; models' configurations are not sent through here.
@@ -116,9 +117,9 @@ class Connection:
                 raise Down(error.message()) from error
             raise Refused(error.message()) from error
 
-    async def score(self, model: str, prompt: str, ask: ScoreAsk) -> float:
+    async def score(self, model: str, prompt: str, request: Scoring) -> float:
         """One caption's consistency score; raises `CannotScore` where the server generated."""
-        made = await self.infer(model, prompt, ask)
+        made = await self.infer(model, prompt, request)
         if made.finish_reason != SCORED:
             raise CannotScore(
                 f"{model} was put into Triton's repository by a version that cannot score: remove "
@@ -126,19 +127,19 @@ class Connection:
             )
         return made.logprob
 
-    async def infer(self, model: str, prompt: str, ask: Ask | ScoreAsk) -> Answer:
+    async def infer(self, model: str, prompt: str, request: Request | Scoring) -> Generation:
         """One answer."""
-        async for piece in self.pieces(model, prompt, ask, stream=False):
-            if isinstance(piece, Answer):
+        async for piece in self.pieces(model, prompt, request, stream=False):
+            if isinstance(piece, Generation):
                 return piece
         raise Down(f"{model} ended an answer without its last part")
 
     async def pieces(
-        self, model: str, prompt: str, ask: Ask | ScoreAsk, *, stream: bool = True
-    ) -> AsyncIterator[str | Answer]:
+        self, model: str, prompt: str, request: Request | Scoring, *, stream: bool = True
+    ) -> AsyncIterator[str | Generation]:
         """Pieces of the text as they come, then the answer."""
         # Encoded in a thread: it would hold up all other requests of this process.
-        inputs = await asyncio.to_thread(_inputs, prompt, ask, stream)
+        inputs = await asyncio.to_thread(_inputs, prompt, request, stream)
 
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": model, "inputs": inputs, "outputs": _WANTED}
@@ -171,19 +172,14 @@ class Connection:
 _WANTED = [triton.InferRequestedOutput(tensor.name) for tensor in OUTPUTS]
 
 
-def _inputs(prompt: str, ask: Ask | ScoreAsk, stream: bool) -> list[Any]:
-    if isinstance(ask, ScoreAsk):
-        sampling = scoring_text(ask.caption)
+def _inputs(prompt: str, request: Request | Scoring, stream: bool) -> list[Any]:
+    if isinstance(request, Scoring):
+        sampling = scoring_text(request.caption)
     else:
-        sampling = sampling_text(
-            temperature=ask.temperature,
-            top_p=ask.top_p,
-            max_new_tokens=ask.max_new_tokens,
-            seed=ask.seed,
-        )
+        sampling = sampling_text(request.sampling, seed=request.seed)
     values: dict[str, str | bool] = {
         "text_input": prompt,
-        "image": picture_text(ask.pixels),
+        "image": picture_text(request.pixels),
         "stream": stream,
         "sampling_parameters": sampling,
         "exclude_input_in_output": True,
@@ -203,10 +199,10 @@ def _input(name: str, value: str | bool) -> Any:
     return tensor
 
 
-def _answer(text: str, result: Any) -> Answer:
+def _answer(text: str, result: Any) -> Generation:
     finish = _text(result.as_numpy("finish_reason"))
     counted = int(_last(result.as_numpy("num_output_tokens")))
-    return Answer(
+    return Generation(
         text=text.strip(),
         # Theirs counts the token that ends an answer.
         tokens=counted - (finish == "stop"),
