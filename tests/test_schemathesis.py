@@ -16,6 +16,8 @@ from services.standalone.app import Standalone
 from tests.schemathesis_run import broken, fuzz, fuzzed_platform
 from vila2.client import SERVICES
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:

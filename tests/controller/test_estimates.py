@@ -18,6 +18,7 @@ from vila2.recipe import Recipe
 
 # Between the tokens that a layer took and those that half of its pictures foretold.
 FACTOR = 1.15
+pytestmark = pytest.mark.slow  # a captioner is trained
 
 
 def recipe() -> Recipe:
@@ -127,7 +128,7 @@ def after(platform: Standalone) -> tuple[Run, Estimate, Costs]:
     return run, expected, client.controller.costs(run.id)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_costs_stand_beside_what_was_expected(after: tuple[Run, Estimate, Costs]) -> None:
     _, expected, costs = after
     assert costs.estimate == expected.id
@@ -136,7 +137,7 @@ def test_costs_stand_beside_what_was_expected(after: tuple[Run, Estimate, Costs]
     assert taken == {(line.round, line.work, line.what) for line in expected.lines}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs]) -> None:
     """Visits are those planned, pictures those of two layers, hours those of the accounts."""
     _, expected, costs = after
@@ -151,7 +152,7 @@ def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs])
     assert costs.money == pytest.approx(3.0 * (costs.process_hours + costs.captioning_hours))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_after_a_run_of_the_preset_all_speeds_are_measured(
     platform: Standalone, after: tuple[Run, Estimate, Costs]
 ) -> None:

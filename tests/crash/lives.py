@@ -65,6 +65,20 @@ def moments(world: Path, folder: Path, made: Recipe | None = None) -> list[str]:
     return told.read_text().splitlines()
 
 
+def survives(world: Path, folder: Path, moment: int, expected: dict[str, Any]) -> bool:
+    """Whether a run that is killed at this moment, and carried on, ends the same.
+
+    The last moments may not come: a lease is renewed by the clock, once more on a slow machine.
+    """
+    there = copied(world, folder)
+    ended = live(there, Watch.at(moment))
+    if ended == KILLED:
+        ended = live(there, Watch())
+    same = ended == ENDED and result(there) == expected
+    shutil.rmtree(there)
+    return same
+
+
 def to_the_end(plane: Plane, made: Recipe) -> None:
     """Start the run, or find it, and see it finish."""
     held = plane.finish(start(plane, made, token=TOKEN))

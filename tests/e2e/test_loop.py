@@ -29,7 +29,7 @@ from vila2.evaluation.report.model import RunReport
 from vila2.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.slow
 
 SCALE = 0.02
 SIZES = WorldSizes().scaled(SCALE)
@@ -242,6 +242,7 @@ def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed
     assert [layer.name for read in reads for layer in read.layers]
 
 
+@pytest.mark.full
 def test_the_report_is_one_page_without_outside_requests(killed: Path) -> None:
     page = (killed / "report.html").read_text()
     assert "round 1" in page
@@ -267,6 +268,7 @@ def test_the_corpus_folder_holds_no_truth(undisturbed: Path) -> None:
     assert not any(caption.encode() in written for caption in truth.values())
 
 
+@pytest.mark.full
 def test_a_demo_that_is_killed_again_and_again_ends_the_same(
     killed: Path, undisturbed: Path
 ) -> None:
