@@ -19,8 +19,6 @@ from services.chassis.metrics import LIMITER_ALONE
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 5.0
-# A request must not wait long for a broker that is unavailable.
-_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 
 
 class Limiter:
@@ -35,7 +33,10 @@ class Limiter:
         self._broker: RedisStorage | None = None
         self._ask_again = 0.0
         if broker_url:
-            self._broker = RedisStorage(broker_url, wrap_exceptions=True, **_TIMEOUTS)
+            # A request must not wait long for a broker that is unavailable.
+            self._broker = RedisStorage(
+                broker_url, wrap_exceptions=True, socket_timeout=1, socket_connect_timeout=1
+            )
 
     def wait(self, name: str, most: int) -> float:
         """Count one request: 0 if it is within the limit, else the seconds until one is."""
@@ -53,7 +54,7 @@ class Limiter:
     def close(self) -> None:
         """Give the broker's connections back."""
         if self._broker is not None:
-            self._broker.get_connection().close()
+            self._broker.storage.close()
 
 
 def _wait(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> float:
