@@ -7,7 +7,6 @@ from collections.abc import Callable
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
-from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.sources import Sources
 from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
@@ -22,7 +21,7 @@ from services.datasets.layer_import import LayerImports
 from services.datasets.layers import Layers
 from services.datasets.reading import Reading
 from services.datasets.storage import Storage
-from services.datasets.tables import KeptReplyRow, WorkUnitRow
+from services.datasets.tables import WorkUnitRow
 from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
 from services.datasets.uploads import Uploads
 from services.datasets.versions import Versions
@@ -49,7 +48,6 @@ class DatasetsContext:
         limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self.database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.objects = objects
         self.units = WorkUnits(database, WorkUnitRow)
         self.storage = Storage(database, limits)

@@ -64,7 +64,6 @@ class LayerJobIn(Body):
     )
     base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
     score: bool = Field(False, description=_SCORE)
-    token: str = Field("", max_length=180, description="The same token gives the same job.")
     run: str = Field("", max_length=200, description="What it is done for; logs are found by it.")
 
 

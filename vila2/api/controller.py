@@ -18,7 +18,6 @@ class RunIn(Body):
 
     recipe: dict[str, Any] = Field(description="A recipe's content.")
     name: str = Field("", max_length=100)
-    token: str = Field("", max_length=200, description="The same token gives the same run.")
 
 
 class OverruleIn(Body):
@@ -32,6 +31,11 @@ class AmendIn(Body):
     """Another recipe for the rounds that have not begun."""
 
     recipe: dict[str, Any] = Field(description="The whole recipe, changed.")
+    based_on: int = Field(
+        ge=1,
+        le=2**31 - 1,
+        description="Number of the recipe that was changed; 409 if another is in force by now.",
+    )
     reason: str = Field("", max_length=1000)
 
 
@@ -43,7 +47,6 @@ class BranchIn(Body):
         None, description="What the new run does from there on; the other's own where left out."
     )
     name: str = Field("", max_length=100)
-    token: str = Field("", max_length=200, description="The same token gives the same run.")
 
 
 class Origin(Model):

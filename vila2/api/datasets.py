@@ -53,9 +53,6 @@ class VersionIn(Body):
 
     source: str = Field("", description="Where the data comes from, for the dataset card.")
     licence: str = Field("", max_length=200, description="Its licence, for the dataset card.")
-    token: str = Field(
-        "", max_length=200, description="Names this submission; the same token continues it."
-    )
     shard_samples: int = Field(2000, ge=1, le=50_000)
     format: Format | None = Field(
         None, description="How the uploaded files are read; null: parts of raw samples are sent."
@@ -142,7 +139,6 @@ class LayerIn(Body):
     version: Count
     recipe_hash: str = Field(max_length=64)
     captioner: str = Field(max_length=200)
-    token: str = Field("", max_length=200, description="The same token gives the same layer.")
 
 
 class LayerShardIn(Body):

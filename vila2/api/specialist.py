@@ -14,11 +14,10 @@ SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled
 
 
 class SpecialistIn(Body):
-    """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
+    """Finetune a specialist and let it recaption a dataset."""
 
-    # Its own requests add to both, which other services bound.
-    token: str = Field(min_length=1, max_length=170)
     specialist: Literal["spatial", "ocr", "grounding"]
+    # The layer's name adds the specialist's.
     name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn

@@ -110,10 +110,9 @@ class EvaluateIn(Body):
 
 
 class JobIn(Body):
-    """A job for an execution backend; the same token gives the same job."""
+    """A job for an execution backend."""
 
     name: str = Field(max_length=200)
-    token: str = Field(min_length=1, max_length=200)
     priority: int = Field(
         0, ge=-(2**31), le=2**31 - 1, description="Of a team's own jobs, the higher runs first."
     )
