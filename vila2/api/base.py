@@ -6,17 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vila2.api.examples import EXAMPLES
-
 # A number that an integer column of the databases holds.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Put a model's example into its JSON schema."""
-    name = f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}"
-    if name in EXAMPLES:
-        schema["examples"] = [EXAMPLES[name]]
 
 
 def _whole(value: Any) -> Any:
@@ -28,7 +19,7 @@ def _whole(value: Any) -> Any:
 class Model(BaseModel):
     """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_show_example)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Body(Model):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.examples import AT, CAPTION, DONE, LAYER, MODEL, PIXEL, PROMPT, example
 
 Task = Literal["general", "spatial", "ocr", "grounding"]
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
@@ -48,6 +49,8 @@ class GateIn(Body):
 class LayerJobIn(Body):
     """Caption a dataset version: it becomes work units, one per shard, and a layer."""
 
+    model_config = example(name="round 1", dataset="web-photos", model=MODEL, prompts=[PROMPT])
+
     name: str
     dataset: str
     version: Count = Field(0, description="0 takes the newest.")
@@ -70,6 +73,21 @@ class LayerJobIn(Body):
 class LayerJob(Model):
     """A layer in the making."""
 
+    model_config = example(
+        id="captions-0a1b2c3d4e5f",
+        layer=LAYER,
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        model=MODEL,
+        state="sealed",
+        captioned=3988,
+        quarantined={"repetition": 12},
+        tokens=91_724,
+        seconds=412.5,
+        progress=DONE,
+    )
+
     id: str
     layer: str
     name: str
@@ -91,6 +109,8 @@ class LayerJob(Model):
 
 class ImageQuota(Model):
     """A team's images of the present UTC day."""
+
+    model_config = example(team="photos", images_per_day=1_000_000, images_today=4000, resets_at=AT)
 
     team: str
     images_per_day: int | None = Field(description="Null: no limit.")
@@ -120,6 +140,21 @@ class QuarantinedSample(Model):
 class Failures(Model):
     """What went wrong in a layer so far, from shard `first` on."""
 
+    model_config = example(
+        shards=[{"shard": 1, "attempts": 4, "error": "the shard does not open"}],
+        samples=[
+            {
+                "key": "p8",
+                "shard": 0,
+                "reason": "repetition",
+                "attempts": 3,
+                "prompt": PROMPT,
+                "text": "a fox a fox a fox",
+            }
+        ],
+        next=None,
+    )
+
     shards: list[FailedShard]
     samples: list[QuarantinedSample]
     next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
@@ -127,6 +162,8 @@ class Failures(Model):
 
 class CaptionsIn(Body):
     """Pictures to caption now, by exactly the batch's path."""
+
+    model_config = example(model=MODEL, images=[PIXEL], prompts=[PROMPT])
 
     model: str
     images: list[str] = Field(
@@ -142,6 +179,8 @@ class CaptionsIn(Body):
 
 class PreviewIn(Body):
     """Caption a few samples of a dataset now, by exactly the batch's path."""
+
+    model_config = example(dataset="web-photos", keys=["p0"], model=MODEL, prompts=[PROMPT])
 
     dataset: str
     version: Count = Field(0, description="0 takes the newest.")
@@ -161,6 +200,8 @@ class PreviewIn(Body):
 class DeploymentIn(Body):
     """Put a model behind an endpoint."""
 
+    model_config = example(model=MODEL, golden=True)
+
     model: str
     golden: bool = Field(
         True, description="Compare its answers with the trainer's own before it is used."
@@ -176,8 +217,19 @@ class GoldenResult(Model):
     reason: str = ""
 
 
+_DEPLOYMENT: dict[str, Any] = {
+    "id": "deployment-2f1e0d9c8b7a",
+    "endpoint": "captioner",
+    "model": MODEL,
+    "state": "active",
+    "golden": {"items": 16, "same": 16, "drift": 0.0002},
+}
+
+
 class Deployment(Model):
     """A model on its way behind an endpoint, there, or gone again."""
+
+    model_config = example(**_DEPLOYMENT)
 
     id: str
     endpoint: str
@@ -189,6 +241,8 @@ class Deployment(Model):
 
 class Endpoint(Model):
     """A name that stays while the models behind it change; asked like a model."""
+
+    model_config = example(name="captioner", model=MODEL, deployments=[_DEPLOYMENT])
 
     name: str
     model: str = Field(description="What answers now; empty before the first deployment.")
@@ -212,5 +266,20 @@ class PreviewCaption(Model):
 
 class Preview(Model):
     """The captions that were asked for, in order."""
+
+    model_config = example(
+        captions=[
+            {
+                "key": "p0",
+                "caption": CAPTION,
+                "status": "ok",
+                "reason": "",
+                "prompt": PROMPT,
+                "attempt": 0,
+                "tokens": 12,
+                "logprob": -0.41,
+            }
+        ]
+    )
 
     captions: list[PreviewCaption]

@@ -8,13 +8,23 @@ from pydantic import Field
 
 from vila2.api.base import Body, Model, Progress
 from vila2.api.caption import GateIn, SamplingIn
-from vila2.api.training import StageIn
+from vila2.api.examples import JOB, MODEL, TRAINING, example
+from vila2.api.training import STAGE_IN, StageIn
 
 SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
 
 
 class SpecialistIn(Body):
     """Finetune a specialist and let it recaption a dataset."""
+
+    model_config = example(
+        specialist="ocr",
+        name="web-photos ocr",
+        parent=MODEL,
+        stage=STAGE_IN,
+        dataset="web-photos@1",
+        prompts=["Read the text in the image."],
+    )
 
     specialist: Literal["spatial", "ocr", "grounding"]
     # The layer's name adds the specialist's.
@@ -34,6 +44,15 @@ class SpecialistIn(Body):
 
 class Specialist(Model):
     """A specialist at work."""
+
+    model_config = example(
+        id="specialist-92eb5ffee6ae",
+        specialist="ocr",
+        name="web-photos ocr",
+        state="training",
+        job=JOB,
+        progress=TRAINING,
+    )
 
     id: str
     specialist: str

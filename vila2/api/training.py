@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.examples import AT, BASE, DIGEST, JOB, MODEL, RUN, STAGE, example
 
 JobKind = Literal["train", "evaluate"]
 JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
@@ -31,6 +32,13 @@ class SourceIn(Body):
     shuffle_captions: bool = False
     keep_fraction: dict[str, float] = {}
     keep_by: dict[str, Literal["logprob", "consistency"]] = {}
+
+
+STAGE_IN: dict[str, Any] = {
+    "name": "sft",
+    **STAGE,
+    "sources": [{"dataset": "web-sft", "assembly": {"policy": "conversations"}}],
+}
 
 
 class StageIn(Body):
@@ -112,6 +120,12 @@ class EvaluateIn(Body):
 class JobIn(Body):
     """A job for an execution backend."""
 
+    model_config = example(
+        name="baseline",
+        run=RUN,
+        train={"init": "base", "preset": "tiny", "model": BASE, "stages": [STAGE_IN]},
+    )
+
     name: str = Field(max_length=200)
     priority: int = Field(
         0, ge=-(2**31), le=2**31 - 1, description="Of a team's own jobs, the higher runs first."
@@ -138,6 +152,20 @@ class SeedJob(Model):
 class Job(Model):
     """A job and how far it is."""
 
+    model_config = example(
+        id=JOB,
+        name="baseline",
+        kind="train",
+        state="succeeded",
+        attempt=1,
+        run=RUN,
+        model=MODEL,
+        result={"loss": 1.92},
+        seconds=184.2,
+        created_at=AT,
+        progress={"done": 1000, "total": 1000, "unit": "permille", "phase": "done"},
+    )
+
     id: str
     name: str
     kind: JobKind
@@ -159,6 +187,10 @@ class Job(Model):
 class LogPart(Model):
     """Part of what a job printed."""
 
+    model_config = example(
+        text="step 300 loss 1.92\n", offset=8120, next=8139, size=8139, ended=True
+    )
+
     text: str
     offset: int = Field(description="Where it begins, bytes.")
     next: int = Field(description="Give this as `offset` to follow.")
@@ -169,13 +201,26 @@ class LogPart(Model):
 class File(Model):
     """A file by name."""
 
+    model_config = example(name="outcomes.jsonl", bytes=20_480, sha256=DIGEST)
+
     name: str
     bytes: int
     sha256: str = ""
 
 
+_QUOTA: dict[str, Any] = {
+    "gpu_hours": 500.0,
+    "process_hours": None,
+    "window": "month",
+    "max_jobs": 4,
+    "share": 2.0,
+}
+
+
 class QuotaIn(Body):
     """What a team may use; a limit of null is none."""
+
+    model_config = example(**_QUOTA)
 
     gpu_hours: float | None = Field(None, ge=0)
     process_hours: float | None = Field(
@@ -191,6 +236,10 @@ class QuotaIn(Body):
 class Quota(QuotaIn):
     """A team's limits and what it has used in their window."""
 
+    model_config = example(
+        **_QUOTA, team="vision", gpu_hours_used=41.5, running=2, set_by="1f0e3dad"
+    )
+
     team: str
     gpu_hours_used: float = 0.0
     process_hours_used: float = 0.0
@@ -200,6 +249,10 @@ class Quota(QuotaIn):
 
 class Usage(Model):
     """What a team, or a run of it, has used."""
+
+    model_config = example(
+        team="vision", run=RUN, gpu_hours=41.5, process_hours=0.0, jobs=9, attempts=11
+    )
 
     team: str
     run: str = Field("", description="Empty where the usage is a team's, or of jobs without one.")
@@ -289,6 +342,20 @@ class ImportedOutcome(Body):
 class ImportIn(Body):
     """Another program's results for a model; the same content again changes nothing."""
 
+    model_config = example(
+        source="lmms-eval",
+        scores=[
+            {
+                "benchmark": "mme",
+                "version": "1.0",
+                "metric": "accuracy",
+                "value": 0.61,
+                "items": 2374,
+            }
+        ],
+        about={"date": "2026-06-01"},
+    )
+
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", examples=["lmms-eval"])
     scores: list[ImportedScore] = Field(min_length=1, max_length=2000)
     outcomes: list[ImportedOutcome] = Field([], max_length=200_000)
@@ -297,6 +364,8 @@ class ImportIn(Body):
 
 class Imported(Model):
     """An import, and what it held."""
+
+    model_config = example(id="import-8fa14cdd754f", model=MODEL, scores=1, outcomes=0)
 
     id: str
     model: str
@@ -307,8 +376,23 @@ class Imported(Model):
 Stage = Literal["candidate", "staging", "production", "archived"]
 
 
+_REGISTERED: dict[str, Any] = {
+    "name": MODEL,
+    "sha256": DIGEST,
+    "parent": BASE,
+    "job": JOB,
+    "object_prefix": f"models/{MODEL}",
+    "parameters": 1_204_736,
+    "data": ["web-photos@1", "web-sft@1"],
+    "stage": "candidate",
+    "created_at": AT,
+}
+
+
 class RegisteredModel(Model):
     """A model of the registry."""
+
+    model_config = example(**_REGISTERED)
 
     name: str
     sha256: str
@@ -324,6 +408,10 @@ class RegisteredModel(Model):
 
 class ModelDetails(RegisteredModel):
     """All that the registry knows of a model."""
+
+    model_config = example(
+        **_REGISTERED, files=[{"name": "model.safetensors", "bytes": 4_818_944, "sha256": DIGEST}]
+    )
 
     run: str = ""
     files: list[File] = []
@@ -346,6 +434,13 @@ class Requirement(Body):
 class PromotionIn(Body):
     """Move a model on, if it passes the gate."""
 
+    model_config = example(
+        stage="staging",
+        line="default",
+        require=[{"benchmark": "shapes-vqa", "minimum": 0.5, "bound": "low"}],
+        note="best of two rounds",
+    )
+
     stage: Literal["staging", "production"]
     line: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     require: list[Requirement] = []
@@ -354,6 +449,18 @@ class PromotionIn(Body):
 
 class StageChange(Model):
     """A promotion, rollback or retirement: asked for, done, or refused with the reason."""
+
+    model_config = example(
+        id="change-4a8a08f09d37",
+        model=MODEL,
+        line="default",
+        action="promote",
+        before="candidate",
+        after="staging",
+        state="done",
+        by="1f0e3dad",
+        at=AT,
+    )
 
     id: str
     model: str
@@ -373,11 +480,15 @@ class StageChange(Model):
 class ReasonIn(Body):
     """Why something is done; kept in the history."""
 
+    model_config = example(reason="it reads numbers worse")
+
     reason: str = Field(min_length=1, max_length=2000)
 
 
 class Serving(Model):
     """Where a model answers."""
+
+    model_config = example(endpoints=["captioner"], standby=[])
 
     endpoints: list[str] = Field(description="Endpoints that answer with it now.")
     standby: list[str] = Field(description="Endpoints that would roll back to it.")
