@@ -111,7 +111,7 @@ class Stack:
         self.datasets = DatasetsContext(
             database=storage.database(folder, DatasetsBase.metadata, DATASETS),
             objects=self.objects, queue=InProcessQueue(), platform=lambda _: self.client,
-            sources=sources_of(folder),
+            sources=sources_of(folder), spool=folder / "spool",
         )  # fmt: skip
         settings = CaptionSettings(broker_url=SecretStr(broker_url))
         self.queue = settings.queue(workers=0)

@@ -88,7 +88,7 @@ async def put_part(
     """Upload one tar of raw samples; uploading a part again changes nothing."""
     piece = Piece(caller.team, name, number, "", part)
     await run_in_threadpool(context.uploads.expect, piece, declared_bytes(request))
-    async with received(request) as body:
+    async with received(request, context.spool) as body:
         await run_in_threadpool(context.uploads.put_part, piece, body)
     return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
@@ -111,7 +111,7 @@ async def put_piece(
     """Upload a piece (from 0 on) of a file as it is, to a version opened with a format."""
     sent = Piece(caller.team, name, number, file, piece)
     await run_in_threadpool(context.uploads.expect, sent, declared_bytes(request))
-    async with received(request) as body:
+    async with received(request, context.spool) as body:
         await run_in_threadpool(context.uploads.put_piece, sent, body)
     return await run_in_threadpool(context.versions.version, caller.team, name, number)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import time
 import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +15,7 @@ from services.standalone.app import Standalone
 from tests.chassis.asgi_request import Answer, request
 from tests.standalone import client_with, pictures, submitted
 from vila2.api.datasets import DatasetIn, VersionIn
-from vila2.api.identity import LimitsIn
+from vila2.api.identity import DAY, LimitsIn
 from vila2.client import ApiError, Client
 from vila2.submit import submit
 
@@ -119,6 +121,17 @@ def test_a_piece_is_bounded_by_its_own_setting(
     assert "VILA2_MAX_UPLOAD_BYTES" in answer.problem["fix"]
 
 
+def test_what_a_killed_process_was_receiving_is_removed_after_a_day(tmp_path: Path) -> None:
+    """Another process may be receiving what is newer."""
+    spool = tmp_path / "w" / "spool"
+    spool.mkdir(parents=True)
+    for name, age in (("old", 2 * DAY), ("new", 60.0)):
+        (spool / name).touch()
+        os.utime(spool / name, (time.time() - age, time.time() - age))
+    with Standalone(tmp_path / "w"):
+        assert [path.name for path in spool.iterdir()] == ["new"]
+
+
 def test_a_large_piece_is_not_held_in_memory(platform: Standalone, red: Client) -> None:
     red.datasets.create(DatasetIn(name="files", kind="pairs"))
     red.datasets.open_version("files", VersionIn(format="folder"))
@@ -129,6 +142,7 @@ def test_a_large_piece_is_not_held_in_memory(platform: Standalone, red: Client) 
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+    assert list((platform.workspace / "spool").iterdir()) == []
     assert red.datasets.quota().storage_bytes_used == 64 << 20
 
 

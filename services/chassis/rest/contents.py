@@ -41,10 +41,10 @@ class Received:
 
 
 @asynccontextmanager
-async def received(request: Request) -> AsyncIterator[Received]:
-    """The body in a temporary file (below `TMPDIR`), which is removed in the end."""
+async def received(request: Request, folder: Path) -> AsyncIterator[Received]:
+    """The body in a temporary file below `folder`, which is removed in the end."""
     digest, size = hashlib.sha256(), 0
-    with NamedTemporaryFile(prefix="vila2-upload-") as file:
+    with NamedTemporaryFile(dir=folder, prefix="body-") as file:
         async for chunk in request.stream():
             digest.update(chunk)
             size += len(chunk)
