@@ -49,7 +49,7 @@ class Layers:
         caption = self._platform.client.caption
         job = caption.start_layer(
             LayerJobIn(
-                name=name, token=name, dataset="pictures", model=self.model, prompts=[QUESTION],
+                name=name, dataset="pictures", model=self.model, prompts=[QUESTION],
                 sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip

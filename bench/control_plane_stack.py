@@ -61,14 +61,23 @@ class FakeTraining:
         return RegisteredModel(name=name, sha256="0" * 64, parent="", job="", parameters=1, data=[],
                                object_prefix=f"models/{name}")  # fmt: skip
 
-    def submit(self, body: JobIn) -> Job:
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def submit(self, body: JobIn, token: str) -> Job:
         """The job, in the state that it stays in."""
-        ended = ":round 1:" not in body.token
-        return Job(
-            id=f"job-{body.token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
+        ended = ":round_1:" not in token
+        job = Job(
+            id=f"job-{token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
             state="succeeded" if ended else "running", attempt=1, model="model-1",
             result={"scores": []}, progress=Progress(),
         )  # fmt: skip
+        self._jobs[job.id] = job
+        return job
+
+    def job(self, job: str) -> Job:
+        """A job that was submitted."""
+        return self._jobs[job]
 
     def artifact(self, job: str, name: str) -> str:
         """An evaluation's outcomes: of no items."""
@@ -102,7 +111,7 @@ class Stack:
         self.datasets = DatasetsContext(
             database=storage.database(folder, DatasetsBase.metadata, DATASETS),
             objects=self.objects, queue=InProcessQueue(), platform=lambda _: self.client,
-            sources=sources_of(folder),
+            sources=sources_of(folder), spool=folder / "spool",
         )  # fmt: skip
         settings = CaptionSettings(broker_url=SecretStr(broker_url))
         self.queue = settings.queue(workers=0)
@@ -159,7 +168,7 @@ class Stack:
         recipe["rounds"]["maximum"] = 1
         for number in range(first, last):
             self.client.controller.start_run(
-                RunIn(name=f"run {number}", token=f"run-{number}", recipe=recipe)
+                RunIn(name=f"run {number}", recipe=recipe), f"run-{number}"
             )
         for _ in range(30):
             self.controller.reconciler.tick()

@@ -120,7 +120,7 @@ def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores,
             LayerImport(name=CLEAN_LAYER, dataset="scenes-corpus", from_dataset="scenes-clean")
         )
         run = client.controller.start_run(
-            RunIn(recipe=recipe.model_dump(mode="json"), token=f"bench:{recipe.digest()}")
+            RunIn(recipe=recipe.model_dump(mode="json")), f"bench:{recipe.digest()}"
         )
         while run.state == "running":
             time.sleep(5)

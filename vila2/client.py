@@ -29,9 +29,11 @@ SERVICES = ("datasets", "caption", "specialist", "training", "controller")
 class CaptionClient(Rest):
     """The caption service."""
 
-    def start_layer(self, body: caption_api.LayerJobIn) -> caption_api.LayerJob:
-        """Caption a dataset version."""
-        return self.one(caption_api.LayerJob, "POST", "layers", json=body.model_dump())
+    def start_layer(
+        self, body: caption_api.LayerJobIn, token: str | None = None
+    ) -> caption_api.LayerJob:
+        """Caption a dataset version; the same token finds the job again."""
+        return self.create_one(caption_api.LayerJob, "layers", body, token=token)
 
     def layer_job(self, job: str) -> caption_api.LayerJob:
         """How far a layer is."""
@@ -98,9 +100,11 @@ class CaptionClient(Rest):
 class SpecialistClient(Rest):
     """The specialist service."""
 
-    def start(self, body: specialist_api.SpecialistIn) -> specialist_api.Specialist:
-        """Finetune a specialist and recaption with it."""
-        return self.one(specialist_api.Specialist, "POST", "specialists", json=body.model_dump())
+    def start(
+        self, body: specialist_api.SpecialistIn, token: str | None = None
+    ) -> specialist_api.Specialist:
+        """Finetune a specialist and recaption with it; the same token finds it again."""
+        return self.create_one(specialist_api.Specialist, "specialists", body, token=token)
 
     def get(self, specialist: str) -> specialist_api.Specialist:
         """How far a specialist is."""

@@ -35,9 +35,9 @@ class ControllerClient(Rest):
         found: dict[str, Any] = self.send("GET", "recipes/schema").json()
         return found
 
-    def start_run(self, body: api.RunIn) -> api.Run:
-        """Start a run, or find the one of the same token."""
-        return self.one(api.Run, "POST", "runs", json=body.model_dump())
+    def start_run(self, body: api.RunIn, token: str | None = None) -> api.Run:
+        """Start a run; the same token finds it again."""
+        return self.create_one(api.Run, "runs", body, token=token)
 
     def runs(self) -> list[api.Run]:
         """All runs of the team."""
@@ -68,15 +68,13 @@ class ControllerClient(Rest):
         path = f"runs/{segment(run)}/rounds/{segment(round)}/verdict"
         return self.one(api.Run, "POST", path, json=body.model_dump())
 
-    def amend(self, run: str, body: api.AmendIn, *, if_match: str = "") -> api.Run:
-        """Another recipe for the rounds to come; with `if_match` only in place of that one."""
-        given = {"if-match": if_match} if if_match else {}
-        path = f"runs/{segment(run)}/recipe"
-        return self.one(api.Run, "POST", path, json=body.model_dump(), headers=given)
+    def amend(self, run: str, body: api.AmendIn) -> api.Run:
+        """Another recipe for the rounds to come."""
+        return self.one(api.Run, "POST", f"runs/{segment(run)}/recipe", json=body.model_dump())
 
-    def branch(self, run: str, body: api.BranchIn) -> api.Run:
-        """A new run with this one's rounds up to one of them."""
-        return self.one(api.Run, "POST", f"runs/{segment(run)}/branch", json=body.model_dump())
+    def branch(self, run: str, body: api.BranchIn, token: str | None = None) -> api.Run:
+        """A new run with this one's rounds up to one of them; the same token finds it again."""
+        return self.create_one(api.Run, f"runs/{segment(run)}/branch", body, token=token)
 
     def compare(self, run: str, other: str) -> api.Comparison:
         """Two runs beside each other."""

@@ -36,10 +36,9 @@ class DatasetsClient(Rest):
             api.Dataset, "POST", f"datasets/{segment(name)}/use", json=body.model_dump()
         )
 
-    def open_version(self, name: str, body: api.VersionIn) -> api.Version:
-        """Open a version, or continue the one of the same token."""
-        path = f"datasets/{segment(name)}/versions"
-        return self.one(api.Version, "POST", path, json=body.model_dump())
+    def open_version(self, name: str, body: api.VersionIn, token: str | None = None) -> api.Version:
+        """Open a version; the same token finds it again, to continue it."""
+        return self.create_one(api.Version, f"datasets/{segment(name)}/versions", body, token=token)
 
     def put_part(self, name: str, version: int, part: int, data: bytes) -> api.Version:
         """Upload a part."""
@@ -130,15 +129,15 @@ class DatasetsClient(Rest):
 
     def begin_export(self, body: api.ExportIn) -> api.Export:
         """Record an export, or be refused."""
-        return self.one(api.Export, "POST", "exports", json=body.model_dump())
+        return self.create_one(api.Export, "exports", body)
 
     def exports(self) -> list[api.Export]:
         """All exports, newest first."""
         return self.many(api.Export, "exports")
 
-    def open_layer(self, body: api.LayerIn) -> api.Layer:
-        """Open a caption layer."""
-        return self.one(api.Layer, "POST", "layers", json=body.model_dump())
+    def open_layer(self, body: api.LayerIn, token: str | None = None) -> api.Layer:
+        """Open a caption layer; the same token finds it again."""
+        return self.create_one(api.Layer, "layers", body, token=token)
 
     def layers(self) -> list[api.Layer]:
         """All layers of the team."""

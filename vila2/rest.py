@@ -1,10 +1,8 @@
 """Requests to one service, and what a refusal looks like to a caller.
 
-Where a reply is lost on its way, the request is sent again: GET and PUT may be repeated as they
-are, and a user's POST carries an `Idempotency-Key`, by which the service gives the reply of the
-first time instead of doing the work twice. A service that works for a team sends no such key: its
-work names itself by a token and is asked for until it is there, so that a kept reply would only be
-two more commits. Lists come in pages; `each` and `many` walk all of them.
+If a reply is lost, the request is sent again, unless that could do its work twice: any but a POST
+may be repeated, and a POST that creates something carries an `Idempotency-Key`, by which the
+service finds what it created. Lists come in pages; `each` and `many` walk all of them.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ _LOST = (
 )
 # Seconds before a request is sent again whose reply was lost: two further attempts.
 _PAUSES = (0.2, 1.0)
-# How long the first attempt of a request may still be at work when it is asked for again.
-_AT_WORK_SECONDS = 60.0
+IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
@@ -90,7 +87,6 @@ class Rest:
     def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
         self._http = http
         self._headers = {"x-vila2-team": team} if team else {}
-        self._keyed = team is None
 
     def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
@@ -100,8 +96,6 @@ class Rest:
         A service that asks to come back later is waited for, up to `PATIENCE` in all.
         """
         given = {**self._given(), **(headers or {})}
-        if method == "POST" and self._keyed:
-            given.setdefault("Idempotency-Key", uuid.uuid4().hex)
         waited = 0.0
         while True:
             response = self._until_answered(method, path, headers=given, **options)
@@ -113,24 +107,22 @@ class Rest:
             time.sleep(pause)
             waited += pause
 
-    def _until_answered(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """The first reply that arrives and is no mere "still at work"."""
-        lost, end = 0, time.monotonic() + _AT_WORK_SECONDS
-        repeatable = method != "POST" or self._keyed
+    def _until_answered(
+        self, method: str, path: str, *, headers: Mapping[str, str], **options: Any
+    ) -> httpx2.Response:
+        """The first reply that arrives."""
+        repeatable = method != "POST" or IDEMPOTENCY_KEY in headers
+        pauses = iter(_PAUSES if repeatable else ())
         while True:
             try:
-                response = self._http.request(method, f"v1/{path}", **options)
+                return self._http.request(method, f"v1/{path}", headers=headers, **options)
             except _LOST as error:
-                if lost == len(_PAUSES) or not repeatable:
+                pause = next(pauses, None)
+                if pause is None:
                     raise self._silence(error) from error
-                time.sleep(_PAUSES[lost])
-                lost += 1
-                continue
+                time.sleep(pause)
             except httpx2.TransportError as error:
                 raise self._silence(error) from error
-            if not (lost and _at_work(response)) or time.monotonic() > end:
-                return response
-            time.sleep(1.0)
 
     def _given(self) -> dict[str, str]:
         """Headers of every request: the team, and the request and trace in which it is made."""
@@ -157,6 +149,13 @@ class Rest:
     def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
         """A request that answers with one model."""
         return model.model_validate(self.send(method, path, **options).json())
+
+    def create_one(
+        self, model: type[M], path: str, body: BaseModel, *, token: str | None = None
+    ) -> M:
+        """A POST that creates something once for each `token`, or else for each call."""
+        headers = {IDEMPOTENCY_KEY: token or uuid.uuid4().hex}
+        return self.one(model, "POST", path, json=body.model_dump(), headers=headers)
 
     def many(
         self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None
@@ -191,11 +190,6 @@ def _next_cursor(response: httpx2.Response) -> str:
     """
     url = response.links.get("next", {}).get("url", "")
     return parse_qs(urlsplit(url).query).get("cursor", [""])[0]
-
-
-def _at_work(response: httpx2.Response) -> bool:
-    """Whether a reply says that the same request is still being carried out."""
-    return response.status_code == 409 and "retry-after" in response.headers
 
 
 def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:

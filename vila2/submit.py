@@ -68,20 +68,17 @@ def submit(
     dataset = DatasetIn(name=name, kind=KIND_OF_FORMAT[format])  # a wrong name before all else
     reader = open_reader(format, path, options)  # says at once what is wrong with the path
     client.datasets.create(dataset)
-    anew = f":{time.time_ns()}" if again else ""
-    opened = client.datasets.open_version(
-        name,
-        VersionIn(
-            source=source or path.name,
-            licence=licence,
-            token=_token(path, f"{format}:{shard_samples}:{by_store}:{asdict(options)}{anew}"),
-            shard_samples=shard_samples,
-            format=format if by_store else None,  # type: ignore[arg-type]
-            options=ReadOptionsIn(**asdict(options)),
-            # Of parts it is known only when they are made; the store looks at each of them.
-            upload_bytes=_bytes(path) if by_store else 0,
-        ),
+    wanted = VersionIn(
+        source=source or path.name,
+        licence=licence,
+        shard_samples=shard_samples,
+        format=format if by_store else None,  # type: ignore[arg-type]
+        options=ReadOptionsIn(**asdict(options)),
+        # Of parts it is known only when they are made; the store looks at each of them.
+        upload_bytes=_bytes(path) if by_store else 0,
     )
+    how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
+    opened = client.datasets.open_version(name, wanted, _token(path, how))
     total = reader.count()
     if opened.state == "open":
         if by_store:
@@ -115,12 +112,12 @@ def register(
         VersionIn(
             source=f"s3://{origin}/{prefix}",
             licence=licence,
-            token=token,
             format="webdataset",
             options=ReadOptionsIn(**asdict(options or ReadOptions())),
             origin=origin,
             prefix=prefix,
         ),
+        token,
     )
     return _ingested(client, opened, report, poll_seconds)
 
@@ -201,7 +198,7 @@ def _bytes(path: Path) -> int:
 
 
 def _token(path: Path, how: str) -> str:
-    """A name of what is submitted and how: its content, or of more than 20 GiB its listing."""
+    """A key of what is submitted and how: of its content, or of more than 20 GiB of its listing."""
     files = _files(path)
     read = sum(file.stat().st_size for _, file in files) <= _READ_FOR_TOKEN
     digest = hashlib.sha256(how.encode())

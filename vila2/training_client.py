@@ -26,9 +26,9 @@ class DownloadDiffers(Exception):
 class TrainingClient(Rest):
     """The training dispatcher and the model registry."""
 
-    def submit(self, body: api.JobIn) -> api.Job:
-        """Submit a job, or find the one of the same token."""
-        return self.one(api.Job, "POST", "jobs", json=body.model_dump())
+    def submit(self, body: api.JobIn, token: str | None = None) -> api.Job:
+        """Submit a job; the same token finds it again."""
+        return self.create_one(api.Job, "jobs", body, token=token)
 
     def job(self, job: str) -> api.Job:
         """How far a job is."""

@@ -14,13 +14,12 @@ from services.caption.layer_steps import SHARD_TASK
 from services.caption.quotas import ImageQuotas
 from services.caption.rollout import Rollout
 from services.caption.settings import CaptionSettings
-from services.caption.tables import KeptReplyRow, WorkUnitRow
+from services.caption.tables import WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.metrics import CAPTIONS
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
-from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
 from services.chassis.worker import Worker
@@ -46,7 +45,6 @@ class CaptionContext:
         limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         settings = settings or CaptionSettings()
         units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units

@@ -10,6 +10,8 @@ from fastapi.responses import StreamingResponse
 from services.caption.chat import stream_of
 from services.caption.context import CaptionContext
 from services.chassis.auth import Principal, require
+from services.chassis.rest.idempotency import IdempotencyKey
+from services.chassis.rest.middleware import takes_body
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from vila2.api import caption as api
@@ -31,10 +33,14 @@ Context = Annotated[CaptionContext, Depends(_context)]
 
 @router.post("/layers", summary="Caption a dataset version", status_code=202)
 def start_layer(
-    body: api.LayerJobIn, caller: Writer, context: Context, started: Started
+    body: api.LayerJobIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
+    key: IdempotencyKey,
 ) -> api.LayerJob:
     """Open a layer and caption it, one unit of work per shard."""
-    job = context.jobs.start(caller.team, body)
+    job = context.jobs.start(caller.team, body, key)
     started.tell(f"layers/{job.id}")
     context.worker.nudge()
     return job
@@ -88,6 +94,7 @@ def get_failures(
 
 
 @router.post("/captions", summary="Caption pictures now")
+@takes_body("data")
 def caption_pictures(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
     """Caption the pictures in the request by the batch's path, gate and retries included."""
     return context.direct.captions(caller.team, body)
@@ -105,6 +112,7 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
     response_model=None,
     responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
 )
+@takes_body("data")
 def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.captioning import Captioning, caption_samples, check_scoring, preview_of
@@ -24,10 +23,10 @@ from services.caption.modes import combined, to_caption
 from services.caption.quotas import ImageQuotas
 from services.caption.tables import LayerJobRow
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database, exclusively
+from services.chassis.database import Database
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.objects import ObjectStore
-from services.chassis.rest import repeats
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.chassis.work import DONE, Claim, WorkUnits
 from services.chassis.worker import Report
 from vila2.api import caption as api
@@ -60,17 +59,16 @@ class LayerJobs:
         self._quotas = quotas
         self.steps = LayerSteps(database, units, platform, quotas)
 
-    def start(self, team: str, body: api.LayerJobIn) -> api.LayerJob:
+    def start(self, team: str, body: api.LayerJobIn, token: str | None = None) -> api.LayerJob:
         """Open a layer and add the first units, one per shard; a known token returns its job.
 
         The other units follow page by page (`LayerSteps.plan`), so the time that this takes does
         not depend on the number of shards.
         """
-        token = body.token or uuid.uuid4().hex
+        asked = KeyedRequest.of(token, body)
         with self._database.reading() as session:
-            known = _known(session, team, token)
+            known = asked.find(session, LayerJobRow, team=team)
             if known is not None:
-                repeats.found(token)
                 return self._job(session, known)
         check_scoring(body, self._engines)
         platform = self._platform(team)
@@ -79,28 +77,25 @@ class LayerJobs:
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
         _check_base(platform.datasets, body, version.version)
-        layer = platform.datasets.open_layer(
-            LayerIn(
-                name=body.name,
-                dataset=body.dataset,
-                version=version.version,
-                recipe_hash=_recipe_hash(body),
-                captioner=body.model,
-                token=f"caption:{token}",
-            )
+        opened = LayerIn(
+            name=body.name,
+            dataset=body.dataset,
+            version=version.version,
+            recipe_hash=_recipe_hash(body),
+            captioner=body.model,
         )
+        layer = platform.datasets.open_layer(opened, asked.part(opened))
         spent = self._quotas.spent(team)
-        job_id = f"captions-{uuid.uuid4().hex[:12]}"
-        with self._database.transaction() as session:
+
+        def found_or_made(session: Session) -> api.LayerJob:
             # The same request may have come in again while the others were being asked.
-            exclusively(session, f"token:{team}:{token}")
-            known = _known(session, team, token)
+            known = asked.find(session, LayerJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
             row = LayerJobRow(
-                id=job_id,
+                id=f"captions-{uuid.uuid4().hex[:12]}",
                 team=team,
-                token=token,
+                **asked.columns,
                 layer=layer.id,
                 body=body.model_dump(),
                 model_prefix=model.object_prefix,
@@ -121,6 +116,8 @@ class LayerJobs:
                 self.steps.hold_back(session, row, spent)
             session.flush()
             return self._job(session, row)
+
+        return create_once(self._database, found_or_made)
 
     def get(self, team: str, job_id: str) -> api.LayerJob:
         """A job and its counts."""
@@ -257,12 +254,6 @@ def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> 
     if row is None or row.team != team:
         raise NotFound(f"no caption job {job_id!r}", field="job")
     return row
-
-
-def _known(session: Session, team: str, token: str) -> LayerJobRow | None:
-    return session.scalar(
-        select(LayerJobRow).where(LayerJobRow.team == team, LayerJobRow.token == token)
-    )
 
 
 def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, String
+from sqlalchemy import JSON, BigInteger, Float, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
+from services.chassis.rest.idempotency import TokenColumns
 from services.chassis.work import WorkUnitColumns
 
 
@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class LayerJobRow(Base):
+class LayerJobRow(TokenColumns, Base):
     """A layer in the making.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
@@ -25,10 +25,10 @@ class LayerJobRow(Base):
     """
 
     __tablename__ = "layer_jobs"
+    __table_args__ = (UniqueConstraint("team", "token"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200), index=True)
     layer: Mapped[str] = mapped_column(String(40))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     model_prefix: Mapped[str] = mapped_column(String(200))
@@ -113,9 +113,3 @@ class WorkUnitRow(WorkUnitColumns, Base):
     """One unit per shard of a layer."""
 
     __tablename__ = "work_units"
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -54,19 +55,6 @@ class Conflict(ServiceError):
     code, status = "conflict", 409
 
 
-class InProgress(ServiceError):
-    """The same request, by its idempotency key, is at work."""
-
-    code, status = "in-progress", 409
-    headers = MappingProxyType({"Retry-After": "1"})
-
-
-class PreconditionFailed(ServiceError):
-    """The resource is not what the caller says that it saw."""
-
-    code, status = "precondition-failed", 412
-
-
 class Unauthenticated(ServiceError):
     """No key, or one that is unknown or expired."""
 
@@ -102,10 +90,7 @@ class TooManyRequests(ServiceError):
 
 
 # What to do about what the framework itself refuses.
-_FIX_OF_THE_FRAMEWORK = {
-    404: "see the paths at /docs of the service",
-    405: "see the header Allow",
-}
+_FIX_OF_THE_FRAMEWORK = dict.fromkeys((404, 405), "see the paths at /docs of the service")
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -132,22 +117,40 @@ def unforeseen() -> JSONResponse:
     )
 
 
+def refusal(error: ServiceError) -> JSONResponse:
+    """The reply to a request that one of our errors ended."""
+    return problem_response(
+        Problem(
+            type=f"urn:vila2:problem:{error.code}",
+            title=type(error).__name__,
+            status=error.status,
+            detail=error.message,
+            field=error.field or None,
+            fix=error.fix or None,
+        ),
+        error.headers,
+    )
+
+
+def unreachable() -> JSONResponse:
+    """The reply to a request for which another service does not answer."""
+    return problem_response(
+        Problem(
+            type="urn:vila2:problem:unreachable",
+            title="Unreachable",
+            status=503,
+            detail="another service does not answer",
+            fix="try again later",
+        )
+    )
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error of ours, and every validation error, as a problem document."""
 
     @app.exception_handler(ServiceError)
     def _ours(_: Request, error: ServiceError) -> JSONResponse:
-        return problem_response(
-            Problem(
-                type=f"urn:vila2:problem:{error.code}",
-                title=type(error).__name__,
-                status=error.status,
-                detail=error.message,
-                field=error.field or None,
-                fix=error.fix or None,
-            ),
-            error.headers,
-        )
+        return refusal(error)
 
     @app.exception_handler(ApiError)
     def _of_another_service(_: Request, error: ApiError) -> JSONResponse:
@@ -157,22 +160,16 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem_response(error.problem, headers)
 
     @app.exception_handler(Unreachable)
-    def _silent(_: Request, error: Unreachable) -> JSONResponse:
-        return problem_response(
-            Problem(
-                type="urn:vila2:problem:unreachable",
-                title="Unreachable",
-                status=503,
-                detail="another service does not answer",
-                fix="try again later",
-            )
-        )
+    def _silent(_: Request, __: Unreachable) -> JSONResponse:
+        return unreachable()
 
     @app.exception_handler(HTTPException)
-    def _framework(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:  # all that the framework says so of: bytes that are no text
-            wrong = Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8")
-            return _ours(request, wrong)
+    def _framework(_: Request, error: HTTPException) -> JSONResponse:
+        # The framework answers 400 to whatever breaks while it reads a body.
+        if isinstance(error.__cause__, ServiceError):
+            return refusal(error.__cause__)
+        if error.status_code == 400:  # bytes that are not text
+            return refusal(Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8"))
         return problem_response(
             Problem(
                 type="about:blank",
@@ -198,23 +195,25 @@ def add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(RequestValidationError)
-    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":  # its place is a number of characters, no field
             told = f"the body is not JSON: {first['ctx']['error']} at {first['loc'][-1]}"
-            return _ours(request, Invalid(told, field="body", fix="send JSON in UTF-8"))
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+            return refusal(Invalid(told, field="body", fix="send JSON in UTF-8"))
+        where = _place(first)
         unknown = first["type"] == "extra_forbidden"
         return problem_response(
             Problem(
                 type="urn:vila2:problem:invalid",
                 title="Invalid",
                 status=422,
-                detail="; ".join(
-                    f"{'.'.join(str(p) for p in e['loc'] if p != 'body')}: {e['msg']}"
-                    for e in error.errors()
-                ),
+                detail="; ".join(f"{_place(e)}: {e['msg']}" for e in error.errors()),
                 field=where or None,
                 fix="remove this key" if unknown else f"see the schema of {where or 'the body'}",
             )
         )
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    """Which field a validation error is about; a header or a field of the body by its name."""
+    return ".".join(str(part) for part in error["loc"] if part not in ("body", "header"))

@@ -178,5 +178,5 @@ AUDIT_UNRECORDED = Counter(
 RATE_LIMITED = Counter("vila2_rate_limited_total", "Requests answered with 429.", ["team"])
 LIMITER_ALONE = Counter(
     "vila2_rate_limiter_alone_total",
-    "Requests that this process limited by itself, because the shared buckets were out of reach.",
+    "Requests that this process limited by itself, because the broker did not answer.",
 )

@@ -22,8 +22,9 @@ from services.chassis.errors import add_error_handlers, unforeseen
 from services.chassis.identity.identity import Identity
 from services.chassis.identity.middleware import AuditTrail
 from services.chassis.metrics import REQUEST_SECONDS, REQUESTS
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.rest.manners import add_manners
+from services.chassis.rest.middleware import KeyThenBody
+from services.chassis.rest.openapi import complete_document
+from services.chassis.settings import BodySettings
 from vila2 import tracing
 from vila2.request_id import request_id as current_request
 
@@ -35,8 +36,6 @@ _OPERATIONS = ("/healthz", "/metrics")  # asked every few seconds, so not traced
 
 class Context(Protocol):
     """A service's long-lived objects: made before the app, started and stopped with it."""
-
-    replies: KeptReplies
 
     def start(self) -> None:
         """Begin background work."""
@@ -71,7 +70,8 @@ def create_service(
     app.state.identity = identity
     app.state.context = context
     add_error_handlers(app)
-    add_manners(app, context.replies)
+    complete_document(app)
+    app.add_middleware(KeyThenBody, authenticate=identity.principal, bounds=BodySettings())
     _add_middleware(app, name)
     app.add_middleware(AuditTrail, service=name, identity=identity)
     for router in routers:

@@ -1,18 +1,22 @@
-"""Where a platform keeps its rows and its objects, from environment variables.
+"""Where a platform keeps its rows and its objects, and what it accepts, from the environment.
 
-Without any of them everything lies in the workspace: SQLite files and a directory.
+Without any of these variables everything is in the workspace: SQLite files and a directory.
 
     VILA2_DATABASE_URL   postgresql+psycopg://USER:PASSWORD@HOST/DATABASE
     VILA2_S3_ENDPOINT    HOST:PORT of an S3-compatible server, with VILA2_S3_BUCKET,
                          VILA2_S3_ACCESS_KEY, VILA2_S3_SECRET_KEY and, for plain HTTP,
                          VILA2_S3_SECURE=false
+    VILA2_MAX_JSON_BYTES    the largest body of a request (default 2 MiB)
+    VILA2_MAX_DATA_BYTES    of one that carries images or outcomes in its JSON (default 64 MiB)
+    VILA2_MAX_UPLOAD_BYTES  of one piece of an upload (default 512 MiB)
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import MetaData
 
@@ -21,6 +25,23 @@ from services.chassis.migrations import Migrations
 from services.chassis.objects import ObjectStore
 from services.chassis.objects_directory import DirectoryObjects
 from services.chassis.sources import SourcedObjects, Sources
+
+Body = Literal["json", "data", "upload"]
+
+
+class BodySettings(BaseSettings):
+    """How large the bodies of requests may be, in bytes, by what they hold."""
+
+    model_config = SettingsConfigDict(env_prefix="VILA2_")
+
+    max_json_bytes: int = Field(2 << 20, ge=1)
+    max_data_bytes: int = Field(64 << 20, ge=1)
+    max_upload_bytes: int = Field(512 << 20, ge=1)
+
+    def of(self, kind: Body) -> tuple[int, str]:
+        """The bound of a kind, and the variable that sets it."""
+        most: int = getattr(self, f"max_{kind}_bytes")
+        return most, f"VILA2_MAX_{kind.upper()}_BYTES"
 
 
 class StorageSettings(BaseSettings):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from services.chassis.database import exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.controller import events
 from services.controller.amendments import at_the_versions_of, forbidden
 from services.controller.runs import (
     Runs,
     new_round,
     new_run,
-    of_token,
     recipe_row,
     rounds_of,
     valid_recipe,
@@ -31,7 +29,9 @@ _KEPT = (
 )  # fmt: skip
 
 
-def branch(runs: Runs, run: RunRow, body: api.BranchIn, *, by: str) -> RunRow:
+def branch(
+    runs: Runs, run: RunRow, body: api.BranchIn, token: str | None = None, *, by: str
+) -> RunRow:
     """Start a run that has the loop's rounds up to the named one; a known token returns its run."""
     before = Recipe.model_validate(run.recipe)
     given = valid_recipe(body.recipe) if body.recipe is not None else before
@@ -43,15 +43,15 @@ def branch(runs: Runs, run: RunRow, body: api.BranchIn, *, by: str) -> RunRow:
             field=f"recipe.{wrong[0]}",
             fix="leave it as it is, or start a run of its own",
         )
-    token = body.token or uuid.uuid4().hex
-    with runs.database.transaction() as session:
-        exclusively(session, f"token:{run.team}:{token}")
-        known = of_token(session, run.team, token)
+    asked = KeyedRequest.of(token, body, run.id)
+
+    def found_or_made(session: Session) -> RunRow:
+        known = asked.find(session, RunRow, team=run.team)
         if known is not None:
             return known
         shared = _shared(rounds_of(session, run.id), body.round)
         made = new_run(
-            team=run.team, token=token, name=body.name or f"{run.name}-branch", recipe=after,
+            team=run.team, asked=asked, name=body.name or f"{run.name}-branch", recipe=after,
             recipe_hash=given.digest(), origin={"run": run.id, "round": body.round},
         )  # fmt: skip
         made.recipe_number = run.recipe_number + 1
@@ -79,6 +79,8 @@ def branch(runs: Runs, run: RunRow, body: api.BranchIn, *, by: str) -> RunRow:
         said = f"branched from {body.round} of {run.name} ({run.id})"
         events.record(session, made.id, "run.branched", "", said, by=by)
         return made
+
+    return create_once(runs.database, found_or_made)
 
 
 def _shared(rows: list[RoundRow], last: str) -> list[RoundRow]:

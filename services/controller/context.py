@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from services.chassis.database import Database
 from services.chassis.loop import Loop
-from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.watch import Watch
 from services.controller.estimates.store import Estimates
 from services.controller.gauges import measure
@@ -15,7 +14,6 @@ from services.controller.reconciler import Reconciler
 from services.controller.relay import EventRelay, EventSink, LogSink
 from services.controller.reports import Reports
 from services.controller.runs import Runs
-from services.controller.tables import KeptReplyRow
 from vila2.client import Client
 
 
@@ -30,7 +28,6 @@ class ControllerContext:
         sink: EventSink | None = None,
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.platform = platform
         self.runs = Runs(database)
         self.estimates = Estimates(database)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from services.chassis.rest.contents import answers
-from services.chassis.rest.etags import set_tag
+from services.chassis.rest.idempotency import IdempotencyKey
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from services.controller.access import Context, Reader, Writer
@@ -20,10 +20,12 @@ router = APIRouter(prefix="/v1")
 
 
 @router.post("/runs", summary="Start a run", status_code=202)
-def start_run(body: api.RunIn, caller: Writer, context: Context, started: Started) -> api.Run:
-    """Validate the recipe and begin; a known token returns its run."""
+def start_run(
+    body: api.RunIn, caller: Writer, context: Context, started: Started, key: IdempotencyKey
+) -> api.Run:
+    """Validate the recipe and begin."""
     platform = context.platform(caller.team)
-    row = context.runs.start(caller.team, body, lambda recipe: pinned(recipe, platform))
+    row = context.runs.start(caller.team, body, lambda recipe: pinned(recipe, platform), key)
     started.tell(f"runs/{row.id}")
     context.reconciler.loop.nudge()
     return run_view(context.runs, platform, row)
@@ -91,11 +93,7 @@ def list_recipes_of_run(
 
 
 @router.get("/runs/{run}/recipe", summary="The recipe in force")
-def get_recipe_of_run(
-    run: str, caller: Reader, context: Context, response: Response
-) -> api.RecipeOfRun:
-    """What rounds follow that begin now; its `ETag` is what changing it takes as `If-Match`."""
+def get_recipe_of_run(run: str, caller: Reader, context: Context) -> api.RecipeOfRun:
+    """What rounds follow that begin now; a change to it is `based_on` its number."""
     row = context.runs.recipe(context.runs.get(caller.team, run))
-    recipe = api.RecipeOfRun.model_validate(row, from_attributes=True)
-    set_tag(response, recipe)
-    return recipe
+    return api.RecipeOfRun.model_validate(row, from_attributes=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services.chassis.auth import Principal
-from services.chassis.rest.etags import IfMatch
+from services.chassis.rest.idempotency import IdempotencyKey
 from services.chassis.rest.started import Started
 from services.controller import operations
 from services.controller.access import Context, Writer
@@ -62,21 +62,24 @@ def overrule_verdict(
 
 
 @router.post("/runs/{run}/recipe", summary="Change the recipe from the next round on")
-def amend_recipe(
-    run: str, body: api.AmendIn, caller: Writer, context: Context, unchanged: IfMatch
-) -> api.Run:
+def amend_recipe(run: str, body: api.AmendIn, caller: Writer, context: Context) -> api.Run:
     """Rounds that have begun keep the recipe that they began with."""
     row = context.runs.get(caller.team, run)
-    operations.amend(context.runs, row, body, by=_who(caller), unchanged=unchanged)
+    operations.amend(context.runs, row, body, by=_who(caller))
     return _shown(context, row)
 
 
 @router.post("/runs/{run}/branch", summary="Branch a run", status_code=202)
 def branch_run(
-    run: str, body: api.BranchIn, caller: Writer, context: Context, started: Started
+    run: str,
+    body: api.BranchIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
+    key: IdempotencyKey,
 ) -> api.Run:
     """A new run with this one's rounds up to the named one, and its own way from there."""
-    row = branch(context.runs, context.runs.get(caller.team, run), body, by=_who(caller))
+    row = branch(context.runs, context.runs.get(caller.team, run), body, key, by=_who(caller))
     started.tell(f"runs/{row.id}")
     return _shown(context, row)
 

@@ -30,7 +30,7 @@ def with_seeds(recipe: Recipe, body: JobIn) -> JobIn:
     return body.model_copy(update={"seeds": seeds}) if len(seeds) > 1 else body
 
 
-def base_job(recipe: Recipe, *, token: str) -> JobIn:
+def base_job(recipe: Recipe) -> JobIn:
     """Compose the preset, train its tokenizer on all texts, and train the base if asked to."""
     base = recipe.model.base
     tokenizer = [name for name in recipe.datasets() if name not in recipe.benchmarks]
@@ -40,7 +40,6 @@ def base_job(recipe: Recipe, *, token: str) -> JobIn:
         stages.append(_stage("base", base.stage, [source]))
     return JobIn(
         name="base",
-        token=token,
         train=TrainIn(
             init="new",
             preset=recipe.model.preset,
@@ -55,7 +54,6 @@ def generalist_job(
     recipe: Recipe,
     *,
     name: str,
-    token: str,
     base: str,
     pretrain: SourceIn,
     extra: Mapping[StageName, int] | None = None,
@@ -73,7 +71,6 @@ def generalist_job(
     sources = {"align": [align], "pretrain": [pretrain, *also], "sft": [sft, *sft_extra]}
     return JobIn(
         name=name,
-        token=token,
         priority=priority,
         train=TrainIn(
             init="base",
@@ -189,7 +186,7 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1)
     ]
 
 
-def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJobIn:
+def caption_job(recipe: Recipe, *, name: str, model: str) -> LayerJobIn:
     """A round's captions."""
     return LayerJobIn(
         name=name,
@@ -201,17 +198,15 @@ def caption_job(recipe: Recipe, *, name: str, token: str, model: str) -> LayerJo
         gate=recipe.captioning.gate,
         seed=recipe.seed,
         score=scored(recipe),
-        token=token,
     )
 
 
 def specialist_job(
-    recipe: Recipe, specialist: SpecialistRecipe, *, name: str, token: str, parent: str
+    recipe: Recipe, specialist: SpecialistRecipe, *, name: str, parent: str
 ) -> SpecialistIn:
     """One specialist's finetuning and recaptioning."""
     source = _conversations(specialist.dataset, specialist.stage)
     return SpecialistIn(
-        token=token,
         specialist=specialist.name,
         name=name,
         parent=parent,
@@ -225,11 +220,10 @@ def specialist_job(
     )
 
 
-def evaluate_job(recipe: Recipe, *, name: str, token: str, model: str, priority: int) -> JobIn:
+def evaluate_job(recipe: Recipe, *, name: str, model: str, priority: int) -> JobIn:
     """All benchmarks of the recipe on one model."""
     return JobIn(
         name=name,
-        token=token,
         priority=priority,
         evaluate=EvaluateIn(
             model=model,

@@ -12,13 +12,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.chassis.errors import Conflict, Invalid, NotFound
-from services.chassis.rest.etags import Unchanged
 from services.controller import events, retrying, seeds
 from services.controller.amendments import at_the_versions_of, forbidden
 from services.controller.planner import bars_overruling
 from services.controller.runs import Runs, facts_of, recipe_row, rounds_of, set_round, valid_recipe
 from services.controller.state import ENDED
-from services.controller.tables import RecipeRow, RoundRow, RunRow
+from services.controller.tables import RoundRow, RunRow
 from vila2.api import controller as api
 from vila2.client import ApiError, Client
 from vila2.recipe import Recipe
@@ -122,26 +121,32 @@ def overrule(runs: Runs, run: RunRow, name: str, body: api.OverruleIn, *, by: st
             events.record(session, run.id, "run.resumed", "", "opened again by an overruling")
 
 
-def amend(runs: Runs, run: RunRow, body: api.AmendIn, *, by: str, unchanged: Unchanged) -> None:
-    """Give the rounds that have not begun another recipe; those that have keep theirs."""
-    before = Recipe.model_validate(run.recipe)
+def amend(runs: Runs, run: RunRow, body: api.AmendIn, *, by: str) -> None:
+    """Give the rounds that have not begun another recipe; those that have keep theirs.
+
+    Raises `Conflict` if the run has another recipe by now than the one that this is based on.
+    """
     given = valid_recipe(body.recipe)
-    after = at_the_versions_of(before, given)
-    wrong = forbidden(before, after)
-    if wrong:
-        raise Invalid(
-            f"all rounds of a run share {', '.join(wrong)}",
-            field=f"recipe.{wrong[0]}",
-            fix="leave it as it is, or start another run",
-        )
     with runs.database.transaction() as session:
         held = session.get_one(RunRow, run.id, with_for_update=True)
-        present = session.get_one(RecipeRow, (held.id, held.recipe_number))
-        unchanged.check(api.RecipeOfRun.model_validate(present, from_attributes=True))
-        if held.version != run.version or held.state not in ("running", "paused"):
-            over = held.state not in ("running", "paused")
-            raise Conflict(f"the run is {held.state}" if over else _CHANGED,
+        if held.state not in ("running", "paused"):
+            raise Conflict(f"the run is {held.state}",
                            field="run", fix="only a run that is not over changes")  # fmt: skip
+        if held.recipe_number != body.based_on:
+            raise Conflict(
+                f"recipe {held.recipe_number} is in force, not {body.based_on}",
+                field="based_on",
+                fix="read the recipe that is in force, and change that one",
+            )
+        before = Recipe.model_validate(held.recipe)
+        after = at_the_versions_of(before, given)
+        wrong = forbidden(before, after)
+        if wrong:
+            raise Invalid(
+                f"all rounds of a run share {', '.join(wrong)}",
+                field=f"recipe.{wrong[0]}",
+                fix="leave it as it is, or start another run",
+            )
         held.recipe, held.recipe_hash = after.model_dump(mode="json"), given.digest()
         held.recipe_number += 1
         held.version += 1

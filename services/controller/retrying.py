@@ -1,12 +1,13 @@
-"""How a failed round is tried again: the service that failed goes on, or the step gets a new token.
+"""How a failed round is tried again: the service that failed continues, or the step gets a new key.
 
 A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
-to go on where it can be. What cannot, such as a specialist, is begun anew under another token. Of
+to go on where it can be. What cannot, such as a specialist, is forgotten and requested again. Of
 a round with several seeds those go on that failed: what the others made stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from services.controller.seeds import mark
@@ -43,16 +44,37 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
             anew.append(what)
     if anew:
         values["tries"] = {**row.tries, **{what: row.tries.get(what, 0) + 1 for what in anew}}
+        values |= _forgotten(row, anew)
+    return values
+
+
+def _forgotten(row: RoundRow, anew: Collection[str]) -> dict[str, Any]:
+    """The row's columns without what is begun anew, by what the steps are called in their keys."""
+    values: dict[str, Any] = {
+        "specialists": {name: held for name, held in row.specialists.items() if name not in anew},
+        "seed_evaluations": {
+            seed: job
+            for seed, job in row.seed_evaluations.items()
+            if f"evaluate{mark(seed, row.seed_models)}" not in anew
+        },
+    }
+    for what, column in (("caption", "layer_job"), ("train", "train_job")):
+        if what in anew:
+            values[column] = ""
+    if any(what.startswith("evaluate") for what in anew):
+        values["evaluate_job"] = next(iter(values["seed_evaluations"].values()), "")
     return values
 
 
 def _jobs_of(row: RoundRow, state: str) -> dict[str, str]:
-    """What a step is called in its tokens -> its job; an evaluation is a step for each seed."""
+    """What a step is called in its keys -> its job; an evaluation is a step for each seed."""
     if state == "training":
         held = {"train": row.train_job}
     elif state == "evaluating":
-        several = row.seed_evaluations
-        held = {f"evaluate{mark(seed, several)}": job for seed, job in several.items()}
+        held = {
+            f"evaluate{mark(seed, row.seed_models)}": job
+            for seed, job in row.seed_evaluations.items()
+        }
         held = held or {"evaluate": row.evaluate_job}
     else:
         held = {}

@@ -12,8 +12,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database, exclusively
+from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.chassis.rest.paging import WHOLE, Page
 from services.controller import events
 from services.controller.planner import RoundFacts
@@ -30,35 +31,39 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def start(self, team: str, body: api.RunIn, pin: Callable[[Recipe], Recipe]) -> RunRow:
+    def start(
+        self,
+        team: str,
+        body: api.RunIn,
+        pin: Callable[[Recipe], Recipe],
+        token: str | None = None,
+    ) -> RunRow:
         """Validate the recipe and create a run; a known token returns its run.
 
         `pin` fixes the versions of the recipe's datasets; the hash is of the recipe as it came.
         """
         recipe = valid_recipe(body.recipe)
-        token = body.token or uuid.uuid4().hex
-        with self.database.transaction() as session:
-            known = of_token(session, team, token)
-        fixed = recipe if known is not None else pin(recipe)
-        with self.database.transaction() as session:
-            exclusively(session, f"token:{team}:{token}")
-            row = of_token(session, team, token)
+        asked = KeyedRequest.of(token, body)
+        with self.database.reading() as session:
+            known = asked.find(session, RunRow, team=team)
+        if known is not None:
+            return known
+        fixed = pin(recipe)
+
+        def found_or_made(session: Session) -> RunRow:
+            row = asked.find(session, RunRow, team=team)
             if row is None:
                 row = new_run(
-                    team=team, token=token, name=body.name or recipe.name, recipe=fixed,
+                    team=team, asked=asked, name=body.name or recipe.name, recipe=fixed,
                     recipe_hash=recipe.digest(),
                 )  # fmt: skip
                 session.add(row)
                 session.flush()
                 session.add(recipe_row(row))
                 events.record(session, row.id, "run.started", "", f"recipe {recipe.name} accepted")
-            elif row.recipe_hash != recipe.digest() and row.recipe_number == 1:
-                raise Invalid(
-                    "this token belongs to a run of another recipe",
-                    field="token",
-                    fix="use another token",
-                )
             return row
+
+        return create_once(self.database, found_or_made)
 
     def get(self, team: str, run_id: str) -> RunRow:
         """A run by id, or the newest of that name."""
@@ -235,11 +240,6 @@ def valid_recipe(content: dict[str, Any]) -> Recipe:
         ) from error
 
 
-def of_token(session: Session, team: str, token: str) -> RunRow | None:
-    """The run that was started with this token."""
-    return session.scalar(select(RunRow).where(RunRow.team == team, RunRow.token == token))
-
-
 def rounds_of(session: Session, run_id: str) -> list[RoundRow]:
     """A run's rounds in order."""
     chosen = select(RoundRow).where(RoundRow.run_id == run_id).order_by(RoundRow.position)
@@ -249,7 +249,7 @@ def rounds_of(session: Session, run_id: str) -> list[RoundRow]:
 def new_run(
     *,
     team: str,
-    token: str,
+    asked: KeyedRequest,
     name: str,
     recipe: Recipe,
     recipe_hash: str,
@@ -257,7 +257,7 @@ def new_run(
 ) -> RunRow:
     """A run that has not been added yet."""
     return RunRow(
-        id=f"run-{uuid.uuid4().hex[:8]}", team=team, token=token, name=name,
+        id=f"run-{uuid.uuid4().hex[:8]}", team=team, **asked.columns, name=name,
         recipe=recipe.model_dump(mode="json"), recipe_hash=recipe_hash, recipe_number=1,
         origin=origin, state="running", version=0, trouble="", events=0, created_at=time.time(),
     )  # fmt: skip

@@ -19,7 +19,7 @@ ENDED: frozenset[JobState] = frozenset({"succeeded", "stopped", "failed", "cance
 
 
 def mark(seed: int | str, seeds: Sized) -> str:
-    """What tells the names and tokens of one seed from another's; empty where there is one."""
+    """What tells the names and keys of one seed from another's; empty if there is one."""
     return f"-s{seed}" if len(seeds) > 1 else ""
 
 

@@ -1,12 +1,13 @@
 """One round, carried one step further: caption, train, evaluate, judge.
 
-Every request to another service carries a token made of the run, the round and the step, so doing a
-step twice is doing it once.
+Every request that creates something carries a key made of the run, the round and the step, so doing
+a step twice is doing it once. What a round knows to be at work is only looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from services.chassis.crashpoint import crashpoint
@@ -18,9 +19,11 @@ from services.controller.state import next_state
 from services.controller.tables import RoundRow, RunRow
 from services.controller.verdicts import judge_round, outcomes_of, round_scores
 from vila2.api.base import Progress
+from vila2.api.caption import LayerJobIn
+from vila2.api.specialist import Specialist
 from vila2.api.training import Job, JobIn, JobKind, SeedJob, SourceIn
 from vila2.client import ApiError, Client
-from vila2.recipe import ControlRecipe, Recipe, StageName
+from vila2.recipe import ControlRecipe, Recipe, SpecialistRecipe, StageName
 from vila2.schemas.refs import DatasetRef
 
 # The loop's own rounds run before its controls wherever both wait for a slot.
@@ -53,10 +56,11 @@ class Step:
                 raise
             self._fail(str(error))
 
-    def _token(self, what: str) -> str:
+    def _key(self, what: str) -> str:
         """The same for as long as the step is the same try."""
         again = self._row.tries.get(what, 0)
-        return f"{self._run.id}:{self._row.name}:{what}" + (f":{again}" if again else "")
+        name = self._row.name.replace(" ", "_")
+        return f"{self._run.id}:{name}:{what}" + (f":{again}" if again else "")
 
     def _name(self, what: str = "") -> str:
         return f"{self._run.name}-{self._row.name}{what}".replace(" ", "-")
@@ -70,16 +74,10 @@ class Step:
 
     def _caption(self) -> None:
         """The model of the round before captions the data (paper, section 2.1)."""
-        position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
-        before = self._others[self_name(position)] if position else self._others["round 0"]
-        body = jobs.caption_job(
-            self._recipe,
-            name=f"{self._run.name} {self._row.name}",
-            token=self._token("caption"),
-            model=before.model,
-        )
-        body = body.model_copy(update={"run": self._run.id})
-        job = self._platform.caption.start_layer(body)
+        if self._row.layer_job:
+            job = self._platform.caption.layer_job(self._row.layer_job)
+        else:
+            job = self._platform.caption.start_layer(self._caption_body(), self._key("caption"))
         self._saw(job.progress)
         crashpoint("round.caption-asked")
         if job.state == "sealed":
@@ -94,20 +92,21 @@ class Step:
         elif self._row.layer_job != job.id:
             self._runs.change_round(self._row, layer_job=job.id)
 
+    def _caption_body(self) -> LayerJobIn:
+        position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
+        before = self._others[self_name(position)] if position else self._others["round 0"]
+        body = jobs.caption_job(
+            self._recipe, name=f"{self._run.name} {self._row.name}", model=before.model
+        )
+        return body.model_copy(update={"run": self._run.id})
+
     def _specialise(self) -> None:
         """All specialists at once: each finetuned from the best model, each recaptioning."""
         parent = self._others[best_round(self._facts()).name]
         started: dict[str, str] = {}
         layers: dict[str, str] = {}
         for specialist in self._recipe.specialists:
-            body = jobs.specialist_job(
-                self._recipe,
-                specialist,
-                name=self._name(f"-{specialist.name}"),
-                token=self._token(specialist.name),
-                parent=parent.model,
-            )
-            held = self._platform.specialist.start(body.model_copy(update={"run": self._run.id}))
+            held = self._specialist(specialist, parent.model)
             started[specialist.name] = held.id
             self._saw(held.progress)
             if held.state in ("failed", "cancelled"):
@@ -127,9 +126,19 @@ class Step:
         elif started != self._row.specialists:
             self._runs.change_round(self._row, specialists=started)
 
+    def _specialist(self, specialist: SpecialistRecipe, parent: str) -> Specialist:
+        known = self._row.specialists.get(specialist.name)
+        if known:
+            return self._platform.specialist.get(known)
+        body = jobs.specialist_job(
+            self._recipe, specialist, name=self._name(f"-{specialist.name}"), parent=parent
+        )
+        body = body.model_copy(update={"run": self._run.id})
+        return self._platform.specialist.start(body, self._key(specialist.name))
+
     def _train(self) -> None:
         """One job, with all the seeds of the recipe; the base, which rounds share, with one."""
-        job = self._submit(self._training_body())
+        job = self._job(self._row.train_job, self._training_body, "train")
         crashpoint("round.train-asked")
         held = seeds.trainings(job, self._recipe.seed)
         if self._settled("train", held, job.state, train_job=job.id):
@@ -140,7 +149,7 @@ class Step:
     def _training_body(self) -> JobIn:
         recipe, row = self._recipe, self._row
         if row.kind == "base":
-            return jobs.base_job(recipe, token=self._token("train"))
+            return jobs.base_job(recipe)
         extra: dict[StageName, int] = {}
         sft_extra: list[SourceIn] = []
         if row.kind == "baseline":
@@ -158,7 +167,6 @@ class Step:
         body = jobs.generalist_job(
             recipe,
             name=self._name(),
-            token=self._token("train"),
             base=self._others["base"].model,
             pretrain=source,
             extra=extra,
@@ -219,23 +227,29 @@ class Step:
 
     def _evaluations(self) -> list[SeedJob]:
         models = seeds.models_of(self._row, self._recipe.seed)
+        known = seeds.evaluations_of(self._row, self._recipe.seed)
         held = []
         for seed, model in models.items():
             mark = seeds.mark(seed, models)
-            body = jobs.evaluate_job(
+            body = partial(
+                jobs.evaluate_job,
                 self._recipe,
                 name=self._name(f"-evaluation{mark}"),
-                token=self._token(f"evaluate{mark}"),
                 model=model,
                 priority=_PRIORITY[self._row.kind] + 5,
             )
-            held.append(seeds.of_seed(seed, self._submit(body)))
+            job = self._job(known.get(seed, ""), body, f"evaluate{mark}")
+            held.append(seeds.of_seed(seed, job))
             crashpoint("round.evaluate-asked")
         return held
 
-    def _submit(self, body: JobIn) -> Job:
-        """Hand a job over, on this run's account."""
-        job = self._platform.training.submit(body.model_copy(update={"run": self._run.id}))
+    def _job(self, known: str, body: Callable[[], JobIn], what: str) -> Job:
+        """The job that is known, or the one that is submitted now, on this run's account."""
+        if known:
+            job = self._platform.training.job(known)
+        else:
+            asked = body().model_copy(update={"run": self._run.id})
+            job = self._platform.training.submit(asked, self._key(what))
         self._saw(job.progress)
         return job
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
 from services.chassis.queue import Queue
-from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.sources import Sources
 from services.chassis.watch import Watch
 from services.chassis.work import WorkUnits
@@ -22,11 +24,11 @@ from services.datasets.layer_import import LayerImports
 from services.datasets.layers import Layers
 from services.datasets.reading import Reading
 from services.datasets.storage import Storage
-from services.datasets.tables import KeptReplyRow, WorkUnitRow
+from services.datasets.tables import WorkUnitRow
 from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
 from services.datasets.uploads import Uploads
 from services.datasets.versions import Versions
-from vila2.api.identity import Limits
+from vila2.api.identity import DAY, Limits
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy
 
@@ -34,7 +36,7 @@ from vila2.data.fetch import FetchPolicy
 class DatasetsContext:
     """Built once per process; `start` begins ingests, audits and take-downs.
 
-    `limits` tells what a team may use.
+    `spool` is a folder for uploads while they arrive; `limits` tells what a team may use.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class DatasetsContext:
         queue: Queue,
         platform: Callable[[str], Client],
         sources: Sources,
+        spool: Path,
         fetching: FetchPolicy | None = None,
         limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self.database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.objects = objects
+        self.spool = spool
+        spool.mkdir(parents=True, exist_ok=True)
         self.units = WorkUnits(database, WorkUnitRow)
         self.storage = Storage(database, limits)
         self.versions = Versions(database, self.units, sources, self.storage)
@@ -84,6 +88,7 @@ class DatasetsContext:
     def start(self) -> None:
         """Take up the work, also what an earlier process left."""
         self.uploads.sweep()
+        _remove_old(self.spool)
         self.worker.start()
         self.watch.start()
 
@@ -92,3 +97,11 @@ class DatasetsContext:
         self.watch.stop()
         self.worker.stop()
         self.database.close()
+
+
+def _remove_old(spool: Path) -> None:
+    """Remove what a process left that was killed; other processes may be receiving there now."""
+    for left in spool.iterdir():
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - DAY:
+                left.unlink()

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from services.chassis.auth import Principal
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, NotFound
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.chassis.rest.paging import Page
 from services.datasets.lookup import layer_row, ready_version
 from services.datasets.tables import DatasetRow, ExportRow, LayerRow, VersionRow
@@ -22,9 +23,14 @@ class Exports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, caller: Principal, body: api.ExportIn) -> api.Export:
+    def begin(self, caller: Principal, body: api.ExportIn, token: str | None = None) -> api.Export:
         """Record an export, or refuse it: a layer that is not sealed needs a waiver."""
-        with self._database.transaction() as session:
+        asked = KeyedRequest.of(token, body)
+
+        def found_or_made(session: Session) -> api.Export:
+            known = asked.find(session, ExportRow, team=caller.team)
+            if known is not None:
+                return _export(session, known)
             version = ready_version(session, caller.team, body.dataset, body.version)
             layer = layer_row(session, caller.team, body.layer) if body.layer else None
             if layer is not None and layer.version_id != version.id:
@@ -44,6 +50,7 @@ class Exports:
             row = ExportRow(
                 id=f"export-{uuid.uuid4().hex[:12]}",
                 team=caller.team,
+                **asked.columns,
                 version_id=version.id,
                 layer_id=layer.id if layer is not None else "",
                 format=body.format,
@@ -55,6 +62,8 @@ class Exports:
             session.add(row)
             session.flush()
             return _export(session, row)
+
+        return create_once(self._database, found_or_made)
 
     def of_team(self, team: str, page: Page) -> list[api.Export]:
         """The team's exports, newest first."""

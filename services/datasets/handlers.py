@@ -8,14 +8,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from services.chassis.auth import Principal, require
-from services.chassis.bodies import body_of
-from services.chassis.rest.contents import answers, takes
+from services.chassis.rest.contents import answers, declared_bytes, received, takes
+from services.chassis.rest.idempotency import IdempotencyKey
+from services.chassis.rest.middleware import takes_body
 from services.chassis.rest.numbers import Number
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from services.datasets.content import shard_tar
 from services.datasets.context import DatasetsContext
-from services.datasets.uploads import MAX_PIECE_BYTES
+from services.datasets.uploads import Piece
 from vila2.api import datasets as api
 
 router = APIRouter(prefix="/v1")
@@ -60,9 +61,11 @@ def use_version(name: str, body: api.LatestIn, caller: Writer, context: Context)
 
 
 @router.post("/datasets/{name}/versions", summary="Open a version", status_code=201)
-def create_version(name: str, body: api.VersionIn, caller: Writer, context: Context) -> api.Version:
-    """Open a version to upload to; a known token continues its version."""
-    return context.versions.create_version(caller.team, name, body)
+def create_version(
+    name: str, body: api.VersionIn, caller: Writer, context: Context, key: IdempotencyKey
+) -> api.Version:
+    """Open a version to upload to; the same key continues its version."""
+    return context.versions.create_version(caller.team, name, body, key)
 
 
 @router.get("/datasets/{name}/versions/{number}/uploads", summary="What was uploaded")
@@ -78,12 +81,15 @@ def list_uploads(
     summary="Upload a part",
     **takes("application/x-tar"),
 )
+@takes_body("upload")
 async def put_part(
     name: str, number: Number, part: Number, request: Request, caller: Writer, context: Context
 ) -> api.Version:
     """Upload one tar of raw samples; uploading a part again changes nothing."""
-    data = await body_of(request, MAX_PIECE_BYTES)
-    await run_in_threadpool(context.uploads.put_part, caller.team, name, number, part, data)
+    piece = Piece(caller.team, name, number, "", part)
+    await run_in_threadpool(context.uploads.expect, piece, declared_bytes(request))
+    async with received(request, context.spool) as body:
+        await run_in_threadpool(context.uploads.put_part, piece, body)
     return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
 
@@ -92,6 +98,7 @@ async def put_part(
     summary="Upload a piece of a file",
     **takes("application/octet-stream"),
 )
+@takes_body("upload")
 async def put_piece(
     name: str,
     number: Number,
@@ -102,9 +109,10 @@ async def put_piece(
     context: Context,
 ) -> api.Version:
     """Upload a piece (from 0 on) of a file as it is, to a version opened with a format."""
-    data = await body_of(request, MAX_PIECE_BYTES)
-    put = context.uploads.put_piece
-    await run_in_threadpool(put, caller.team, name, number, file, piece, data)
+    sent = Piece(caller.team, name, number, file, piece)
+    await run_in_threadpool(context.uploads.expect, sent, declared_bytes(request))
+    async with received(request, context.spool) as body:
+        await run_in_threadpool(context.uploads.put_piece, sent, body)
     return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
 

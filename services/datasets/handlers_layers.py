@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.chassis.auth import Principal, require
 from services.chassis.rest.contents import answers
+from services.chassis.rest.idempotency import IdempotencyKey
 from services.chassis.rest.numbers import Number
 from services.chassis.rest.paging import Paged
 from services.datasets.handlers import Context, Reader
@@ -19,9 +20,11 @@ CaptionWriter = Annotated[Principal, Depends(require("captions:write"))]
 
 
 @router.post("/layers", summary="Open a caption layer", status_code=201)
-def open_layer(body: api.LayerIn, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Open a layer over a ready version; a known token returns its layer."""
-    return context.layers.open(caller.team, body)
+def open_layer(
+    body: api.LayerIn, caller: CaptionWriter, context: Context, key: IdempotencyKey
+) -> api.Layer:
+    """Open a layer over a ready version."""
+    return context.layers.open(caller.team, body, key)
 
 
 @router.get("/layers", summary="List layers")
@@ -121,9 +124,11 @@ def get_layer_content(
 
 
 @router.post("/exports", summary="Begin an export", status_code=201)
-def begin_export(body: api.ExportIn, caller: Reader, context: Context) -> api.Export:
+def begin_export(
+    body: api.ExportIn, caller: Reader, context: Context, key: IdempotencyKey
+) -> api.Export:
     """Record an export; a layer that is not sealed is refused unless the waiver says why not."""
-    return context.exports.begin(caller, body)
+    return context.exports.begin(caller, body, key)
 
 
 @router.get("/exports", summary="List exports")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.idempotency import KeyedRequest
 from services.datasets.layers import Layers
 from services.datasets.lookup import ready_version, shards_of
 from vila2.api import datasets as api
@@ -28,17 +29,16 @@ class LayerImports:
         for shard in donor_shards:
             for held in decode_index(self._objects.get(shard.index_key), ("sha256", "caption")):
                 captions[held["sha256"]] = held["caption"]
-        layer = self._layers.open(
-            team,
-            api.LayerIn(
-                name=body.name,
-                dataset=body.dataset,
-                version=target.number,
-                recipe_hash=f"import-{donor.sha256[:16]}",
-                captioner=DatasetRef(body.from_dataset, donor.number),
-                token=f"import:{target.id}:{donor.id}:{body.name}",
-            ),
+        opened = api.LayerIn(
+            name=body.name,
+            dataset=body.dataset,
+            version=target.number,
+            recipe_hash=f"import-{donor.sha256[:16]}",
+            captioner=DatasetRef(body.from_dataset, donor.number),
         )
+        # Importing the same captions again finds the layer.
+        token = f"import:{KeyedRequest.of(None, opened).fingerprint}"
+        layer = self._layers.open(team, opened, token)
         if layer.state == "sealed":
             return layer
         for shard in shards:

@@ -14,7 +14,7 @@ from services.chassis.auth import Principal
 from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.objects import ObjectStore, checked
-from services.chassis.rest import repeats
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.chassis.rest.paging import Page
 from services.datasets.history import record
 from services.datasets.lookup import PAGE, layer_row, ready_version
@@ -37,24 +37,20 @@ class Layers:
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
 
-    def open(self, team: str, body: api.LayerIn) -> api.Layer:
+    def open(self, team: str, body: api.LayerIn, token: str | None = None) -> api.Layer:
         """Open a layer over a ready version; a known token returns its layer."""
-        with self._database.transaction() as session:
+        asked = KeyedRequest.of(token, body)
+
+        def found_or_made(session: Session) -> api.Layer:
+            known = asked.find(session, LayerRow, team=team)
+            if known is not None:
+                return _layer(session, known)
             version = ready_version(session, team, body.dataset, body.version)
-            # Two that ask with one token must get one layer.
-            session.refresh(version, with_for_update=True)
-            if body.token:
-                known = session.scalar(
-                    select(LayerRow).where(LayerRow.team == team, LayerRow.token == body.token)
-                )
-                if known is not None:
-                    repeats.found(body.token)
-                    return _layer(session, known)
             row = LayerRow(
                 id=f"layer-{uuid.uuid4().hex[:12]}",
                 version_id=version.id,
                 team=team,
-                token=body.token,
+                **asked.columns,
                 name=body.name,
                 recipe_hash=body.recipe_hash,
                 captioner=body.captioner,
@@ -63,6 +59,8 @@ class Layers:
             session.add(row)
             session.flush()
             return _layer(session, row)
+
+        return create_once(self._database, found_or_made)
 
     def get(self, team: str, layer_id: str) -> api.Layer:
         """A layer by id, or the newest sealed one of that name."""

@@ -1,4 +1,4 @@
-"""Uploads: pieces of at most 512 MiB under a version, each sent until the store has it.
+"""Uploads: pieces under a version, each sent until the store has it.
 
 A client that dies asks which pieces are there and sends the rest; a piece that is sent again
 changes nothing. Pieces are parts of raw samples (their file is ""), or pieces of files as they are.
@@ -7,16 +7,17 @@ changes nothing. Pieces are parts of raw samples (their file is ""), or pieces o
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.chassis.database import Database
-from services.chassis.errors import Conflict, Invalid, TooLarge
+from services.chassis.errors import Conflict, Invalid
 from services.chassis.objects import ObjectStore
+from services.chassis.rest.contents import Received
 from services.chassis.rest.paging import Page
 from services.datasets.lookup import dataset_row, version_row
 from services.datasets.storage import Storage
@@ -25,8 +26,18 @@ from vila2.api import datasets as api
 from vila2.data.errors import ShardError
 from vila2.data.tars import members_of
 
-MAX_PIECE_BYTES = 512 * 1024 * 1024
 _SEGMENT = re.compile(r"[^\x00-\x1f/\\]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which piece of which version is sent; `file` is empty for a part of raw samples."""
+
+    team: str
+    dataset: str
+    version: int
+    file: str
+    number: int
 
 
 class Uploads:
@@ -35,30 +46,42 @@ class Uploads:
     def __init__(self, database: Database, objects: ObjectStore, storage: Storage) -> None:
         self._database, self._objects, self._storage = database, objects, storage
 
-    def put_part(self, team: str, name: str, number: int, part: int, data: bytes) -> None:
+    def expect(self, piece: Piece, size: int) -> None:
+        """Raise before a piece is received if it would be refused, as far as that is known."""
+        _check_name(piece.file)
+        with self._database.transaction() as session:
+            if self._open(session, piece) is not None:
+                self._storage.check(session, piece.team, size, field="body")
+
+    def put_part(self, piece: Piece, body: Received) -> None:
         """Store a tar of raw samples."""
-        _fits(data)
         try:
-            for _ in members_of(io.BytesIO(data)):
-                pass
+            with body.path.open("rb") as tar:
+                for _ in members_of(tar):
+                    pass
         except ShardError as error:
             raise Invalid(str(error), field="body", fix=error.fix or "send a plain tar") from error
-        self._put(team, name, number, "", part, data)
+        self.put_piece(piece, body)
 
-    def put_piece(
-        self, team: str, name: str, number: int, file: str, piece: int, data: bytes
-    ) -> None:
+    def put_piece(self, piece: Piece, body: Received) -> None:
         """Store a piece of a file; the pieces of a file are put together by their numbers."""
-        _fits(data)
-        segments = file.split("/")
-        plain = all(_SEGMENT.fullmatch(s) and not s.startswith(".") for s in segments)
-        if not plain or len(file) > 300:
-            raise Invalid(
-                f"{file[:200]!r} is not a plain relative path",
-                field="file",
-                fix="use names without .., leading dots, backslashes or control characters",
+        with self._database.transaction() as session:
+            row = self._open(session, piece, body.sha256)
+            if row is None:
+                return
+            self._storage.check(session, piece.team, body.bytes, field="body")
+            made = UploadRow(
+                version_id=row.id,
+                file=piece.file,
+                number=piece.number,
+                sha256=body.sha256,
+                bytes=body.bytes,
             )
-        self._put(team, name, number, file, piece, data)
+        # The object first: a row whose object is not there yet would be ingested without it.
+        self._objects.put_file(upload_key(made), body.path)
+        with self._database.transaction() as session:
+            if self._open(session, piece, body.sha256) is not None:
+                session.merge(made)
 
     def of_version(self, team: str, name: str, number: int, page: Page) -> list[api.Upload]:
         """The pieces that the store has, by file and number."""
@@ -88,48 +111,25 @@ class Uploads:
             for key in list(self._objects.keys(f"uploads/{version}")):
                 self._objects.delete(key)
 
-    def _put(self, team: str, name: str, number: int, file: str, piece: int, data: bytes) -> None:
-        digest = hashlib.sha256(data).hexdigest()
-        with self._database.transaction() as session:
-            row = self._open(session, team, name, number, file, piece, digest)
-            if row is None:
-                return
-            self._storage.check(session, team, len(data), field="body")
-            made = UploadRow(
-                version_id=row.id, file=file, number=piece, sha256=digest, bytes=len(data)
-            )
-        # The object first: a row whose object is not there yet would be ingested without it.
-        self._objects.put(upload_key(made), data)
-        with self._database.transaction() as session:
-            row = self._open(session, team, name, number, file, piece, digest)
-            if row is not None:
-                session.merge(made)
+    def _open(self, session: Session, piece: Piece, sha256: str = "") -> VersionRow | None:
+        """The version if it takes the piece, `None` if it has it already; else a refusal.
 
-    def _open(
-        self,
-        session: Session,
-        team: str,
-        name: str,
-        number: int,
-        file: str,
-        piece: int,
-        digest: str,
-    ) -> VersionRow | None:
-        """The version if it takes the piece, `None` if it has it already; else a refusal."""
-        row = version_row(session, dataset_row(session, team, name), number)
+        Without a digest any content of the piece counts as the one that it has.
+        """
+        row = version_row(session, dataset_row(session, piece.team, piece.dataset), piece.version)
         session.refresh(row, with_for_update=True)
-        held = session.get(UploadRow, (row.id, file, piece))
-        if held is not None and held.sha256 == digest:
+        held = session.get(UploadRow, (row.id, piece.file, piece.number))
+        if held is not None and sha256 in ("", held.sha256):
             return None
         if row.state != "open":
             raise Conflict(
-                f"version {number} of {name} is {row.state}, not open",
+                f"version {piece.version} of {piece.dataset} is {row.state}, not open",
                 fix="open a new version for more data",
             )
-        if row.origin or bool(file) != bool(row.format):
+        if row.origin or bool(piece.file) != bool(row.format):
             takes = "files" if row.format else "parts of raw samples"
             raise Conflict(
-                f"version {number} of {name} takes "
+                f"version {piece.version} of {piece.dataset} takes "
                 + ("nothing: it is registered in place" if row.origin else takes),
                 field="format",
                 fix="open a version whose format says what is sent",
@@ -152,8 +152,12 @@ def upload_key(row: UploadRow) -> str:
     return f"uploads/{row.version_id}/{name}/{row.number:06d}-{row.sha256[:16]}"
 
 
-def _fits(data: bytes) -> None:
-    if len(data) > MAX_PIECE_BYTES:
-        raise TooLarge(
-            f"a piece has at most {MAX_PIECE_BYTES:,} bytes", fix="send more, smaller pieces"
+def _check_name(file: str) -> None:
+    """Raise `Invalid` unless a file's name is a plain relative path; a part has none."""
+    plain = all(_SEGMENT.fullmatch(s) and not s.startswith(".") for s in file.split("/"))
+    if file and (not plain or len(file) > 300):
+        raise Invalid(
+            f"{file[:200]!r} is not a plain relative path",
+            field="file",
+            fix="use names without .., leading dots, backslashes or control characters",
         )

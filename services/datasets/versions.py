@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from services.chassis.auth import Principal
 from services.chassis.database import Database, exclusively
 from services.chassis.errors import Conflict, Invalid, NotFound
+from services.chassis.rest.idempotency import KeyedRequest
 from services.chassis.rest.paging import Page
 from services.chassis.sources import Sources
 from services.chassis.work import FAILED, WorkUnits
@@ -63,8 +64,10 @@ class Versions:
         with self._database.reading() as session:
             return _dataset(dataset_row(session, team, name))
 
-    def create_version(self, team: str, name: str, body: api.VersionIn) -> api.Version:
-        """Open a version; a token that is known returns its version instead."""
+    def create_version(
+        self, team: str, name: str, body: api.VersionIn, token: str | None = None
+    ) -> api.Version:
+        """Open a version; a token that the dataset knows returns its version instead."""
         if body.origin:
             self._sources.check(body.origin, team)
             if body.format != "webdataset":
@@ -73,18 +76,14 @@ class Versions:
                     field="format",
                     fix="say webdataset, or copy the data by submitting it",
                 )
+        asked = KeyedRequest.of(token, body)
         with self._database.transaction() as session:
             dataset = dataset_row(session, team, name)
             # Two that open a version at once must not get one number.
             session.refresh(dataset, with_for_update=True)
-            if body.token:
-                known = session.scalar(
-                    select(VersionRow).where(
-                        VersionRow.dataset_id == dataset.id, VersionRow.token == body.token
-                    )
-                )
-                if known is not None:
-                    return self._version(session, dataset, known)
+            known = asked.find(session, VersionRow, dataset_id=dataset.id)
+            if known is not None:
+                return self._version(session, dataset, known)
             if not body.origin:
                 self._storage.check(session, team, body.upload_bytes, field="upload_bytes")
             newest = session.scalar(
@@ -93,7 +92,7 @@ class Versions:
             row = VersionRow(
                 dataset_id=dataset.id,
                 number=(newest or 0) + 1,
-                token=body.token,
+                **asked.columns,
                 source=body.source,
                 licence=body.licence,
                 format=body.format or "",

@@ -38,6 +38,7 @@ def _datasets(seams: Seams) -> FastAPI:
         queue=InProcessQueue(name="ingest"),
         platform=seams.platform,
         sources=seams.sources,
+        spool=seams.workspace / "spool",
         fetching=seams.fetching,
         limits=seams.identity.directory.limits,
     )

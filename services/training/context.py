@@ -10,7 +10,6 @@ from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.metrics import JOB_SLOTS, JOBS
 from services.chassis.objects import ObjectStore
-from services.chassis.rest.kept_replies import KeptReplies
 from services.chassis.watch import Watch
 from services.training.backend import Backend
 from services.training.dispatcher import Dispatcher
@@ -22,7 +21,6 @@ from services.training.queueing.gauges import measure
 from services.training.queueing.teams import Quotas
 from services.training.registry import Registry
 from services.training.specs import SpecBuilder
-from services.training.tables import KeptReplyRow
 from vila2.client import Client
 
 
@@ -49,7 +47,6 @@ class TrainingContext:
         lease_seconds: float = 30.0,
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self._interrupt = interrupt_on_stop
         self.platform = platform
         self._backend = backend

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 
 from services.chassis.auth import Principal, require
 from services.chassis.rest.contents import answers
+from services.chassis.rest.idempotency import IdempotencyKey
 from services.chassis.rest.paging import Paged
 from services.chassis.rest.started import Started
 from services.training.context import TrainingContext
@@ -31,9 +32,11 @@ Context = Annotated[TrainingContext, Depends(context_of)]
 
 
 @router.post("/jobs", summary="Submit a job", status_code=202)
-def submit_job(body: api.JobIn, caller: Writer, context: Context, started: Started) -> api.Job:
-    """Queue a training or evaluation job; a known token returns its job."""
-    job = context.jobs.submit(caller.team, body)
+def submit_job(
+    body: api.JobIn, caller: Writer, context: Context, started: Started, key: IdempotencyKey
+) -> api.Job:
+    """Queue a training or evaluation job."""
+    job = context.jobs.submit(caller.team, body, key)
     started.tell(f"jobs/{job.id}")
     context.loop.nudge()
     return job

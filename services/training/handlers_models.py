@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.rest.contents import answers
+from services.chassis.rest.middleware import takes_body
 from services.chassis.rest.paging import Paged
 from services.training.handlers import Context, Reader, Writer
 from vila2.api import training as api
@@ -49,6 +50,7 @@ def get_model_file(name: str, file: str, caller: Reader, context: Context) -> Fi
 
 
 @router.post("/models/{name}/imports", summary="Import another program's scores")
+@takes_body("data")
 def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Context) -> api.Imported:
     """Scores that were found elsewhere, kept beside those found here and marked by their source."""
     return context.imports.add(caller.team, name, body)

@@ -1,4 +1,4 @@
-"""Jobs: submitted by token, found, cancelled, tried again, and settled."""
+"""Jobs: submitted, found, cancelled, tried again, and settled."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from services.chassis.database import Database, exclusively
+from services.chassis.database import Database
 from services.chassis.errors import Conflict, Invalid, NotFound
 from services.chassis.metrics import JOBS
-from services.chassis.rest import repeats
+from services.chassis.rest.idempotency import KeyedRequest, create_once
 from services.chassis.rest.paging import WHOLE, Page
 from services.training.job_files import JobFiles
 from services.training.queueing.attempts import close_attempt, latest_attempt
@@ -37,7 +37,7 @@ class Jobs:
         self._database, self._accelerator = database, accelerator
         self.files = JobFiles(root)
 
-    def submit(self, team: str, body: api.JobIn) -> api.Job:
+    def submit(self, team: str, body: api.JobIn, token: str | None = None) -> api.Job:
         """Queue a job; a token that is known returns its job, whatever state it is in."""
         if (body.train is None) == (body.evaluate is None):
             raise Invalid("give either train or evaluate", field="train", fix="set exactly one")
@@ -47,21 +47,20 @@ class Jobs:
             raise Invalid("a seed is given twice", field="seeds", fix="give each seed once")
         if body.train and body.train.early_stop:
             _check_stage(body.train, body.train.early_stop.stage)
-        with self._database.transaction() as session:
-            exclusively(session, f"token:{team}:{body.token}")
-            row = session.scalar(
-                select(JobRow).where(JobRow.team == team, JobRow.token == body.token)
-            )
+        asked = KeyedRequest.of(token, body)
+
+        def found_or_made(session: Session) -> api.Job:
+            row = asked.find(session, JobRow, team=team)
             if row is None:
                 _check_start(body.train)
-                row = self._add(session, team, body)
+                row = self._add(session, team, body, asked=asked)
                 for seed in body.seeds:
-                    child = child_body(body, seed, row.id)
+                    child = child_body(body, seed)
                     self._add(session, team, child, parent=row.id)
                 session.flush()
-            else:
-                repeats.found(body.token)
             return self._job(session, row)
+
+        return create_once(self._database, found_or_made)
 
     def get(self, team: str, job_id: str) -> api.Job:
         """A job and its progress."""
@@ -203,13 +202,14 @@ class Jobs:
         body: api.JobIn,
         *,
         parent: str = "",
+        asked: KeyedRequest | None = None,
     ) -> JobRow:
-        asked = body.train or body.evaluate
-        assert asked is not None
+        work = body.train or body.evaluate
+        assert work is not None
         row = JobRow(
             id=f"job-{uuid.uuid4().hex[:12]}",
             team=team,
-            token=body.token,
+            **(asked.columns if asked is not None else {}),
             name=body.name,
             kind="train" if body.train else "evaluate",
             body=body.model_dump(),
@@ -220,7 +220,7 @@ class Jobs:
             run=body.run,
             parent=parent,
             children=len(body.seeds),
-            unit="gpu" if (asked.accelerator or self._accelerator) == "gpu" else "process",
+            unit="gpu" if (work.accelerator or self._accelerator) == "gpu" else "process",
             processes=body.train.processes if body.train else 1,
             started_at=0.0,
             ended_at=0.0,

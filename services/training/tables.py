@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
+from services.chassis.rest.idempotency import TokenColumns
 
 
 class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class JobRow(Base):
+class JobRow(TokenColumns, Base):
     """A job handed to an execution backend; `handle` is how the backend finds it again.
 
     A dispatcher that starts a job holds it by `fence` until `lease_until`. A job with seeds has
@@ -27,7 +27,6 @@ class JobRow(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200))
     name: Mapped[str] = mapped_column(String(200))
     kind: Mapped[str] = mapped_column(String(12))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -135,9 +134,3 @@ class EvaluationRow(Base):
     source: Mapped[str] = mapped_column(String(40), default="")
     figures: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

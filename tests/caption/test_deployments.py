@@ -201,7 +201,7 @@ def test_a_model_that_does_not_load_fails(studio: Studio, tmp_path: Path) -> Non
 def test_a_layer_names_the_model_not_the_endpoint(studio: Studio) -> None:
     """What the endpoint answers with later does not change what the layer is of."""
     deployed(studio, "layers", studio.model)
-    job = studio.client.caption.start_layer(studio.job(model="layers", token="by-endpoint"))
+    job = studio.client.caption.start_layer(studio.job(model="layers"))
     assert job.model == studio.model
     until(lambda: studio.client.caption.layer_job(job.id).state == "sealed", seconds=60)
     assert studio.client.datasets.layer(job.layer).captioner == studio.model

@@ -68,7 +68,7 @@ class Service:
         )
 
     def start(self, studio: Studio, token: str) -> str:
-        return self.context.jobs.start(TEAM, studio.job(token=token)).id
+        return self.context.jobs.start(TEAM, studio.job(), token).id
 
     def job(self, job: str) -> LayerJob:
         return self.context.jobs.get(TEAM, job)
@@ -160,7 +160,7 @@ def test_a_limit_that_is_set_holds_the_running_service_back(studio: Studio) -> N
     """Through the routes, with the service's own loops."""
     studio.client.identity.set_limits(TEAM, LimitsIn(images_per_day=0))
     try:
-        job = studio.client.caption.start_layer(studio.job(token="limit")).id
+        job = studio.client.caption.start_layer(studio.job()).id
         time.sleep(0.5)
         told = studio.client.caption.layer_job(job)
         assert (told.state, told.progress.done) == ("running", 0)

@@ -32,7 +32,7 @@ def studio(model: Learnt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def sealed(studio: Studio, token: str, **fields: object) -> tuple[str, list[CaptionRow]]:
     """A finished job's layer and its rows."""
-    job = studio.client.caption.start_layer(studio.job(token=token, **{**HOW, **fields}))
+    job = studio.client.caption.start_layer(studio.job(**{**HOW, **fields}), token)
     until(lambda: studio.client.caption.layer_job(job.id).state != "running", seconds=60)
     rows = [
         row

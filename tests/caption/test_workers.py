@@ -118,7 +118,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
             first = made.worker()
             metrics = free_port()
             made.worker("--metrics-port", str(metrics))
-            job = made.studio.client.caption.start_layer(made.studio.job(token="all"))
+            job = made.studio.client.caption.start_layer(made.studio.job())
             until(lambda: made.done(job) >= 2 * SHARD, seconds=90)
             first.send_signal(signal.SIGKILL)
             made.worker()

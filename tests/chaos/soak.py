@@ -62,7 +62,7 @@ def _soaked(platform: Stack, seconds: float) -> int:
         while (passed := time.monotonic() - began) < seconds or len(series) < SAMPLES:
             body = LayerJobIn(
                 name=f"soak-{layers}", dataset="scenes-corpus", model=model,
-                prompts=["Describe the image."], token=f"soak-{layers}",
+                prompts=["Describe the image."],
             )  # fmt: skip
             job = client.caption.start_layer(body)
             while client.caption.layer_job(job.id).state == "running":

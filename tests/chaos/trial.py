@@ -181,8 +181,8 @@ def _start(client: Client, name: str, *, specialists: bool) -> str:
     small = recipe(rounds={"maximum": 1, "patience": 1}, controls=[])
     if not specialists:
         small = small.model_copy(update={"specialists": []})
-    body = RunIn(recipe=small.model_dump(mode="json"), name=name, token=name)
-    return client.controller.start_run(body).id
+    body = RunIn(recipe=small.model_dump(mode="json"), name=name)
+    return client.controller.start_run(body, name).id
 
 
 def _ended(client: Client, run: str) -> str:

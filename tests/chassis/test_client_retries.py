@@ -7,8 +7,7 @@ import pytest
 
 from services.standalone.app import Standalone
 from vila2 import rest
-from vila2.api.examples import EXAMPLES
-from vila2.api.training import JobIn
+from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Unreachable
 from vila2.request_id import request_id
 from vila2.training_client import TrainingClient
@@ -44,24 +43,35 @@ def client_that_loses(platform: Standalone, lost: int) -> tuple[TrainingClient, 
     return TrainingClient(http), transport
 
 
-def test_a_post_whose_reply_is_lost_is_answered_as_the_first_time(platform: Standalone) -> None:
-    """A cancelled job can be retried once: a second retry would be refused."""
-    job = platform.client.training.submit(JobIn.model_validate(EXAMPLES["training.JobIn"]))
-    platform.client.training.cancel(job.id)
+def a_job() -> JobIn:
+    return JobIn(name="retries", train=TrainIn(init="base", preset="tiny", model="none"))
+
+
+def test_what_a_post_created_is_found_when_its_reply_is_lost(platform: Standalone) -> None:
+    """The same key is sent again; one job is there in the end."""
     client, transport = client_that_loses(platform, lost=2)
-    assert client.retry(job.id).state == "queued"
+    job = client.submit(a_job())
     keys = {request.headers["idempotency-key"] for request in transport.sent}
     assert (len(transport.sent), len(keys)) == (3, 1)
+    held = [each.id for each in platform.client.training.jobs() if each.name == job.name]
+    assert held == [job.id]
     platform.client.training.cancel(job.id)
 
 
-def test_every_post_has_a_key_of_its_own(platform: Standalone) -> None:
+def test_what_is_created_without_a_token_has_a_key_of_its_own(platform: Standalone) -> None:
     client, transport = client_that_loses(platform, lost=0)
-    for _ in range(2):
-        with pytest.raises(ApiError):
-            client.cancel("job-none")
+    for job in (client.submit(a_job()), client.submit(a_job())):
+        platform.client.training.cancel(job.id)
     first, second = (request.headers["idempotency-key"] for request in transport.sent)
     assert first != second
+
+
+def test_an_action_whose_reply_is_lost_is_not_sent_again(platform: Standalone) -> None:
+    """A second retry of a job would be refused, though the first one was done."""
+    client, transport = client_that_loses(platform, lost=1)
+    with pytest.raises(Unreachable):
+        client.retry("job-none")
+    assert len(transport.sent) == 1
 
 
 def test_a_reply_that_is_lost_for_good_is_silence(platform: Standalone) -> None:

@@ -53,9 +53,7 @@ def captioner(platform: Standalone) -> str:
 def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: Standalone) -> None:
     name, client = captioner(platform), platform.client
     made = client.controller.estimate(asked(captioner=name, device="cpu"))
-    job = client.caption.start_layer(
-        jobs.caption_job(recipe(), name="all", token="all", model=name)
-    )
+    job = client.caption.start_layer(jobs.caption_job(recipe(), name="all", model=name), "all")
     while job.state == "running":
         time.sleep(0.05)
         job = client.caption.layer_job(job.id)

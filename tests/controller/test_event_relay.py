@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.database import Database
+from services.chassis.rest.idempotency import KeyedRequest
 from services.controller import events
 from services.controller.relay import STREAM, EventRelay, RedisSink
 from services.controller.runs import new_run
@@ -21,7 +22,8 @@ from vila2.recipe import load_recipe
 def database(tmp_path: Path) -> Iterator[Database]:
     made = Database.sqlite(tmp_path / "controller.sqlite", Base.metadata)
     with made.transaction() as session:
-        run = new_run(team="t", token="t", name="n", recipe=load_recipe("tiny"), recipe_hash="h")
+        asked, recipe = KeyedRequest(None, ""), load_recipe("tiny")
+        run = new_run(team="t", asked=asked, name="n", recipe=recipe, recipe_hash="h")
         run.id = "run-1"
         session.add(run)
         session.flush()

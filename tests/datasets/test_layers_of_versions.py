@@ -32,12 +32,12 @@ class Captioner:
         self.objects = DirectoryObjects(platform.workspace / "objects")
         submitted(self.client, pictures(folder / "foxes"), name="foxes", shard_samples=2)
 
-    def open(self, **fields: Any) -> Layer:
+    def open(self, token: str | None = None, **fields: Any) -> Layer:
         given = {
             "name": "self-1", "dataset": "foxes", "version": 1, "recipe_hash": "h",
             "captioner": "vlm-0", **fields,
         }  # fmt: skip
-        return self.client.datasets.open_layer(LayerIn(**given))
+        return self.client.datasets.open_layer(LayerIn(**given), token)
 
     def written(self, layer: Layer, shard: int, *, text: str = "a fox") -> LayerShardIn:
         """One caption and one quarantine, put where they belong."""

@@ -85,7 +85,7 @@ def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path
         }
         others = list(
             pool.map(
-                lambda n: client.datasets.open_version("foxes", VersionIn(token=f"t{n}")).version,
+                lambda n: client.datasets.open_version("foxes", VersionIn(), f"t{n}").version,
                 range(6),
             )
         )

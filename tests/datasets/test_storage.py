@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import time
+import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from services.standalone.app import Standalone
+from tests.chassis.asgi_request import Answer, request
 from tests.standalone import client_with, pictures, submitted
 from vila2.api.datasets import DatasetIn, VersionIn
-from vila2.api.identity import LimitsIn
+from vila2.api.identity import DAY, LimitsIn
 from vila2.client import ApiError, Client
 from vila2.submit import submit
 
@@ -86,3 +92,66 @@ def test_teams_do_not_take_from_each_other(platform: Standalone, red: Client, fo
     assert platform.client.datasets.quota("red").storage_bytes == 1
     with pytest.raises(ApiError, match="lacks the scope"):
         red.datasets.quota("local")
+
+
+def test_a_piece_that_will_not_fit_is_refused_before_it_is_read(
+    platform: Standalone, red: Client
+) -> None:
+    red.datasets.create(DatasetIn(name="files", kind="pairs"))
+    red.datasets.open_version("files", VersionIn(format="folder"))
+    limit(platform, 1000)
+    answer = put_piece(platform, [b"x" * 1001], length=1001)
+    assert (answer.status, answer.pieces_read) == (413, 0)
+    assert answer.problem["type"] == "urn:vila2:problem:storage-full"
+
+
+def test_a_piece_is_bounded_by_its_own_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger one than the one for JSON."""
+    monkeypatch.setenv("VILA2_MAX_JSON_BYTES", "1000")
+    monkeypatch.setenv("VILA2_MAX_UPLOAD_BYTES", "4000")
+    with Standalone(tmp_path / "bounded") as platform:
+        red = client_with(platform, platform.identity.keys.issue(team="red"))
+        red.datasets.create(DatasetIn(name="files", kind="pairs"))
+        red.datasets.open_version("files", VersionIn(format="folder"))
+        assert put_piece(platform, [b"x" * 2000] * 2).status == 200
+        answer = put_piece(platform, [b"x" * 2000] * 100)
+    assert (answer.status, answer.pieces_read) == (413, 3)
+    assert "VILA2_MAX_UPLOAD_BYTES" in answer.problem["fix"]
+
+
+def test_what_a_killed_process_was_receiving_is_removed_after_a_day(tmp_path: Path) -> None:
+    """Another process may be receiving what is newer."""
+    spool = tmp_path / "w" / "spool"
+    spool.mkdir(parents=True)
+    for name, age in (("old", 2 * DAY), ("new", 60.0)):
+        (spool / name).touch()
+        os.utime(spool / name, (time.time() - age, time.time() - age))
+    with Standalone(tmp_path / "w"):
+        assert [path.name for path in spool.iterdir()] == ["new"]
+
+
+def test_a_large_piece_is_not_held_in_memory(platform: Standalone, red: Client) -> None:
+    red.datasets.create(DatasetIn(name="files", kind="pairs"))
+    red.datasets.open_version("files", VersionIn(format="folder"))
+    piece = b"x" * (1 << 20)
+    tracemalloc.start()
+    try:
+        assert put_piece(platform, itertools.repeat(piece, 64)).status == 200
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert list((platform.workspace / "spool").iterdir()) == []
+    assert red.datasets.quota().storage_bytes_used == 64 << 20
+
+
+def put_piece(
+    platform: Standalone, pieces: Iterable[bytes], *, length: int | None = None
+) -> Answer:
+    key = platform.identity.keys.issue(team="red")
+    headers = {"authorization": f"Bearer {key}"}
+    if length is not None:
+        headers["content-length"] = str(length)
+    path = "/v1/datasets/files/versions/1/files/a.txt/pieces/0"
+    return request(platform.apps["datasets"], "PUT", path, headers=headers, pieces=pieces)

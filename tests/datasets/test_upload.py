@@ -22,9 +22,9 @@ def part(*numbers: int) -> bytes:
     return out.getvalue()
 
 
-def opened(client: Client, *, token: str = "") -> Version:
+def opened(client: Client, *, token: str | None = None) -> Version:
     client.datasets.create(DatasetIn(name="foxes", kind="pairs"))
-    return client.datasets.open_version("foxes", VersionIn(token=token))
+    return client.datasets.open_version("foxes", VersionIn(), token)
 
 
 def ingested(client: Client, number: int = 1) -> Version:

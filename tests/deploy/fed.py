@@ -124,8 +124,8 @@ def _caption_and_train(made: Fed, folder: Path, targets: Path) -> None:
         held.callback(asking.join)
         held.callback(ending.set)
         job = studio.client.training.submit(_training(studio)).id
-        studio.client.caption.start_layer(studio.job(token="whole"))
-        paused = studio.client.caption.start_layer(studio.job(token="paused"))
+        studio.client.caption.start_layer(studio.job())
+        paused = studio.client.caption.start_layer(studio.job())
         studio.client.caption.pause_layer(paused.id)
         with suppress(ApiError):
             studio.client.training.job("no-such-job")  # a request that is refused
@@ -158,6 +158,4 @@ def _training(studio: Studio) -> JobIn:
     stage = StageIn(
         name="sft", steps=100_000, batch_size=2, lr=1e-4, trainable=["projector"], sources=[source]
     )
-    return JobIn(
-        name="long", token="long", train=TrainIn(init="base", model=studio.model, stages=[stage])
-    )
+    return JobIn(name="long", train=TrainIn(init="base", model=studio.model, stages=[stage]))

@@ -26,7 +26,7 @@ def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Pa
             version = submit(client, tmp_path / "world" / split, name=name, format=format)
             assert version.state == "ready", version.error
         recipe = {**small_recipe(), "controls": []}
-        run = client.controller.start_run(RunIn(recipe=recipe, token="apart"))
+        run = client.controller.start_run(RunIn(recipe=recipe), "apart")
         killed = False
         end = time.monotonic() + 540
         while run.state == "running":

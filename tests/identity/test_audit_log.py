@@ -12,7 +12,6 @@ from services.chassis.errors import Invalid, NotFound
 from services.chassis.identity import audit as module
 from services.chassis.identity.audit import Audit, Deed, Wanted, worth_recording
 from services.chassis.identity.identity import Identity
-from services.chassis.identity.scopes import ACT_AS, ALL_SCOPES
 from services.standalone.app import Standalone
 from tests.chassis.small_app import SmallApp
 from tests.identity.people import PLATFORM, admin_of
@@ -78,7 +77,6 @@ def test_a_strangers_refusals_are_bounded_and_counted(
     """Nobody fills the disk without a key."""
     monkeypatch.setattr(module, "STRANGERS_PER_MINUTE", 3)
     counter = module.AUDIT_UNRECORDED.labels("strangers")
-    app.identity.audit._strangers = module.Bucket.full(3)
     before = counter._value.get()
     for _ in range(5):
         app.send("GET", "v1/whoami")
@@ -174,13 +172,3 @@ def test_what_is_older_than_it_is_kept_goes_when_something_new_is_written(
     assert left == ["/new", "/kept", "/29"]
     assert pruned.prune(now - 20 * DAY) == 1
     assert pruned.prune(now - 20 * DAY) == 0
-
-
-def test_a_service_that_asks_again_for_what_it_has_is_not_there(app: SmallApp) -> None:
-    """It polls by token, twice a second for as long as a job runs; a person's request is kept."""
-    service = app.keys.issue(team="platform", scopes=(*ALL_SCOPES, ACT_AS))
-    person = app.keys.issue(team="red")
-    for key in (service, service, person, person):
-        app.send("POST", "v1/known", key=key)
-    held = [entry.key for entry in logged(app)]
-    assert held == [person.partition(".")[0]] * 2

@@ -129,7 +129,7 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate({**content, **changes})
 
 
-def start(plane: Plane, made: Recipe, *, name: str = "a-run", token: str = "") -> str:
+def start(plane: Plane, made: Recipe, *, name: str = "a-run", token: str | None = None) -> str:
     """Start a run and return its id."""
-    body = RunIn(recipe=made.model_dump(mode="json"), name=name, token=token)
-    return plane.client.controller.start_run(body).id
+    body = RunIn(recipe=made.model_dump(mode="json"), name=name)
+    return plane.client.controller.start_run(body, token).id

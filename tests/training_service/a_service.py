@@ -46,18 +46,17 @@ class Service:
         self,
         preset: str,
         *,
-        token: str = "",
+        token: str | None = None,
         team: str = "local",
         processes: int = 1,
         **fields: Any,
     ) -> str:
         body = JobIn(
             name=preset,
-            token=token or f"token-{len(self.jobs.rows('queued', 'running', 'succeeded'))}",
             train=TrainIn(init="new", preset=preset, processes=processes),
             **fields,
         )
-        return self.jobs.submit(team, body).id
+        return self.jobs.submit(team, body, token).id
 
     def job(self, job: str, *, team: str = "local") -> Job:
         return self.jobs.get(team, job)

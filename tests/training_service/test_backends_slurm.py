@@ -104,7 +104,7 @@ def test_jobs_outlive_a_platform_that_stops_and_are_taken_up_by_the_next(
     job(slurm_site, "succeed")  # sets the path by which jobs find the tests' module
     monkeypatch.setitem(dispatcher._MODULES, "train", A_JOB)
     settings = TrainingSettings.model_validate(slurm_site.settings)
-    body = JobIn(name="s", token="s", train=TrainIn(init="new", preset="sleep"))
+    body = JobIn(name="s", train=TrainIn(init="new", preset="sleep"))
     folder = tmp_path / "workspace" / "training" / "jobs"
     with Standalone(tmp_path / "workspace", training=settings) as platform:
         made = platform.client.training.submit(body).id

@@ -71,7 +71,7 @@ def test_a_rule_that_never_holds_is_refused(fields: dict[str, float]) -> None:
 def test_a_rule_for_a_stage_that_is_not_trained_is_refused(service: Service) -> None:
     train = TrainIn(init="new", preset="flat", early_stop=PATIENT)
     with pytest.raises(Invalid, match="'sft', which is not trained"):
-        service.jobs.submit("local", JobIn(name="x", token="t", train=train))
+        service.jobs.submit("local", JobIn(name="x", train=train))
 
 
 def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
@@ -83,7 +83,7 @@ def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
         sources=[SourceIn(dataset="foxes", assembly={"policy": "original"})],
     )  # fmt: skip
     train = TrainIn(init="new", preset="flat", stages=[stage], early_stop=rule)
-    job = training.submit(JobIn(name="flat", token="t", train=train)).id
+    job = training.submit(JobIn(name="flat", train=train)).id
     until(lambda: training.job(job).state not in ("queued", "starting", "running"))
     return training.job(job)
 

@@ -171,7 +171,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
         name="sft", steps=5, batch_size=1, lr=1.0, trainable=["projector"], sources=[source]
     )
     train = TrainIn(init="new", preset="succeed", stages=[stage], tokenizer_datasets=[named])
-    job = client.training.submit(JobIn(name="m", token="t", run="run-1", train=train)).id
+    job = client.training.submit(JobIn(name="m", run="run-1", train=train)).id
     until(lambda: client.training.job(job).state == "succeeded")
     model = client.training.model_details(client.training.job(job).model)
     assert (model.data, model.run) == (["foxes@1"], "run-1")

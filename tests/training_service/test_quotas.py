@@ -145,7 +145,7 @@ def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
         client_with(platform, platform.identity.keys.issue(team="red")).training,
     )
     train = TrainIn(init="new", preset="succeed")
-    job = mine.submit(JobIn(name="a", token="t", train=train)).id
+    job = mine.submit(JobIn(name="a", train=train)).id
     until(lambda: mine.job(job).state == "succeeded")
     model = mine.job(job).model
     assert (list(red.jobs()), red.usage(), red.models()) == ([], [], [])

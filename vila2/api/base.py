@@ -6,29 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vila2.api.examples import EXAMPLES
+from vila2.schemas.base import whole
 
 # A number that an integer column of the databases holds.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def _show_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Put a model's example into its JSON schema."""
-    name = f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}"
-    if name in EXAMPLES:
-        schema["examples"] = [EXAMPLES[name]]
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_whole(held) for held in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 class Model(BaseModel):
     """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_show_example)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Body(Model):
@@ -42,7 +29,7 @@ class Body(Model):
         """JSON has no integers: where one is asked for, 12.0 says the same as 12."""
         if not isinstance(given, dict):
             return given
-        return {name: _whole(value) for name, value in given.items()}
+        return {name: whole(value) for name, value in given.items()}
 
 
 class Progress(Model):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.examples import AT, CAPTION, DIGEST, DONE, JOB, LAYER, MODEL, PIXEL, PROMPT, example
 from vila2.api.training import Evaluation
 from vila2.schemas.sampling import Gate, Sampling, Task
 
@@ -18,6 +19,8 @@ _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so
 
 class LayerJobIn(Body):
     """Caption a dataset version: it becomes work units, one per shard, and a layer."""
+
+    model_config = example(name="round 1", dataset="web-photos", model=MODEL, prompts=[PROMPT])
 
     name: str
     dataset: str
@@ -35,12 +38,26 @@ class LayerJobIn(Body):
     )
     base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
     score: bool = Field(False, description=_SCORE)
-    token: str = Field("", max_length=180, description="The same token gives the same job.")
     run: str = Field("", max_length=200, description="What it is done for; logs are found by it.")
 
 
 class LayerJob(Model):
     """A layer in the making."""
+
+    model_config = example(
+        id="captions-0a1b2c3d4e5f",
+        layer=LAYER,
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        model=MODEL,
+        state="sealed",
+        captioned=3988,
+        quarantined={"repetition": 12},
+        tokens=91_724,
+        seconds=412.5,
+        progress=DONE,
+    )
 
     id: str
     layer: str
@@ -63,6 +80,8 @@ class LayerJob(Model):
 
 class ImageQuota(Model):
     """A team's images of the present UTC day."""
+
+    model_config = example(team="photos", images_per_day=1_000_000, images_today=4000, resets_at=AT)
 
     team: str
     images_per_day: int | None = Field(description="Null: no limit.")
@@ -92,6 +111,21 @@ class QuarantinedSample(Model):
 class Failures(Model):
     """What went wrong in a layer so far, from shard `first` on."""
 
+    model_config = example(
+        shards=[{"shard": 1, "attempts": 4, "error": "the shard does not open"}],
+        samples=[
+            {
+                "key": "p8",
+                "shard": 0,
+                "reason": "repetition",
+                "attempts": 3,
+                "prompt": PROMPT,
+                "text": "a fox a fox a fox",
+            }
+        ],
+        next=None,
+    )
+
     shards: list[FailedShard]
     samples: list[QuarantinedSample]
     next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
@@ -99,6 +133,8 @@ class Failures(Model):
 
 class CaptionsIn(Body):
     """Pictures to caption now, by exactly the batch's path."""
+
+    model_config = example(model=MODEL, images=[PIXEL], prompts=[PROMPT])
 
     model: str
     images: list[str] = Field(
@@ -114,6 +150,8 @@ class CaptionsIn(Body):
 
 class PreviewIn(Body):
     """Caption a few samples of a dataset now, by exactly the batch's path."""
+
+    model_config = example(dataset="web-photos", keys=["p0"], model=MODEL, prompts=[PROMPT])
 
     dataset: str
     version: Count = Field(0, description="0 takes the newest.")
@@ -140,8 +178,15 @@ class Requirement(Body):
     )
 
 
+_REQUIREMENT = {"benchmark": "shapes-vqa", "minimum": 0.5, "bound": "low"}
+
+
 class DeploymentIn(Body):
     """Put a model behind an endpoint, if it meets the requirements."""
+
+    model_config = example(
+        model=MODEL, golden=True, require=[_REQUIREMENT], note="best of two rounds"
+    )
 
     model: str
     golden: bool = Field(
@@ -166,8 +211,37 @@ class GoldenResult(Model):
     reason: str = ""
 
 
+_DEPLOYMENT: dict[str, Any] = {
+    "id": "deployment-2f1e0d9c8b7a",
+    "endpoint": "captioner",
+    "model": MODEL,
+    "state": "active",
+    "by": "1f0e3dad",
+    "note": "best of two rounds",
+    "at": AT,
+    "require": [_REQUIREMENT],
+    "digest": DIGEST,
+    "golden": {"items": 16, "same": 16, "drift": 0.0002},
+    "evaluations": [
+        {
+            "model": MODEL,
+            "benchmark": "shapes-vqa",
+            "version": "shapes-vqa@1",
+            "value": 0.58,
+            "low": 0.54,
+            "high": 0.62,
+            "items": 600,
+            "job": JOB,
+            "at": AT,
+        }
+    ],
+}
+
+
 class Deployment(Model):
     """A model that was deployed to an endpoint, with what it was checked against."""
+
+    model_config = example(**_DEPLOYMENT)
 
     id: str
     endpoint: str
@@ -187,6 +261,8 @@ class Deployment(Model):
 
 class Endpoint(Model):
     """A name that stays while the models behind it change; asked like a model."""
+
+    model_config = example(name="captioner", model=MODEL, deployments=[_DEPLOYMENT])
 
     name: str
     model: str = Field(description="What answers now; empty before the first deployment.")
@@ -210,5 +286,20 @@ class PreviewCaption(Model):
 
 class Preview(Model):
     """The captions that were asked for, in order."""
+
+    model_config = example(
+        captions=[
+            {
+                "key": "p0",
+                "caption": CAPTION,
+                "status": "ok",
+                "reason": "",
+                "prompt": PROMPT,
+                "attempt": 0,
+                "tokens": 12,
+                "logprob": -0.41,
+            }
+        ]
+    )
 
     captions: list[PreviewCaption]

@@ -7,22 +7,55 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vila2.api.base import Body, Model, Progress
+from vila2.api.examples import AT, JOB, PROMPT, RUN, STAGE, TRAINING, example
 
 RunState = Literal["running", "paused", "finished", "failed", "cancelled"]
 VerdictKind = Literal["improved", "no_measurable_change", "worse"]
 RoundKind = Literal["base", "baseline", "self", "specialist", "control"]
 
 
+RECIPE: dict[str, Any] = {
+    "name": "web-photos-small",
+    "description": "Two rounds on a small corpus.",
+    "model": {
+        "preset": "tiny",
+        "base": {
+            "dataset": "web-base",
+            "stage": {**STAGE, "trainable": ["vision", "projector", "language"]},
+        },
+    },
+    "data": {"pretrain": "web-photos", "sft": "web-sft"},
+    "stages": {
+        "align": {**STAGE, "steps": 40, "trainable": ["projector"]},
+        "pretrain": STAGE,
+        "sft": STAGE,
+    },
+    "baseline": {"policy": "original"},
+    "recaption": {
+        "policy": "concat",
+        "caption_layer": "self",
+        "caption_question": PROMPT,
+        "missing": "original",
+    },
+    "captioning": {"prompts": [PROMPT]},
+    "benchmarks": ["shapes-vqa"],
+    "rounds": {"maximum": 2, "patience": 1},
+}
+
+
 class RunIn(Body):
     """A run to start."""
 
+    model_config = example(recipe=RECIPE, name="first try")
+
     recipe: dict[str, Any] = Field(description="A recipe's content.")
     name: str = Field("", max_length=100)
-    token: str = Field("", max_length=200, description="The same token gives the same run.")
 
 
 class OverruleIn(Body):
     """A person's verdict in place of the computed one; the record keeps both."""
+
+    model_config = example(kind="worse", reason="captions repeat the prompt")
 
     kind: VerdictKind
     reason: str = Field(min_length=1, max_length=1000, description="Why; it is kept.")
@@ -31,19 +64,31 @@ class OverruleIn(Body):
 class AmendIn(Body):
     """Another recipe for the rounds that have not begun."""
 
+    model_config = example(
+        recipe={**RECIPE, "rounds": {"maximum": 3, "patience": 1}},
+        based_on=1,
+        reason="one round more",
+    )
+
     recipe: dict[str, Any] = Field(description="The whole recipe, changed.")
+    based_on: int = Field(
+        ge=1,
+        le=2**31 - 1,
+        description="Number of the recipe that was changed; 409 if another is in force by now.",
+    )
     reason: str = Field("", max_length=1000)
 
 
 class BranchIn(Body):
     """A new run that shares another's rounds up to one of them."""
 
+    model_config = example(round="round 1", name="second try")
+
     round: str = Field(description="The last round that both runs share, such as `round 1`.")
     recipe: dict[str, Any] | None = Field(
         None, description="What the new run does from there on; the other's own where left out."
     )
     name: str = Field("", max_length=100)
-    token: str = Field("", max_length=200, description="The same token gives the same run.")
 
 
 class Origin(Model):
@@ -55,6 +100,8 @@ class Origin(Model):
 
 class RecipeOfRun(Model):
     """A recipe that a run has had, and from whom."""
+
+    model_config = example(number=1, recipe=RECIPE, recipe_hash="b1946ac92492d234", at=AT)
 
     number: int
     recipe: dict[str, Any]
@@ -82,6 +129,22 @@ class Difference(Model):
 
 class Comparison(Model):
     """Two runs beside each other."""
+
+    model_config = example(
+        ours=RUN,
+        theirs="run-1b9d6bcd",
+        recipe={"rounds.maximum": [2, 3]},
+        rounds=[
+            {
+                "round": "round 1",
+                "ours": 0.52,
+                "theirs": 0.55,
+                "difference": 0.03,
+                "low": 0.01,
+                "high": 0.05,
+            }
+        ],
+    )
 
     ours: str
     theirs: str
@@ -124,6 +187,28 @@ class Round(Model):
 class Run(Model):
     """A run of a recipe."""
 
+    model_config = example(
+        id=RUN,
+        name="first try",
+        team="local",
+        recipe_name="web-photos-small",
+        recipe_hash="b1946ac92492d234",
+        state="running",
+        phase="baseline: training",
+        rounds=[
+            {
+                "name": "baseline",
+                "kind": "baseline",
+                "index": 1,
+                "state": "training",
+                "jobs": [JOB],
+                "progress": TRAINING,
+            }
+        ],
+        created_at=AT,
+        progress={"done": 77, "total": 1000, "unit": "permille"},
+    )
+
     id: str
     name: str
     team: str
@@ -144,6 +229,10 @@ class Run(Model):
 class Event(Model):
     """One thing that happened to a run."""
 
+    model_config = example(
+        sequence=3, at=AT, kind="round.training", round="baseline", message="training"
+    )
+
     sequence: int
     at: float
     kind: str
@@ -154,6 +243,14 @@ class Event(Model):
 
 class ShippedRecipe(Model):
     """A recipe that ships with the platform: to read, copy and start."""
+
+    model_config = example(
+        name="web-photos-small",
+        description="Two rounds on a small corpus.",
+        recipe_hash="b1946ac92492d234",
+        yaml="name: web-photos-small\n",
+        content=RECIPE,
+    )
 
     name: str
     description: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.examples import AT, CAPTION, DIGEST, DONE, LAYER, MODEL, example
 from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
 
 Kind = Literal["pairs", "conversations", "benchmark"]
@@ -19,6 +20,8 @@ NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 class DatasetIn(Body):
     """A dataset to create."""
 
+    model_config = example(name="web-photos", kind="pairs")
+
     name: str = Field(pattern=NAME, examples=["web-photos"])
     kind: Kind = Field(description="Pictures with captions, with conversations, or questions.")
 
@@ -26,12 +29,16 @@ class DatasetIn(Body):
 class Dataset(DatasetIn):
     """A named dataset of a team."""
 
+    model_config = example(name="web-photos", kind="pairs", team="local", latest=1)
+
     team: str
     latest: int = Field(description="The version that the bare name means; 0 while there is none.")
 
 
 class LatestIn(Body):
     """Which version the bare name of a dataset means from now on."""
+
+    model_config = example(version=1, reason="version 2 lacks captions")
 
     version: int = Field(ge=1, le=2**31 - 1, description="A version that is ready.")
     reason: str = Field("", max_length=2000, description="Kept in the history.")
@@ -52,11 +59,12 @@ class ReadOptionsIn(Body):
 class VersionIn(Body):
     """A version to fill, by parts of raw samples, by files as they are, or from a source."""
 
+    model_config = example(
+        source="crawl of June", licence="CC-BY-4.0", shard_samples=2000, format="folder"
+    )
+
     source: str = Field("", description="Where the data comes from, for the dataset card.")
     licence: str = Field("", max_length=200, description="Its licence, for the dataset card.")
-    token: str = Field(
-        "", max_length=200, description="Names this submission; the same token continues it."
-    )
     shard_samples: int = Field(2000, ge=1, le=50_000)
     format: Format | None = Field(
         None, description="How the uploaded files are read; null: parts of raw samples are sent."
@@ -76,6 +84,8 @@ class VersionIn(Body):
 class StorageQuota(Model):
     """What a team stores: its versions' shards, and uploads that are not ingested yet."""
 
+    model_config = example(team="photos", storage_bytes=None, storage_bytes_used=1_204_112)
+
     team: str
     storage_bytes: int | None = Field(description="Null: no limit.")
     storage_bytes_used: int
@@ -83,6 +93,8 @@ class StorageQuota(Model):
 
 class Upload(Model):
     """A piece of an upload that the store has."""
+
+    model_config = example(file="photos/p0.jpg", number=0, sha256=DIGEST, bytes=48_213)
 
     file: str = Field(description="Name of the file; empty for a part of raw samples.")
     number: int
@@ -93,6 +105,10 @@ class Upload(Model):
 class RejectedExample(Model):
     """One sample that was not admitted."""
 
+    model_config = example(
+        key="p17", source="photos/p17.jpg", reason="too-small", detail="8x8 pixels"
+    )
+
     key: str
     source: str
     reason: str
@@ -101,6 +117,22 @@ class RejectedExample(Model):
 
 class Version(Model):
     """A version of a dataset; immutable once it is ready, but for take-downs."""
+
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        kind="pairs",
+        state="ready",
+        source="crawl of June",
+        licence="CC-BY-4.0",
+        parts=[0, 1],
+        shards=2,
+        samples=4000,
+        bytes=193_331_200,
+        rejected={"too-small": 7},
+        sha256=DIGEST,
+        progress=DONE,
+    )
 
     dataset: str
     version: int
@@ -127,6 +159,15 @@ class Version(Model):
 class Shard(Model):
     """One tar of a version and where it lies."""
 
+    model_config = example(
+        index=0,
+        object_key="shards/9f86d081884c7d65.tar",
+        index_key="shards/9f86d081884c7d65.index.parquet",
+        sha256=DIGEST,
+        bytes=96_665_600,
+        samples=2000,
+    )
+
     index: int
     object_key: str
     index_key: str = ""
@@ -138,16 +179,33 @@ class Shard(Model):
 class LayerIn(Body):
     """A caption layer to open."""
 
+    model_config = example(
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        recipe_hash="b1946ac92492d234",
+        captioner=MODEL,
+    )
+
     name: str = Field(max_length=200)
     dataset: str
     version: Count
     recipe_hash: str = Field(max_length=64)
     captioner: str = Field(max_length=200)
-    token: str = Field("", max_length=200, description="The same token gives the same layer.")
+
+
+_LAYER_SHARD: dict[str, Any] = {
+    "object_key": f"layers/{LAYER}/00000-1.parquet",
+    "sha256": DIGEST,
+    "captioned": 1994,
+    "quarantined": {"repetition": 6},
+}
 
 
 class LayerShardIn(Body):
     """The captions of one shard: written to the object store, now to be counted."""
+
+    model_config = example(**_LAYER_SHARD)
 
     object_key: str = Field(max_length=400)
     sha256: str = Field(max_length=64)
@@ -158,11 +216,27 @@ class LayerShardIn(Body):
 class LayerShard(LayerShardIn):
     """The captions of one shard and where they lie."""
 
+    model_config = example(**_LAYER_SHARD, number=0)
+
     number: Count
 
 
 class Layer(Model):
     """Captions for every sample of one dataset version."""
+
+    model_config = example(
+        id=LAYER,
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        recipe_hash="b1946ac92492d234",
+        captioner=MODEL,
+        state="sealed",
+        captioned=3988,
+        quarantined={"repetition": 12},
+        shards=2,
+        recorded=2,
+    )
 
     id: str
     name: str
@@ -180,6 +254,10 @@ class Layer(Model):
 class LayerImport(Body):
     """Turn another dataset version's captions into a layer, matched by picture."""
 
+    model_config = example(
+        name="captions of the web", dataset="web-photos", from_dataset="web-photos-recaptioned"
+    )
+
     name: str
     dataset: str = Field(description="Dataset whose pictures get the captions.")
     from_dataset: str = Field(description="Dataset whose captions they are.")
@@ -187,6 +265,8 @@ class LayerImport(Body):
 
 class ReasonIn(Body):
     """Why something is done; kept in the history."""
+
+    model_config = example(reason="the captioner saw the wrong pictures")
 
     reason: str = Field("", max_length=2000)
 
@@ -202,6 +282,16 @@ class DiffExample(Model):
 class LayerDiff(Model):
     """How the captions of two layers of one version differ, over some of its shards."""
 
+    model_config = example(
+        shards=2,
+        next=None,
+        same=310,
+        changed=3678,
+        words_before=39_880,
+        words_after=71_784,
+        examples=[{"key": "p0", "before": "a fox", "after": CAPTION}],
+    )
+
     shards: int = Field(description="Shards compared.")
     next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
     same: int = 0
@@ -216,6 +306,8 @@ class LayerDiff(Model):
 
 class AuditIn(Body):
     """What to search a version for."""
+
+    model_config = example(benchmarks=["shapes-vqa"], max_distance=7)
 
     benchmarks: list[DatasetRef] | None = Field(
         None, description="Benchmarks to hold it against, NAME or NAME@VERSION; null: all."
@@ -246,6 +338,19 @@ class Contamination(Model):
 class Audit(Model):
     """Near-duplicates within a version and benchmark pictures in it."""
 
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        state="done",
+        max_distance=7,
+        samples=4000,
+        clusters=21,
+        near_duplicates=34,
+        examples=[{"key": "p3", "other": "p9", "distance": 2}],
+        contamination=[{"benchmark": "shapes-vqa", "pictures": 1, "exact": 1, "near": 0}],
+        progress=DONE,
+    )
+
     dataset: str
     version: int
     state: Literal["running", "done", "failed"]
@@ -263,6 +368,13 @@ class Audit(Model):
 class TakedownIn(Body):
     """A picture that must go, by digest or by one sample that shows it."""
 
+    model_config = example(
+        dataset="web-photos",
+        key="p0",
+        reason="request of the rights holder",
+        requested_by="rights@example.org",
+    )
+
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     dataset: OptionalDatasetRef = Field("", description="NAME or NAME@VERSION, with `key`.")
     key: str = ""
@@ -272,6 +384,20 @@ class TakedownIn(Body):
 
 class Takedown(Model):
     """The record of a take-down."""
+
+    model_config = example(
+        id="takedown-5d41402abc4b",
+        sha256=DIGEST,
+        reason="request of the rights holder",
+        requested_by="rights@example.org",
+        state="done",
+        samples=1,
+        captions=2,
+        versions=["web-photos@1"],
+        layers=[LAYER],
+        created_at=AT,
+        progress={"done": 2, "total": 2, "unit": "shards"},
+    )
 
     id: str
     sha256: str
@@ -292,8 +418,19 @@ class Takedown(Model):
     progress: Progress
 
 
+_EXPORT: dict[str, Any] = {
+    "dataset": "web-photos",
+    "version": 1,
+    "layer": LAYER,
+    "format": "webdataset",
+    "text": "concat",
+}
+
+
 class ExportIn(Body):
     """An export about to be made."""
+
+    model_config = example(**_EXPORT)
 
     dataset: str
     version: Count = 0
@@ -307,6 +444,8 @@ class ExportIn(Body):
 
 class Export(ExportIn):
     """The record of an export."""
+
+    model_config = example(**_EXPORT, id="export-7d793037a076", by_key="1f0e3dad", created_at=AT)
 
     id: str
     by_key: str
@@ -339,6 +478,21 @@ class CaptionOf(Model):
 class Lineage(Model):
     """One sample: back to its picture and source, forward to captions and models."""
 
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        key="p0",
+        sha256=DIGEST,
+        width=640,
+        height=480,
+        source="photos/p0.jpg",
+        caption="a fox",
+        shard=0,
+        offset=1536,
+        captions=[],
+        models=[MODEL],
+    )
+
     dataset: str
     version: int
     key: str
@@ -355,6 +509,14 @@ class Lineage(Model):
 
 class HistoryEntry(Model):
     """Something that changed which version or layer is in use."""
+
+    model_config = example(
+        action="version-in-use",
+        subject="web-photos: 2 -> 1",
+        detail="version 2 lacks captions",
+        by_key="1f0e3dad",
+        at=AT,
+    )
 
     action: str
     subject: str

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Model
+from vila2.api.controller import RECIPE
+from vila2.api.examples import AT, RUN, example
 
 Work = Literal["captioning", "training", "evaluation"]
 Basis = Literal["measured", "assumed"]
@@ -39,6 +41,8 @@ class Device(Model):
 
 class EstimateIn(Body):
     """A recipe to estimate; no run is started."""
+
+    model_config = example(recipe=RECIPE, sample=0, device="cpu", price_per_hour=0.08)
 
     recipe: dict[str, Any] = Field(description="A recipe's content.")
     captioner: str = Field(
@@ -78,6 +82,19 @@ class Sampled(Model):
     seconds: Range = Field(description="Seconds of one picture: fastest call, all, slowest call.")
 
 
+_SPAN = {"low": 0.8, "mid": 1.0, "high": 1.4}
+_LINE: dict[str, Any] = {
+    "round": "round 1",
+    "work": "captioning",
+    "certain": True,
+    "pictures": {"low": 4000, "mid": 4000, "high": 4000},
+    "hours": _SPAN,
+    "wall_hours": _SPAN,
+    "basis": "measured",
+    "says": "speed of 200 sampled pictures",
+}
+
+
 class Line(Model):
     """One piece of a run's work."""
 
@@ -106,6 +123,25 @@ class Total(Model):
 
 class Estimate(Model):
     """What a run of a recipe will take."""
+
+    model_config = example(
+        id="estimate-c4ca4238a0b9",
+        created_at=AT,
+        recipe_name="web-photos-small",
+        recipe_hash="b1946ac92492d234",
+        unit="process",
+        device=None,
+        price_per_hour=0.08,
+        sampled=None,
+        lines=[_LINE],
+        total={
+            "captioned": {"low": 4000, "mid": 4000, "high": 8000},
+            "tokens": {"low": 90_000, "mid": 92_000, "high": 190_000},
+            "hours": _SPAN,
+            "wall_hours": _SPAN,
+        },
+        ranges="the slowest and the fastest job of the same preset",
+    )
 
     id: str = ""
     created_at: float = 0.0
@@ -139,6 +175,28 @@ class CostLine(Model):
 
 class Costs(Model):
     """What a run has used, by round and work, beside its estimate if there was one."""
+
+    model_config = example(
+        run=RUN,
+        estimate="estimate-c4ca4238a0b9",
+        lines=[
+            {
+                "round": "round 1",
+                "work": "captioning",
+                "state": "done",
+                "pictures": 4000,
+                "tokens": 91_724,
+                "seconds": 412.5,
+                "hours": 0.11,
+                "expected": _LINE,
+            }
+        ],
+        pictures=4000,
+        tokens=91_724,
+        captioning_hours=0.11,
+        gpu_hours=0.0,
+        process_hours=0.62,
+    )
 
     run: str
     estimate: str = Field(description="The newest estimate of the same recipe; empty: none.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from vila2.api.base import Body, Model
+from vila2.api.examples import AT, example
 
 Role = Literal["viewer", "member", "admin"]
 KeyState = Literal["active", "expired", "revoked"]
@@ -18,11 +19,23 @@ DAY = 24 * 3600.0
 class TeamIn(Body):
     """A new team."""
 
+    model_config = example(name="photos")
+
     name: TeamName = Field(examples=["photos"])
+
+
+_LIMITS: dict[str, Any] = {
+    "requests_per_minute": 600,
+    "images_per_day": 1_000_000,
+    "storage_bytes": None,
+}
+_LIMITS_SET = {**_LIMITS, "set_by": "5d41402a", "set_at": AT}
 
 
 class LimitsIn(Body):
     """What a team may use, set in whole; null is no limit."""
+
+    model_config = example(**_LIMITS)
 
     requests_per_minute: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Over all its keys; as many may come at once."
@@ -39,12 +52,16 @@ class LimitsIn(Body):
 class Limits(LimitsIn):
     """A team's limits, and which key set them when."""
 
+    model_config = example(**_LIMITS_SET)
+
     set_by: str = ""
     set_at: float | None = None
 
 
 class Member(Model):
     """A user's role in a team."""
+
+    model_config = example(user="mira@example.org", role="member")
 
     user: str
     role: Role
@@ -53,11 +70,21 @@ class Member(Model):
 class MemberIn(Body):
     """The role that a user gets; the user is made if need be."""
 
+    model_config = example(role="member")
+
     role: Role
 
 
 class Team(Model):
     """A team, who is in it and what it may use."""
+
+    model_config = example(
+        name="photos",
+        created_at=AT,
+        members=[{"user": "mira@example.org", "role": "member"}],
+        keys=1,
+        limits=_LIMITS_SET,
+    )
 
     name: str
     created_at: float
@@ -69,6 +96,8 @@ class Team(Model):
 class User(Model):
     """A person and the teams that they are in."""
 
+    model_config = example(name="mira@example.org", created_at=AT, roles={"photos": "member"})
+
     name: str
     created_at: float
     roles: dict[str, Role] = Field(description="By team.")
@@ -76,6 +105,8 @@ class User(Model):
 
 class KeyIn(Body):
     """A new key: its scopes by name, those of a role, or a service's. A user's own needs none."""
+
+    model_config = example(name="nightly submissions", role="member", expires_in_days=90)
 
     name: str = Field("", max_length=120, description="What it is for.")
     role: Role | None = None
@@ -92,11 +123,30 @@ class KeyIn(Body):
 class RotateIn(Body):
     """How long the old key goes on beside the new one."""
 
+    model_config = example(overlap_hours=24)
+
     overlap_hours: float = Field(24.0, ge=0, le=24 * 90)
+
+
+_KEY: dict[str, Any] = {
+    "prefix": "a87ff679",
+    "team": "photos",
+    "user": "mira@example.org",
+    "name": "nightly submissions",
+    "scopes": ["datasets:read", "datasets:write"],
+    "state": "active",
+    "created_at": AT,
+    "created_by": "5d41402a",
+    "expires_at": None,
+    "revoked_at": None,
+    "last_used_at": AT,
+}
 
 
 class Key(Model):
     """A key without its secret."""
+
+    model_config = example(**_KEY)
 
     prefix: str
     team: str
@@ -115,11 +165,20 @@ class Key(Model):
 class NewKey(Key):
     """A key that was just made: the one time that its secret is shown."""
 
+    model_config = example(**_KEY, key="a87ff679.SECRET")
+
     key: str = Field(description="PREFIX.SECRET, to send as a bearer token.")
 
 
 class Caller(Model):
     """Who a key is."""
+
+    model_config = example(
+        key="a87ff679",
+        team="photos",
+        user="mira@example.org",
+        scopes=["datasets:read", "datasets:write"],
+    )
 
     key: str
     team: str
@@ -145,6 +204,25 @@ class AuditEntry(Model):
 
 class AuditPage(Model):
     """Entries, the newest first."""
+
+    model_config = example(
+        entries=[
+            {
+                "id": 42,
+                "at": AT,
+                "service": "datasets",
+                "method": "POST",
+                "route": "/v1/datasets",
+                "path": "/v1/datasets",
+                "status": 201,
+                "key": "a87ff679",
+                "user": "mira@example.org",
+                "team": "photos",
+                "request_id": "8f14e45fceea467a9c1d0f2b6a7d3e55",
+            }
+        ],
+        next=None,
+    )
 
     entries: list[AuditEntry]
     next: str | None = Field(description="Give this as `cursor` for those before; null: the end.")

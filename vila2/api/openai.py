@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vila2.api.base import Body, Model
+from vila2.api.examples import AT, CAPTION, PIXEL, example
 
 
 class TextPart(Body):
@@ -50,6 +51,23 @@ class StreamOptions(Body):
 class ChatIn(Body):
     """A question about a picture. A parameter that is not listed here is an error, not ignored."""
 
+    model_config = example(
+        model="captioner",
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is in the picture?"},
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": PIXEL},
+                    },
+                ],
+            }
+        ],
+        max_tokens=48,
+    )
+
     model: str
     messages: list[Message] = Field(min_length=1)
     temperature: float = Field(0.0, ge=0, le=5)
@@ -90,6 +108,14 @@ class Choice(Model):
 class ChatCompletion(Model):
     """A reply that came in one piece."""
 
+    model_config = example(
+        id="chatcmpl-0cc175b9c0f1b6a831c399e2",
+        created=int(AT),
+        model="captioner",
+        choices=[{"message": {"content": CAPTION}, "finish_reason": "stop"}],
+        usage={"prompt_tokens": 74, "completion_tokens": 12, "total_tokens": 86},
+    )
+
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int
@@ -109,6 +135,8 @@ class ServedModel(Model):
 
 class ServedModels(Model):
     """All models of the team."""
+
+    model_config = example(data=[{"id": "captioner", "owned_by": "local"}])
 
     object: Literal["list"] = "list"
     data: list[ServedModel]

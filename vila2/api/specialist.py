@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from vila2.api.base import Model, Progress
-from vila2.api.training import StageIn
+from vila2.api.examples import JOB, MODEL, TRAINING, example
+from vila2.api.training import STAGE_IN, StageIn
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution
@@ -16,11 +17,19 @@ SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled
 
 
 class SpecialistIn(Execution):
-    """Finetune a specialist and let it recaption a dataset; the same token gives the same one."""
+    """Finetune a specialist and let it recaption a dataset."""
 
-    # Its own requests add to both, which other services bound.
-    token: str = Field(min_length=1, max_length=170)
+    model_config = example(
+        specialist="ocr",
+        name="web-photos ocr",
+        parent=MODEL,
+        stage=STAGE_IN,
+        dataset="web-photos@1",
+        prompts=["Read the text in the image."],
+    )
+
     specialist: Literal["spatial", "ocr", "grounding"]
+    # The layer's name adds the specialist's.
     name: str = Field(max_length=180)
     parent: str = Field(description="Model that it is finetuned from.")
     stage: StageIn
@@ -34,6 +43,15 @@ class SpecialistIn(Execution):
 
 class Specialist(Model):
     """A specialist at work."""
+
+    model_config = example(
+        id="specialist-92eb5ffee6ae",
+        specialist="ocr",
+        name="web-photos ocr",
+        state="training",
+        job=JOB,
+        progress=TRAINING,
+    )
 
     id: str
     specialist: str

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vila2.api.base import Body, Count, Model, Progress
+from vila2.api.examples import AT, BASE, DIGEST, JOB, MODEL, RUN, STAGE, example
 from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.base import Strict
 from vila2.schemas.refs import DatasetRef
@@ -30,6 +31,13 @@ class SourceIn(SourceOptions):
 
     dataset: DatasetRef
     layers: list[LayerUse] = []
+
+
+STAGE_IN: dict[str, Any] = {
+    "name": "sft",
+    **STAGE,
+    "sources": [{"dataset": "web-sft", "assembly": {"policy": "conversations"}}],
+}
 
 
 class StageIn(Schedule):
@@ -93,10 +101,15 @@ class EvaluateIn(Body):
 
 
 class JobIn(Body):
-    """A job for an execution backend; the same token gives the same job."""
+    """A job for an execution backend."""
+
+    model_config = example(
+        name="baseline",
+        run=RUN,
+        train={"init": "base", "preset": "tiny", "model": BASE, "stages": [STAGE_IN]},
+    )
 
     name: str = Field(max_length=200)
-    token: str = Field(min_length=1, max_length=200)
     priority: int = Field(
         0, ge=-(2**31), le=2**31 - 1, description="Of a team's own jobs, the higher runs first."
     )
@@ -122,6 +135,20 @@ class SeedJob(Model):
 class Job(Model):
     """A job and how far it is."""
 
+    model_config = example(
+        id=JOB,
+        name="baseline",
+        kind="train",
+        state="succeeded",
+        attempt=1,
+        run=RUN,
+        model=MODEL,
+        result={"loss": 1.92},
+        seconds=184.2,
+        created_at=AT,
+        progress={"done": 1000, "total": 1000, "unit": "permille", "phase": "done"},
+    )
+
     id: str
     name: str
     kind: JobKind
@@ -142,6 +169,10 @@ class Job(Model):
 class LogPart(Model):
     """Part of what a job printed."""
 
+    model_config = example(
+        text="step 300 loss 1.92\n", offset=8120, next=8139, size=8139, ended=True
+    )
+
     text: str
     offset: int = Field(description="Where it begins, bytes.")
     next: int = Field(description="Give this as `offset` to follow.")
@@ -152,13 +183,26 @@ class LogPart(Model):
 class File(Model):
     """A file by name."""
 
+    model_config = example(name="outcomes.jsonl", bytes=20_480, sha256=DIGEST)
+
     name: str
     bytes: int
     sha256: str = ""
 
 
+_QUOTA: dict[str, Any] = {
+    "gpu_hours": 500.0,
+    "process_hours": None,
+    "window": "month",
+    "max_jobs": 4,
+    "share": 2.0,
+}
+
+
 class QuotaIn(Body):
     """What a team may use; a limit of null is none."""
+
+    model_config = example(**_QUOTA)
 
     gpu_hours: float | None = Field(None, ge=0)
     process_hours: float | None = Field(
@@ -174,6 +218,10 @@ class QuotaIn(Body):
 class Quota(QuotaIn):
     """A team's limits and what it has used in their window."""
 
+    model_config = example(
+        **_QUOTA, team="vision", gpu_hours_used=41.5, running=2, set_by="1f0e3dad"
+    )
+
     team: str
     gpu_hours_used: float = 0.0
     process_hours_used: float = 0.0
@@ -183,6 +231,10 @@ class Quota(QuotaIn):
 
 class Usage(Model):
     """What a team, or a run of it, has used."""
+
+    model_config = example(
+        team="vision", run=RUN, gpu_hours=41.5, process_hours=0.0, jobs=9, attempts=11
+    )
 
     team: str
     run: str = Field("", description="Empty where the usage is a team's, or of jobs without one.")
@@ -272,6 +324,20 @@ class ImportedOutcome(Body):
 class ImportIn(Body):
     """Another program's results for a model; the same content again changes nothing."""
 
+    model_config = example(
+        source="lmms-eval",
+        scores=[
+            {
+                "benchmark": "mme",
+                "version": "1.0",
+                "metric": "accuracy",
+                "value": 0.61,
+                "items": 2374,
+            }
+        ],
+        about={"date": "2026-06-01"},
+    )
+
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", examples=["lmms-eval"])
     scores: list[ImportedScore] = Field(min_length=1, max_length=2000)
     outcomes: list[ImportedOutcome] = Field([], max_length=200_000)
@@ -281,14 +347,30 @@ class ImportIn(Body):
 class Imported(Model):
     """An import, and what it held."""
 
+    model_config = example(id="import-8fa14cdd754f", model=MODEL, scores=1, outcomes=0)
+
     id: str
     model: str
     scores: int
     outcomes: int
 
 
+_REGISTERED: dict[str, Any] = {
+    "name": MODEL,
+    "sha256": DIGEST,
+    "parent": BASE,
+    "job": JOB,
+    "object_prefix": f"models/{MODEL}",
+    "parameters": 1_204_736,
+    "data": ["web-photos@1", "web-sft@1"],
+    "created_at": AT,
+}
+
+
 class RegisteredModel(Model):
     """A model of the registry."""
+
+    model_config = example(**_REGISTERED)
 
     name: str
     sha256: str
@@ -303,6 +385,10 @@ class RegisteredModel(Model):
 class ModelDetails(RegisteredModel):
     """All that the registry knows of a model."""
 
+    model_config = example(
+        **_REGISTERED, files=[{"name": "model.safetensors", "bytes": 4_818_944, "sha256": DIGEST}]
+    )
+
     run: str = ""
     files: list[File] = []
     lineage: list[LineageItem] = []
@@ -313,6 +399,8 @@ class ModelDetails(RegisteredModel):
 
 class Serving(Model):
     """Where a model answers."""
+
+    model_config = example(endpoints=["captioner"], standby=[])
 
     endpoints: list[str] = Field(description="Endpoints that answer with it now.")
     standby: list[str] = Field(description="Endpoints that would roll back to it.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -149,8 +148,7 @@ def run(
     asked = EvaluateIn(model=model, benchmarks=refs, max_new_tokens=max_new_tokens)
     with connected(workspace, url, key) as client:
         name = f"evaluate-{model}"
-        token = f"benchmarks:{uuid.uuid4().hex}"
-        job = client.training.submit(JobIn(name=name[:200], token=token, evaluate=asked))
+        job = client.training.submit(JobIn(name=name[:200], evaluate=asked))
         with progress_bar(console) as bar:
             task = bar.add_task(job.id, total=None)
             while job.state in ("queued", "starting", "running"):

@@ -69,11 +69,8 @@ def demo(
         # The same pictures and recipe are the same run, so starting again goes on with it.
         data = hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
         run = client.controller.start_run(
-            RunIn(
-                recipe=body.model_dump(mode="json"),
-                name=f"demo-{seed}",
-                token=f"demo:{body.digest()}:{data}",
-            )
+            RunIn(recipe=body.model_dump(mode="json"), name=f"demo-{seed}"),
+            f"demo:{body.digest()}:{data}",
         )
         console.print(f"run [bold]{run.id}[/]: recipe {body.name}, hash {run.recipe_hash}\n")
         finish(client, run.id, workspace / "report.html")

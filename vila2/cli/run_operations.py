@@ -77,6 +77,9 @@ def amend(
     run: RunName,
     recipe: Annotated[str, typer.Option(help="A recipe file, or a shipped recipe's name.")],
     reason: Reason = "",
+    based_on: Annotated[
+        int, typer.Option(help="Number of the recipe that you changed; 0: the one in force now.")
+    ] = 0,
     workspace: Workspace = DEFAULT_WORKSPACE,
     url: Url = "",
     key: Key = "",
@@ -84,7 +87,9 @@ def amend(
     """Change the recipe for the rounds that have not begun."""
     content = load_recipe(recipe).model_dump(mode="json")
     with connected(workspace, url, key) as client:
-        _say(client.controller.amend(run, AmendIn(recipe=content, reason=reason)))
+        number = based_on or client.controller.run(run).recipe_number
+        body = AmendIn(recipe=content, based_on=number, reason=reason)
+        _say(client.controller.amend(run, body))
 
 
 @app.command("branch")

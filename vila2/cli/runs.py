@@ -38,9 +38,9 @@ def start(
     In this process the run works for as long as the command does: stop it with Ctrl-C, and
     `vila2 runs watch` goes on where it was.
     """
-    body = RunIn(recipe=load_recipe(recipe).model_dump(mode="json"), name=name, token=token)
+    body = RunIn(recipe=load_recipe(recipe).model_dump(mode="json"), name=name)
     with connected(workspace, url, key) as client:
-        run = client.controller.start_run(body)
+        run = client.controller.start_run(body, token)
         console.print(f"run [bold]{run.id}[/] ({run.name}), recipe hash {run.recipe_hash}")
         if not detach:
             finish(client, run.id, report or workspace / f"{run.id}.html")

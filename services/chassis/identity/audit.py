@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.chassis.database import Database
 from services.chassis.errors import Invalid
-from services.chassis.identity.limiter import Bucket, take
+from services.chassis.identity.limiter import Limiter
 from services.chassis.identity.scopes import PLATFORM_ADMIN, Principal, changes_something
 from services.chassis.identity.tables import AuditRow
 from services.chassis.identity.teams import see
@@ -73,8 +73,8 @@ class Audit:
 
     def __init__(self, database: Database, *, days: int | None = None) -> None:
         self._database, self._days = database, days
-        self._strangers, self._lock = Bucket.full(STRANGERS_PER_MINUTE), threading.Lock()
-        self._pruned = float("-inf")
+        self._strangers = Limiter()
+        self._pruned, self._lock = float("-inf"), threading.Lock()
 
     def record(self, deed: Deed) -> None:
         """Write one entry; where that fails, the process's own log has it instead."""
@@ -149,9 +149,7 @@ class Audit:
             return due
 
     def _room_for_a_stranger(self) -> bool:
-        with self._lock:
-            self._strangers, wait = take(self._strangers, STRANGERS_PER_MINUTE, time.monotonic())
-        return wait == 0
+        return self._strangers.wait("strangers", STRANGERS_PER_MINUTE) == 0
 
 
 def _number(cursor: str) -> int:

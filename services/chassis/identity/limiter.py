@@ -1,45 +1,64 @@
-"""The rate limiter port, and the rule that its adapters keep: a token bucket per name.
+"""How many requests a minute: at most so many in any 60 seconds, counted by the `limits` library.
 
-A bucket holds a minute's requests, is refilled evenly, and each request takes one: as many as the
-limit may come at once, and over time no more than the limit a minute.
+With a broker all processes count together in it, else each counts in its own memory. While the
+broker does not answer, each process counts alone: together they let more through than the limit,
+but neither everything nor nothing.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+import time
+
+import structlog
+from limits import RateLimitItemPerSecond
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from services.chassis.metrics import LIMITER_ALONE
+
+_log = structlog.get_logger()
+_RETRY_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """What a bucket held at a moment (seconds on whatever clock the adapter has)."""
+class Limiter:
+    """Counts by name. Safe to use from many threads; `wait` never raises.
 
-    tokens: float
-    at: float
+    `window` is in seconds; it is a minute but in tests.
+    """
 
-    @classmethod
-    def full(cls, per_minute: int) -> Bucket:
-        """A bucket that nothing was taken from."""
-        return cls(float(per_minute), float("-inf"))
+    def __init__(self, broker_url: str = "", *, window: int = 60) -> None:
+        self._window = window
+        self._own = MovingWindowRateLimiter(MemoryStorage())
+        self._broker: RedisStorage | None = None
+        self._ask_again = 0.0
+        if broker_url:
+            # A request must not wait long for a broker that is unavailable.
+            self._broker = RedisStorage(
+                broker_url, wrap_exceptions=True, socket_timeout=1, socket_connect_timeout=1
+            )
 
+    def wait(self, name: str, most: int) -> float:
+        """Count one request: 0 if it is within the limit, else the seconds until one is."""
+        limit = RateLimitItemPerSecond(most, self._window, namespace="vila2")
+        if self._broker is not None:
+            if time.monotonic() >= self._ask_again:
+                try:
+                    return _wait(MovingWindowRateLimiter(self._broker), limit, name)
+                except StorageError as error:
+                    self._ask_again = time.monotonic() + _RETRY_SECONDS
+                    _log.warning("each process counts requests alone", error=str(error))
+            LIMITER_ALONE.inc()
+        return _wait(self._own, limit, name)
 
-def take(bucket: Bucket, per_minute: int, now: float) -> tuple[Bucket, float]:
-    """Take one token, and 0; or the bucket as it is, and how many seconds until there is one."""
-    rate = per_minute / 60
-    passed = max(0.0, now - bucket.at)
-    held = min(float(per_minute), bucket.tokens + passed * rate)
-    if held >= 1:
-        return Bucket(held - 1, now), 0.0
-    return Bucket(held, now), (1 - held) / rate
-
-
-class Limiter(ABC):
-    """Buckets by name. Safe to use from many threads."""
-
-    @abstractmethod
-    def wait(self, name: str, per_minute: int) -> float:
-        """Take one from a bucket: 0 where there was one, else the seconds until there is."""
-
-    @abstractmethod
     def close(self) -> None:
-        """Give connections back."""
+        """Give the broker's connections back."""
+        if self._broker is not None:
+            self._broker.storage.close()
+
+
+def _wait(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> float:
+    if limiter.hit(limit, name):
+        return 0.0
+    # The oldest request of the window may have left it meanwhile.
+    return max(limiter.get_window_stats(limit, name).reset_time - time.time(), 0.001)

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.identity.audit import Deed, worth_recording
 from services.chassis.identity.scopes import Principal
-from services.chassis.rest import repeats
 
 if TYPE_CHECKING:
     from services.chassis.identity.identity import Identity
@@ -32,11 +31,9 @@ class AuditTrail:
             await self._app(scope, receive, send)
             return
 
-        found = repeats.begin()
-
         async def recording(message: Message) -> None:
             if message["type"] == "http.response.start":
-                deed = _deed(self._service, scope, message, repeated=bool(found))
+                deed = _deed(self._service, scope, message)
                 if deed is not None:
                     await run_in_threadpool(self._identity.audit.record, deed)
             await send(message)
@@ -44,18 +41,16 @@ class AuditTrail:
         await self._app(scope, receive, recording)
 
 
-def _deed(service: str, scope: Scope, start: Message, *, repeated: bool) -> Deed | None:
+def _deed(service: str, scope: Scope, start: Message) -> Deed | None:
     """What is to be recorded of a request, if anything; routes without a scope are not ours.
 
-    A service that asks again for what it asked for before has done nothing.
+    A request without a good key (401) does not reach its route.
     """
     state: dict[str, Any] = scope.get("state", {})
     declared: str = state.get("scope", "")
-    if not declared or not worth_recording(declared, start["status"]):
+    if not (declared or start["status"] == 401) or not worth_recording(declared, start["status"]):
         return None
     who: Principal | None = state.get("principal")
-    if repeated and who is not None and who.is_service and start["status"] < 300:
-        return None
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return Deed(
         service=service,

@@ -28,7 +28,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.chassis.identity.identity import Identity
 from services.chassis.identity.limiter import Limiter
-from services.chassis.identity.limiter_inprocess import InProcessLimiter
 from services.chassis.identity.migrations import MIGRATIONS
 from services.chassis.identity.oidc import Claims, SignIn
 from services.chassis.identity.peppers import Peppers
@@ -66,17 +65,8 @@ class IdentitySettings(BaseSettings):
         """Open the tables, and make the pepper of a new workspace."""
         peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
         database = storage.database(workspace, Base.metadata, MIGRATIONS)
-        return Identity(
-            database, peppers, self._limiter(), self._sign_in(), audit_days=self.audit_days
-        )
-
-    def _limiter(self) -> Limiter:
-        broker = self.broker_url.get_secret_value()
-        if not broker:
-            return InProcessLimiter()
-        from services.chassis.identity.limiter_redis import RedisLimiter
-
-        return RedisLimiter(broker)
+        limiter = Limiter(self.broker_url.get_secret_value())
+        return Identity(database, peppers, limiter, self._sign_in(), audit_days=self.audit_days)
 
     def _sign_in(self) -> SignIn | None:
         if not self.oidc_issuer:

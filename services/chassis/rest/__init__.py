@@ -1,1 +1,1 @@
-"""The manners that every service's REST interface has, each in one file and hooked in once."""
+"""What the REST interfaces of all services have in common, one file each."""

@@ -1,174 +1,106 @@
-"""`Idempotency-Key`: a POST that is sent again gets the reply of the first time.
+"""`Idempotency-Key`: a POST that creates something, sent again, answers with what it created.
 
-After draft-ietf-httpapi-idempotency-key-header. A key counts within (team, method, path); with it
-are kept a fingerprint of the request and its reply, for a day. A reply that was kept says
-`Idempotent-Replayed: false`, and `true` whenever it is given again; one without that header was not
-kept: errors of ours (5xx), refusals that say nothing of the request (401, 403, 429), replies that
-stream, that say `Cache-Control: no-store`, or are larger than 1 MiB. Uploads are PUTs, which may be
-repeated as they are.
-
-A middleware sees the reply, but who asks is known only further in, so `require` in
-`services.chassis.auth` calls `begin` once it has let the caller in.
+The key is the `token` of the row that the request creates, so it holds for as long as the row does.
+A key counts among the resources of its kind in a team, or below their parent where they have one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import Depends, Header
+from pydantic import BaseModel
+from sqlalchemy import String, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from services.chassis.database import Database
 from services.chassis.errors import Invalid
-from services.chassis.rest import kept_replies
-from services.chassis.rest.kept_replies import HEADER, KeptReplies, KeptReply
 
-REPLAYED = "Idempotent-Replayed"
+HEADER = "Idempotency-Key"
 PATTERN = r"^[!-~]{1,255}$"
-LARGEST = 1 << 20
-_ATTEMPT = "vila2.idempotent_attempt"
-_NEVER_KEPT = (401, 403, 429)
+
+Row = TypeVar("Row", bound="TokenColumns")
+T = TypeVar("T")
 
 
-class Attempt:
-    """One request that came with a key."""
+class TokenColumns:
+    """Columns of a row that a request with a key creates; the table makes `token` unique."""
 
-    def __init__(self, replies: KeptReplies, scope: Scope, key: str) -> None:
-        self._replies, self._key = replies, key
-        self._where = f"{scope['method']} {scope['path']}"
-        self._hash = hashlib.sha256(scope.get("query_string", b"") + b"\0")
-        self._identity = self.claim = ""
+    token: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64), default="")
 
-    def hear(self, message: Message) -> Message:
-        """Let what the app receives count for the fingerprint."""
-        self._hash.update(message.get("body", b""))
-        return message
 
-    def begin(self, team: str) -> None:
-        """Claim the key; raises `Replay` with the reply of before, or a refusal."""
-        if not re.fullmatch(PATTERN, self._key):
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A creating request: its key, if it has one, and a digest of what it asks for."""
+
+    token: str | None
+    fingerprint: str
+
+    @classmethod
+    def of(cls, token: str | None, body: BaseModel, *path: str) -> KeyedRequest:
+        """`path` is what the route's path says beside the body, such as whose branch it is.
+
+        A field at its default counts as one that is left out.
+        """
+        asked = [*path, body.model_dump(exclude_defaults=True)]
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return cls(token or None, hashlib.sha256(text.encode()).hexdigest())
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """What `TokenColumns` of a new row hold."""
+        return {"token": self.token, "fingerprint": self.fingerprint}
+
+    def part(self, body: BaseModel) -> str | None:
+        """A key for what this request has another service create."""
+        return self.token and KeyedRequest.of(None, body, self.token).fingerprint
+
+    def find(self, session: Session, table: type[Row], **within: Any) -> Row | None:
+        """What this request created before; raises `Invalid` if another one has its key."""
+        if self.token is None:
+            return None
+        row = session.scalar(select(table).filter_by(token=self.token, **within))
+        if row is not None and row.fingerprint != self.fingerprint:
             raise Invalid(
-                "a key has 1 to 255 visible ASCII characters", field=HEADER, fix="send a UUID"
+                "this key came with another request before",
+                field=HEADER,
+                fix="send a key again only with the same request; make a new one for each other",
             )
-        named = "\0".join((team, self._where, self._key))
-        self._identity = hashlib.sha256(named.encode()).hexdigest()
-        found = self._replies.claim(self._identity, self._hash.hexdigest())
-        if isinstance(found, KeptReply):
-            raise Replay(found)
-        self.claim = found
-
-    async def settle(self, reply: KeptReply | None) -> None:
-        """Keep the reply, or free the key."""
-        claim, self.claim = self.claim, ""
-        if claim and reply is not None:
-            await run_in_threadpool(self._replies.keep, self._identity, claim, reply)
-        elif claim:
-            await run_in_threadpool(self._replies.drop, self._identity, claim)
-
-    @asynccontextmanager
-    async def renewed(self) -> AsyncIterator[None]:
-        """Hold the claim for as long as the request is at work."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(kept_replies.CLAIM_SECONDS / 3)
-                if self.claim:
-                    await run_in_threadpool(self._replies.renew, self._identity, self.claim)
-
-        renewing = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+        return row
 
 
-class Replay(Exception):
-    """The request was answered before."""
+def create_once(database: Database, work: Callable[[Session], T]) -> T:
+    """Do `work`, which looks a request up and inserts its row if there is none.
 
-    def __init__(self, reply: KeptReply) -> None:
-        super().__init__("answered before")
-        self.reply = reply
-
-
-def begin(request: Request, team: str) -> None:
-    """Called once a caller is let in: see `Attempt.begin`. Without a key it does nothing."""
-    attempt: Attempt | None = request.scope.get(_ATTEMPT)
-    if attempt is not None:
-        attempt.begin(team)
-
-
-class Idempotency:
-    """The middleware: it listens to the request, and keeps the reply."""
-
-    def __init__(self, app: ASGIApp, replies: KeptReplies) -> None:
-        self._app, self._replies = app, replies
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; where it has a key, keep what comes back."""
-        key = Headers(scope=scope).get(HEADER) if scope["type"] == "http" else None
-        if key is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        attempt = scope[_ATTEMPT] = Attempt(self._replies, scope, key)
-        start: Message = {}
-        body = bytearray()
-
-        async def hear() -> Message:
-            return attempt.hear(await receive())
-
-        async def keep(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if attempt.claim and _is_kept(message):
-                    start.update(message)
-                    MutableHeaders(scope=message)[REPLAYED] = "false"
-                elif attempt.claim:
-                    await attempt.settle(None)
-            elif start:
-                body.extend(message.get("body", b""))
-                if not message.get("more_body", False):
-                    # Before the caller has it: whoever asks again shall find it.
-                    await attempt.settle(_reply(start, bytes(body)))
-            await send(message)
-
-        async with attempt.renewed():
-            try:
-                await self._app(scope, hear, keep)
-            finally:
-                await attempt.settle(None)
+    If the same request is at work elsewhere, the unique constraint lets one of the two through; the
+    other looks again, and finds the row.
+    """
+    try:
+        with database.transaction() as session:
+            return work(session)
+    except IntegrityError:
+        with database.transaction() as session:
+            return work(session)
 
 
-def add_replays(app: FastAPI) -> None:
-    """Answer with the reply of before."""
-
-    @app.exception_handler(Replay)
-    def _again(_: Request, error: Replay) -> Response:
-        kept = error.reply
-        headers = {**kept.headers, REPLAYED: "true"}
-        return Response(kept.body, status_code=kept.status, headers=headers)
-
-
-def _is_kept(start: Message) -> bool:
-    """Whether a reply is kept, by its status and headers."""
-    headers = Headers(raw=start["headers"])
-    length = headers.get("content-length", "")
-    return (
-        start["status"] < 500
-        and start["status"] not in _NEVER_KEPT
-        and length.isdigit()
-        and int(length) <= LARGEST
-        and "no-store" not in headers.get("cache-control", "")
-    )
+def _given(
+    token: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            pattern=PATTERN,
+            description="The same request with the same key answers with what the first one "
+            "created; another request with it is refused.",
+        ),
+    ] = None,
+) -> str | None:
+    return token
 
 
-def _reply(start: Message, body: bytes) -> KeptReply:
-    headers = dict(Headers(raw=start["headers"]))
-    headers.pop(REPLAYED.lower(), None)
-    headers.pop("content-length", None)  # the reply counts itself
-    return KeptReply(start["status"], headers, body)
+IdempotencyKey = Annotated[str | None, Depends(_given)]

@@ -11,8 +11,6 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.chassis.rest.idempotency import PATTERN, REPLAYED
-from services.chassis.rest.kept_replies import HEADER as IDEMPOTENCY_KEY
 from vila2.api.problem import Problem
 
 _METHODS = ("get", "put", "post", "delete", "patch")
@@ -22,7 +20,6 @@ _REFUSALS: dict[int, tuple[str, str, str, str]] = {
     403: ("The key lacks the scope.", "forbidden", "", "ask for a key with it"),
     404: ("There is no such thing in the caller's team.", "not-found", "run", "`vila2 runs list`"),
     409: ("The thing is not in a state that allows this.", "conflict", "state", "wait for it"),
-    412: ("The thing has changed since it was read.", "precondition-failed", "If-Match", "read it"),
     413: ("The body is too large.", "too-large", "", "send smaller pieces"),
     422: ("A field is wrong, or missing.", "invalid", "name", "see the schema of name"),
     429: ("The team has used what it may for now.", "too-many-requests", "", "wait"),
@@ -58,7 +55,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         # `/v1/runs/{run}/events` is about runs.
         operation.setdefault("tags", [path.split("/")[2]])
         _refusals(operation, method)
-        _headers(operation, method)
+        _headers(operation)
         for media in _media(operation):
             _example(media, schemas)
     tags = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
@@ -79,8 +76,6 @@ def _refusals(operation: dict[str, Any], method: str) -> None:
     wanted = [401, 403, 422, 429, 503]
     if method in _WRITES or any(parameter["in"] == "path" for parameter in parameters):
         wanted += [404, 409]
-    if any(parameter["name"].lower() == "if-match" for parameter in parameters):
-        wanted.append(412)
     if method in _WRITES:
         wanted.append(413)
     responses = operation["responses"]
@@ -113,36 +108,18 @@ def _refusal(status: int) -> dict[str, Any]:
     }
 
 
-def _headers(operation: dict[str, Any], method: str) -> None:
-    """Headers that the chassis takes and sends, whatever the route."""
-    parameters = operation.setdefault("parameters", [])
-    paged = any(parameter["name"] == "cursor" for parameter in parameters)
-    if method == "post":
-        parameters.append(
-            {
-                "name": IDEMPOTENCY_KEY,
-                "in": "header",
-                "required": False,
-                "description": "Sent again with the same key and body within a day, the request "
-                "gets the reply of the first time. Replies that stream are not kept.",
-                "schema": {"type": "string", "pattern": PATTERN, "maxLength": 255},
-            }
-        )
+def _headers(operation: dict[str, Any]) -> None:
+    """Headers that the chassis sends, whatever the route."""
+    paged = any(parameter["name"] == "cursor" for parameter in operation.get("parameters", []))
     for status, response in operation["responses"].items():
         if not status.startswith("2"):
             continue
         headers = response.setdefault("headers", {})
         headers["X-Request-Id"] = _header("By which the logs of all services know the request.")
-        if method == "get":
-            headers["ETag"] = _header("For `If-None-Match`; 304 where it is the same.")
         if paged:
             headers["Link"] = _header('The next page, `rel="next"`; missing on the last one.')
-        if method == "post":
-            headers[REPLAYED] = _header("`true` where this is the reply of before.")
         if status == "202":
             headers["Location"] = _header("The resource that tells how far the work is.")
-    if method == "get":
-        operation["responses"]["304"] = {"description": "It is what `If-None-Match` names."}
 
 
 def _header(description: str) -> dict[str, Any]:

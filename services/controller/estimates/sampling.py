@@ -51,7 +51,7 @@ def dataset_text(platform: Client, name: str) -> DatasetText:
 
 def sampled(platform: Client, recipe: Recipe, captioner: str, count: int) -> Sampled:
     """Caption a sample as the recipe would; a first call, which loads the model, is not timed."""
-    job = jobs.caption_job(recipe, name="estimate", token="", model=captioner)
+    job = jobs.caption_job(recipe, name="estimate", model=captioner)
     version = platform.datasets.version(job.dataset, job.version)
     about = f"{job.dataset}@{version.version}"
     calls = list(_calls(platform, about, version.shards, count, seed=recipe.seed))

@@ -9,13 +9,12 @@ from vila2.api.training import JobIn, JobState
 ENDED = ("succeeded", "stopped", "failed", "cancelled")
 
 
-def child_body(body: JobIn, seed: int, parent: str) -> JobIn:
+def child_body(body: JobIn, seed: int) -> JobIn:
     """The job of one seed."""
     assert body.train is not None  # submit checked it
     return body.model_copy(
         update={
             "name": f"{body.name}-s{seed}",
-            "token": f"{parent}:{seed}",
             "seeds": [],
             "train": body.train.model_copy(update={"seed": seed}),
         }

@@ -53,7 +53,6 @@ def upgrade() -> None:
         "jobs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
@@ -77,6 +76,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("team", "token"),
     )
@@ -84,20 +85,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_jobs_parent"), ["parent"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_run"), ["run"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_state"), ["state"], unique=False)
-
-    op.create_table(
-        "kept_replies",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("claim", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("headers", sa.JSON(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
 
     op.create_table(
         "models",
@@ -137,10 +124,6 @@ def downgrade() -> None:
     """Undo this step."""
     op.drop_table("quotas")
     op.drop_table("models")
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
-
-    op.drop_table("kept_replies")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_jobs_state"))
         batch_op.drop_index(batch_op.f("ix_jobs_run"))
