@@ -122,7 +122,9 @@ def test_before_its_time_limit_a_job_is_asked_to_checkpoint(site: Site, job: Sub
     ("name", "settings", "words"),
     [
         ("local", {}, "VILA2_TRAINING_ACCELERATOR"),
-        ("slurm", {"slurm_partition": "gold"}, "VILA2_SLURM_PARTITION"),
+        pytest.param(
+            "slurm", {"slurm_partition": "gold"}, "VILA2_SLURM_PARTITION", marks=pytest.mark.server
+        ),
         ("kubernetes", {"kubernetes_runtime": "none"}, "runtime must be created"),
     ],
 )
