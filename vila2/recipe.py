@@ -9,7 +9,6 @@ to copy.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from importlib import resources
 from pathlib import Path
@@ -36,6 +35,7 @@ from vila2.recipe_parts import (
 )
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.base import Strict
+from vila2.schemas.canonical import canonical_json
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution
@@ -175,8 +175,7 @@ class Recipe(Strict):
         changes no hash; `DEFAULTS` stands for them.
         """
         values = self.model_dump(mode="json", exclude={"cites"}, exclude_defaults=True)
-        text = json.dumps({"defaults": DEFAULTS, **values}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical_json({"defaults": DEFAULTS, **values})).hexdigest()[:16]
 
     def training_seeds(self) -> list[int]:
         """Seeds that each round is trained with; the first one's model captions for the next."""

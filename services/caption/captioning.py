@@ -67,21 +67,6 @@ class Captioning:
         """Whether the engine is asked for consistency scores."""
         return self.score or self.gate.min_consistency is not None
 
-    def recipe_hash(self) -> str:
-        """The caption recipe's hash: captioner x prompts x sampling x gate x seed."""
-        text = repr(
-            (
-                self.model,
-                tuple(self.prompts),
-                sorted(self.sampling.model_dump().items()),
-                # What the gate does not ask for leaves the hashes of before as they were.
-                sorted(self.gate.model_dump(exclude_none=True).items()),
-                self.seed,
-                self.task,
-            )
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
 
 def check_scoring(body: LayerJobIn | PreviewIn | CaptionsIn, engines: Engines) -> None:
     """Raise `Invalid` where scores are asked of engines that give none."""

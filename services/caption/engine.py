@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from services.chassis.errors import ServiceError
 from services.chassis.work import Postponed
 from vila2.model.requests import Generation, Request, Scoring
 
 
-class EngineUnavailable(Postponed):
+class EngineUnavailable(ServiceError, Postponed):
     """The engine cannot answer now, through no fault of the request: try again later."""
+
+    code, status = "engine-unavailable", 503
 
 
 class ModelRefused(RuntimeError):
@@ -19,6 +23,14 @@ class ModelRefused(RuntimeError):
 
 class CannotScore(RuntimeError):
     """This engine gives no consistency scores; the message says why, and what does."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What computes the answers: a part of every layer's recipe hash."""
+
+    kind: str  # embedded, triton-python or triton-vllm
+    version: str  # of the program that computes
 
 
 class Engine(Protocol):
@@ -47,6 +59,9 @@ class Engines(Protocol):
     """
 
     no_scores: str
+
+    def info(self) -> EngineInfo:
+        """What these engines are; raises `EngineUnavailable`."""
 
     def get(self, prefix: str) -> Engine:
         """The engine of that model, loaded if need be; raises `EngineUnavailable`."""

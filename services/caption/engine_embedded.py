@@ -11,9 +11,11 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from services.caption.engine import EngineInfo
 from vila2.model.requests import Generation, Request, Scoring
 
 
@@ -85,6 +87,11 @@ class EmbeddedEngines:
         self._locate, self._keep, self._batch_size = locate, keep, batch_size
         self._loaded: OrderedDict[str, EmbeddedEngine] = OrderedDict()
         self._lock = threading.Lock()
+
+    def info(self) -> EngineInfo:
+        """The libraries that compute; they are not imported for it."""
+        versions = [f"{name} {metadata.version(name)}" for name in ("transformers", "torch")]
+        return EngineInfo("embedded", ", ".join(versions))
 
     def get(self, prefix: str) -> EmbeddedEngine:
         """The engine of the model stored there, loaded on first use."""

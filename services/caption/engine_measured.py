@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from services.caption.engine import Engine, Engines
+from services.caption.engine import Engine, EngineInfo, Engines
 from services.chassis.metrics import (
     ENGINE_ANSWERS,
     ENGINE_BUSY_SECONDS,
@@ -111,6 +111,10 @@ class MeasuredEngines:
         self._inner = inner
         self._meters: dict[str, Meter] = {}
         self.no_scores = inner.no_scores
+
+    def info(self) -> EngineInfo:
+        """As the engines do."""
+        return self._inner.info()
 
     def get(self, prefix: str) -> MeasuredEngine:
         """The engine of that model, loaded if need be."""

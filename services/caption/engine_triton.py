@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 
-from services.caption.engine import CannotScore, EngineUnavailable
+from services.caption.engine import CannotScore, EngineInfo, EngineUnavailable
 from services.caption.triton.connection import (
     Busy,
     Connection,
@@ -269,9 +269,19 @@ class TritonEngines:
         self._patience = patience
         self.no_scores = served.no_scores
         self._known: dict[str, TritonEngine] = {}
+        self._version = ""
         self._lock = threading.Lock()
         for kind in (Busy, Down, NotLoaded, Crashed):  # from 0 on, so that the first is seen
             ENGINE_TROUBLE.labels(kind.__name__.lower())
+
+    def info(self) -> EngineInfo:
+        """The server's backend and version, by what it said last if it does not answer."""
+        try:
+            self._version = self._connection.run(self._connection.version())
+        except Down as error:
+            if not self._version:
+                raise EngineUnavailable(str(error)) from error
+        return EngineInfo(f"triton-{self._served.backend}", self._version)
 
     def get(self, prefix: str) -> TritonEngine:
         """The engine of that model, loaded if need be."""

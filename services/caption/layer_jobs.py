@@ -6,7 +6,6 @@ carries it on meanwhile is in `layer_steps`.
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections import Counter
@@ -21,6 +20,7 @@ from services.caption.engine import Engines
 from services.caption.layer_steps import LayerSteps, ShardResult
 from services.caption.modes import combined, to_caption
 from services.caption.quotas import ImageQuotas
+from services.caption.recipe_hash import image_size_of, recipe_hash
 from services.caption.tables import LayerJobRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.database import Database
@@ -77,11 +77,12 @@ class LayerJobs:
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
         _check_base(platform.datasets, body, version.version)
+        size = image_size_of(self._objects, model.object_prefix)
         opened = LayerIn(
             name=body.name,
             dataset=body.dataset,
             version=version.version,
-            recipe_hash=_recipe_hash(body),
+            recipe_hash=recipe_hash(body, self._engines.info(), image_size=size),
             captioner=body.model,
         )
         layer = platform.datasets.open_layer(opened, asked.part(opened))
@@ -281,15 +282,6 @@ def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
         if error.problem.field != "index":
             raise
         raise Invalid(str(error), field="shard", fix="give one that the version has") from error
-
-
-def _recipe_hash(body: api.LayerJobIn) -> str:
-    """What decides the captions; a layer that starts from another is decided by that as well."""
-    by_model = _captioning(body).recipe_hash()
-    if body.mode == "overwrite":
-        return by_model
-    text = f"{by_model}:{body.mode}:{body.base_layer}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:

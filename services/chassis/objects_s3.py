@@ -15,6 +15,7 @@ from minio import Minio
 from minio.error import S3Error
 
 from services.chassis.objects import ObjectStore, checked
+from vila2.schemas.canonical import canonical_json
 
 # Lies below a stored directory's prefix once all its files do. `checked` refuses such a name, so
 # no caller can write or read it as an object.
@@ -145,7 +146,7 @@ class S3Objects(ObjectStore):
         return self._cached(found, of=key)
 
     def _cached(self, objects: list[tuple[str, str]], *, of: str) -> Path:
-        version = hashlib.sha256(repr(sorted(objects)).encode()).hexdigest()[:32]
+        version = hashlib.sha256(canonical_json(sorted(objects))).hexdigest()[:32]
         target = self._cache / version
         if not target.exists():
             partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".partial-"))

@@ -21,6 +21,7 @@ from vila2.data.readers import ReadOptions
 from vila2.data.readers.urls import UrlRow, fetch_rows
 from vila2.data.sample import RawSample
 from vila2.data.shards import read_raw_shard, write_raw_shard
+from vila2.schemas.canonical import canonical_json
 
 FETCH_CHUNK = 500
 _ANY_NUMBER = 1 << 62
@@ -75,7 +76,8 @@ class Incoming:
         done = 0
         with Fetcher(self._fetching) as fetcher:
             while chunk := [_row(raw) for raw in itertools.islice(rows, FETCH_CHUNK)]:
-                named = hashlib.sha256(repr([asdict(row) for row in chunk]).encode()).hexdigest()
+                text = canonical_json([asdict(row) for row in chunk])
+                named = hashlib.sha256(text).hexdigest()
                 key = f"uploads/{version.id}/fetched/{done:09d}-{named[:16]}"
                 if not self._objects.exists(key):
                     out = io.BytesIO()

@@ -14,6 +14,7 @@ from services.chassis.objects import ObjectStore
 from services.training.registry import model_row
 from services.training.tables import EvaluationRow
 from vila2.api import training as api
+from vila2.schemas.canonical import canonical_json
 
 _LONGEST_NAME = 200  # characters of a benchmark's name, as the table has it
 
@@ -32,7 +33,7 @@ class Imports:
         """
         names = _names(body)
         sent = {"model": model, **body.model_dump(mode="json")}
-        digest = hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(canonical_json(sent)).hexdigest()
         name = f"import-{digest[:24]}"
         with self._database.transaction() as session:
             model_row(session, team, model)

@@ -307,11 +307,6 @@ def test_a_text_that_fails_the_other_checks_is_not_scored() -> None:
     assert (row.reason, row.consistency, engine.scored) == ("repetition", None, [])
 
 
-def test_asking_for_scores_leaves_the_caption_recipe_s_hash_alone_and_a_bound_does_not() -> None:
-    assert how(score=True).recipe_hash() == how().recipe_hash()
-    assert how(gate=GATE).recipe_hash() != how(gate=Gate(attempts=3)).recipe_hash()
-
-
 def test_a_request_becomes_the_captioning_that_it_asks_for() -> None:
     body = LayerJobIn(name="n", dataset="d", model="end", prompts=["p"], gate=GATE, score=True)
     made = Captioning.of(body, model="m-1")

@@ -104,6 +104,21 @@ def ignore(_: int) -> None:
     """Progress that nobody watches."""
 
 
+def test_engines_tell_what_computes(engines: Engines) -> None:
+    """It goes into the recipe hash of every layer that they caption."""
+    info = engines.info()
+    assert info.kind in ("embedded", "triton-python")
+    assert any(character.isdigit() for character in info.version)
+
+
+@pytest.mark.server
+def test_a_server_that_never_answered_tells_nothing(serving: Serving) -> None:
+    """It may be of another version than the next."""
+    nobody = TritonEngines(Connection("127.0.0.1:9"), serving.objects, serving.served)
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        nobody.info()
+
+
 def test_answers_come_in_order_and_progress_reaches_all(engines: Engines) -> None:
     seen: list[int] = []
     asked = requests(50)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.caption.context import CaptionContext
+from services.caption.engine import EngineInfo, EngineUnavailable
 from services.caption.tables import Base, WorkUnitRow
 from services.chassis.database import Database
 from services.chassis.queue_inprocess import InProcessQueue
@@ -105,6 +106,20 @@ def test_what_is_not_there_is_refused_by_its_name(studio: Studio) -> None:
     with pytest.raises(ApiError, match="no sample 'p99'") as refused:
         studio.client.caption.preview(PreviewIn(keys=["p1", "p99"], **studio.asked()))
     assert (refused.value.problem.status, refused.value.problem.field) == (422, "keys")
+
+
+def test_an_engine_that_does_not_answer_is_told_apart_from_a_broken_service(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may try again later."""
+
+    def away() -> EngineInfo:
+        raise EngineUnavailable("the inference server does not answer")
+
+    monkeypatch.setattr(studio.platform.apps["caption"].state.context.engines, "info", away)
+    with pytest.raises(ApiError) as refused:
+        studio.client.caption.start_layer(studio.job(token="away"))
+    assert (refused.value.problem.status, refused.value.passing) == (503, True)
 
 
 def test_a_worker_that_lost_its_lease_leaves_one_committed_output(

@@ -135,16 +135,6 @@ def test_progress_never_goes_back() -> None:
     assert told == [3, 3]
 
 
-@pytest.mark.parametrize("change", [
-    {"model": "vlm-1"}, {"prompts": ["Describe the picture."]}, {"seed": 6},
-    {"sampling": Sampling(temperature=0.3)}, {"gate": Gate(attempts=2)}, {"task": "ocr"},
-])  # fmt: skip
-def test_whatever_can_change_a_caption_changes_the_recipe_hash(change: dict[str, Any]) -> None:
-    """And nothing else does."""
-    assert how().recipe_hash() == how().recipe_hash()
-    assert how(**change).recipe_hash() != how().recipe_hash()
-
-
 def test_a_picture_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
     """Of a version that was checked by structure alone; nothing is asked about it."""
     engine = Scripted(lambda _, __: GOOD)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from services.caption.engine import EngineInfo
 from services.caption.settings import CaptionSettings
 from services.chassis.database import Database
 from services.chassis.objects import ObjectStore
@@ -84,6 +85,9 @@ class InstantEngines:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("instant", "1")
 
     def get(self, prefix: str) -> InstantEngine:
         return InstantEngine(weights_in(self._objects.local(prefix)))

@@ -318,7 +318,9 @@ class ImportedOutcome(Body):
     item: str = Field(min_length=1, max_length=200)
     answer: str = Field(max_length=32_000)
     expected: str = Field(max_length=32_000)
-    scores: dict[str, float] = Field({}, description="By metric, where it is a number.")
+    scores: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        {}, description="By metric, where it is a number."
+    )
 
 
 class ImportIn(Body):

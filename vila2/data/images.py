@@ -20,6 +20,10 @@ from vila2.data.tails import checksums_hold, end_of, foreign_tail
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _OPENED_AS = ("JPEG", "PNG", "WEBP")
 
+# Raised by hand when `decode` comes to return other pixels for the same bytes.
+DECODE_VERSION = 1
+DECODED_MODE = "RGB"
+
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -16,6 +16,7 @@ from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.seen import Seen
 from vila2.data.text import clean_text, needs_repair
 from vila2.evaluation.items import item_problem
+from vila2.schemas.canonical import canonical_json
 
 MAX_CAPTION_CHARACTERS = 8_000
 MAX_TURN_CHARACTERS = 32_000
@@ -232,7 +233,8 @@ class Admission:
 
         if self.taken_down(sample.sha256):
             return refused("taken-down", "this picture was taken down and is not taken in again")
-        texts = _digest(repr((sample.caption, sample.turns, sample.items)))
+        turns = [(turn.question, turn.answer) for turn in sample.turns]
+        texts = _digest(canonical_json([sample.caption, turns, sample.items]))
         digest = bytes.fromhex(sample.sha256)
         held = self._seen.picture(digest)
         if held is not None:
@@ -270,8 +272,8 @@ class Admission:
         if any(needs_repair(text) for text in texts):
             self.notes["text-repaired"] += 1
         if sample.caption:
-            self.repeated_captions += self._seen.add_caption(_digest(sample.caption))
+            self.repeated_captions += self._seen.add_caption(_digest(sample.caption.encode()))
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=12).digest()

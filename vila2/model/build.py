@@ -24,7 +24,7 @@ from vila2.model.checkpoints import load_tokenizer
 from vila2.model.foreign import Foreign, open_foreign
 from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
-from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
+from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 
@@ -39,7 +39,6 @@ LATE_IMPORTS = (
     "vila2.model.towers.composed",
 )
 
-_PRESET_FILE = "vila2_preset.json"
 _COMPOSED_PARTS = {
     "vision": "model.vision_tower",
     "projector": "model.multi_modal_projector",
@@ -117,7 +116,7 @@ class VLM:
         if preset.model is not None:  # the model is here now, wherever it was
             here = preset.model.model_copy(update={"path": "."})
             preset = preset.model_copy(update={"model": here})
-        (directory / _PRESET_FILE).write_text(preset.model_dump_json(indent=1))
+        (directory / PRESET_FILE).write_text(preset.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> VLM:
@@ -126,7 +125,7 @@ class VLM:
         Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
         weight is missing or not finite.
         """
-        file = directory / _PRESET_FILE
+        file = directory / PRESET_FILE
         if not file.is_file():
             return _open_whole(Preset(name=_slug(directory), model=WholeModel(path=str(directory))))
         preset = Preset.model_validate_json(file.read_text())

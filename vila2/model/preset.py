@@ -130,6 +130,8 @@ class Preset(_Strict):
         return self
 
 
+# A saved model's own preset, beside its weights.
+PRESET_FILE = "vila2_preset.json"
 PRESET_NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
 
 

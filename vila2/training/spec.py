@@ -13,6 +13,7 @@ from pydantic import Field
 
 from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.base import Strict
+from vila2.schemas.canonical import canonical_json
 from vila2.schemas.stages import Execution, Schedule
 
 
@@ -79,5 +80,5 @@ class TrainSpec(Execution):
 
     def digest(self) -> str:
         """Hash over everything that decides the result; where files are written does not."""
-        fields = self.model_dump(exclude=_BESIDE_THE_RESULT)
-        return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
+        fields = self.model_dump(mode="json", exclude=_BESIDE_THE_RESULT)
+        return hashlib.sha256(canonical_json(fields)).hexdigest()[:16]

@@ -101,6 +101,14 @@ class Connection:
         except (InferenceServerException, grpc.RpcError):
             return False
 
+    async def version(self) -> str:
+        """The server's version; raises `Down`."""
+        try:
+            about: Any = await self._client.get_server_metadata(client_timeout=2.0)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise Down(f"the inference server does not answer: {error}") from error
+        return str(about.version)
+
     def load(self, model: str) -> None:
         """Load a model, or do nothing if it is; raises `Refused` with Triton's reason."""
         self.run(self._control(self._client.load_model(model)))

@@ -76,6 +76,11 @@ class ServedModels:
         self._touched: dict[str, float] = {}
 
     @property
+    def backend(self) -> str:
+        """Triton's backend that runs these models."""
+        return self._options.backend
+
+    @property
     def no_scores(self) -> str:
         """Why these models cannot score captions; empty where they can."""
         if self._options.backend == "python":
