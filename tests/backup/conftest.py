@@ -102,7 +102,7 @@ def distributed(
     return make
 
 
-@pytest.fixture(params=["embedded", "distributed"])
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.server)])
 def sites(request: pytest.FixtureRequest) -> Sites:
     """Each of both: what uses it holds for either."""
     made: Sites = request.getfixturevalue(request.param)

@@ -174,6 +174,7 @@ def test_a_name_that_no_object_has_is_an_error(embedded: Sites, backup: Path) ->
     assert "no object has b.tar" in embedded("new").refuses(backup, "b.tar")
 
 
+@pytest.mark.server
 def test_a_backup_goes_back_into_its_own_kind_of_database(distributed: Sites, backup: Path) -> None:
     assert "unset VILA2_DATABASE_URL" in distributed("new").refuses(backup)
 
@@ -183,6 +184,7 @@ def test_a_backup_needs_an_empty_folder(embedded: Sites, backup: Path) -> None:
     assert "is not empty" in embedded("lost").run("backup.sh", backup).stderr
 
 
+@pytest.mark.server
 def test_a_backup_without_rows_is_not_whole(distributed: Sites, tmp_path: Path) -> None:
     site = distributed("there")
     site.objects.put("shards/a.tar", b"images")
@@ -190,6 +192,7 @@ def test_a_backup_without_rows_is_not_whole(distributed: Sites, tmp_path: Path) 
     assert not (tmp_path / "backup" / "SHA256SUMS").exists()
 
 
+@pytest.mark.server
 def test_objects_are_copied_before_and_after_the_rows(
     distributed: Sites, embedded: Sites, tmp_path: Path
 ) -> None:

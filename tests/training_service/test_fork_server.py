@@ -171,7 +171,8 @@ def test_a_killed_platform_takes_the_server_along_and_leaves_the_job(
     (server,) = servers(platform.pid)
     platform.kill()
     platform.wait()
-    until(lambda: not Path(f"/proc/{server}/exe").exists())
+    # It may still be importing.
+    until(lambda: not Path(f"/proc/{server}/exe").exists(), seconds=90)
     adopted = Job.__new__(Job)
     adopted.folder, adopted.backend = folder, backend
     assert not adopted.submit().over()
