@@ -21,11 +21,11 @@ import yaml
 
 from services.standalone.app import Standalone
 from services.training.backend_folder import Started, read_started
-from services.training.process_table import start_time
 from vila2.api.controller import Run
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.evaluation.report.model import RunReport
+from vila2.processes import start_time
 from vila2.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 
