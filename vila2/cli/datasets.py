@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.api.datasets import LatestIn, RejectedExample, Version
+from vila2.api.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
@@ -20,7 +20,6 @@ from vila2.submit import submit as submit_dataset
 from vila2.terminal import bold, number, progress_bar, sentence, stack, table
 
 app = Group("Submit datasets, look at them, keep them clean.")
-DatasetName = Annotated[str, typer.Argument(help="Dataset, or dataset@version.")]
 
 
 @app.command("submit")
@@ -103,11 +102,23 @@ def list_datasets(
 
 
 @app.command("show")
-def show(session: Session, name: DatasetName) -> None:
-    """One version, by default the one in use: counts, and what was not admitted."""
+def show(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
+    sample: Annotated[str, typer.Argument(help="Key of a sample, to show that one.")] = "",
+) -> None:
+    """One version, by default the one in use: counts, and what was not admitted.
+
+    Of a sample: its image and source, every caption with how it was made, and every model that was
+    trained on it.
+    """
     dataset, number = split_version(name)
     with session.client() as client:
-        _show_version(session, client, client.datasets.version(dataset, number))
+        if sample:
+            found = client.datasets.lineage(dataset, number, sample)
+            session.show(found, lambda: _lineage(found))
+        else:
+            _show_version(session, client, client.datasets.version(dataset, number))
 
 
 @app.command("use")
@@ -194,6 +205,35 @@ def split_version(name: str) -> tuple[str, int]:
 
 def _show_version(session: Session, client: Client, version: Version) -> None:
     session.show(version, lambda: version_of(version, examples_of(client, version)))
+
+
+def _lineage(found: Lineage) -> RenderableType:
+    head = sentence(
+        bold(found.key),
+        f" of {found.dataset}@{found.version}: {found.width}×{found.height}, "
+        f"sha256 {found.sha256}, shard {found.shard} at byte {found.offset:,}",
+    )
+    return stack(
+        head,
+        f"  from {found.source}",
+        f"  original: {found.caption}",
+        *map(_caption_lineage, found.captions),
+        f"\nmodels trained on this dataset: {', '.join(found.models) or 'none'}",
+    )
+
+
+def _caption_lineage(made: CaptionOf) -> RenderableType:
+    head = sentence(bold(f"\n{made.name}"), f" ({made.layer}, {made.state}) by {made.captioner}")
+    text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
+    score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
+    return stack(
+        head,
+        f"  {text}",
+        f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
+        f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
+        f"{score}ended by {made.finish_reason}",
+        f"  models trained on it: {', '.join(made.models) or 'none'}",
+    )
 
 
 def _counts(version: Version | None) -> tuple[str, ...]:

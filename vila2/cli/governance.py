@@ -1,4 +1,4 @@
-"""`vila2 datasets audit|lineage|takedown|history`: what is in the data, and what left."""
+"""`vila2 datasets audit|takedown|history`: what is in the data, and what left."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.api.datasets import Audit, AuditIn, CaptionOf, Lineage, Takedown, TakedownIn
-from vila2.cli.datasets import DatasetName, app, split_version
+from vila2.api.datasets import Audit, AuditIn, Takedown, TakedownIn
+from vila2.cli.datasets import app, split_version
 from vila2.cli.session import Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
@@ -49,19 +49,6 @@ def audit(
             f"{leaks:,} images of {', '.join(against)} are in training data: submit that data "
             "again without them, or evaluate on another benchmark"
         )
-
-
-@app.command("lineage")
-def lineage(
-    session: Session,
-    name: DatasetName,
-    sample: Annotated[str, typer.Argument(help="Key of the sample.")],
-) -> None:
-    """One sample: its image and source, every caption with how it was made, every model."""
-    dataset, number = split_version(name)
-    with session.client() as client:
-        found = client.datasets.lineage(dataset, number, sample)
-        session.show(found, lambda: _lineage(found))
 
 
 @app.command("takedown")
@@ -168,35 +155,6 @@ def _audit(found: Audit) -> RenderableType:
         ],
     )  # fmt: skip
     return stack(*lines, benchmarks)
-
-
-def _lineage(found: Lineage) -> RenderableType:
-    head = sentence(
-        bold(found.key),
-        f" of {found.dataset}@{found.version}: {found.width}×{found.height}, "
-        f"sha256 {found.sha256}, shard {found.shard} at byte {found.offset:,}",
-    )
-    return stack(
-        head,
-        f"  from {found.source}",
-        f"  original: {found.caption}",
-        *map(_caption_lineage, found.captions),
-        f"\nmodels trained on this dataset: {', '.join(found.models) or 'none'}",
-    )
-
-
-def _caption_lineage(made: CaptionOf) -> RenderableType:
-    head = sentence(bold(f"\n{made.name}"), f" ({made.layer}, {made.state}) by {made.captioner}")
-    text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
-    score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
-    return stack(
-        head,
-        f"  {text}",
-        f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
-        f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
-        f"{score}ended by {made.finish_reason}",
-        f"  models trained on it: {', '.join(made.models) or 'none'}",
-    )
 
 
 def _takedown(found: Takedown) -> RenderableType:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from vila2.api.caption import ImageQuota
 from vila2.api.datasets import StorageQuota
 from vila2.api.identity import KeyIn, LimitsIn, NewKey, Role, Team
-from vila2.api.training import Quota, QuotaIn
+from vila2.api.training import Quota, QuotaIn, Usage
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
@@ -57,33 +57,26 @@ def create_team(session: Session, team: TeamName) -> None:
 
 
 @teams.command("show")
-def show_team(session: Session, team: Name = "") -> None:
-    """A team's members, its limits, and what it has used of them."""
-    with session.client() as client:
-        own = client.identity.whoami().team
-        found = client.identity.team(team or own)
-        other = "" if found.name == own else found.name
-        session.show(found, lambda: _team_shown(client, found, other))
-
-
-@teams.command("usage")
-def usage(
+def show_team(
     session: Session,
-    by: Annotated[Literal["team", "run"], typer.Option(help="What to add up.")] = "run",
+    team: Name = "",
+    by_run: Annotated[
+        bool, typer.Option("--by-run", help="GPU- and process-hours of each of its runs instead.")
+    ] = False,
     since: Since = None,
 ) -> None:
-    """GPU-hours and process-hours of the own team's jobs, all attempts included."""
-    start = since.replace(tzinfo=UTC).timestamp() if since else 0.0
+    """A team's members, its limits, and what it has used of them; or what each run has used."""
     with session.client() as client:
-        found = client.training.usage(by, since=start)
-        columns = map(number, ("GPU-hours", "process-hours", "jobs", "attempts"))
-        session.show(found, lambda: table("team", "run", *columns, rows=[
-            (
-                used.team, used.run, f"{used.gpu_hours:.2f}", f"{used.process_hours:.2f}",
-                str(used.jobs), str(used.attempts),
-            )
-            for used in found
-        ]))  # fmt: skip
+        own = client.identity.whoami().team
+        if not by_run:
+            found = client.identity.team(team or own)
+            other = "" if found.name == own else found.name
+            session.show(found, lambda: _team_shown(client, found, other))
+        elif team not in ("", own):
+            raise CliError(f"--by-run is of the key's own team, {own}")
+        else:
+            used = client.training.usage("run", since=_seconds(since) or 0.0)
+            session.show(used, lambda: _usage(used))
 
 
 @teams.command("limits")
@@ -228,7 +221,7 @@ def audit(
     with session.client() as client:
         found = list(client.identity.audit(
             limit=limit, team=team, key=by, user=user, service=service, status=status, path=path,
-            since=since.replace(tzinfo=UTC).timestamp() if since else None,
+            since=_seconds(since),
         ))  # fmt: skip
     columns = ("when (UTC)", "service", "status", "request", "key", "user", "team", "request id")
     session.show(found, lambda: table(*columns, rows=[
@@ -238,6 +231,23 @@ def audit(
         )
         for entry in found
     ]))  # fmt: skip
+
+
+def _seconds(day: datetime | None) -> float | None:
+    return day.replace(tzinfo=UTC).timestamp() if day else None
+
+
+def _usage(found: list[Usage]) -> RenderableType:
+    """All attempts included; jobs without a run add up to one line."""
+    columns = map(number, ("GPU-hours", "process-hours", "jobs", "attempts"))
+    rows = [
+        (
+            used.run or "(no run)", f"{used.gpu_hours:.2f}", f"{used.process_hours:.2f}",
+            str(used.jobs), str(used.attempts),
+        )
+        for used in found
+    ]  # fmt: skip
+    return table("run", *columns, rows=rows)
 
 
 def _own(client: Client) -> str:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
-from vila2.api.training import File, Job, JobIn
+from vila2.api.training import File, Job
 from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
 from vila2.terminal import moment, number, show_file, stack, table
 
 app = Group("Training and evaluation jobs.")
 JobName = Annotated[str, typer.Argument(help="Job id, as `vila2 jobs list` shows it.")]
-
-
-@app.command("submit")
-def submit(
-    session: Session,
-    file: Annotated[Path, typer.Argument(help="A job as JSON (the body of POST /v1/jobs).")],
-) -> None:
-    """Queue a job; the same token in the file finds the same job again."""
-    try:
-        body = JobIn.model_validate_json(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CliError(f"{file} is not a job: {error}") from error
-    with session.client() as client:
-        job = client.training.submit(body)
-        session.show(job, lambda: job.id)
 
 
 @app.command("list")

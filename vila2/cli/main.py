@@ -13,15 +13,14 @@ from rich.text import Text
 from vila2.cli import (
     benchmarks,
     captions,
-    demo,
     endpoints,
     governance,
     identity,
     jobs,
     models,
+    platform,
     recipes,
     runs,
-    up,
 )
 from vila2.cli.session import Group, Session, with_options
 from vila2.cli.workspace import CliError
@@ -61,11 +60,11 @@ app.add_typer(benchmarks.app, name="benchmarks")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(identity.teams, name="teams")
 app.add_typer(identity.keys, name="keys")
-app.add_typer(up.triton, name="triton")
-app.command("demo", works="here", prints_json=False)(demo.demo)
+app.add_typer(platform.triton, name="triton")
+app.command("demo", works="here", prints_json=False)(platform.demo)
 app.command("export")(captions.export)
-app.command("up", works="here", prints_json=False)(up.up)
-app.command("doctor")(up.doctor)
+app.command("up", works="here", prints_json=False)(platform.up)
+app.command("doctor")(platform.doctor)
 app.command("audit")(identity.audit)
 
 

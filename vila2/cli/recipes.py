@@ -36,26 +36,39 @@ def list_recipes(session: Session) -> None:
 def show(
     session: Session,
     recipe: Annotated[str, typer.Argument(help="A shipped name or a file.")] = "",
+    part: Annotated[str, typer.Argument(help="Explain only this part, such as captioning.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What each value does, and where it is from.")
+    ] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Explain only what is not the default.")
+    ] = False,
     against: Annotated[str, typer.Option(help="Another recipe: only values that differ.")] = "",
     schema_: Annotated[
         bool, typer.Option("--schema", help="The JSON schema of recipes, for editors.")
     ] = False,
 ) -> None:
-    """Print a recipe's YAML, to copy; or how it differs from another.
+    """Print a recipe's YAML, to copy; explain it; or show how it differs from another.
 
-    For completion and checks in your editor, write the schema to a file,
+    An explained value is bold if it is not the default. Its citation is a section or table of the
+    paper (arXiv 2407.17453v2), or a choice with its reason.
+
+    For completion and checks in your editor, write the schema to a file and begin your recipe with
+    `# yaml-language-server: $schema=recipe.schema.json`:
 
         vila2 recipes show --schema > recipe.schema.json
-
-    and begin your recipe with `# yaml-language-server: $schema=recipe.schema.json`.
     """
     if schema_:
         show_json(schema())
-    elif not recipe:
+        return
+    if not recipe:
         raise CliError(f"name a recipe: a file, or one of {', '.join(shipped_recipes())}")
-    elif against:
+    if against:
         found = differences(load_recipe(recipe), load_recipe(against))
         session.show(found, lambda: _differences(recipe, against, found))
+    elif explain or changed or part:
+        views = _views(recipe, part, changed=changed)
+        session.show([_as_json(view) for view in views], lambda: _explained(views))
     elif session.json:
         show_json(load_recipe(recipe))
     else:
@@ -77,18 +90,7 @@ def check(session: Session, recipe: Name) -> None:
     session.show(found, lambda: f"{checked.name}: valid, hash {checked.digest()}")
 
 
-@app.command("explain", works="alone")
-def explain(
-    session: Session,
-    recipe: Name,
-    part: Annotated[str, typer.Argument(help="Only this part, such as captioning.")] = "",
-    changed: Annotated[bool, typer.Option(help="Only what is not the default.")] = False,
-) -> None:
-    """What each value does, whether it is the default, and where it is from.
-
-    A citation is a section or table of the paper (arXiv 2407.17453v2), or a choice with its reason.
-    A bold value is not the default; a required one has none.
-    """
+def _views(recipe: str, part: str, *, changed: bool) -> list[FieldView]:
     views = [
         view
         for view in fields_of(load_recipe(recipe))
@@ -96,7 +98,7 @@ def explain(
     ]
     if part and not views:
         raise RecipeError(f"recipe {recipe} has no field {part!r} with a value to show")
-    session.show([_as_json(view) for view in views], lambda: _explained(views))
+    return views
 
 
 def _differences(first: str, second: str, found: list[tuple[str, Any, Any]]) -> RenderableType:

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
-from vila2.api.controller import AmendIn, BranchIn, Comparison, Event, OverruleIn, Run, RunIn
+from vila2.api.controller import AmendIn, BranchIn, OverruleIn, Run, RunIn
 from vila2.api.controller import VerdictKind as Verdict
-from vila2.cli.estimates import costs_of, estimate
-from vila2.cli.run_progress import eta, follow, rounds_of, wait
+from vila2.api.estimates import DeviceName, EstimateIn
+from vila2.cli.run_tables import (
+    costs_of,
+    difference_of,
+    estimate_of,
+    eta,
+    events_of,
+    follow,
+    rounds_of,
+    wait,
+)
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.evaluation.report.model import RunReport
 from vila2.evaluation.report.text import render_text
 from vila2.recipe import load_recipe
-from vila2.terminal import bold, moment, number, say, show, stack, table
+from vila2.terminal import bold, moment, number, say, sentence, show, stack, table
 
 app = Group("Runs: one recipe over one dataset, round by round.")
 RunName = Annotated[str, typer.Argument(help="Run id or name.")]
 Page = Annotated[
     Path | None,
-    typer.Option("--report", help="Write the HTML report here; default: RUN.html beside the data."),
+    typer.Option("--html", help="Write the report's page here; default: RUN.html beside the data."),
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Do not follow it; needs a platform that runs on.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the run.")]
-app.command("estimate")(estimate)
 
 
 @app.command("start")
@@ -39,7 +48,7 @@ def start(
     recipe: Annotated[str, typer.Option(help="A recipe file, or a shipped recipe's name.")],
     name: Annotated[str, typer.Option(help="What to call the run.")] = "",
     token: Annotated[str, typer.Option(help="The same token continues the same run.")] = "",
-    report: Page = None,
+    html: Page = None,
     detach: Detach = False,
 ) -> None:
     """Start a run and follow it to its report.
@@ -50,11 +59,59 @@ def start(
     body = RunIn(recipe=load_recipe(recipe).model_dump(mode="json"), name=name, token=token)
     with session.client() as client:
         run = client.controller.start_run(body)
-        _carry_on(session, client, run, report, detach=detach)
+        _carry_on(session, client, run, html, detach=detach)
+
+
+@app.command("estimate")
+def estimate(
+    session: Session,
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name.")],
+    captioner: Annotated[
+        str, typer.Option(help="Model that captions the sample; empty: the newest of the preset.")
+    ] = "",
+    sample: Annotated[
+        int, typer.Option(min=0, max=2000, help="Images to caption; 0 measures nothing.")
+    ] = 200,
+    device: Annotated[
+        DeviceName | None, typer.Option(help="Assumed if nothing of the preset has run.")
+    ] = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="In place of the device's own.")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="In place of the device's middle one.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of one device for an hour.")] = None,
+    captioners: Annotated[int, typer.Option(min=1, help="Devices that caption at once.")] = 1,
+    history: Annotated[bool, typer.Option(help="Use the speed of earlier jobs.")] = True,
+) -> None:
+    """What a run of a recipe will take: images, tokens, hours, money. No run is started.
+
+    A sample of the recipe's own dataset is captioned, so that lengths and speed are measured; the
+    speed of training is that of earlier jobs of the preset, or FLOPs on a stated device. Each line
+    says which. The datasets must have been submitted.
+
+        vila2 runs estimate tiny --price 0.05
+        vila2 runs estimate vila2-8b --device h100 --price 4.91
+    """
+    body = EstimateIn(
+        recipe=load_recipe(recipe).model_dump(mode="json"),
+        captioner=captioner,
+        sample=sample,
+        device=device,
+        peak_tflops=peak_tflops,
+        mfu=mfu,
+        history=history,
+        price_per_hour=price,
+        captioners=captioners,
+    )
+    with session.client() as client:
+        made = client.controller.estimate(body)
+        session.show(made, lambda: estimate_of(made))
 
 
 @app.command("resume")
-def resume(session: Session, run: RunName, report: Page = None, detach: Detach = False) -> None:
+def resume(session: Session, run: RunName, html: Page = None, detach: Detach = False) -> None:
     """Continue a run wherever it stopped, and follow it to its report.
 
     A paused run goes on, failed rounds are tried again from the step that failed, and a run that
@@ -72,7 +129,7 @@ def resume(session: Session, run: RunName, report: Page = None, detach: Detach =
                 f"{found.id} is {found.state} and cannot be resumed: "
                 f"`vila2 runs branch {found.id} --round ROUND` starts a run from its rounds"
             )
-        _carry_on(session, client, found, report, detach=detach)
+        _carry_on(session, client, found, html, detach=detach)
 
 
 @app.command("list")
@@ -94,49 +151,38 @@ def list_runs(session: Session) -> None:
 def show_run(
     session: Session,
     run: RunName,
+    report: Annotated[bool, typer.Option("--report", help="Its report alone.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page here.")] = None,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="What it used, beside the estimate of its recipe.")
+    ] = False,
     events: Annotated[
         bool, typer.Option("--events", help="What happened, when, and by whom.")
     ] = False,
     after: Annotated[int, typer.Option(min=0, help="Only events behind this number.")] = 0,
-    costs: Annotated[
-        bool, typer.Option("--costs", help="What it used, beside the estimate of its recipe.")
-    ] = False,
     against: Annotated[str, typer.Option(help="Another run: how recipes and scores differ.")] = "",
 ) -> None:
-    """A run's rounds and scores; or its events, its costs, or its difference from another run."""
-    if events + costs + bool(against) > 1:
-        raise CliError("give one of --events, --costs and --against")
+    """A run's rounds and report as far as they are known, or one other view of it."""
+    if bool(report) + bool(html) + costs + events + bool(against) > 1:
+        raise CliError("give one of --report, --html, --costs, --events and --against")
     with session.client() as client:
-        if events or after:
-            happened = client.controller.events(run, after=after)
-            session.show(happened, lambda: _events(happened))
+        if html is not None:
+            _write_page(client, run, html)
+        elif report:
+            figures = _report(client, run)
+            session.show(figures, lambda: render_text(figures))
         elif costs:
             used = client.controller.costs(run)
             session.show(used, lambda: costs_of(used))
+        elif events or after:
+            happened = client.controller.events(run, after=after)
+            session.show(happened, lambda: events_of(happened))
         elif against:
             found = client.controller.compare(run, against)
-            session.show(found, lambda: _difference(found))
+            session.show(found, lambda: difference_of(found))
         else:
             held = client.controller.run(run)
-            session.show(held, lambda: rounds_of(held))
-            if not session.json:
-                _print_state(client, held)
-
-
-@app.command("report")
-def report(
-    session: Session,
-    run: RunName,
-    html: Annotated[Path | None, typer.Option(help="Write the page here instead.")] = None,
-) -> None:
-    """A run's report as far as it is known: on the terminal, as a page, or its figures as JSON."""
-    with session.client() as client:
-        found = client.controller.run(run)
-        if html is not None:
-            _write_page(client, found.id, html)
-            return
-        figures = RunReport.model_validate(client.controller.report(found.id))
-        session.show(figures, lambda: render_text(figures))
+            session.show(held, lambda: stack(rounds_of(held), *_state(client, held)))
 
 
 @app.command("pause")
@@ -203,7 +249,8 @@ def finish(client: Client, run: Run, page: Path) -> None:
     except KeyboardInterrupt:
         say(f"\nno longer followed: `vila2 runs resume {run.id}` continues")
         raise typer.Exit(130) from None
-    if _print_scores(client, run):
+    if any(held.scores for held in run.rounds):
+        show(render_text(_report(client, run.id)))
         _write_page(client, run.id, page)
     if run.state == "failed":
         raise CliError(f"the run failed: {run.error}. `vila2 runs resume {run.id}` tries it again")
@@ -233,54 +280,15 @@ def _print_changed(session: Session, run: Run) -> None:
     session.show(run, lambda: f"{run.id} ({run.name}) is {run.state}")
 
 
-def _print_scores(client: Client, run: Run) -> bool:
-    """The report as far as it is known; whether there is any."""
-    known = any(held.scores for held in run.rounds)
-    if known:
-        show(render_text(RunReport.model_validate(client.controller.report(run.id))))
-    return known
-
-
-def _print_state(client: Client, run: Run) -> None:
-    """Scores, and why the run has stopped or waits."""
-    _print_scores(client, run)
+def _state(client: Client, run: Run) -> Iterator[RenderableType]:
+    """The report as far as it is known, and why the run has stopped or waits."""
+    if any(held.scores for held in run.rounds):
+        yield render_text(_report(client, run.id))
     if run.error:
-        say(run.error, style="red")
+        yield sentence(run.error, style="red")
     if run.trouble:
-        say(f"waiting: {run.trouble}", style="yellow")
+        yield sentence(f"waiting: {run.trouble}", style="yellow")
 
 
-def _events(events: list[Event]) -> RenderableType:
-    return table(
-        "#", "when (UTC)", "what", "round", "message", "by",
-        rows=[
-            (str(e.sequence), moment(e.at), e.kind, e.round, e.message, e.by) for e in events
-        ],
-    )  # fmt: skip
-
-
-def _difference(found: Comparison) -> RenderableType:
-    """What the recipes say differently, and how the scores differ."""
-    recipes = table(
-        "recipe", found.ours, found.theirs,
-        rows=[(field, str(ours), str(theirs)) for field, (ours, theirs) in found.recipe.items()],
-    )  # fmt: skip
-    rounds = table(
-        "round", number(found.ours), number(found.theirs), number("difference"), "95% interval",
-        rows=[
-            (
-                held.round, _points(held.ours), _points(held.theirs),
-                "same model" if held.same_model else _points(held.difference, sign=True),
-                "" if held.same_model or held.difference is None
-                else f"{_points(held.low, sign=True)} to {_points(held.high, sign=True)}",
-            )
-            for held in found.rounds
-        ],
-    )  # fmt: skip
-    return stack(recipes if found.recipe else "the recipes are the same", rounds)
-
-
-def _points(value: float | None, *, sign: bool = False) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+def _report(client: Client, run: str) -> RunReport:
+    return RunReport.model_validate(client.controller.report(run))

@@ -7,8 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vila2.client import Client, addresses
+from vila2.doctor.finding import Finding
 from vila2.processes import handle_of
 
 DEFAULT_WORKSPACE = Path(".vila2")
@@ -22,10 +24,8 @@ class CliError(Exception):
 def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]:
     """A client: of `url`, of the `vila2 up` that runs this workspace, or of this process."""
     if not (url or server_of(workspace)):
-        from vila2.cli.embedded import embedded
-
-        with embedded(workspace) as client:
-            yield client
+        with standalone(workspace) as here:
+            yield here.client
         return
     url, key = served(workspace, url, key)
     client = Client.connect(url, key=key)
@@ -89,3 +89,38 @@ def _checked(url: str) -> str:
     except ValueError as error:
         raise CliError(f"--url: {error}; give one such as http://127.0.0.1:8620") from error
     return url
+
+
+def standalone(workspace: Path, *, triton: bool = False) -> Any:
+    """The embedded platform; a clear error where its extra is not installed."""
+    try:
+        from services.standalone.app import (
+            OF_ANOTHER_VERSION,
+            WRONG_SETTINGS,
+            Standalone,
+            WorkspaceBusy,
+        )
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
+            "in this process, or give --url of one that runs"
+        ) from error
+    try:
+        return Standalone(workspace, triton=triton)
+    except WorkspaceBusy as error:
+        raise CliError(str(error)) from error
+    except WRONG_SETTINGS as error:
+        raise CliError(f"the settings in the environment do not fit: {error}") from error
+    except OF_ANOTHER_VERSION as error:
+        raise CliError(
+            f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
+        ) from error
+
+
+def examined(workspace: Path) -> list[Finding]:
+    """What the platform stands on here; nothing where its extra is not installed."""
+    try:
+        from services.standalone.doctor import findings
+    except ModuleNotFoundError:
+        return []
+    return findings(workspace)

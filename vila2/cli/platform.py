@@ -1,23 +1,40 @@
-"""`vila2 up|doctor|triton`: run the platform as a server, and see whether it can run."""
+"""`vila2 demo|up|doctor|triton`: run the platform on this machine, and see whether it can run."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from vila2.api.controller import RunIn
+from vila2.cli.datasets import examples_of, submit_shown, version_of
+from vila2.cli.runs import finish
 from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError, announced
+from vila2.cli.workspace import CliError, announced, connected, examined, standalone
+from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
-from vila2.terminal import bold, say
+from vila2.recipe import load_recipe
+from vila2.terminal import bold, console, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
+# dataset -> split of the picture world, format
+DEMO_DATASETS = {
+    "scenes-base": ("base", "llava"),
+    "scenes-corpus": ("corpus", "folder"),
+    "scenes-sft": ("sft", "llava"),
+    "scenes-spatial": ("spatial", "llava"),
+    "scenes-ocr": ("ocr", "llava"),
+    "scenes-grounding": ("grounding", "llava"),
+    "scenes-test": ("test", "benchmark"),
+}
 triton = Group("Triton on this machine, for `vila2 up --engine triton`.")
 
 
@@ -38,8 +55,6 @@ def up(
     """
     import uvicorn
 
-    from vila2.cli.embedded import standalone
-
     with (
         _listening(host, port) as listening,
         standalone(session.workspace, triton=engine == "triton") as served,
@@ -57,6 +72,44 @@ def up(
             say("stopping: what is at work comes to a point from which it resumes")
 
 
+def demo(
+    session: Session,
+    recipe: Annotated[str, typer.Option(help="Recipe to run.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Seed of the images and of training.")] = 0,
+    scale: Annotated[
+        float, typer.Option(help="Share of the images to draw.", min=0.01, max=4.0)
+    ] = 1.0,
+) -> None:
+    """Carry VILA² from noisy captions to a better model: rounds, specialists, controls, report.
+
+    Draws a corpus of images with poor alt-text, submits it, and runs the recipe in this process
+    through the real services, in the workspace `.demo` by default. You can stop it at any time;
+    run the same command to resume.
+    """
+    workspace = session.typed_workspace or Path(".demo")
+    started = time.monotonic()
+    body = load_recipe(recipe).model_copy(update={"seed": seed})
+    with connected(workspace) as client:
+        _draw(workspace / "world", seed, scale)
+        # The same images and recipe are the same run, so starting again resumes it.
+        data = hashlib.sha256("".join(_submit(client, workspace / "world")).encode()).hexdigest()
+        run = client.controller.start_run(
+            RunIn(
+                recipe=body.model_dump(mode="json"),
+                name=f"demo-{seed}",
+                token=f"demo:{body.digest()}:{data[:12]}",
+            )
+        )
+        say("run ", bold(run.id), f": recipe {body.name}, hash {run.recipe_hash}\n")
+        finish(client, run, workspace / "report.html")
+        minutes = (time.monotonic() - started) / 60
+        say(
+            f"took {minutes:.1f} minutes this time; look further with\n"
+            f"  vila2 captions show scenes-corpus -w {workspace}\n"
+            f"  vila2 runs show {run.id} -w {workspace}"
+        )
+
+
 def doctor(session: Session) -> None:
     """Check Python, packages, workspace, keys and the platform; exit status 1 on a problem.
 
@@ -68,8 +121,6 @@ def doctor(session: Session) -> None:
     if session.is_served:
         found += platform.findings(*_served(session))
     elif session.workspace.exists():
-        from vila2.cli.embedded import examined
-
         found += examined(session.workspace)
     session.show(report(found), lambda: as_table(found))
     if not healthy(found):
@@ -132,3 +183,29 @@ def _served(session: Session) -> tuple[str, str]:
         return session.served()
     except CliError:
         return session.url, session.key
+
+
+def _draw(folder: Path, seed: int, scale: float) -> None:
+    from vila2.scenes.datasets import WorldSizes, write_world
+
+    with console().status("drawing images") as status:
+        write_world(
+            folder,
+            sizes=WorldSizes().scaled(scale),
+            seed=seed,
+            progress=lambda split, done, total: status.update(
+                sentence(f"drawing images: {split} {done:,}/{total:,}")
+            ),
+        )
+
+
+def _submit(client: Client, world: Path) -> list[str]:
+    """Submit every split; returns the versions' digests."""
+    digests = []
+    for name, (split, format) in DEMO_DATASETS.items():
+        version = submit_shown(client, world / split, name=name, format=format)
+        show(version_of(version, examples_of(client, version)))
+        if version.state != "ready":
+            raise CliError(f"dataset {name}: {version.error}")
+        digests.append(version.sha256)
+    return digests
