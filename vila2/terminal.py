@@ -11,7 +11,6 @@ from typing import Any
 from pydantic_core import to_json
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.table import Column, Table
@@ -117,8 +116,8 @@ def number(heading: str) -> Column:
 
 
 def stack(*parts: RenderableType) -> Group:
-    """Several things, one below the other; each begins on a line of its own."""
-    return Group(*(Padding(part, 0) for part in _texts(parts)))
+    """Several things, one below the other."""
+    return Group(*_texts(parts))
 
 
 def show(shown: RenderableType) -> None:
@@ -150,14 +149,16 @@ def moment(seconds: float | None) -> str:
 
 
 def progress_bar() -> Progress:
-    """What is done, how much of it, and how long it will take; removed when it ends."""
+    """On stderr: what is done, how much of it, and for how long; removed when it ends."""
+    out = errors()
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}", markup=False),
         TimeRemainingColumn(),
-        console=console(),
+        console=out,
         transient=True,
+        disable=not out.is_terminal,
     )
 
 

@@ -28,8 +28,8 @@ from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.terminal import (
     bold,
-    console,
     dim,
+    errors,
     number,
     progress_bar,
     say,
@@ -82,7 +82,7 @@ def add(
     with tempfile.TemporaryDirectory(prefix="vila2-benchmark-") as scratch:
         folder = Path(scratch) / benchmark
         folder.mkdir()
-        with console().status(sentence(f"reading {benchmark}")):
+        with errors().status(sentence(f"reading {benchmark}")):
             known.prepare(folder, Where(source, images, limit))
         with session.client() as client:
             version = submit_shown(

@@ -11,7 +11,7 @@ from vila2.api.caption import Deployment, DeploymentIn
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
-from vila2.terminal import console, sentence, table
+from vila2.terminal import errors, sentence, table
 
 app = Group("Put models behind names that applications ask.")
 
@@ -60,7 +60,7 @@ def list_endpoints(session: Session) -> None:
 def _follow(session: Session, client: Client, deployment: Deployment) -> None:
     """Wait until it is decided."""
     waiting = sentence(f"deploying {deployment.model} to {deployment.endpoint}")
-    with console().status(waiting):
+    with errors().status(waiting):
         while deployment.state == "deploying":
             time.sleep(0.3)
             deployment = client.caption.deployment(deployment.id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich.console import RenderableType
 
 from vila2.api.caption import ImageQuota
@@ -17,6 +18,7 @@ from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.terminal import bold, errors, moment, number, say, sentence, stack, table
 
+B = TypeVar("B", bound=BaseModel)
 teams = Group("Teams, their members, and what they may use.")
 keys = Group("API keys: PREFIX.SECRET, each with its scopes.")
 
@@ -96,23 +98,22 @@ def limits(
     share: Annotated[float | None, typer.Option(help="Weight between waiting teams.")] = None,
 ) -> None:
     """Set a team's limits: a number, or `none`. What is not named stays. Needs quotas:write."""
-    asked = {
-        "requests_per_minute": requests_per_minute, "images_per_day": images_per_day,
-        "storage_bytes": storage_bytes,
-    }  # fmt: skip
-    hours = {"gpu_hours": gpu_hours, "process_hours": process_hours, "max_jobs": max_jobs}
-    set_limits, set_hours = _numbers(asked), _numbers(hours)
-    set_hours |= {"window": window} if window else {}
-    set_hours |= {"share": share} if share is not None else {}
+    limits = LimitsIn(
+        **_numbers(
+            requests_per_minute=requests_per_minute, images_per_day=images_per_day,
+            storage_bytes=storage_bytes,
+        )
+    )  # fmt: skip
+    hours = _numbers(gpu_hours=gpu_hours, process_hours=process_hours, max_jobs=max_jobs)
+    for name, given in (("window", window), ("share", share)):
+        hours |= {} if given is None else {name: given}
+    quota = QuotaIn(**hours)
     with session.client() as client:
-        if set_limits:
-            before = client.identity.team(team).limits.model_dump(
-                include=set(LimitsIn.model_fields)
-            )
-            client.identity.set_limits(team, LimitsIn(**{**before, **set_limits}))
-        if set_hours:
-            held = client.training.quota(team).model_dump(include=set(QuotaIn.model_fields))
-            client.training.set_quota(team, QuotaIn(**{**held, **set_hours}))
+        if limits.model_fields_set:
+            held = client.identity.team(team).limits
+            client.identity.set_limits(team, _changed(held, limits))
+        if quota.model_fields_set:
+            client.training.set_quota(team, _changed(client.training.quota(team), quota))
         found = client.identity.team(team)
         other = "" if client.identity.whoami().team == team else team
         session.show(found, lambda: _team_shown(client, found, other))
@@ -265,10 +266,10 @@ def _show_new(session: Session, made: NewKey) -> None:
     session.show(made, lambda: made.key)
 
 
-def _numbers(asked: dict[str, str]) -> dict[str, Any]:
-    """Limits by what was typed: a number, or `None` for `none`."""
+def _numbers(**typed: str) -> dict[str, Any]:
+    """Limits that were typed: a number, or `None` for `none`."""
     found: dict[str, Any] = {}
-    for name, text in asked.items():
+    for name, text in typed.items():
         if not text:
             continue
         try:
@@ -277,6 +278,12 @@ def _numbers(asked: dict[str, str]) -> dict[str, Any]:
             option = name.replace("_", "-")
             raise CliError(f"--{option} {text!r}: give a number, or none") from error
     return found
+
+
+def _changed(held: BaseModel, given: B) -> B:
+    """What is held, with what was given in place of it."""
+    kept = held.model_dump(include=set(type(given).model_fields))
+    return type(given)(**{**kept, **given.model_dump(exclude_unset=True)})
 
 
 def _team_shown(client: Client, team: Team, other: str) -> RenderableType:

@@ -53,7 +53,7 @@ def plan(
     downloaded and no weights are needed: parameters are counted on a model without memory.
 
         vila2 models plan --preset vila2-8b --gpus 64
-        vila2 models plan --preset vila2-2b --gpus 8 --samples pretrain=1e6 --samples sft=665000
+        vila2 models plan --preset vila2-2b --gpus 8 --samples sft=665000
 
     The formulas and their sources are in `vila2/model/estimate.py`.
     """

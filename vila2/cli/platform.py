@@ -21,7 +21,7 @@ from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipe import load_recipe
-from vila2.terminal import bold, console, say, sentence, show
+from vila2.terminal import bold, errors, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
@@ -188,7 +188,7 @@ def _served(session: Session) -> tuple[str, str]:
 def _draw(folder: Path, seed: int, scale: float) -> None:
     from vila2.scenes.datasets import WorldSizes, write_world
 
-    with console().status("drawing images") as status:
+    with errors().status("drawing images") as status:
         write_world(
             folder,
             sizes=WorldSizes().scaled(scale),

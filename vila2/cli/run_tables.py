@@ -7,6 +7,7 @@ import time
 from rich import box
 from rich.console import RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -78,7 +79,8 @@ def rounds_of(run: Run) -> RenderableType:
         f"{run.state}  {run.progress.fraction:.0%}  ",
         f"elapsed {_minutes(elapsed)}  left about {eta(run)}",
     )
-    bar = ProgressBar(total=1.0, completed=run.progress.fraction, width=60)
+    # A bar alone would share its line with what follows.
+    bar = Padding(ProgressBar(total=1.0, completed=run.progress.fraction, width=60), 0)
     rounds = table(
         "round", "", "doing", "progress", "scores", "verdict",
         rows=[
