@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +26,7 @@ _UNSAFE = re.compile(
 )
 # Columns of sentences and tables that go into a pipe; a wider table is not cut.
 _PIPED = 200
+_LONG_WORD = 20
 
 
 def plain(text: str) -> str:
@@ -87,26 +90,36 @@ def table(
 ) -> Table:
     """A table in which every string is plain text; columns that hold nothing are left out.
 
-    The first column is what a user copies, so it is never broken over lines.
+    The first column is what a user copies, so it is never broken over lines; the others are broken
+    between words as long as there is room.
     """
     cells = [_texts(row) for row in rows]
-    made = Table(title=Text(title) if title else None, title_justify="left", **layout)
+    compact: dict[str, Any] = {
+        "box": box.SIMPLE_HEAD, "show_edge": False, "padding": (0, 1, 0, 0),
+    }  # fmt: skip
+    made = Table(
+        title=Text(title) if title else None, title_justify="left", **{**compact, **layout}
+    )
     kept = [
         place
         for place in range(len(columns))
         if not cells or any(row[place] != Text() for row in cells)
     ]
     for place in kept:
-        given = columns[place]
+        given, held = columns[place], [row[place] for row in cells]
         column = Column(given) if isinstance(given, str) else given
+        header = Text(plain(str(column.header)))
         made.add_column(
-            Text(plain(str(column.header))),
+            header,
             justify=column.justify,
             no_wrap=column.no_wrap or place == 0,
             overflow="fold",
+            min_width=_longest_word([header, *held]),
         )
     for row in cells:
         made.add_row(*(row[place] for place in kept))
+    if not cells:
+        made.add_row(dim("(none)"))
     return made
 
 
@@ -164,6 +177,12 @@ def progress_bar() -> Progress:
 
 def _texts(parts: Iterable[Any]) -> list[Any]:
     return [Text(plain(part)) if isinstance(part, str) else part for part in parts]
+
+
+def _longest_word(cells: Iterable[Any]) -> int:
+    """Columns of the longest word of a column, if it is not very long."""
+    words = [word for cell in cells if isinstance(cell, Text) for word in cell.plain.split()]
+    return min(_LONG_WORD, max(map(cell_len, words), default=1))
 
 
 def _escaped(character: str) -> str:

@@ -224,11 +224,12 @@ def audit(
             limit=limit, team=team, key=by, user=user, service=service, status=status, path=path,
             since=_seconds(since),
         ))  # fmt: skip
-    columns = ("when (UTC)", "service", "status", "request", "key", "user", "team", "request id")
+    columns = ("when (UTC)", "status", "request, and its id", "key", "user", "team")
     session.show(found, lambda: table(*columns, rows=[
         (
-            moment(entry.at), entry.service, str(entry.status), f"{entry.method} {entry.path}",
-            entry.key, entry.user, entry.team, entry.request_id,
+            moment(entry.at), str(entry.status),
+            f"{entry.service}: {entry.method} {entry.path}\n{entry.request_id}",
+            entry.key, entry.user, entry.team,
         )
         for entry in found
     ]))  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -123,7 +122,7 @@ def _parts(preset: Preset, model: Model) -> Iterator[RenderableType]:
         rows.append((part, f"{model.parts[part].parameters:,}", published, origin))
     rows.append(("all", f"{model.parameters:,}", "", ""))
     columns = ("part", number("parameters"), number("published"), "from")
-    yield table(*columns, rows=rows, box=box.SIMPLE_HEAD)
+    yield table(*columns, rows=rows)
     paper = f" (paper: {preset.paper_image_tokens})" if preset.paper_image_tokens else ""
     yield from notes
     yield f"{model.image_tokens} tokens an image{paper}"
@@ -150,7 +149,6 @@ def _stages_shown(made: Plan) -> Iterator[RenderableType]:
     )  # fmt: skip
     yield table(
         "\nstage", "\nspread", *map(number, numbers), rows=map(_cells, rows),
-        box=box.SIMPLE_HEAD, padding=0, pad_edge=False,
     )  # fmt: skip
     yield (
         f"+ckpt: activation checkpointing. {hardware.gpus} GPUs of {hardware.memory:g} GiB "

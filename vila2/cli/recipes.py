@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -105,7 +104,7 @@ def _differences(first: str, second: str, found: list[tuple[str, Any, Any]]) -> 
     if not found:
         return f"{first} and {second} decide the same"
     rows = [(path, _shown(before), _shown(after)) for path, before, after in found]
-    return table("field", first, second, rows=rows, box=box.SIMPLE_HEAD)
+    return table("field", first, second, rows=rows)
 
 
 def _explained(views: list[FieldView]) -> RenderableType:
@@ -119,7 +118,7 @@ def _explained(views: list[FieldView]) -> RenderableType:
 def _part(title: str, views: list[FieldView]) -> RenderableType:
     made = table(
         "field", "value", "about", title=title, show_header=False, expand=True,
-        box=box.SIMPLE_HEAD, title_style="bold cyan", padding=(0, 1, 1, 0),
+        title_style="bold cyan", padding=(0, 1, 1, 0),
         rows=[(view.path.removeprefix(f"{title}."), _value(view), _about(view)) for view in views],
     )  # fmt: skip
     for column, ratio in zip(made.columns, (3, 4, 7), strict=True):

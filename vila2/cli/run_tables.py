@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from rich import box
 from rich.console import RenderableType
 from rich.live import Live
 from rich.padding import Padding
@@ -87,7 +86,6 @@ def rounds_of(run: Run) -> RenderableType:
             (held.name, _mark(held), _doing(held), _bar(held), _scores(held), _verdict(held))
             for held in run.rounds
         ],
-        box=None, pad_edge=False,
     )  # fmt: skip
     return stack(head, bar, rounds)
 
@@ -181,7 +179,6 @@ def estimate_of(made: Estimate) -> RenderableType:
     ])  # fmt: skip
     lines = table(
         "round", "work", *map(number, headings), "known from", rows=rows,
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     head = sentence(bold(made.recipe_name), f" {made.recipe_hash}  estimate {made.id}")
     sampled = [_sample(made)] if made.sampled else []
@@ -223,7 +220,6 @@ def costs_of(found: Costs) -> RenderableType:
             )
             for line in found.lines
         ],
-        box=box.SIMPLE_HEAD,
     )  # fmt: skip
     money = "" if found.money is None else f", {found.money:,.2f} in money"
     used = (
