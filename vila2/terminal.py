@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import to_json
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
@@ -26,7 +26,8 @@ _UNSAFE = re.compile(
 )
 # Columns of sentences and tables that go into a pipe; a wider table is not cut.
 _PIPED = 200
-_LONG_WORD = 20
+# Between two columns of a table.
+_GAP = 2
 
 
 def plain(text: str) -> str:
@@ -37,10 +38,10 @@ def plain(text: str) -> str:
 class _Terminal(Console):
     """A console that reads no markup and lets no control character through, whoever prints."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() else _PIPED
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+        if width is None and not self.is_terminal:
+            self.width = _PIPED
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -82,6 +83,23 @@ def say(*parts: str | Text, style: str = "") -> None:
     console().print(sentence(*parts, style=style), soft_wrap=True)
 
 
+class _Table(Table):
+    """A table whose columns are as wide as their words, as far as there is room."""
+
+    def __init__(self, **layout: Any) -> None:
+        super().__init__(**layout)
+        self.words: list[int] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for most in (24, 16, 12, 8, 1):
+            least = [self.words[0], *(min(words, most) for words in self.words[1:])]
+            if sum(least) + _GAP * len(least) <= options.max_width:
+                break
+        for column, width in zip(self.columns, least, strict=True):
+            column.min_width = width
+        return super().__rich_console__(console, options)
+
+
 def table(
     *columns: str | Column,
     rows: Iterable[Sequence[RenderableType]],
@@ -97,7 +115,7 @@ def table(
     compact: dict[str, Any] = {
         "box": box.SIMPLE_HEAD, "show_edge": False, "padding": (0, 1, 0, 0),
     }  # fmt: skip
-    made = Table(
+    made = _Table(
         title=Text(title) if title else None, title_justify="left", **{**compact, **layout}
     )
     kept = [
@@ -114,8 +132,8 @@ def table(
             justify=column.justify,
             no_wrap=column.no_wrap or place == 0,
             overflow="fold",
-            min_width=_longest_word([header, *held]),
         )
+        made.words.append(_longest_word([header, *held], whole=place == 0))
     for row in cells:
         made.add_row(*(row[place] for place in kept))
     if not cells:
@@ -134,12 +152,18 @@ def stack(*parts: RenderableType) -> Group:
 
 
 def show(shown: RenderableType) -> None:
-    """Print what was made: within the terminal's width, and a table whole into a pipe."""
+    """Print what was made: within the terminal's width, or into a pipe without breaking a line."""
     out = console()
-    width = out.width
-    if isinstance(shown, Table) and not out.is_terminal:
-        width = max(width, Measurement.get(out, out.options.update(max_width=10**6), shown).maximum)
-    out.print(shown, width=width, crop=False)
+    if out.is_terminal:
+        out.print(shown)
+    elif isinstance(shown, Group):
+        for part in shown.renderables:
+            show(part)
+    elif isinstance(shown, Table):
+        natural = Measurement.get(out, out.options.update(max_width=10**6), shown).maximum
+        _Terminal(width=max(natural, out.width)).print(shown)
+    else:
+        out.print(shown, soft_wrap=isinstance(shown, Text))
 
 
 def show_json(found: Any) -> None:
@@ -179,10 +203,11 @@ def _texts(parts: Iterable[Any]) -> list[Any]:
     return [Text(plain(part)) if isinstance(part, str) else part for part in parts]
 
 
-def _longest_word(cells: Iterable[Any]) -> int:
-    """Columns of the longest word of a column, if it is not very long."""
-    words = [word for cell in cells if isinstance(cell, Text) for word in cell.plain.split()]
-    return min(_LONG_WORD, max(map(cell_len, words), default=1))
+def _longest_word(cells: Iterable[Any], *, whole: bool) -> int:
+    """Columns of the longest word, or with `whole` of the longest line."""
+    lines = [line for cell in cells if isinstance(cell, Text) for line in cell.plain.split("\n")]
+    pieces = lines if whole else [word for line in lines for word in line.split()]
+    return max(map(cell_len, pieces), default=1)
 
 
 def _escaped(character: str) -> str:

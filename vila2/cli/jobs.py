@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from vila2.api.training import File, Job
 from vila2.cli.session import Group, Session
-from vila2.terminal import moment, number, show_file, stack, table
+from vila2.terminal import moment, show_file, stack, table
 
 app = Group("Training and evaluation jobs.")
 JobName = Annotated[str, typer.Argument(help="Job id, as `vila2 jobs list` shows it.")]
@@ -31,10 +31,10 @@ def list_jobs(
             state=state, run=run, kind=kind, parent=parent, page=min(limit, 200)
         )
         jobs = list(islice(found, limit))
-        columns = ("job", "name", "kind", "run", "state", number("done"), "created (UTC)", "now")
+        columns = ("job", "name", "kind", "run", "state", "created (UTC)", "now")
         session.show(jobs, lambda: table(*columns, rows=[
             (
-                job.id, job.name, job.kind, job.run, job.state, f"{job.progress.fraction:.0%}",
+                job.id, job.name, job.kind, job.run, f"{job.state} {job.progress.fraction:.0%}",
                 moment(job.created_at), job.error[:60] or job.progress.phase,
             )
             for job in jobs

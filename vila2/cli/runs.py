@@ -28,7 +28,7 @@ from vila2.client import Client
 from vila2.evaluation.report.model import RunReport
 from vila2.evaluation.report.text import render_text
 from vila2.recipe import load_recipe
-from vila2.terminal import bold, moment, number, say, sentence, show, stack, table
+from vila2.terminal import bold, moment, say, sentence, show, stack, table
 
 app = Group("Runs: one recipe over one dataset, round by round.")
 RunName = Annotated[str, typer.Argument(help="Run id or name.")]
@@ -137,11 +137,12 @@ def list_runs(session: Session) -> None:
     """All runs."""
     with session.client() as client:
         runs = client.controller.runs()
-        columns = ("run", "name", "recipe", "state", number("done"), "left", "created (UTC)", "now")
+        columns = ("run", "name", "recipe", "state", "created (UTC)", "now")
         session.show(runs, lambda: table(*columns, rows=[
             (
-                run.id, run.name, f"{run.recipe_name} {run.recipe_hash[:8]}", run.state,
-                f"{run.progress.fraction:.0%}", eta(run), moment(run.created_at), run.phase,
+                run.id, run.name, f"{run.recipe_name} {run.recipe_hash[:8]}",
+                f"{run.state} {run.progress.fraction:.0%}\nleft {eta(run)}",
+                moment(run.created_at), run.trouble or run.phase,
             )
             for run in runs
         ]))  # fmt: skip
