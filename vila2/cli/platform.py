@@ -68,8 +68,10 @@ def up(
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
             say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
-            server.run(sockets=[listening])
-            say("stopping: what is at work comes to a point from which it resumes")
+            try:
+                server.run(sockets=[listening])
+            finally:
+                say("stopping: work in progress is brought to a point from which it resumes")
 
 
 def demo(

@@ -11,7 +11,7 @@ from typing import Any
 
 from vila2.client import Client, addresses
 from vila2.doctor.finding import Finding
-from vila2.processes import handle_of
+from vila2.processes import handle_of, start_time
 
 DEFAULT_WORKSPACE = Path(".vila2")
 
@@ -59,10 +59,11 @@ def server_of(workspace: Path) -> str:
     """
     try:
         held = json.loads(_server_file(workspace).read_text())
+        number, _, began = held["process"].partition(":")
         here = held["host"] == socket.gethostname()
-        gone = here and held["process"] != handle_of(int(held["process"].partition(":")[0]))
+        gone = here and (not began or start_time(int(number)) != began)
         return "" if gone else str(held["url"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
