@@ -32,7 +32,7 @@ from services.controller.verdicts import outcomes_of
 from services.standalone.app import Standalone
 from vila2.api.controller import RunIn
 from vila2.api.datasets import LayerImport
-from vila2.cli.demo import DATASETS
+from vila2.cli.platform import DEMO_DATASETS
 from vila2.evaluation.outcomes import item_scores
 from vila2.evaluation.statistics import Interval, paired_difference, paired_difference_over_seeds
 from vila2.recipe import ControlRecipe, Recipe, load_recipe
@@ -113,7 +113,7 @@ def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores,
     recipe = recipe_of(seed, general_only=general_only)
     with Standalone(workspace) as platform:
         client = platform.client
-        for name, (split, format) in DATASETS.items():
+        for name, (split, format) in DEMO_DATASETS.items():
             submit(client, world / split, name=name, format=format)
         submit(client, write_clean(world, sizes), name="scenes-clean", format="folder")
         client.datasets.import_layer(

@@ -18,7 +18,7 @@ from vila2.api import specialist as specialist_api
 from vila2.controller_client import ControllerClient
 from vila2.datasets_client import DatasetsClient
 from vila2.identity_client import IdentityClient
-from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable, segment
+from vila2.rest import TIMEOUT, ApiError, Rest, Unreachable, http_client, segment
 from vila2.training_client import TrainingClient
 
 __all__ = ["SERVICES", "TIMEOUT", "ApiError", "Client", "Unreachable"]
@@ -121,17 +121,27 @@ def addresses(url: str) -> dict[str, str]:
     """Where each service is, without a slash at the end.
 
     One address has each service below its own name; in `http://{service}:8620` the name stands for
-    a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` where
-    one is missing.
+    a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` if one
+    is missing or no HTTP address.
     """
     if "=http" not in url:
         each = url if "{service}" in url else f"{url.rstrip('/')}/{{service}}"
-        return {name: each.replace("{service}", name).rstrip("/") for name in SERVICES}
-    told = dict(part.strip().split("=", 1) for part in url.split(","))
-    missing = [name for name in SERVICES if name not in told]
+        return {name: _checked(each.replace("{service}", name)) for name in SERVICES}
+    given = {name: at for name, _, at in (part.strip().partition("=") for part in url.split(","))}
+    missing = [name for name in SERVICES if name not in given]
     if missing:
         raise ValueError(f"no address of {', '.join(missing)}: list all of {', '.join(SERVICES)}")
-    return {name: told[name].rstrip("/") for name in SERVICES}
+    return {name: _checked(given[name]) for name in SERVICES}
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"{url!r} is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"{url!r} does not begin with http:// or https:// and a host")
+    return url.rstrip("/")
 
 
 class Client:
@@ -152,10 +162,8 @@ class Client:
         """Connect to a platform at `url`: see `addresses`."""
         each = addresses(url)
         return cls(
-            lambda service: httpx2.Client(
-                base_url=f"{each[service]}/",
-                headers={"authorization": f"Bearer {key}"},
-                timeout=TIMEOUT,
+            lambda service: http_client(
+                f"{each[service]}/", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT
             )
         )
 

@@ -196,7 +196,7 @@ def export_dataset(
         raise DataError(
             "no layer is named",
             field="layer",
-            fix="`vila2 captions layers` lists them; --text original exports without one",
+            fix="`vila2 captions list` lists them; --text original exports without one",
         )
     check_target(format, out)  # before the store records an export
     try:

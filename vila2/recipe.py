@@ -2,8 +2,7 @@
 
 A recipe's hash covers every value that decides something, so two runs with one hash differ in
 nothing but the data they were given. Each field says in its description what it does, and `cites`
-where a value comes from: `vila2 recipes explain` prints both, `vila2 recipes show` a shipped recipe
-to copy.
+where a value comes from: `vila2 recipes show` prints a recipe to copy, and with `--explain` both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A recipe as a list of its fields: what each does, what it is, and where the value is from. Pure.
 
-`vila2 recipes explain` and `diff` print what is made here; the JSON schema is for editors.
+`vila2 recipes show` prints what is made here; the JSON schema is for editors.
 """
 
 from __future__ import annotations

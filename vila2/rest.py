@@ -7,6 +7,7 @@ service finds what it created. Lists come in pages; `each` and `many` walk all o
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import time
 import uuid
@@ -42,6 +43,28 @@ PATIENCE = 90.0
 M = TypeVar("M", bound=BaseModel)
 
 
+def http_client(url: str, **options: Any) -> httpx2.Client:
+    """An HTTP client of one address. Loopback is asked directly, whatever proxy the shell names."""
+    mounts = {f"all://{authority(url)}": None} if is_loopback(url) else {}
+    return httpx2.Client(base_url=url, mounts=mounts, **options)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is of this machine alone."""
+    host = httpx2.URL(url).host
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified
+
+
+def authority(url: str) -> str:
+    """An address's host as it is written in a URL."""
+    host = httpx2.URL(url).host
+    return f"[{host}]" if ":" in host else host
+
+
 class ApiError(Exception):
     """A request that a service refused; `problem` says which field and what to do.
 
@@ -62,7 +85,7 @@ class ApiError(Exception):
 
 
 class Unreachable(Exception):
-    """Nothing answers at a service's address."""
+    """Nothing, or something else, answers at a service's address."""
 
 
 def segment(name: str | int) -> str:
@@ -141,6 +164,18 @@ class Rest:
         except httpx2.TransportError as error:
             raise self._silence(error) from error
 
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raises `Unreachable` for a reply that is not this platform's."""
+        try:
+            yield
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise Unreachable(
+                f"{self._http.base_url} does not answer as a platform of this version ({reason}): "
+                "check the address, and with `vila2 doctor` the versions"
+            ) from error
+
     def _silence(self, error: Exception) -> Unreachable:
         return Unreachable(
             f"no answer from {self._http.base_url} ({error}); is `vila2 up` running?"
@@ -148,7 +183,9 @@ class Rest:
 
     def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
         """A request that answers with one model."""
-        return model.model_validate(self.send(method, path, **options).json())
+        response = self.send(method, path, **options)
+        with self._understood():
+            return model.model_validate(response.json())
 
     def create_one(
         self, model: type[M], path: str, body: BaseModel, *, token: str | None = None
@@ -176,7 +213,9 @@ class Rest:
         given = {**(params or {}), "limit": page}
         while True:
             response = self.send("GET", path, params=given)
-            yield from pages.validate_python(response.json())
+            with self._understood():
+                entries = pages.validate_python(response.json())
+            yield from entries
             cursor = _next_cursor(response)
             if not cursor:
                 return

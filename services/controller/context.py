@@ -7,7 +7,7 @@ from collections.abc import Callable
 from services.chassis.database import Database
 from services.chassis.loop import Loop
 from services.chassis.watch import Watch
-from services.controller.estimates.store import Estimates
+from services.controller.estimates.service import Estimates
 from services.controller.gauges import measure
 from services.controller.leadership import Leadership
 from services.controller.reconciler import Reconciler

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services.controller.access import Context, Reader, Writer
-from services.controller.estimates.costs import costs
-from services.controller.estimates.estimator import estimate
+from services.controller.estimates.service import costs, estimate
 from services.controller.pinning import pinned
 from services.controller.runs import valid_recipe
 from vila2.api import estimates as api

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from services.controller import captions
-from services.controller.estimates.costs import costs
-from services.controller.estimates.store import Estimates
+from services.controller.estimates.service import Estimates, costs
 from services.controller.report_lineage import lineage
 from services.controller.report_rounds import (
     Known,

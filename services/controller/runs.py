@@ -229,7 +229,7 @@ def valid_recipe(content: dict[str, Any]) -> Recipe:
         load_preset(named_preset(recipe.model.preset))
         return recipe
     except PresetError as error:
-        fix = "see `vila2 models presets`"
+        fix = "see `vila2 models list --presets`"
         raise Invalid(str(error), field="recipe.model.preset", fix=fix) from error
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"])

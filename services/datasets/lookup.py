@@ -100,5 +100,5 @@ def layer_row(session: Session, team: str, layer: str) -> LayerRow:
             .order_by(LayerRow.created_at.desc())
         )
     if row is None:
-        raise NotFound(f"no layer {layer!r}", field="layer", fix="`vila2 captions layers`")
+        raise NotFound(f"no layer {layer!r}", field="layer", fix="`vila2 captions list`")
     return row

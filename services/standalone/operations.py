@@ -6,20 +6,16 @@ Each returns the command's exit status.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-
-from rich.console import Console
 
 from services.chassis.identity.settings import IdentitySettings
 from services.chassis.settings import StorageSettings
 from services.standalone.doctor import findings
 from services.standalone.seams import Seams, WorkspaceKeys
 from services.standalone.targets import TARGETS
+from vila2 import terminal
 from vila2.client import Client
 from vila2.doctor import finding, machine
-
-_PIPED = 200  # columns, where the output goes into a pipe
 
 
 def prepare(workspace: Path) -> int:
@@ -45,10 +41,9 @@ def examine(workspace: Path, *, json: bool) -> int:
     """1 where there is a problem."""
     found = [*machine.findings(workspace), *findings(workspace)]
     if json:
-        _say(finding.as_json(found))
+        terminal.show_json(finding.report(found))
     else:
-        wide = None if sys.stdout.isatty() else _PIPED
-        Console(soft_wrap=True, width=wide).print(finding.as_table(found))
+        terminal.show(finding.as_table(found))
     return 0 if finding.healthy(found) else 1
 
 

@@ -25,7 +25,8 @@ from services.training.backend_folder import (
     status,
 )
 from services.training.fork_server import ForkLost, ForkServer
-from services.training.process_table import end_leftovers, handle_of, start_time
+from services.training.process_table import end_leftovers
+from vila2.processes import handle_of, start_time
 
 
 class LocalBackend(Backend):

@@ -63,7 +63,7 @@ class Imports:
                 raise NotFound(
                     f"{model} has no import {name!r}",
                     field="import",
-                    fix=f"`vila2 models scores {model}` tells which there are",
+                    fix=f"`vila2 models show {model}` tells which there are",
                 )
         return self._objects.local(_outcomes(name))
 

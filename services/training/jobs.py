@@ -294,7 +294,7 @@ def _check_start(train: api.TrainIn | None) -> None:
     try:
         named_preset(train.preset)
     except PresetError as error:
-        fix = "see `vila2 models presets`"
+        fix = "see `vila2 models list --presets`"
         raise Invalid(str(error), field="train.preset", fix=fix) from error
 
 

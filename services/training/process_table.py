@@ -1,4 +1,4 @@
-"""This machine's processes: who started when, who was given which arguments."""
+"""This machine's processes by their arguments."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-
-
-def handle_of(pid: int) -> str:
-    """A process's number and start time: the number alone is given out again."""
-    return f"{pid}:{start_time(pid)}"
-
-
-def start_time(pid: int) -> str:
-    """When a process started, in the system's ticks; empty when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return _start_time_without_proc(pid)
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def end_leftovers(folder: Path) -> None:
@@ -55,13 +40,3 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
     for line in listed.stdout.splitlines():
         pid, *arguments = line.split()
         yield int(pid), arguments
-
-
-def _start_time_without_proc(pid: int) -> str:
-    """The same by `ps`, on systems without /proc (macOS)."""
-    if Path("/proc/self/stat").exists():
-        return ""
-    found = subprocess.run(
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()

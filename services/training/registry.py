@@ -192,7 +192,7 @@ def model_row(session: Session, team: str, name: str) -> ModelRow:
     row = session.get(ModelRow, name)
     if row is None or row.team != team:
         raise NotFound(
-            f"no model {name!r}", field="model", fix="`vila2 registry list` tells which there are"
+            f"no model {name!r}", field="model", fix="`vila2 models list` tells which there are"
         )
     return row
 

@@ -26,7 +26,7 @@ from services.training.backend_folder import (
     write_started,
     write_status,
 )
-from services.training.process_table import handle_of
+from vila2.processes import handle_of
 
 
 def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]:

@@ -58,12 +58,12 @@ def test_a_layer_is_withdrawn_and_the_history_says_why(workspace: Path) -> None:
     shown = told(workspace, "captions", "withdraw", "two", "--reason", "bad prompts")
     name = shown.split()[0]
     assert "bad prompts" in told(workspace, "datasets", "history")
-    assert "in use again" in told(workspace, "captions", "restore", name)
+    assert "in use again" in told(workspace, "captions", "withdraw", name, "--undo")
 
 
 def test_the_lineage_of_a_sample_is_told(workspace: Path) -> None:
     """Picture, source, captions, models."""
-    shown = told(workspace, "datasets", "lineage", "foxes", "p3")
+    shown = told(workspace, "datasets", "show", "foxes", "p3")
     for word in ("p3.png", "quarantined: repetition", "a p3", "models trained", "seed"):
         assert word in shown
 
@@ -75,7 +75,7 @@ def test_a_picture_is_taken_down_by_command(workspace: Path) -> None:
     shown = told(workspace, *base, "--yes", "--reason", "asked", "--requested-by", "legal")
     assert "1 samples out of foxes@1" in shown
     assert "3 captions out of" in shown or "2 captions out of" in shown
-    assert "legal" in told(workspace, "datasets", "takedowns")
+    assert "legal" in told(workspace, "datasets", "history", "--takedowns")
 
 
 def test_a_layer_that_is_not_sealed_goes_out_only_with_a_waiver(
@@ -95,7 +95,7 @@ def test_a_layer_that_is_not_sealed_goes_out_only_with_a_waiver(
 def test_an_audit_is_shown(workspace: Path) -> None:
     """Also where there is nothing to compare with."""
     shown = told(workspace, "datasets", "audit", "foxes")
-    assert "0 of 4 pictures" in shown
+    assert "0 of 4 images" in shown
     assert "no benchmark" in shown
 
 

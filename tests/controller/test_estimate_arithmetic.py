@@ -8,18 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.controller.estimates.arithmetic import Rates, line_of, text_tokens, total_of
-from services.controller.estimates.phases import Phase, Training, fewest_rounds, phases
-from services.controller.estimates.ranges import (
-    at_most,
-    exactly,
-    mean_of,
-    perhaps,
-    plus,
-    spread_of,
-    times,
-)
-from services.controller.estimates.rates import (
+from services.controller.estimates.arithmetic import (
     DEVICES,
     History,
     Lengths,
@@ -27,9 +16,26 @@ from services.controller.estimates.rates import (
     Speed,
     adjusted,
     assumed_caption,
+    at_most,
     by_flops,
+    exactly,
     for_length,
+    mean_of,
     measured_stage,
+    perhaps,
+    plus,
+    spread_of,
+    times,
+)
+from services.controller.estimates.work import (
+    Phase,
+    Rates,
+    Training,
+    fewest_rounds,
+    line_of,
+    phases,
+    text_tokens,
+    total_of,
 )
 from vila2.api.estimates import Estimate, Line, Range, Total
 from vila2.recipe import Recipe, load_recipe

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from services.controller.estimates.history import PastJobs
+from services.controller.estimates.measured import PastJobs
 from tests.controller.test_operations import bare
 from tests.plane.instant import instant_training
 from tests.plane.instant_jobs import LUCK
 from tests.plane.plane import Plane, recipe, start
 from vila2.api.controller import AmendIn, BranchIn, Round, Run
-from vila2.api.training import JobIn
+from vila2.api.estimates import EstimateIn
+from vila2.api.training import ImportedScore, ImportIn, JobIn
 from vila2.evaluation.report.findings import findings
 from vila2.evaluation.report.model import RunReport
 from vila2.recipe import Recipe
@@ -144,6 +145,22 @@ def test_trainings_with_several_seeds_are_history_for_the_next_estimate(
     models = {one.model for held in run.rounds for one in held.seeds}
     assert models <= set(known.presets)
     assert len(known.of_preset("tiny").evaluations) == len(models) == 4 * 3
+
+
+def test_scores_that_another_program_found_do_not_stop_an_estimate(
+    finished: tuple[Plane, Run],
+) -> None:
+    """An import is no job here, so it says nothing about how long a question takes."""
+    plane, run = finished
+    before = PastJobs(plane.client).of_preset("tiny").evaluations
+    score = ImportedScore(benchmark="mme", version="1", metric="accuracy", value=0.5, items=2)
+    plane.client.training.import_scores(
+        named(run, "round 1").model, ImportIn(source="lmms-eval", scores=[score])
+    )
+    content = thrice().model_dump(mode="json")
+    made = plane.client.controller.estimate(EstimateIn(recipe=content, sample=0, device="cpu"))
+    assert made.lines
+    assert PastJobs(plane.client).of_preset("tiny").evaluations == before
 
 
 def test_a_round_tells_how_many_of_its_seeds_have_ended(plane: Plane) -> None:

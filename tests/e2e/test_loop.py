@@ -21,11 +21,11 @@ import yaml
 
 from services.standalone.app import Standalone
 from services.training.backend_folder import Started, read_started
-from services.training.process_table import start_time
 from vila2.api.controller import Run
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.evaluation.report.model import RunReport
+from vila2.processes import start_time
 from vila2.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 
@@ -47,12 +47,12 @@ import sys, time
 from pathlib import Path
 from services.standalone.app import Standalone
 from vila2.api.controller import RunIn
-from vila2.cli.demo import DATASETS
+from vila2.cli.platform import DEMO_DATASETS
 from vila2.recipe import load_recipe
 from vila2.submit import submit
 workspace, recipe = map(Path, sys.argv[1:])
 with Standalone(workspace) as platform:
-    for name, (split, format) in DATASETS.items():
+    for name, (split, format) in DEMO_DATASETS.items():
         submit(platform.client, workspace / "world" / split, name=name, format=format)
     content = load_recipe(recipe).model_dump(mode="json")
     run = platform.client.controller.start_run(RunIn(recipe=content, name="blind"))

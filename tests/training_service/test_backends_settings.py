@@ -12,8 +12,7 @@ from services.training.backend import Command, Defaults, Refused, Resources, res
 from services.training.backend_local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
-from vila2.cli.embedded import standalone
-from vila2.cli.workspace import CliError
+from vila2.cli.workspace import CliError, standalone
 
 
 def test_without_settings_jobs_run_on_this_machine(tmp_path: Path) -> None:

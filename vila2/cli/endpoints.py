@@ -7,19 +7,19 @@ import time
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from vila2.api.caption import Deployment, DeploymentIn, Requirement
-from vila2.cli import terminal
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.session import Group, Session
+from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.terminal import errors, moment, sentence, table
 
-app = typer.Typer(no_args_is_help=True, help="Put models behind names that applications ask.")
+app = Group("Put models behind names that applications ask.")
 
 
 @app.command("deploy")
 def deploy(
+    session: Session,
     model: Annotated[str, typer.Argument(help="A model of the registry.")],
     endpoint: Annotated[str, typer.Option(help="The name to put it behind.")] = "captioner",
     unchecked: Annotated[
@@ -33,63 +33,60 @@ def deploy(
         ),
     ] = None,
     note: Annotated[str, typer.Option(help="Kept with the deployment.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """Check a model's weights, scores and answers, and let the endpoint answer with it.
 
     A model that fails a check leaves the endpoint as it is. Requests that the model before is
     answering are answered to the end.
 
-    vila2 endpoints deploy MODEL --require 'pope>=0.8' --require 'scenes.low>=0.4'
+        vila2 endpoints deploy MODEL --require 'pope>=0.8' --require 'scenes.low>=0.4'
     """
     requirements = [parse_requirement(text) for text in require or []]
     body = DeploymentIn(model=model, golden=not unchecked, require=requirements, note=note)
-    with connected(workspace, url, key) as client:
-        _follow(client, client.caption.deploy(endpoint, body))
+    with session.client() as client:
+        _follow(session, client, client.caption.deploy(endpoint, body))
 
 
 @app.command("rollback")
 def rollback(
+    session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """Put the model before the present one back."""
-    with connected(workspace, url, key) as client:
-        _follow(client, client.caption.rollback(endpoint))
+    with session.client() as client:
+        _follow(session, client, client.caption.rollback(endpoint))
 
 
 @app.command("list")
-def list_endpoints(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
+def list_endpoints(session: Session) -> None:
     """Endpoints, the models behind them, and those before."""
-    table = Table("endpoint", "model", "before", "last deployment")
-    with connected(workspace, url, key) as client:
-        for endpoint in client.caption.endpoints():
-            last = endpoint.deployments[0]
-            said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")
-            table.add_row(endpoint.name, endpoint.model, endpoint.previous, escape(said))
-        terminal.console().print(table)
+    with session.client() as client:
+        found = client.caption.endpoints()
+    rows = []
+    for endpoint in found:
+        last = endpoint.deployments[0]
+        said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")
+        rows.append((endpoint.name, endpoint.model, endpoint.previous, said))
+    session.show(found, lambda: table("endpoint", "model", "before", "last deployment", rows=rows))
 
 
 @app.command("show")
 def show(
+    session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """An endpoint's last deployments: when, by whom, what was required, and how each ended."""
-    table = Table("when", "model", "state", "by", "required", "note", "why")
-    with connected(workspace, url, key) as client:
-        for made in client.caption.endpoint(endpoint).deployments:
-            at = terminal.moment(made.at)
-            required = ", ".join(_in_words(requirement) for requirement in made.require)
-            told = (at, made.model, made.state, made.by, required, made.note, made.error)
-            table.add_row(*map(escape, told))  # a user's note is no markup
-        terminal.console().print(table)
+    with session.client() as client:
+        found = client.caption.endpoint(endpoint)
+    rows = [
+        (
+            moment(made.at), made.model, made.state, made.by,
+            ", ".join(map(_in_words, made.require)), made.note, made.error,
+        )
+        for made in found.deployments
+    ]  # fmt: skip
+    heads = ("when", "model", "state", "by", "required", "note", "why")
+    session.show(found, lambda: table(*heads, rows=rows))
 
 
 _REQUIREMENT = re.compile(r"([^\s<>=]+?)(\.low)?\s*>=\s*(\S+)")
@@ -117,10 +114,10 @@ def _in_words(requirement: Requirement) -> str:
     return f"{requirement.benchmark}{low}>={requirement.minimum:g}"
 
 
-def _follow(client: Client, deployment: Deployment) -> None:
+def _follow(session: Session, client: Client, deployment: Deployment) -> None:
     """Wait until it is decided."""
-    console = terminal.console()
-    with console.status(f"deploying {deployment.model} to {deployment.endpoint}"):
+    waiting = sentence(f"deploying {deployment.model} to {deployment.endpoint}")
+    with errors().status(waiting):
         while deployment.state == "deploying":
             time.sleep(0.3)
             deployment = client.caption.deployment(deployment.id)
@@ -128,4 +125,5 @@ def _follow(client: Client, deployment: Deployment) -> None:
         raise CliError(f"{deployment.endpoint} stays as it was: {deployment.error}")
     golden = deployment.golden
     compared = f" ({golden.same} of {golden.items} answers as the trainer's)" if golden else ""
-    console.print(f"{deployment.endpoint} answers with {deployment.model}{compared}")
+    answer = f"{deployment.endpoint} answers with {deployment.model}{compared}"
+    session.show(deployment, lambda: answer)
