@@ -55,7 +55,7 @@ wire: $(STAMP)   ## regenerate vila2/wire from proto/
 	$(BIN)/python proto/generate.py
 
 migration: $(STAMP) ## write a service's next migration: SERVICE=datasets NAME=add_x
-	$(BIN)/python -m services.chassis.new_migration $(SERVICE) $(NAME)
+	$(BIN)/python -m services.chassis.storage.new_migration $(SERVICE) $(NAME)
 	$(BIN)/ruff check -q --fix services/$(SERVICE)/migrations
 	$(BIN)/ruff format -q services/$(SERVICE)/migrations
 

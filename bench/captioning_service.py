@@ -18,16 +18,16 @@ from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
 from services.caption.triton.repository import PREFIX
-from services.chassis.settings import StorageSettings
-from services.standalone.app import Standalone
+from services.chassis.storage.settings import StorageSettings
+from services.platform.embedded import Standalone
 from tests.servers.platform_http import served
 from tests.servers.postgres import postgres
 from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
-from vila2.api.caption import LayerJobIn
+from vila2.client.submit import submit
 from vila2.model.build import VLM
+from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.sampling import Gate, Sampling
-from vila2.submit import submit
 
 
 class Layers:
@@ -146,7 +146,7 @@ def workers_apart(
 
 @contextmanager
 def _worker(workspace: Path, env: dict[str, str], log: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "services.caption.tasks", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "services.caption.jobs.worker", "--workspace", str(workspace)]
     with log.open("wb") as out:
         child = subprocess.Popen(
             command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from vila2.data.images import decode
+from vila2.engine.requests import Request
 from vila2.model.build import VLM, compose
 from vila2.model.preset import Preset
-from vila2.model.requests import Request
 from vila2.schemas.sampling import Sampling
 
 

@@ -38,15 +38,15 @@ from consistency_data import QUESTION, Corpus, drawn, photographs
 from rich.console import Console
 from rich.table import Table
 
-from vila2.evaluation.cider import cider_d
-from vila2.evaluation.scorers import object_f1
-from vila2.model.captioner import Captioner
-from vila2.model.consistency import Scorer
+from vila2.engine.captioner import Captioner
+from vila2.engine.consistency import Scorer
+from vila2.engine.reference import grey_embedding, image_embeddings, mean_embedding
+from vila2.engine.requests import Request, Scoring
+from vila2.evaluation.metrics.cider import cider_d
+from vila2.evaluation.metrics.scorers import object_f1
 from vila2.model.features import Bypass, VisionFeatures, compute_features
-from vila2.model.reference import grey_embedding, image_embeddings, mean_embedding
-from vila2.model.requests import Request, Scoring
 from vila2.schemas.sampling import Sampling
-from vila2.training.spec import TrainSpec
+from vila2.schemas.train_spec import TrainSpec
 from vila2.training.train import Trainer
 
 RESAMPLES = 1000

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from services.caption.gate import CHECKS, Candidate, GateLimits
+from services.caption.gate.gate import CHECKS, Candidate, GateLimits
 from vila2.schemas.sampling import Gate
 
 # The four prompts of VILA² (arXiv:2407.17453), section 2.1.1.

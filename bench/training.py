@@ -39,11 +39,11 @@ from vila2.model.build import VLM, compose
 from vila2.model.preset import Preset, load_preset
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Source, Stage, TrainSpec
+from vila2.training.batches.images import decoded
 from vila2.training.meter import achievable
 from vila2.training.objective import MicroBatch, Objective, packed_attention
-from vila2.training.pictures import decoded
 from vila2.training.progress import read_metrics
-from vila2.training.spec import Source, Stage, TrainSpec
 
 PRESET = Preset.model_validate(
     {
@@ -149,7 +149,7 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Padded steps in random order, as most code has them: a block of one step sorts nothing."""
-    with mock.patch("vila2.training.data.BLOCK", 1):
+    with mock.patch("vila2.training.batches.batches.BLOCK", 1):
         yield
 
 

@@ -12,7 +12,7 @@
 #   PG_DUMP   a pg_dump that is as new as the server, for PostgreSQL  (default: pg_dump)
 set -euo pipefail
 folder=${1:?usage: backup.sh FOLDER}
-steps() { ${PYTHON:-python3} -m services.standalone.backup "$folder" "$@"; }
+steps() { ${PYTHON:-python3} -m services.platform.backup "$folder" "$@"; }
 mkdir -p -m 700 "$folder" # keys and everybody's data are in it
 if [ -n "$(ls -A "$folder")" ]; then
     echo "error: $folder is not empty: use a new folder for each backup" >&2

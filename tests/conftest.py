@@ -12,8 +12,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from services.chassis.logging import configure_logging
-from services.standalone.app import Standalone
+from services.chassis.telemetry.logging import configure_logging
+from services.platform.embedded import Standalone
 from vila2.client import Client
 
 pytest_plugins = (

@@ -27,14 +27,14 @@ from fastapi import FastAPI
 from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
-
-from services.chassis.rest.idempotency import PATTERN
 from services.chassis.rest.kept_replies import HEADER
-from services.chassis.rest.paging import LONGEST as LONGEST_CURSOR
-from services.standalone.app import Standalone
+
+from services.chassis.web.idempotency import PATTERN
+from services.chassis.web.paging import LONGEST as LONGEST_CURSOR
+from services.platform.embedded import Standalone
 from tests.standalone import pictures, submitted
-from vila2.api.training import QuotaIn
 from vila2.client import SERVICES
+from vila2.schemas.rest.training import QuotaIn
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx2
 import pytest
-
 import vila2.api
-from services.chassis.rest.openapi import operations
-from services.standalone.app import Standalone
-from vila2.api.base import Model
-from vila2.api.controller import RECIPE
+
+from services.chassis.web.openapi import operations
+from services.platform.embedded import Standalone
 from vila2.client import SERVICES
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.base import Model
+from vila2.schemas.rest.controller import RECIPE
 
 # Answers whose content the platform does not decide, or that are no JSON.
 NO_EXAMPLE = {"list_metrics", "get_report", "get_recipe_schema"}

@@ -8,10 +8,10 @@ import httpx2
 import pytest
 from fastapi.routing import APIRoute
 
-from services.chassis.asgi import InProcessTransport
-from services.chassis.auth import ALL_SCOPES
-from services.standalone.app import Standalone
-from services.standalone.front import front
+from services.chassis.web.asgi import InProcessTransport
+from services.identity.require import ALL_SCOPES
+from services.platform.embedded import Standalone
+from services.platform.mount import front
 from vila2.client import SERVICES
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.schemathesis_run import broken, fuzz, fuzzed_platform
 from vila2.client import SERVICES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from vila2.data.ingest import Admission
+from vila2.data.admission import Admission
 from vila2.data.readers import open_reader
 from vila2.data.shards import write_shard
 from vila2.model.build import VLM, compose
@@ -13,7 +13,7 @@ from vila2.model.preset import load_preset
 from vila2.scenes.datasets import WorldSizes, write_world
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.stages import Optimizer
-from vila2.training.spec import Source, Stage, TrainSpec
+from vila2.schemas.train_spec import Source, Stage, TrainSpec
 
 SIZES = WorldSizes(corpus=48, sft=24, specialist=8, base=32, dev=12, test=12)
 _FORMATS = {"corpus": "folder", "dev": "benchmark", "test": "benchmark"}

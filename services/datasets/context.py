@@ -7,30 +7,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
-from services.chassis.queue import Queue
-from services.chassis.sources import Sources
-from services.chassis.watch import Watch
-from services.chassis.work import WorkUnits
-from services.chassis.worker import Worker
-from services.datasets.audits import AUDIT_TASK, Audits
-from services.datasets.exports import Exports
-from services.datasets.history import History
-from services.datasets.in_place import InPlace
-from services.datasets.incoming import Incoming
-from services.datasets.ingest import INGEST_TASK, Ingest
-from services.datasets.layer_import import LayerImports
-from services.datasets.layers import Layers
-from services.datasets.reading import Reading
-from services.datasets.storage import Storage
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.sources import Sources
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.work.queue import Queue
+from services.chassis.work.units import WorkUnits
+from services.chassis.work.worker import Worker
+from services.datasets.governance.audits import AUDIT_TASK, Audits
+from services.datasets.governance.exports import Exports
+from services.datasets.governance.history import History
+from services.datasets.governance.quotas import Storage
+from services.datasets.governance.takedowns import TAKEDOWN_TASK, Takedowns
+from services.datasets.layers.imports import LayerImports
+from services.datasets.layers.layers import Layers
+from services.datasets.layers.lineage import Reading
 from services.datasets.tables import WorkUnitRow
-from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
-from services.datasets.uploads import Uploads
-from services.datasets.versions import Versions
-from vila2.api.identity import DAY, Limits
+from services.datasets.versions.in_place import InPlace
+from services.datasets.versions.incoming import Incoming
+from services.datasets.versions.ingest import INGEST_TASK, Ingest
+from services.datasets.versions.uploads import Uploads
+from services.datasets.versions.versions import Versions
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy
+from vila2.schemas.rest.identity import DAY, Limits
 
 
 class DatasetsContext:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.chassis.database import Database
-from services.chassis.errors import Conflict, NotFound
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Conflict, NotFound
 from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow
 from vila2.schemas.refs import DatasetRef
 

@@ -17,8 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.idempotency import TokenColumns
-from services.chassis.work import WorkUnitColumns
+from services.chassis.web.idempotency import TokenColumns
+from services.chassis.work.units import WorkUnitColumns
 
 
 class Base(DeclarativeBase):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.watch import Watch
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.work.loop import Loop
 from services.specialist.specialists import Specialists
 from vila2.client import Client
 

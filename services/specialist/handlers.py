@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from services.chassis.auth import Principal, require
-from services.chassis.rest.idempotency import IdempotencyKey
-from services.chassis.rest.started import Started
+from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.started import Started
+from services.identity.require import Principal, require
 from services.specialist.context import SpecialistContext
-from vila2.api import specialist as api
+from vila2.schemas.rest import specialist as api
 
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("models:read"))]

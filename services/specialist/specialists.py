@@ -12,18 +12,18 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database
-from services.chassis.errors import NotFound
-from services.chassis.metrics import SPECIALISTS_NOW
-from services.chassis.rest.idempotency import KeyedRequest, create_once
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.metrics import SPECIALISTS_NOW
+from services.chassis.web.errors import NotFound
+from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.specialist.tables import SpecialistRow
-from vila2 import tracing
-from vila2.api import specialist as api
-from vila2.api.base import Progress
-from vila2.api.caption import LayerJobIn
-from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
+from vila2.schemas.rest import specialist as api
+from vila2.schemas.rest.base import Progress
+from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.training import JobIn, TrainIn
 from vila2.schemas.stages import Execution
+from vila2.system import tracing
 
 _log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")

@@ -6,21 +6,21 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.metrics import JOB_SLOTS, JOBS
-from services.chassis.objects import ObjectStore
-from services.chassis.watch import Watch
-from services.training.backend import Backend
-from services.training.dispatcher import Dispatcher
-from services.training.imports import Imports
-from services.training.jobs import Jobs
-from services.training.queueing.attempts import Accounts
-from services.training.queueing.claims import Claims
-from services.training.queueing.gauges import measure
-from services.training.queueing.teams import Quotas
-from services.training.registry import Registry
-from services.training.specs import SpecBuilder
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.telemetry.metrics import JOB_SLOTS, JOBS
+from services.chassis.work.loop import Loop
+from services.training.backends.backend import Backend
+from services.training.jobs.dispatcher import Dispatcher
+from services.training.jobs.jobs import Jobs
+from services.training.jobs.specs import SpecBuilder
+from services.training.queue.attempts import Accounts
+from services.training.queue.claims import Claims
+from services.training.queue.gauges import measure
+from services.training.queue.teams import Quotas
+from services.training.registry.imports import Imports
+from services.training.registry.registry import Registry
 from vila2.client import Client
 
 

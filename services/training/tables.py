@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.idempotency import TokenColumns
+from services.chassis.web.idempotency import TokenColumns
 
 
 class Base(DeclarativeBase):

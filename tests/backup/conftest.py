@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.objects import ObjectStore
-from services.chassis.settings import StorageSettings
-from services.chassis.sources import sources_of
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start, workspace
 from tests.servers.postgres import PostgresServer, binaries

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from services.standalone import backup as steps
-from services.standalone.app import Standalone
+from services.platform import backup as steps
+from services.platform.embedded import Standalone
 from tests.backup.conftest import Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
 from tests.standalone import pictures, submitted, until
-from vila2.api.datasets import DatasetIn, VersionIn
+from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
 @pytest.mark.slow

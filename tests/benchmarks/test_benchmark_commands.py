@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.benchmarks import published
 from tests.benchmarks.test_lmms_eval import written
 from tests.caption.studio import registered

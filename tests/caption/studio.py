@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from services.chassis.objects_directory import DirectoryObjects
-from services.standalone.app import Standalone
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.platform.embedded import Standalone
 from tests import tiny
 from tests.data.made_pictures import picture
 from tests.standalone import pictures, submitted
-from vila2.api.caption import LayerJobIn
 from vila2.data.sample import Sample
-from vila2.model.golden import write_golden
+from vila2.engine.golden import write_golden
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.sampling import Gate, Sampling
-from vila2.weights import folder_digest
 
 
 @contextmanager

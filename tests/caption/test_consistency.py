@@ -11,29 +11,29 @@ import numpy as np
 import pytest
 import torch
 
-from services.caption.captioning import Captioning, caption_samples, check_scoring
-from services.caption.engine import CannotScore, Engine
-from services.caption.engine_embedded import EmbeddedEngine, EmbeddedEngines
-from services.caption.engine_triton import TritonEngines
+from services.caption.engines.embedded import EmbeddedEngine, EmbeddedEngines
+from services.caption.engines.engine import CannotScore, Engine
+from services.caption.engines.triton import TritonEngines
+from services.caption.engines.triton_connection import Connection
+from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring
 from services.caption.tables import Base
-from services.caption.triton.connection import Connection
 from services.caption.triton.repository import EngineOptions
 from services.caption.triton.served import ServedModels
-from services.chassis.database import Database
-from services.chassis.errors import Invalid
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.web.errors import Invalid
 from tests.caption.learnt import Learnt
 from tests.caption.test_retries import GOOD, Scripted, how
 from tests.data.made_pictures import sample
 from tests.servers.triton import triton_server
-from vila2.api.caption import LayerJobIn
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
-from vila2.model.captioner import Captioner
-from vila2.model.consistency import Scorer
-from vila2.model.reference import REFERENCE_FILE, grey_embedding, read_reference
-from vila2.model.requests import Request, Scoring
+from vila2.engine.captioner import Captioner
+from vila2.engine.consistency import Scorer
+from vila2.engine.reference import REFERENCE_FILE, grey_embedding, read_reference
+from vila2.engine.requests import Request, Scoring
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.sampling import Gate, Sampling
-from vila2.weights import folder_digest
 
 
 @pytest.fixture(scope="module")

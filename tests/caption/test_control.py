@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.caption.modes import combined, to_caption
+from services.caption.jobs.merge import combined, to_caption
 from tests.caption.studio import Studio, opened
 from tests.data.made_pictures import caption_row, sample
 from tests.datasets.captioned import layer
 from tests.standalone import until
-from vila2.api.caption import LayerJob
 from vila2.client import ApiError
 from vila2.data.layers import CAPTIONED, QUARANTINED, decode_layer_shard
+from vila2.schemas.rest.caption import LayerJob
 
 
 @pytest.fixture(scope="module")

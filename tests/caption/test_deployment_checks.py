@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.caption.deployment_checks import deciding, unmet, wrong_weights
-from vila2.api.caption import Requirement
-from vila2.api.training import Evaluation, Figure
+from services.caption.serving.deployment_checks import deciding, unmet, wrong_weights
+from vila2.schemas.rest.caption import Requirement
+from vila2.schemas.rest.training import Evaluation, Figure
 
 
 def evaluation(**fields: Any) -> Evaluation:

@@ -15,11 +15,11 @@ from tests.caption.studio import Studio, opened, registered
 from tests.data.made_pictures import picture
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
 from vila2.client import ApiError
-from vila2.model.golden import GOLDEN_FILE
+from vila2.engine.golden import GOLDEN_FILE
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
 from vila2.schemas.sampling import Gate, Sampling
-from vila2.weights import folder_digest
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from services.caption.engine_measured import MeasuredEngine, Meter
+from services.caption.engines.measured import MeasuredEngine, Meter
 from tests.plane.instant import InstantEngine
-from vila2.model.requests import Generation, Request
+from vila2.engine.requests import Generation, Request
 from vila2.schemas.sampling import Sampling
 
 ASK = Request(np.zeros((32, 32, 3), np.uint8), "what?", 0, Sampling(max_new_tokens=8))

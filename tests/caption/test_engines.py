@@ -14,18 +14,18 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from services.caption.engine import Engines, EngineUnavailable, ModelRefused
-from services.caption.engine_embedded import EmbeddedEngines
-from services.caption.engine_triton import TritonEngines
+from services.caption.engines.embedded import EmbeddedEngines
+from services.caption.engines.engine import Engines, EngineUnavailable, ModelRefused
+from services.caption.engines.triton import TritonEngines
+from services.caption.engines.triton_connection import Connection
 from services.caption.tables import Base
-from services.caption.triton.connection import Connection
 from services.caption.triton.repository import EngineOptions
 from services.caption.triton.served import ServedModels
-from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
 from tests import tiny
 from tests.servers.triton import triton_server
-from vila2.model.requests import Generation, Request
+from vila2.engine.requests import Generation, Request
 from vila2.schemas.sampling import Sampling
 from vila2.triton.keeper import Keeper
 from vila2.triton.server import TritonServer

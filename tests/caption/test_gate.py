@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.caption.gate import CHECKS, Candidate, GateLimits, check
+from services.caption.gate.gate import CHECKS, Candidate, GateLimits, check
 from vila2.scenes import language as tiny
 from vila2.schemas.sampling import Gate
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from services.caption.golden import judge
-from vila2.model.golden import GoldenItem
-from vila2.model.requests import Generation
+from services.caption.serving.golden import judge
+from vila2.engine.golden import GoldenItem
+from vila2.engine.requests import Generation
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
 

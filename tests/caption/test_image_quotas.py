@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.caption.context import CaptionContext
-from services.caption.days import day_of, next_day, spent
-from services.caption.quotas import ImageQuotas
+from services.caption.jobs.days import day_of, next_day, spent
+from services.caption.jobs.quotas import ImageQuotas
 from services.caption.tables import Base
-from services.chassis.database import Database
-from services.chassis.errors import TooManyRequests
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import TooManyRequests
+from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.caption.studio import Studio, opened
 from tests.data.made_pictures import picture
 from tests.standalone import until
-from vila2.api.caption import CaptionsIn, LayerJob, PreviewIn
-from vila2.api.identity import Limits, LimitsIn
 from vila2.client import ApiError
+from vila2.schemas.rest.caption import CaptionsIn, LayerJob, PreviewIn
+from vila2.schemas.rest.identity import Limits, LimitsIn
 
 TIMES = st.floats(0, 4e9)
 TEAM = "local"

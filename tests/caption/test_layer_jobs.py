@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from services.caption.context import CaptionContext
-from services.caption.engine import EngineInfo, EngineUnavailable
+from services.caption.engines.engine import EngineInfo, EngineUnavailable
 from services.caption.tables import Base, WorkUnitRow
-from services.chassis.database import Database
-from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.work import Claim, WorkUnits
+from services.chassis.storage.database import Database
+from services.chassis.work.queue_inprocess import InProcessQueue
+from services.chassis.work.units import Claim, WorkUnits
 from tests.caption.studio import Studio, opened
 from tests.standalone import until
-from vila2.api.caption import PreviewIn
 from vila2.client import ApiError
 from vila2.data.layers import decode_layer_shard
+from vila2.schemas.rest.caption import PreviewIn
 
 KEYS = [f"p{n}" for n in range(5)]
 
@@ -194,7 +194,7 @@ def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service)
 
 
 def by_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.caption.layer_steps.PAGE", 1)
+    monkeypatch.setattr("services.caption.jobs.layer_steps.PAGE", 1)
 
 
 def test_a_job_with_more_shards_than_a_page_gets_its_units_page_by_page(
@@ -251,7 +251,7 @@ def test_recording_that_was_cut_short_counts_nothing_twice(
         raise KeyboardInterrupt(name)
 
     with monkeypatch.context() as cut:
-        cut.setattr("services.caption.layer_steps.crashpoint", die)
+        cut.setattr("services.caption.jobs.layer_steps.crashpoint", die)
         with pytest.raises(KeyboardInterrupt):
             service.jobs.steps.record(job.id)
     for _ in range(2):
@@ -319,7 +319,7 @@ def test_one_token_gives_one_job_however_many_ask_at_once(studio: Studio, servic
 
 def test_another_team_cannot_see_or_stop_a_job(studio: Studio, service: Service) -> None:
     """It is as if it were not there."""
-    from services.chassis.errors import NotFound
+    from services.chassis.web.errors import NotFound
 
     job = service.jobs.start("local", studio.job())
     for look in (service.jobs.get, service.jobs.cancel):

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from services.caption import recipe_hash as module
-from services.caption.engine import EngineInfo
-from services.caption.recipe_hash import image_size_of, recipe_hash
-from services.chassis.objects_directory import DirectoryObjects
-from vila2.api.caption import LayerJobIn
+from services.caption.engines.engine import EngineInfo
+from services.caption.jobs import recipe_hash as module
+from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
+from services.chassis.storage.objects_directory import DirectoryObjects
+from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.sampling import Gate, Sampling
 
 ENGINE = EngineInfo("embedded", "transformers 5.23, torch 2.9")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from services.caption.captioning import Captioning, caption_samples, sample_seed
+from services.caption.jobs.captioning import Captioning, caption_samples, sample_seed
 from tests.data.made_pictures import sample
 from vila2.data.layers import CAPTIONED, QUARANTINED
-from vila2.model.requests import Generation, Request
+from vila2.engine.requests import Generation, Request
 from vila2.schemas.sampling import Gate, Sampling
 
 GOOD = "A small brown dog sleeps on the red sofa near a window."

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from services.caption.deployments import Deployments
-from services.caption.engine import EngineUnavailable
-from services.caption.rollout import Rollout
+from services.caption.engines.engine import EngineUnavailable
+from services.caption.serving.deployments import Deployments
+from services.caption.serving.rollout import Rollout
 from services.caption.tables import Base
-from services.chassis.database import Database
-from services.chassis.errors import Conflict
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.web.errors import Conflict
 from tests.data.made_pictures import picture
-from vila2.api.caption import Deployment, DeploymentIn, Requirement
-from vila2.api.training import ModelDetails
-from vila2.model.golden import GOLDEN_FILE
-from vila2.model.requests import Generation, Request, Scoring
-from vila2.weights import folder_digest
+from vila2.engine.golden import GOLDEN_FILE
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement
+from vila2.schemas.rest.training import ModelDetails
 
 
 class Engine:

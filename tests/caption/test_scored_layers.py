@@ -11,9 +11,9 @@ from tests.caption.learnt import Learnt
 from tests.caption.studio import Studio, opened
 from tests.servers.platform_http import served
 from tests.standalone import until
-from vila2.api.caption import PreviewIn
 from vila2.cli.main import app
 from vila2.data.layers import CaptionRow, decode_layer_shard
+from vila2.schemas.rest.caption import PreviewIn
 from vila2.schemas.sampling import Gate, Sampling
 
 HOW = {"sampling": Sampling(max_new_tokens=30)}

@@ -23,7 +23,7 @@ import psutil
 from tests.chaos.flat import slope
 from tests.chaos.stack import Stack, stack
 from tests.chaos.trial import Progress, submitted, undisturbed
-from vila2.api.caption import LayerJobIn
+from vila2.schemas.rest.caption import LayerJobIn
 
 ROWS = "SELECT count(*) FROM caption.work_units"
 # A process of some 150 MiB may keep this much more and call it noise.

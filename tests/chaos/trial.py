@@ -15,10 +15,10 @@ from tests.chaos.faults import Fault
 from tests.chaos.stack import Stack
 from tests.plane.outcome import outcome, rows_of
 from tests.plane.plane import DATASETS, recipe
-from vila2.api.controller import RunIn
 from vila2.client import ApiError, Client, Unreachable
+from vila2.client.submit import submit
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
 
 SIZES = WorldSizes(corpus=48, sft=8, specialist=8, base=8, dev=8, test=20, sft_skills=2)
 SHARD_SAMPLES = 6

@@ -10,17 +10,17 @@ from typing import Annotated, Any
 import httpx2
 from fastapi import APIRouter, Depends, FastAPI
 
-from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.auth import Principal, require
-from services.chassis.errors import Conflict
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.keys import Keys
-from services.chassis.identity.settings import IdentitySettings
-from services.chassis.service import create_service
-from services.chassis.settings import StorageSettings
-from vila2.api.base import Model
-from vila2.api.problem import Problem
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.web.app_factory import create_service
+from services.chassis.web.asgi import AppThread, InProcessTransport
+from services.chassis.web.errors import Conflict
+from services.identity.identity import Identity
+from services.identity.keys import Keys
+from services.identity.require import Principal, require
+from services.identity.settings import IdentitySettings
 from vila2.client import ApiError, Unreachable
+from vila2.schemas.rest.base import Model
+from vila2.schemas.rest.problem import Problem
 
 router = APIRouter(prefix="/v1")
 

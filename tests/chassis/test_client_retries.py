@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from services.standalone.app import Standalone
-from vila2 import rest
-from vila2.api.training import JobIn, TrainIn
+from services.platform.embedded import Standalone
 from vila2.client import ApiError, Unreachable
-from vila2.request_id import request_id
-from vila2.training_client import TrainingClient
+from vila2.client import http as rest
+from vila2.client.training import TrainingClient
+from vila2.schemas.rest.training import JobIn, TrainIn
+from vila2.system.request_id import request_id
 
 
 class LosesReplies(httpx2.BaseTransport):

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import String, UniqueConstraint, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from services.chassis.database import Database
-from services.chassis.errors import Invalid
-from services.chassis.rest.idempotency import HEADER, KeyedRequest, TokenColumns, create_once
-from services.standalone.app import Standalone
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Invalid
+from services.chassis.web.idempotency import HEADER, KeyedRequest, TokenColumns, create_once
+from services.platform.embedded import Standalone
 from tests.standalone import client_with
-from vila2.api.base import Body
-from vila2.api.datasets import DatasetIn, VersionIn
 from vila2.client import ApiError, Client
+from vila2.schemas.rest.base import Body
+from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
 class NoteIn(Body):

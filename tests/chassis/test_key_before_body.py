@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.chassis.asgi_request import Answer, request
 from tests.chassis.small_app import SmallApp, small_app
 from tests.servers.platform_http import served

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.objects import ObjectStore, checked
-from services.chassis.objects_directory import DirectoryObjects
-from services.chassis.objects_s3 import S3Objects
+from services.chassis.storage.objects import ObjectStore, checked
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.storage.objects_s3 import S3Objects
 from tests.servers.seaweedfs import S3Server
 
 BAD_KEYS = (

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.database import Database
-from services.chassis.errors import Invalid
-from services.chassis.rest.paging import Key, Page
-from services.standalone.app import Standalone
-from vila2.api.datasets import DatasetIn
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Invalid
+from services.chassis.web.paging import Key, Page
+from services.platform.embedded import Standalone
 from vila2.client import ApiError
+from vila2.schemas.rest.datasets import DatasetIn
 
 
 class Base(DeclarativeBase):
@@ -135,7 +135,7 @@ def test_the_link_header_leads_from_page_to_page(datasets: Standalone) -> None:
 
 
 def test_the_client_walks_all_pages(datasets: Standalone) -> None:
-    from vila2.api.datasets import Dataset
+    from vila2.schemas.rest.datasets import Dataset
 
     found = datasets.client.datasets.each(Dataset, "datasets", page=2)
     assert [held.name for held in found] == [f"set-{number}" for number in range(5)]

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.queue import Queue
-from services.chassis.queue_celery import CeleryQueue
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.work.queue import Queue
+from services.chassis.work.queue_celery import CeleryQueue
+from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.servers.process import free_port
 from tests.servers.valkey import Broker, valkey
 from tests.standalone import until

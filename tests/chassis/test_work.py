@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
+from services.chassis.work.units import CANCELLED, DONE, FAILED, LEASED, READY, Claim
 from tests.chassis.units import Bench
 
 

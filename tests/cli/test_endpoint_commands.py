@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vila2.api.caption import Requirement
 from vila2.cli.endpoints import parse_requirement
 from vila2.cli.workspace import CliError
+from vila2.schemas.rest.caption import Requirement
 
 
 @pytest.mark.parametrize(("text", "benchmark", "bound", "minimum"), [

@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 
 from vila2.cli.main import app
 from vila2.cli.workspace import CliError
-from vila2.recipe import RecipeError, load_recipe, parse_recipe, recipe_text, shipped_recipes
+from vila2.recipes.recipe import (
+    RecipeError,
+    load_recipe,
+    parse_recipe,
+    recipe_text,
+    shipped_recipes,
+)
 
 RUN = CliRunner()
 ROOT: Any = typer.main.get_command(app)

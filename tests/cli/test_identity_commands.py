@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.servers.platform_http import served
 from vila2.cli.main import app
 from vila2.client import Client

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from vila2.cli.main import main
 
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from tests.controller.test_operations import bare
 from tests.plane.plane import Plane, recipe, start, workspace
 from tests.servers.platform_http import served
-from vila2.api.controller import Comparison, Event, Run
-from vila2.api.estimates import Costs
 from vila2.cli.main import app
 from vila2.evaluation.report.model import RunReport
+from vila2.schemas.rest.controller import Comparison, Event, Run
+from vila2.schemas.rest.estimates import Costs
 
 RUN = CliRunner()
 

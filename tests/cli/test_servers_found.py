@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.servers.platform_http import served
 from vila2.cli.main import app
 from vila2.cli.workspace import CliError, announced, server_of
 from vila2.cli.workspace import served as address_of
 from vila2.client import Client, Unreachable
+from vila2.client.http import is_loopback
 from vila2.doctor.platform import findings
-from vila2.processes import handle_of
-from vila2.rest import is_loopback
+from vila2.system.processes import handle_of
 
 RUN = CliRunner()
 URL = "http://127.0.0.1:8620"

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.servers.platform_http import served
 from vila2.cli.main import app
 from vila2.cli.session import Session

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.datasets.captioned import dataset, layer
 from vila2.cli.main import app
 

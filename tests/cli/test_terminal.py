@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from vila2 import terminal
-from vila2.api.base import Progress
-from vila2.api.controller import Round, Run
 from vila2.cli.run_tables import rounds_of
+from vila2.schemas.rest.base import Progress
+from vila2.schemas.rest.controller import Round, Run
+from vila2.system import terminal
 
 HOSTILE = "x[/z] [bold]\x1b[31mred\x1b]0;title\x07 \x9b2J \u202etxt.exe \u200bzero :smile:"
 

@@ -11,12 +11,12 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.datasets.captioned import dataset, layer
 from tests.servers.platform_http import served
-from vila2.api.datasets import TakedownIn
-from vila2.api.identity import KeyIn
 from vila2.cli.main import app, main
+from vila2.schemas.rest.datasets import TakedownIn
+from vila2.schemas.rest.identity import KeyIn
 
 RUN = CliRunner()
 HOSTILE = "x[/z] [bold]\x1b[31mred\x9b2J"

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.standalone import submitted
-from vila2.recipe import Recipe, recipe_text
+from vila2.recipes.recipe import Recipe, recipe_text
 from vila2.scenes.datasets import WorldSizes, write_world
 
 SIZES = WorldSizes(corpus=96, sft=24, specialist=16, base=32, dev=4, test=12)

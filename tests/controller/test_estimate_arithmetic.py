@@ -37,8 +37,8 @@ from services.controller.estimates.work import (
     text_tokens,
     total_of,
 )
-from vila2.api.estimates import Estimate, Line, Range, Total
-from vila2.recipe import Recipe, load_recipe
+from vila2.recipes.recipe import Recipe, load_recipe
+from vila2.schemas.rest.estimates import Estimate, Line, Range, Total
 
 numbers = st.floats(0, 1e9, allow_nan=False)
 ranges = st.lists(numbers, min_size=3, max_size=3).map(
@@ -99,7 +99,7 @@ def test_an_assumed_caption_is_never_longer_than_it_may_be(most: int) -> None:
 
 def test_the_papers_captioning_speed_follows_from_the_assumption() -> None:
     """10.6 pictures a second on an H100 (section 3.6) for the 8B, within a tenth."""
-    from vila2.model.estimate import forward_flops
+    from vila2.model.memory import forward_flops
     from vila2.model.plan import meta_model, shapes
     from vila2.model.preset import load_preset
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.controller import jobs
-from services.standalone.app import Standalone
+from services.controller.rounds import requests as jobs
+from services.platform.embedded import Standalone
 from tests.caption.learnt import learnt
 from tests.controller.small import SIZES, small_recipe, small_world
-from vila2.api.controller import Run, RunIn
-from vila2.api.estimates import Costs, Estimate, EstimateIn
 from vila2.client import ApiError
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.controller import Run, RunIn
+from vila2.schemas.rest.estimates import Costs, Estimate, EstimateIn
 
 # Between the tokens that a layer took and those that half of its pictures foretold.
 FACTOR = 1.15

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.database import Database
-from services.chassis.rest.idempotency import KeyedRequest
-from services.controller import events
-from services.controller.relay import STREAM, EventRelay, RedisSink
-from services.controller.runs import new_run
+from services.chassis.storage.database import Database
+from services.chassis.web.idempotency import KeyedRequest
+from services.controller.runs import events
+from services.controller.runs.event_relay import STREAM, EventRelay, RedisSink
+from services.controller.runs.runs import new_run
 from services.controller.tables import Base
 from tests.servers.valkey import Broker
-from vila2.recipe import load_recipe
+from vila2.recipes.recipe import load_recipe
 
 
 @pytest.fixture

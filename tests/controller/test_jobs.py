@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from services.controller import jobs
-from vila2.api.training import JobIn
-from vila2.recipe import STAGES, ControlRecipe, Recipe, load_recipe
+from services.controller.rounds import requests as jobs
+from vila2.recipes.recipe import STAGES, ControlRecipe, Recipe, load_recipe
 from vila2.schemas.assembly import Assembly
+from vila2.schemas.rest.training import JobIn
 
 
 def steps(job: JobIn) -> int:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.plane.instant import instant_training
 from tests.plane.plane import Plane, recipe, start
-from vila2.api.controller import AmendIn, BranchIn, OverruleIn, Run
 from vila2.client import ApiError
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.controller import AmendIn, BranchIn, OverruleIn, Run
 
 
 def bare(**changes: Any) -> Recipe:

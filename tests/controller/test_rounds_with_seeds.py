@@ -14,12 +14,12 @@ from tests.controller.test_operations import bare
 from tests.plane.instant import instant_training
 from tests.plane.instant_jobs import LUCK
 from tests.plane.plane import Plane, recipe, start
-from vila2.api.controller import AmendIn, BranchIn, Round, Run
-from vila2.api.estimates import EstimateIn
-from vila2.api.training import ImportedScore, ImportIn, JobIn
 from vila2.evaluation.report.findings import findings
 from vila2.evaluation.report.model import RunReport
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.controller import AmendIn, BranchIn, Round, Run
+from vila2.schemas.rest.estimates import EstimateIn
+from vila2.schemas.rest.training import ImportedScore, ImportIn, JobIn
 
 ONE_ROUND = {"maximum": 1, "patience": 1}
 SEEDS = [0, 1, 2]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.controller.test_operations import bare
 from tests.plane.plane import SIZES, Plane, submitted_world
-from vila2.api.controller import RunIn
 from vila2.client import Client
+from vila2.schemas.rest.controller import RunIn
 
 ONE_ROUND = {"maximum": 1, "patience": 1}
 MANY = 5

@@ -11,7 +11,7 @@ from typing import Any
 from tests.crash.boundaries import Watch, install
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
 
 TOKEN = "the-run"
 KILLED, ENDED, BROKE = -9, 0, 1

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.standalone import pictures, submitted
-from vila2.api.datasets import LatestIn
 from vila2.client import ApiError
+from vila2.schemas.rest.datasets import LatestIn
 
 
 def objects(platform: Standalone):

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture, tar_of
 from tests.datasets.captioned import layer
 from tests.servers.seaweedfs import S3Server
 from tests.standalone import until
-from vila2.api.datasets import TakedownIn, Version
 from vila2.client import ApiError
+from vila2.client.submit import register
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
-from vila2.submit import register
+from vila2.schemas.rest.datasets import TakedownIn, Version
 
 
 @dataclass

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-import vila2.submit as submitting
-from services.standalone.app import Standalone
+import vila2.client.submit as submitting
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.servers.platform_http import served
 from tests.standalone import pictures, submitted, until
@@ -124,7 +124,7 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
     }
     with Standalone(workspace) as platform, served(platform) as url:
         program = (
-            "import sys, time, pathlib, vila2.submit as s\n"
+            "import sys, time, pathlib, vila2.client.submit as s\n"
             "from vila2.client import Client\n"
             "s.PART_SAMPLES = 2\n"
             "real = s.write_raw_shard\n"

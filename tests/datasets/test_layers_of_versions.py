@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.objects_directory import DirectoryObjects
 from services.datasets.tables import LayerRow
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import caption_row
 from tests.standalone import client_with, pictures, submitted
-from vila2.api.datasets import (
+from vila2.client import ApiError, Client
+from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
+from vila2.schemas.rest.datasets import (
     ExportIn,
     Layer,
     LayerImport,
@@ -19,8 +21,6 @@ from vila2.api.datasets import (
     LayerShard,
     LayerShardIn,
 )
-from vila2.client import ApiError, Client
-from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
 from vila2.wire.manifests_pb2 import LayerManifest
 
 

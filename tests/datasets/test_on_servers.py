@@ -10,15 +10,15 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from services.chassis.settings import StorageSettings
-from services.standalone.app import Standalone
+from services.chassis.storage.settings import StorageSettings
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.datasets.test_takedown import taken_down
 from tests.standalone import pictures, submitted, until
-from vila2.api.datasets import AuditIn, DatasetIn, VersionIn
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.schemas.rest.datasets import AuditIn, DatasetIn, VersionIn
 
 
 @pytest.fixture(params=["sqlite-directory", pytest.param("postgres-s3", marks=pytest.mark.server)])

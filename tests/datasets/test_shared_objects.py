@@ -18,17 +18,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from services.chassis.objects import ObjectStore
-from services.chassis.settings import StorageSettings
-from services.standalone.app import Standalone
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.settings import StorageSettings
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset
 from tests.datasets.test_takedown import DIGEST, GONE, everything_stored, held
 from tests.standalone import client_with, pictures, until
-from vila2.api.datasets import DatasetIn, TakedownIn, VersionIn
 from vila2.client import Client
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.shards import write_raw_shard
+from vila2.schemas.rest.datasets import DatasetIn, TakedownIn, VersionIn
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])

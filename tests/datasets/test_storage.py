@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.chassis.asgi_request import Answer, request
 from tests.standalone import client_with, pictures, submitted
-from vila2.api.datasets import DatasetIn, VersionIn
-from vila2.api.identity import DAY, LimitsIn
 from vila2.client import ApiError, Client
-from vila2.submit import submit
+from vila2.client.submit import submit
+from vila2.schemas.rest.datasets import DatasetIn, VersionIn
+from vila2.schemas.rest.identity import DAY, LimitsIn
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import encoded, picture, png_claiming
 from tests.standalone import client_with, pictures, submitted
 from vila2.client import ApiError, Client
@@ -110,7 +110,7 @@ def test_a_folder_without_one_good_picture_fails_with_the_counts(
 
 def test_a_dataset_keeps_its_kind(client: Client, tmp_path: Path) -> None:
     """Conversations cannot be added to pairs."""
-    from vila2.api.datasets import DatasetIn
+    from vila2.schemas.rest.datasets import DatasetIn
 
     client.datasets.create(DatasetIn(name="foxes", kind="pairs"))
     with pytest.raises(ApiError, match="exists with kind pairs") as refused:

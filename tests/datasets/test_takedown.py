@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.standalone import client_with, pictures, submitted, until
-from vila2.api.datasets import ExportIn, Takedown, TakedownIn
 from vila2.client import ApiError, Client
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.schemas.rest.datasets import ExportIn, Takedown, TakedownIn
 
 GONE = picture(1)
 DIGEST = hashlib.sha256(GONE).hexdigest()
@@ -88,8 +88,8 @@ def test_a_layer_that_was_being_made_is_accepted_without_it(
     before = client.datasets.shard_content("foxes", 1, 0)
     taken_down(client, sha256=DIGEST)
     from tests.data.made_pictures import caption_row
-    from vila2.api.datasets import LayerShardIn
     from vila2.data.layers import encode_layer_shard
+    from vila2.schemas.rest.datasets import LayerShardIn
 
     rows = [caption_row(s.key, sha256=s.sha256) for s in read_shard(before)]
     data, summary = encode_layer_shard(rows)
@@ -167,7 +167,7 @@ def test_a_take_down_that_was_cut_goes_on(
     platform: Standalone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     """Between any two of its steps; the picture is counted once."""
-    import services.datasets.takedowns as module
+    import services.datasets.governance.takedowns as module
 
     client = platform.client
     dataset(client, tmp_path / "foxes")

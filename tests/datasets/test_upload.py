@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.datasets.tables import VersionRow, WorkUnitRow
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture, tar_of
 from tests.standalone import until
-from vila2.api.datasets import DatasetIn, Version, VersionIn
 from vila2.client import ApiError, Client
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
+from vila2.schemas.rest.datasets import DatasetIn, Version, VersionIn
 
 
 def part(*numbers: int) -> bytes:

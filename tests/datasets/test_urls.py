@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.data.made_pictures import picture
 from tests.servers.pictures_web import Page, PicturesWeb, pictures_web
 from tests.standalone import submitted, until
 from vila2.client import Client
+from vila2.client.submit import submit
 from vila2.data.fetch import FetchPolicy
-from vila2.submit import submit
 
 LOOPBACK = FetchPolicy(allow_networks=("127.0.0.1/32",), timeout_seconds=5)
 
@@ -121,7 +121,7 @@ def test_fetching_that_was_cut_goes_on_with_the_rest(
     fetching: Standalone, web: PicturesWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was fetched before the crash is not asked for again."""
-    import services.datasets.incoming as module
+    import services.datasets.versions.incoming as module
 
     monkeypatch.setattr(module, "FETCH_CHUNK", 2)
     seen = {"chunks": 0}

@@ -25,10 +25,10 @@ from tests.servers.platform_http import served
 from tests.servers.prometheus import Prometheus, prometheus
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import PreviewIn
-from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
 from vila2.client import ApiError
 from vila2.schemas.assembly import Assembly
+from vila2.schemas.rest.caption import PreviewIn
+from vila2.schemas.rest.training import JobIn, SourceIn, StageIn, TrainIn
 from vila2.schemas.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
-from services.standalone import serve
-from services.standalone.app import Standalone
-from services.standalone.doctor import findings
+from services.platform import serve
+from services.platform.doctor import findings
+from services.platform.embedded import Standalone
 from tests.servers.platform_http import served
 from tests.servers.seaweedfs import S3Server
 from tests.servers.valkey import Broker

@@ -9,10 +9,10 @@ import pytest
 
 from tests.e2e.test_loop import SIZES, small_recipe
 from tests.servers.apart import WORKER, apart
-from vila2.api.controller import RunIn
 from vila2.cli.platform import DEMO_DATASETS
+from vila2.client.submit import submit
 from vila2.scenes.datasets import write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
 
 pytestmark = [pytest.mark.server, pytest.mark.full]
 

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import yaml
 
-from services.standalone.app import Standalone
-from services.training.backend_folder import Started, read_started
-from vila2.api.controller import Run
+from services.platform.embedded import Standalone
+from services.training.backends.folder import Started, read_started
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.evaluation.report.model import RunReport
-from vila2.processes import start_time
-from vila2.recipe import recipe_text
+from vila2.recipes.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
+from vila2.schemas.rest.controller import Run
+from vila2.system.processes import start_time
 
 pytestmark = pytest.mark.slow
 
@@ -45,11 +45,11 @@ sys.meta_path.insert(0, _NoTruth())
 RUN = """
 import sys, time
 from pathlib import Path
-from services.standalone.app import Standalone
-from vila2.api.controller import RunIn
+from services.platform.embedded import Standalone
+from vila2.schemas.rest.controller import RunIn
 from vila2.cli.platform import DEMO_DATASETS
-from vila2.recipe import load_recipe
-from vila2.submit import submit
+from vila2.recipes.recipe import load_recipe
+from vila2.client.submit import submit
 workspace, recipe = map(Path, sys.argv[1:])
 with Standalone(workspace) as platform:
     for name, (split, format) in DEMO_DATASETS.items():

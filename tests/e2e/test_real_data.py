@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import Standalone
 from tests.servers.pictures_web import Page, pictures_web
-from vila2.api.datasets import AuditIn
 from vila2.client import Client
+from vila2.client.export import export_dataset
+from vila2.client.submit import submit
 from vila2.data.fetch import FetchPolicy
 from vila2.data.readers import ReadOptions
-from vila2.exporting import export_dataset
-from vila2.submit import submit
+from vila2.schemas.rest.datasets import AuditIn
 
 REAL = Path(os.environ.get("VILA2_REAL_DATA") or "/nonexistent")
 pytestmark = pytest.mark.skipif(

@@ -15,8 +15,8 @@ from tests.servers.collector import Collector, Seen, collector
 from tests.servers.platform_http import served
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2 import tracing
 from vila2.client import Client
+from vila2.system import tracing
 
 pytest.importorskip("opentelemetry.sdk", reason="pip install 'vila2[tracing]'")
 pytestmark = pytest.mark.server

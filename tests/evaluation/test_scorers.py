@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.scorers import (
+from vila2.evaluation.metrics.scorers import (
     METRICS,
     intersection_over_union,
     parse_boxes,

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.auth import ACT_AS
-from services.chassis.identity.limiter import Limiter
+from services.identity.limiter import Limiter
+from services.identity.require import ACT_AS
 from tests.chassis.small_app import SmallApp
 from tests.identity.people import PLATFORM
 from tests.servers.process import free_port
 from tests.servers.valkey import Broker, valkey
-from vila2.api.identity import LimitsIn
+from vila2.schemas.rest.identity import LimitsIn
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.server)])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.identity.limiter import Limiter
-from services.standalone.app import Standalone
+from services.identity.limiter import Limiter
+from services.platform.embedded import Standalone
 from tests.standalone import client_with
-from vila2.api.identity import LimitsIn
 from vila2.client import ApiError
-from vila2.rest import PATIENCE, pause_before_retry
+from vila2.client.http import PATIENCE, pause_before_retry
+from vila2.schemas.rest.identity import LimitsIn
 
 
 def reply(status: int, after: str | None) -> httpx2.Response:
@@ -53,7 +53,7 @@ def test_a_request_over_the_limit_succeeds_a_moment_later(platform: Standalone) 
 def test_a_refusal_that_asks_for_too_long_is_told_with_the_time(
     platform: Standalone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vila2.rest.PATIENCE", 5.0)
+    monkeypatch.setattr("vila2.client.http.PATIENCE", 5.0)
     red = client_with(platform, platform.identity.keys.issue(team="red"))
     platform.client.identity.set_limits("red", LimitsIn(requests_per_minute=1))
     red.datasets.all()

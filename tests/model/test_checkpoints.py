@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.model.checkpoints import LLAMA, SIGLIP, save_internvit, save_language, save_siglip
+from vila2.engine.captioner import Captioner
+from vila2.engine.requests import Request
 from vila2.model.build import PARTS, VLM, compose
-from vila2.model.captioner import Captioner
 from vila2.model.checkpoints import resize_positions
 from vila2.model.preset import Preset, PresetError
-from vila2.model.requests import Request
 from vila2.schemas.sampling import Sampling
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import model
 from vila2.model.build import PARTS, VLM
-from vila2.model.estimate import (
+from vila2.model.memory import (
     GIB,
     ORDER,
     Hardware,

@@ -15,15 +15,15 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from tests.model.foreign_models import KINDS, llava
 from vila2.data.assembly import TrainingText
 from vila2.data.sample import Turn
+from vila2.engine.captioner import Captioner
+from vila2.engine.consistency import Scorer
+from vila2.engine.reference import image_embeddings, mean_embedding
+from vila2.engine.requests import Request, Scoring
 from vila2.model.build import PARTS, VLM, compose, fresh_projector
-from vila2.model.captioner import Captioner
-from vila2.model.consistency import Scorer
+from vila2.model.external_models import ForeignModelError
 from vila2.model.features import tower_digest
-from vila2.model.foreign import ForeignModelError
 from vila2.model.loading import CheckpointError
 from vila2.model.preset import Preset
-from vila2.model.reference import image_embeddings, mean_embedding
-from vila2.model.requests import Request, Scoring
 from vila2.schemas.sampling import Sampling
 
 PIXELS = np.random.default_rng(3).integers(0, 255, (4, 28, 28, 3), dtype=np.uint8)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.model.test_captioner import requests
 from tests.tiny import model
-from vila2.model.captioner import Captioner, admits
-from vila2.model.requests import Request
-from vila2.model.scheduler import QueueFull, Scheduler, Ticket
+from vila2.engine.captioner import Captioner, admits
+from vila2.engine.requests import Request
+from vila2.engine.scheduler import QueueFull, Scheduler, Ticket
 from vila2.schemas.sampling import Sampling
 
 

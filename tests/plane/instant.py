@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.engine import EngineInfo
+from services.caption.engines.engine import EngineInfo
 from services.caption.settings import CaptionSettings
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
-from services.training.backend import Backend, Command, Phase
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.training.backends.backend import Backend, Command, Phase
 from services.training.settings import TrainingSettings
 from tests.plane.instant_jobs import digest, evaluated, trained, weights_in, write_whole
-from vila2.model.requests import Generation, Request, Scoring
+from vila2.engine.requests import Generation, Request, Scoring
 
 
 class InstantBackend(Backend):

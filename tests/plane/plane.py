@@ -16,16 +16,16 @@ import yaml
 from services.caption.context import CaptionContext
 from services.controller.context import ControllerContext
 from services.datasets.context import DatasetsContext
+from services.platform.embedded import Standalone
 from services.specialist.context import SpecialistContext
-from services.standalone.app import Standalone
 from services.training.context import TrainingContext
 from services.training.settings import TrainingSettings
 from tests.plane.instant import InstantCaptioning, instant_training
-from vila2.api.controller import Run, RunIn
 from vila2.client import Client
-from vila2.recipe import Recipe, recipe_text
+from vila2.client.submit import submit
+from vila2.recipes.recipe import Recipe, recipe_text
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import Run, RunIn
 
 DATASETS = {
     "scenes-corpus": ("corpus", "folder"), "scenes-sft": ("sft", "llava"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vila2.recipe import (
+from vila2.recipes.fields import REQUIRED, citation_of, differences, fields_of, schema
+from vila2.recipes.recipe import (
     DEFAULTS,
     Recipe,
     RecipeError,
@@ -18,7 +19,6 @@ from vila2.recipe import (
     recipe_text,
     shipped_recipes,
 )
-from vila2.recipe_fields import REQUIRED, citation_of, differences, fields_of, schema
 from vila2.schemas.sampling import Gate
 
 # A change here is a change of what a run of that name does: say so in the changelog.
@@ -29,7 +29,7 @@ HASHES = {
     "vila2-40b": "1c28dd636d648a1c",
     "vila2-8b": "40724277f44dfa9f",
 }
-# What recipes of before relied on. A default that changes needs a higher `vila2.recipe.DEFAULTS`.
+# What earlier recipes relied on. A default that changes needs a higher `DEFAULTS`.
 RELIED_ON = {
     "captioning.accumulate": False, "captioning.gate.attempts": 3,
     "captioning.gate.max_repeats": 4, "captioning.gate.max_words": 400,

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from vila2.api.caption import CaptionsIn, LayerJobIn, PreviewIn
-from vila2.api.specialist import SpecialistIn
-from vila2.api.training import SourceIn, StageIn, TrainIn
-from vila2.recipe import Recipe
-from vila2.recipe_parts import CaptionRecipe, SpecialistRecipe, StageRecipe
+from vila2.recipes.recipe import Recipe
 from vila2.schemas.assembly import SourceOptions
+from vila2.schemas.recipe_parts import CaptionRecipe, SpecialistRecipe, StageRecipe
+from vila2.schemas.rest.caption import CaptionsIn, LayerJobIn, PreviewIn
+from vila2.schemas.rest.specialist import SpecialistIn
+from vila2.schemas.rest.training import SourceIn, StageIn, TrainIn
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution, Schedule
-from vila2.training.spec import Source, Stage, TrainSpec
+from vila2.schemas.train_spec import Source, Stage, TrainSpec
 
 STAGE: dict[str, Any] = {"steps": 2, "batch_size": 4, "lr": 1e-3, "trainable": ["projector"]}
 SOURCE = {"dataset": "d", "assembly": {"policy": "original"}}

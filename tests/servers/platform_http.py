@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from services.standalone.app import Standalone
-from services.standalone.front import front
+from services.platform.embedded import Standalone
+from services.platform.mount import front
 from tests.servers.process import free_port
 from tests.standalone import until
 

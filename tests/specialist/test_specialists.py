@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-import services.training.dispatcher as dispatcher_module
-from services.chassis.database import Database
-from services.chassis.errors import NotFound
+import services.training.jobs.dispatcher as dispatcher_module
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import NotFound
+from services.platform.embedded import Standalone
 from services.specialist.specialists import Specialists
 from services.specialist.tables import Base, SpecialistRow
-from services.standalone.app import Standalone
 from tests import tiny
 from tests.standalone import pictures, submitted, until
-from vila2.api.problem import Problem
-from vila2.api.specialist import SpecialistIn
-from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
 from vila2.client import ApiError, Client, Unreachable
+from vila2.schemas.rest.problem import Problem
+from vila2.schemas.rest.specialist import SpecialistIn
+from vila2.schemas.rest.training import JobIn, SourceIn, StageIn, TrainIn
 
 
 def refusal(status: int) -> ApiError:

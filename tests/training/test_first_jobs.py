@@ -12,13 +12,13 @@ import yaml
 
 from tests.model.miniature import miniature
 from tests.tiny import source, world
+from vila2.engine.golden import GOLDEN_FILE
+from vila2.engine.reference import REFERENCE_FILE
 from vila2.model.build import VLM
-from vila2.model.golden import GOLDEN_FILE
 from vila2.model.preset import load_preset
-from vila2.model.reference import REFERENCE_FILE
-from vila2.recipe import load_recipe, shipped_recipes
+from vila2.recipes.recipe import load_recipe, shipped_recipes
 from vila2.schemas.stages import Optimizer
-from vila2.training.spec import Stage, TrainSpec
+from vila2.schemas.train_spec import Stage, TrainSpec
 from vila2.training.train import main
 
 pytestmark = pytest.mark.slow

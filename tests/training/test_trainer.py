@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.tiny import model, source, spec, world
 from vila2.schemas.stages import Lora, Optimizer
-from vila2.training.spec import TrainSpec
+from vila2.schemas.train_spec import TrainSpec
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
-from services.training.backend_local import LocalBackend
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.training.backends.local import LocalBackend
 from services.training.context import TrainingContext
 from services.training.tables import Base
 from tests.standalone import until
 from tests.training_service.a_job import started
-from vila2.api.training import Job, JobIn, TrainIn
 from vila2.client import Client
+from vila2.schemas.rest.training import Job, JobIn, TrainIn
 
 ROOT = Path(__file__).parents[2]
 A_JOB = "tests.training_service.a_job"

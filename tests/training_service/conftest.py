@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import services.training.dispatcher as dispatcher_module
+import services.training.jobs.dispatcher as dispatcher_module
 from tests.servers.kubernetes import TOKEN, kubernetes
 from tests.servers.slurm import slurm
 from tests.training_service.a_service import A_JOB, ROOT, Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.training.backend_folder import status
+from services.training.backends.folder import status
 from tests.training_service.conftest import Submit
 from tests.training_service.sites import Site
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.standalone.app import Standalone
-from services.training.backend import Command, Defaults, Refused, Resources, resources
-from services.training.backend_local import LocalBackend
+from services.platform.embedded import Standalone
+from services.training.backends.backend import Command, Defaults, Refused, Resources, resources
+from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
 from vila2.cli.workspace import CliError, standalone

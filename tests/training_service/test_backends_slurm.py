@@ -11,19 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.standalone.app import Standalone
-from services.training import dispatcher
-from services.training.backend import BackendUnreachable, Command, Defaults, resources
-from services.training.backend_slurm import SlurmBackend
-from services.training.backend_slurm_script import SlurmOptions, batch_script
+from services.platform.embedded import Standalone
+from services.training.backends.backend import BackendUnreachable, Command, Defaults, resources
+from services.training.backends.slurm import SlurmBackend
+from services.training.backends.slurm_script import SlurmOptions, batch_script
+from services.training.jobs import dispatcher
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.standalone import until
 from tests.tiny import model, source, spec, world
 from tests.training_service.a_job import started
 from tests.training_service.conftest import Submit
 from tests.training_service.sites import A_JOB, Job, SlurmSite
-from vila2.api.training import JobIn, TrainIn
-from vila2.training.spec import TrainSpec
+from vila2.schemas.rest.training import JobIn, TrainIn
+from vila2.schemas.train_spec import TrainSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 _SITE = SlurmOptions(

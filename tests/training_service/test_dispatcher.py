@@ -6,10 +6,10 @@ import signal
 import pytest
 from google.protobuf import json_format
 
-import services.training.dispatcher as dispatcher_module
-from services.chassis.errors import Invalid, NotFound
+import services.training.jobs.dispatcher as dispatcher_module
+from services.chassis.web.errors import Invalid, NotFound
 from tests.training_service.a_service import Service
-from vila2.api.training import EvaluateIn, JobIn, TrainIn
+from vila2.schemas.rest.training import EvaluateIn, JobIn, TrainIn
 from vila2.wire.manifests_pb2 import ModelManifest
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.chassis.errors import Invalid
-from services.standalone.app import Standalone
-from services.training.queueing.early_stop import judge
+from services.chassis.web.errors import Invalid
+from services.platform.embedded import Standalone
+from services.training.queue.early_stop import judge
 from tests.standalone import pictures, submitted, until
 from tests.training_service.a_service import Service
-from vila2.api.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
+from vila2.schemas.rest.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
 
 PATIENT = EarlyStopIn(stage="sft", patience_steps=30, minimum_improvement=0.1)
 HOPELESS = EarlyStopIn(stage="sft", max_loss=2.0, at_step=20)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from services.chassis.errors import Conflict, Invalid
-from services.chassis.rest.paging import Key, Page
-from services.standalone.app import Standalone
-from services.training.queueing.gauges import measure
-from services.training.queueing.seeds import together
+from services.chassis.web.errors import Conflict, Invalid
+from services.chassis.web.paging import Key, Page
+from services.platform.embedded import Standalone
+from services.training.queue.gauges import measure
+from services.training.queue.seeds import together
 from tests.training_service.a_service import Service
-from vila2.api.training import EvaluateIn, JobIn, TrainIn
 from vila2.client import ApiError
+from vila2.schemas.rest.training import EvaluateIn, JobIn, TrainIn
 
 
 def test_pages_hold_every_job_once_the_newest_first(service: Service) -> None:

@@ -8,13 +8,15 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from services.chassis.errors import NotFound
-from services.standalone.app import Standalone
-from services.training.card import model_card
-from services.training.registry import Registry
+from services.chassis.web.errors import NotFound
+from services.platform.embedded import Standalone
+from services.training.registry.card import model_card
+from services.training.registry.registry import Registry
 from tests.standalone import pictures, submitted, until
 from tests.training_service.a_service import Service
-from vila2.api.training import (
+from vila2.client.training import DownloadDiffers
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.training import (
     Evaluation,
     JobIn,
     LineageItem,
@@ -23,8 +25,6 @@ from vila2.api.training import (
     StageIn,
     TrainIn,
 )
-from vila2.training_client import DownloadDiffers
-from vila2.weights import folder_digest
 
 SCORES = [{"benchmark": "scenes", "n": 40, "score": 0.5, "low": 0.4, "high": 0.6}]
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.standalone.app import Standalone
-from services.training.queueing.quotas import HOUR, Used, free_again, hours, window_start
+from services.platform.embedded import Standalone
+from services.training.queue.quotas import HOUR, Used, free_again, hours, window_start
 from services.training.tables import AttemptRow
 from tests.standalone import client_with, until
 from tests.training_service.a_service import Service
-from vila2.api.training import JobIn, QuotaIn, TrainIn
 from vila2.client import ApiError
+from vila2.schemas.rest.training import JobIn, QuotaIn, TrainIn
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
 DAY = 24 * HOUR

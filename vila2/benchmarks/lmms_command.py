@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vila2.rest import authority, is_loopback
+from vila2.client.http import authority, is_loopback
 
 # All names under which lmms-eval and its tasks look for an address to send the key to. Many tasks
 # with a judge take api.openai.com where one of them is missing: the key must not go there.

@@ -15,8 +15,6 @@ import typer
 from pydantic import ValidationError
 from rich.console import RenderableType
 
-from vila2.api.datasets import Version
-from vila2.api.training import EvaluateIn, Evaluation, ImportIn, JobIn
 from vila2.benchmarks.catalogue import CATALOGUE, source_named
 from vila2.benchmarks.lmms_command import lmms_addresses, lmms_arguments, lmms_environment
 from vila2.benchmarks.lmms_results import SOURCE, read_run
@@ -26,7 +24,9 @@ from vila2.cli.models import scores_of
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
-from vila2.terminal import (
+from vila2.schemas.rest.datasets import Version
+from vila2.schemas.rest.training import EvaluateIn, Evaluation, ImportIn, JobIn
+from vila2.system.terminal import (
     bold,
     dim,
     errors,

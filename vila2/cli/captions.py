@@ -11,14 +11,14 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.api.datasets import DiffExample, Layer
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.client.export import TEXTS, export_dataset, joined
 from vila2.data.layers import CaptionRow
 from vila2.data.writers import FORMATS
-from vila2.exporting import TEXTS, export_dataset, joined
-from vila2.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
+from vila2.schemas.rest.datasets import DiffExample, Layer
+from vila2.system.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
 
 app = Group("Caption layers and what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")

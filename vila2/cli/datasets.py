@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.api.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.client.submit import Report, register
+from vila2.client.submit import submit as submit_dataset
 from vila2.data.readers import FORMATS, ReadOptions
 from vila2.schemas.refs import DatasetRef
-from vila2.submit import Report, register
-from vila2.submit import submit as submit_dataset
-from vila2.terminal import bold, number, progress_bar, sentence, stack, table
+from vila2.schemas.rest.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
+from vila2.system.terminal import bold, number, progress_bar, sentence, stack, table
 
 app = Group("Submit datasets, look at them, keep them clean.")
 

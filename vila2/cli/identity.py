@@ -9,14 +9,14 @@ import typer
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from vila2.api.caption import ImageQuota
-from vila2.api.datasets import StorageQuota
-from vila2.api.identity import KeyIn, LimitsIn, NewKey, Role, Team
-from vila2.api.training import Quota, QuotaIn, Usage
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.client import Client
-from vila2.terminal import bold, errors, moment, number, say, sentence, stack, table
+from vila2.schemas.rest.caption import ImageQuota
+from vila2.schemas.rest.datasets import StorageQuota
+from vila2.schemas.rest.identity import KeyIn, LimitsIn, NewKey, Role, Team
+from vila2.schemas.rest.training import Quota, QuotaIn, Usage
+from vila2.system.terminal import bold, errors, moment, number, say, sentence, stack, table
 
 B = TypeVar("B", bound=BaseModel)
 teams = Group("Teams, their members, and what they may use.")

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.api.training import File, Job
 from vila2.cli.session import Group, Session
-from vila2.terminal import moment, show_file, stack, table
+from vila2.schemas.rest.training import File, Job
+from vila2.system.terminal import moment, show_file, stack, table
 
 app = Group("Training and evaluation jobs.")
 JobName = Annotated[str, typer.Argument(help="Job id, as `vila2 jobs list` shows it.")]

@@ -25,10 +25,10 @@ from vila2.cli import (
 from vila2.cli.session import Group, Session, with_options
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
+from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
-from vila2.recipe import RecipeError
-from vila2.terminal import errors, say, sentence
-from vila2.training_client import DownloadDiffers
+from vila2.recipes.recipe import RecipeError
+from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
 
 app = Group(

@@ -10,11 +10,11 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from vila2.api.training import Evaluation, ModelDetails, Serving
 from vila2.cli.plan import plan
 from vila2.cli.session import Group, Session
 from vila2.model.preset import load_preset, shipped
-from vila2.terminal import bold, moment, number, sentence, show_file, stack, table
+from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
+from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table
 
 app = Group(
     """

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from vila2.cli.session import Session
 from vila2.cli.workspace import CliError
-from vila2.model.estimate import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
+from vila2.model.memory import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset
-from vila2.terminal import bold, number, sentence, stack, table
+from vila2.system.terminal import bold, number, sentence, stack, table
 
 if TYPE_CHECKING:
-    from vila2.model.estimate import Model
+    from vila2.model.memory import Model
 
 
 def plan(
@@ -54,7 +54,7 @@ def plan(
         vila2 models plan --preset vila2-8b --gpus 64
         vila2 models plan --preset vila2-2b --gpus 8 --samples sft=665000
 
-    The formulas and their sources are in `vila2/model/estimate.py`.
+    The formulas and their sources are in `vila2/model/memory.py`.
     """
     loaded, model = _shapes(preset)
     made = Plan(

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from vila2.api.controller import RunIn
 from vila2.cli.datasets import examples_of, submit_shown, version_of
 from vila2.cli.runs import finish
 from vila2.cli.session import Group, Session
@@ -20,8 +19,9 @@ from vila2.cli.workspace import CliError, announced, connected, examined, standa
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
-from vila2.recipe import load_recipe
-from vila2.terminal import bold, errors, say, sentence, show
+from vila2.recipes.recipe import load_recipe
+from vila2.schemas.rest.controller import RunIn
+from vila2.system.terminal import bold, errors, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
@@ -59,7 +59,7 @@ def up(
         _listening(host, port) as listening,
         standalone(session.workspace, triton=engine == "triton") as served,
     ):
-        from services.standalone.front import front
+        from services.platform.mount import front
 
         address = f"http://{host}:{listening.getsockname()[1]}"
         server = uvicorn.Server(

@@ -11,9 +11,9 @@ from rich.text import Text
 from vila2.cli.session import Group, Session
 from vila2.cli.workspace import CliError
 from vila2.model.preset import PresetError, load_preset, named_preset
-from vila2.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
-from vila2.recipe_fields import REQUIRED, FieldView, differences, fields_of, schema
-from vila2.terminal import bold, plain, sentence, show_file, show_json, stack, table
+from vila2.recipes.fields import REQUIRED, FieldView, differences, fields_of, schema
+from vila2.recipes.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
+from vila2.system.terminal import bold, plain, sentence, show_file, show_json, stack, table
 
 app = Group("Recipes: everything that a run decides.")
 Name = Annotated[str, typer.Argument(help="A shipped name or a file.")]

@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from vila2.api.controller import Comparison, Event, Round, Run
-from vila2.api.estimates import CostLine, Costs, Estimate, Line, Range, Total
 from vila2.client import Client
-from vila2.terminal import bold, console, dim, moment, number, say, sentence, stack, table
+from vila2.schemas.rest.controller import Comparison, Event, Round, Run
+from vila2.schemas.rest.estimates import CostLine, Costs, Estimate, Line, Range, Total
+from vila2.system.terminal import bold, console, dim, moment, number, say, sentence, stack, table
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("–", "yellow")}
 POLL_SECONDS = 1.0

@@ -9,9 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.api.controller import AmendIn, BranchIn, OverruleIn, Run, RunIn
-from vila2.api.controller import VerdictKind as Verdict
-from vila2.api.estimates import DeviceName, EstimateIn
 from vila2.cli.run_tables import (
     costs_of,
     difference_of,
@@ -27,8 +24,11 @@ from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.evaluation.report.model import RunReport
 from vila2.evaluation.report.text import render_text
-from vila2.recipe import load_recipe
-from vila2.terminal import bold, moment, say, sentence, show, stack, table
+from vila2.recipes.recipe import load_recipe
+from vila2.schemas.rest.controller import AmendIn, BranchIn, OverruleIn, Run, RunIn
+from vila2.schemas.rest.controller import VerdictKind as Verdict
+from vila2.schemas.rest.estimates import DeviceName, EstimateIn
+from vila2.system.terminal import bold, moment, say, sentence, show, stack, table
 
 app = Group("Runs: one recipe over one dataset, round by round.")
 RunName = Annotated[str, typer.Argument(help="Run id or name.")]

@@ -21,9 +21,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import typer
 from rich.console import RenderableType
 
-from vila2 import terminal
 from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, connected, served, server_of
 from vila2.client import Client
+from vila2.system import terminal
 
 F = TypeVar("F", bound=Callable[..., None])
 # What a command works on: a platform wherever it is, one in this process, or none at all.

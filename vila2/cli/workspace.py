@@ -11,7 +11,7 @@ from typing import Any
 
 from vila2.client import Client, addresses
 from vila2.doctor.finding import Finding
-from vila2.processes import handle_of, start_time
+from vila2.system.processes import handle_of, start_time
 
 DEFAULT_WORKSPACE = Path(".vila2")
 
@@ -95,7 +95,7 @@ def _checked(url: str) -> str:
 def standalone(workspace: Path, *, triton: bool = False) -> Any:
     """The embedded platform; a clear error where its extra is not installed."""
     try:
-        from services.standalone.app import (
+        from services.platform.embedded import (
             OF_ANOTHER_VERSION,
             WRONG_SETTINGS,
             Standalone,
@@ -121,7 +121,7 @@ def standalone(workspace: Path, *, triton: bool = False) -> Any:
 def examined(workspace: Path) -> list[Finding]:
     """What the platform stands on here; nothing where its extra is not installed."""
     try:
-        from services.standalone.doctor import findings
+        from services.platform.doctor import findings
     except ModuleNotFoundError:
         return []
     return findings(workspace)

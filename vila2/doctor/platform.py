@@ -7,14 +7,14 @@ import time
 import httpx2
 
 from vila2.client import ApiError, Client, Unreachable, addresses
+from vila2.client.http import http_client
 from vila2.doctor import judging
 from vila2.doctor.finding import Finding, ok, problem
 from vila2.doctor.machine import our_version
-from vila2.rest import http_client
 
 
 def findings(url: str, key: str) -> list[Finding]:
-    """All five services at `url` (see `vila2.client.addresses`), asked with `key`."""
+    """All five services at `url` (see `vila2.client.client.addresses`), asked with `key`."""
     try:
         each = addresses(url)
     except ValueError as error:

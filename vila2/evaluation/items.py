@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vila2.evaluation.choice import CHOICE_METRICS, MOST_OPTIONS
-from vila2.evaluation.scorers import METRICS, normalise, parse_boxes, stance
+from vila2.evaluation.metrics.choice import CHOICE_METRICS, MOST_OPTIONS
+from vila2.evaluation.metrics.scorers import METRICS, normalise, parse_boxes, stance
 
 ITEM_TEXTS = ("id", "benchmark", "kind", "question", "metric")
 ITEM_METRICS = tuple(sorted((*METRICS, "cider", *CHOICE_METRICS)))

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from vila2.evaluation.caption_metrics import CaptionMetrics
-from vila2.evaluation.claims import ClaimMetrics
-from vila2.recipe_parts import WarningKind
+from vila2.evaluation.metrics.captions import CaptionMetrics
+from vila2.evaluation.metrics.claims import ClaimMetrics
+from vila2.schemas.recipe_parts import WarningKind
 
 FEWEST_CAPTIONS = 100  # below this the shares are too uncertain for any bound
 

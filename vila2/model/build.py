@@ -3,7 +3,7 @@
 What we compose has transformers' class `InternVLForConditionalGeneration`: vision tower -> 2x2
 pixel shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout
 that transformers and vLLM serve without code of ours. Every preset, tiny or 40B, takes this path.
-A model that exists already is loaded as it is (`vila2.model.foreign`).
+A model that exists already is loaded as it is (`vila2.model.external_models`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 from vila2.model import composition
 from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.checkpoints import load_tokenizer
-from vila2.model.foreign import Foreign, open_foreign
+from vila2.model.external_models import Foreign, open_foreign
 from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
@@ -35,7 +35,7 @@ LATE_IMPORTS = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.internvl.modeling_internvl",
     "transformers.models.llama.modeling_llama",
-    "vila2.model.captioner",
+    "vila2.engine.captioner",
     "vila2.model.towers.composed",
 )
 
@@ -120,7 +120,7 @@ class VLM:
 
     @classmethod
     def load(cls, directory: Path) -> VLM:
-        """Load what `save` wrote, or any other model that `vila2.model.foreign` supports.
+        """Load what `save` wrote, or any other model that `vila2.model.external_models` supports.
 
         Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
         weight is missing or not finite.

@@ -10,8 +10,8 @@ from torch import nn
 
 from vila2.model.build import PARTS, VLM
 from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Stage
 from vila2.training.muon import Muon
-from vila2.training.spec import Stage
 
 
 @dataclass

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from vila2.model.build import VLM
+from vila2.schemas.train_spec import Stage, TrainSpec
+from vila2.training.batches.batches import StageData, StepCounts, StepData
 from vila2.training.checkpoint import Position, restore_about, restore_optimizers, save_checkpoint
-from vila2.training.data import StageData, StepCounts, StepData
-from vila2.training.guard import LossGuard
+from vila2.training.divergence import LossGuard
 from vila2.training.lora import adapt, merge
 from vila2.training.meter import Arithmetic, Meter, achievable
 from vila2.training.objective import MicroBatch, Objective, packed_attention
@@ -27,7 +28,6 @@ from vila2.training.optim import (
 )
 from vila2.training.parallel import Agreement, prepare, unsynchronised, whole
 from vila2.training.progress import Progress
-from vila2.training.spec import Stage, TrainSpec
 
 STOP_STAGE = "stop_stage.json"
 # A checkpoint may take this share of the time between two of them.

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from services.chassis.objects import ObjectStore
+from services.chassis.storage.objects import ObjectStore
 from vila2.model.preset import PRESET_FILE
 
 

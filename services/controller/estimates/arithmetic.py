@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
-from vila2.api.estimates import Basis, Device, Range
+from vila2.schemas.rest.estimates import Basis, Device, Range
 
 RANGES = (
     "low and high are not a confidence interval. low: the loop saturates as early as its patience "

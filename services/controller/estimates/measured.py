@@ -17,8 +17,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from services.chassis.errors import Invalid
-from services.controller import jobs
+from services.chassis.web.errors import Invalid
 from services.controller.estimates.arithmetic import (
     ASSUMED_DEVICE,
     History,
@@ -29,15 +28,16 @@ from services.controller.estimates.arithmetic import (
     spread_of,
 )
 from services.controller.estimates.work import Training
-from vila2.api.caption import PreviewCaption, PreviewIn
-from vila2.api.datasets import Version
-from vila2.api.estimates import Device, Range, Sampled
-from vila2.api.training import Job, ModelDetails, TrainIn
+from services.controller.rounds import requests as jobs
 from vila2.client import ApiError, Client
 from vila2.data.index import decode_index
-from vila2.model.estimate import ORDER, Model, Stage, flops_per_sample, forward_flops
+from vila2.model.memory import ORDER, Model, Stage, flops_per_sample, forward_flops
 from vila2.model.preset import PresetError, load_preset, named_preset
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.caption import PreviewCaption, PreviewIn
+from vila2.schemas.rest.datasets import Version
+from vila2.schemas.rest.estimates import Device, Range, Sampled
+from vila2.schemas.rest.training import Job, ModelDetails, TrainIn
 
 # Newest jobs that are read: long ago the machine may have been another.
 JOBS = 200

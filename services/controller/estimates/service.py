@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import select
 
-from services.chassis.database import Database
-from services.chassis.errors import Invalid, NotFound
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Invalid, NotFound
 from services.controller.estimates.arithmetic import (
     DEVICES,
     RANGES,
@@ -32,13 +32,22 @@ from services.controller.estimates.measured import (
     sampled,
 )
 from services.controller.estimates.work import HOUR, Rates, Training, line_of, phases, total_of
-from services.controller.seeds import together
+from services.controller.rounds.seeds import together
 from services.controller.tables import EstimateRow, RoundRow, RunRow
-from vila2.api.caption import LayerJob
-from vila2.api.estimates import CostLine, Costs, Device, Estimate, EstimateIn, Range, Sampled, Work
-from vila2.api.training import Job
 from vila2.client import Client
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.caption import LayerJob
+from vila2.schemas.rest.estimates import (
+    CostLine,
+    Costs,
+    Device,
+    Estimate,
+    EstimateIn,
+    Range,
+    Sampled,
+    Work,
+)
+from vila2.schemas.rest.training import Job
 
 # Of an evaluation's answers, which are shorter than captions.
 _QUESTION_TOKENS = Range(low=4, mid=16, high=96)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.controller import jobs
 from services.controller.estimates.arithmetic import (
     Lengths,
     Speed,
@@ -15,9 +14,10 @@ from services.controller.estimates.arithmetic import (
     plus,
     times,
 )
-from services.controller.planner import BASE, BASELINE, SPECIALIST, self_name
-from vila2.api.estimates import Line, Range, Total, Work
-from vila2.recipe import STAGES, ControlRecipe, Recipe, StageName, StageRecipe
+from services.controller.rounds import requests as jobs
+from services.controller.rounds.planner import BASE, BASELINE, SPECIALIST, self_name
+from vila2.recipes.recipe import STAGES, ControlRecipe, Recipe, StageName, StageRecipe
+from vila2.schemas.rest.estimates import Line, Range, Total, Work
 
 HOUR = 3600.0
 

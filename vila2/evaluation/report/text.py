@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vila2.evaluation.report.findings import findings
 from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport
-from vila2.terminal import plain
+from vila2.system.terminal import plain
 
 _STYLES = {"improved": "bold green", "no_measurable_change": "dim", "worse": "bold red"}
 
