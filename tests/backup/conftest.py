@@ -75,7 +75,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sites:
+def embedded(tmp_path: Path) -> Sites:
     """Makes empty sites with SQLite and a directory."""
     return lambda name: Site(tmp_path / name, {}, lambda: None)
 

@@ -15,7 +15,7 @@ import pytest
 
 from services.standalone import backup as steps
 from services.standalone.app import Standalone
-from tests.backup.conftest import Sites, small
+from tests.backup.conftest import Site, Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
 from tests.standalone import pictures, submitted, until
@@ -109,25 +109,31 @@ def test_a_lost_layer_is_restored_by_its_id(sites: Sites, tmp_path: Path) -> Non
     site = sites("there")
     layers = ["layers/layer-1/000000-7.parquet", "layers/layer-1/manifest.json",
               "layers/layer-2/manifest.json"]  # fmt: skip
+    for key in layers:
+        site.objects.put(key, key.encode())
+    site.back_up(tmp_path / "backup")
+    for key in layers:
+        site.objects.delete(key)
+    site.restore(tmp_path / "backup", "layer-1")
+    assert list(site.objects.keys("layers")) == layers[:2]
+    assert site.objects.get(layers[0]) == layers[0].encode()
+
+
+@pytest.fixture(scope="module")
+def taken_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of a workspace with one object."""
+    folder = tmp_path_factory.mktemp("taken-once")
+    site = Site(folder / "lost", {}, lambda: None)
     with Standalone(site.workspace):
-        for key in layers:
-            site.objects.put(key, key.encode())
-        site.back_up(tmp_path / "backup")
-        for key in layers:
-            site.objects.delete(key)
-        site.restore(tmp_path / "backup", "layer-1")
-        assert list(site.objects.keys("layers")) == layers[:2]
-        assert site.objects.get(layers[0]) == layers[0].encode()
+        site.objects.put("shards/a.tar", b"images")
+        site.back_up(folder / "backup")
+    return folder / "backup"
 
 
 @pytest.fixture
-def backup(embedded: Sites, tmp_path: Path) -> Path:
-    """Of a workspace with one object."""
-    site = embedded("lost")
-    with Standalone(site.workspace):
-        site.objects.put("shards/a.tar", b"images")
-        site.back_up(tmp_path / "backup")
-    return tmp_path / "backup"
+def backup(taken_once: Path, tmp_path: Path) -> Path:
+    """The same for each test, which may damage it."""
+    return shutil.copytree(taken_once, tmp_path / "backup")
 
 
 def damage_an_object(backup: Path) -> None:
