@@ -179,9 +179,9 @@ def _read(pictures: list[Path], scratch: Path, repeats: int) -> None:
 
 def _shards(scratch: Path, repeats: int) -> None:
     from services.datasets.tables import DatasetRow, ShardRow, VersionRow
-    from services.platform.embedded import Standalone
+    from services.platform.embedded import EmbeddedPlatform
 
-    with Standalone(scratch / "workspace") as platform:
+    with EmbeddedPlatform(scratch / "workspace") as platform:
         database = platform.apps["datasets"].state.context.database
         for name, count in (("small", 100), ("large", 100_000)):
             with database.transaction() as session:

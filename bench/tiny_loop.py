@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.controller.loop.verdicts import outcomes_of
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.cli.platform import DEMO_DATASETS
 from vila2.client.submit import submit
 from vila2.evaluation.outcomes import item_scores
@@ -115,7 +115,7 @@ def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores,
     world = workspace.parent / "world"
     write_world(world, sizes=sizes, seed=WORLD_SEED)
     recipe = recipe_of(seed, general_only=general_only)
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         client = platform.client
         for name, (split, format) in DEMO_DATASETS.items():
             submit(client, world / split, name=name, format=format)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from vila2.client import Client
 from vila2.client.submit import submit
@@ -35,7 +35,7 @@ def submitted(
     )
 
 
-def client_with(platform: Standalone, key: str) -> Client:
+def client_with(platform: EmbeddedPlatform, key: str) -> Client:
     """A client that holds this key."""
     return Client(
         lambda service: httpx2.Client(

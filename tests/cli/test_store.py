@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.datasets.captioned import dataset, layer
 from vila2.cli.main import app
 
@@ -31,7 +31,7 @@ def error(workspace: Path, *arguments: str) -> str:
 def workspace(tmp_path: Path) -> Path:
     """Four foxes with two sealed layers and an open one."""
     path = tmp_path / "workspace"
-    with Standalone(path) as platform:
+    with EmbeddedPlatform(path) as platform:
         objects = platform.apps["datasets"].state.context.objects
         dataset(platform.client, tmp_path / "foxes")
         layer(platform.client, objects, name="one")
@@ -41,7 +41,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def open_layer(workspace: Path) -> str:
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         return next(held.id for held in platform.client.datasets.layers() if held.name == "half")
 
 

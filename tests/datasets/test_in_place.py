@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture, tar_of
 from tests.datasets.captioned import layer
 from tests.servers.seaweedfs import S3Server
@@ -27,7 +27,7 @@ from vila2.schemas.rest.datasets import TakedownIn, Version
 class Lab:
     """A bucket with two tars of two pictures each, one of which is broken, and a platform."""
 
-    platform: Standalone
+    platform: EmbeddedPlatform
     bucket: Minio
 
     def put(self, name: str, data: bytes) -> None:
@@ -63,7 +63,7 @@ def lab(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         f"other:\n  endpoint: {s3.endpoint}\n  bucket: pictures\n  secure: false\n"
         "  access_key_env: LAB_KEY\n  secret_key_env: LAB_SECRET\n  teams: [blue]\n"
     )
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         made = Lab(platform, bucket)
         made.put("web/0.tar", tar(0, 1))
         made.put("web/1.tar", tar(2, 3))

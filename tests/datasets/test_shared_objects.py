@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.storage.settings import StorageSettings
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset
 from tests.datasets.test_takedown import DIGEST, GONE, everything_stored, held
@@ -32,12 +32,12 @@ from vila2.schemas.rest.datasets import DatasetIn, TakedownIn, VersionIn
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
-def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Standalone]:
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     storage = StorageSettings()
     if request.param == "postgres":
         url = SecretStr(request.getfixturevalue("postgres_url"))
         storage = StorageSettings(database_url=url)
-    with Standalone(tmp_path / "workspace", storage=storage) as made:
+    with EmbeddedPlatform(tmp_path / "workspace", storage=storage) as made:
         yield made
 
 
@@ -64,7 +64,7 @@ class Store:
 
 
 @pytest.fixture
-def store(platform: Standalone, tmp_path: Path) -> Store:
+def store(platform: EmbeddedPlatform, tmp_path: Path) -> Store:
     context = platform.apps["datasets"].state.context
     dataset(platform.client, tmp_path / "foxes")
     context.worker.stop()
@@ -170,7 +170,7 @@ def test_a_version_is_ready_only_with_all_its_objects(
 
 
 def test_an_attempt_that_is_given_up_leaves_no_shard(
-    platform: Standalone, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image is taken down while a version that holds it is ingested."""
     store.take(take_down(store.red))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.items import ITEM_METRICS, item_problem
+from vila2.data.benchmark_items import ITEM_METRICS, item_problem
 from vila2.evaluation.scoring import score_answers
 
 GOOD = {"id": "q", "benchmark": "b", "kind": "k", "question": "?", "metric": "exact",

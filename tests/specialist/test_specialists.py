@@ -9,7 +9,7 @@ import pytest
 import services.training.jobs.dispatcher as dispatcher_module
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import NotFound
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.specialist.specialists import Specialists
 from services.specialist.tables import Base, SpecialistRow
 from tests import tiny
@@ -34,7 +34,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setitem(dispatcher_module._MODULES, "train", "tests.training_service.a_job")
-        with Standalone(folder / "workspace", slots=1) as platform:
+        with EmbeddedPlatform(folder / "workspace", slots=1) as platform:
             registry = platform.apps["training"].state.context.registry
             parent = registry.add(
                 team="local", base_name="general", folder=folder / "model", sha256="ab" * 32,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.backends.backend import Command, Defaults, Refused, Resources, resources
 from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
@@ -58,7 +58,7 @@ def test_the_command_line_says_which_setting_is_wrong(
     with pytest.raises(CliError, match="slurm-client"):
         standalone(tmp_path / "workspace")
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
-    with Standalone(tmp_path / "workspace"):
+    with EmbeddedPlatform(tmp_path / "workspace"):
         pass
 
 

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from services.chassis.web.errors import NotFound
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.registry.card import model_card
 from services.training.registry.registry import Registry
 from tests.standalone import pictures, submitted, until
@@ -161,7 +161,7 @@ def test_only_the_files_of_a_model_are_handed_out(
 @pytest.mark.usefixtures("made_jobs")
 @pytest.mark.parametrize("named", ["foxes", "foxes@1"])
 def test_a_model_tells_the_versions_that_it_was_trained_on(
-    platform: Standalone, tmp_path: Path, named: str
+    platform: EmbeddedPlatform, tmp_path: Path, named: str
 ) -> None:
     """By number, also where the job named none; a version that is made later changes nothing."""
     client = platform.client
@@ -183,7 +183,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
 
 
 def test_a_download_is_checked_and_goes_on_where_it_stopped(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     context = platform.apps["training"].state.context
     folder = tmp_path / "made"

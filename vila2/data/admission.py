@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from vila2.data.benchmark_items import item_problem
 from vila2.data.dedup_index import Seen
 from vila2.data.images import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair
-from vila2.evaluation.items import item_problem
 from vila2.schemas.canonical import canonical_json
 
 MAX_CAPTION_CHARACTERS = 8_000
