@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vila2.data.answers import stance
 from vila2.evaluation.metrics.choice import letter_of, read_choice
 from vila2.evaluation.metrics.cider import cider_d
-from vila2.evaluation.metrics.scorers import score, stance
+from vila2.evaluation.metrics.scorers import score
 from vila2.evaluation.outcome import Outcome
 
 Item = Mapping[str, Any]
