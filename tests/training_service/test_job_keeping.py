@@ -113,7 +113,7 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(service: Service) -> N
 def seeds(service: Service, *given: int, preset: str = "succeed") -> str:
     train = TrainIn(init="new", preset=preset)
     body = JobIn(name="replicas", train=train, seeds=list(given))
-    return service.jobs.submit("local", body, token="s").id
+    return service.jobs.submit("local", body, "s").id
 
 
 def test_a_job_with_seeds_trains_once_with_each(service: Service) -> None:
