@@ -140,7 +140,7 @@ def packed(job: TrainSpec, **fields: object) -> TrainSpec:
     return job.model_copy(update={"stages": stages})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_packed_job_with_a_token_budget_goes_on_bit_for_bit(
     tmp_path: Path, shards: dict[str, str], base: Path
 ) -> None:

@@ -150,7 +150,7 @@ class Training(Job):
         return load_file(self.folder / "model" / "model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_training_on_two_nodes_that_is_requeued_twice_ends_as_if_undisturbed(
     slurm_site: SlurmSite, tmp_path: Path
 ) -> None:
