@@ -234,8 +234,15 @@ class StageData:
         held = [(self._sources[visit.source].held(visit.shard), visit.row) for visit in visits]
         if self.features is not None:
             return self.features.take([where.shard.rows[row].sha256 for where, row in held])
-        read = self._loaders.map(lambda pair: self._pictures.get(pair[0].shard, pair[1]), held)
-        return torch.from_numpy(np.stack(list(read)))
+        read = [self._pictures.held(where.shard, row) for where, row in held]
+        # Only what has to be decoded is worth handing to a thread.
+        missing = [n for n, pixels in enumerate(read) if pixels is None]
+        made = self._loaders.map(
+            lambda n: self._pictures.get(held[n][0].shard, held[n][1]), missing
+        )
+        for n, pixels in zip(missing, made, strict=True):
+            read[n] = pixels
+        return torch.from_numpy(np.stack([pixels for pixels in read if pixels is not None]))
 
     def _prepare(self, features: FrozenFeatures, report: Callable[[str], None]) -> None:
         for source in self._sources:

@@ -38,14 +38,20 @@ class DecodedPictures:
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def held(self, shard: OpenShard, row: int) -> np.ndarray | None:
+        """uint8 (size, size, 3), where it is decoded already."""
+        digest = shard.rows[row].sha256
+        with self._lock:
+            if digest in self._held:
+                self._held.move_to_end(digest)
+            return self._held.get(digest)
+
     def get(self, shard: OpenShard, row: int) -> np.ndarray:
         """uint8 (size, size, 3)."""
+        held = self.held(shard, row)
+        if held is not None:
+            return held
         about = shard.rows[row]
-        with self._lock:
-            held = self._held.get(about.sha256)
-            if held is not None:
-                self._held.move_to_end(about.sha256)
-                return held
         made = decoded(shard.image(row), key=about.key, size=self._size)
         with self._lock:
             self._held[about.sha256] = made
