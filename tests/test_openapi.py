@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
-import vila2.api
 
+import vila2.schemas.rest
 from services.chassis.web.openapi import operations
 from services.platform.embedded import EmbeddedPlatform
 from vila2.client import SERVICES
@@ -36,13 +36,13 @@ def document(request: pytest.FixtureRequest, platform: EmbeddedPlatform) -> dict
 
 def models() -> list[type[Model]]:
     """Every model of the REST interfaces that shows an example."""
-    for module in pkgutil.iter_modules(vila2.api.__path__):
-        importlib.import_module(f"vila2.api.{module.name}")
+    for module in pkgutil.iter_modules(vila2.schemas.rest.__path__):
+        importlib.import_module(f"vila2.schemas.rest.{module.name}")
     found, waiting = [], [Model]
     while waiting:
         model = waiting.pop()
         waiting += model.__subclasses__()
-        if model.__module__.startswith("vila2.api.") and model.model_config.get(
+        if model.__module__.startswith("vila2.schemas.rest.") and model.model_config.get(
             "json_schema_extra"
         ):
             found.append(model)

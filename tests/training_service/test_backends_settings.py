@@ -12,7 +12,7 @@ from services.training.backends.backend import Command, Defaults, Refused, Resou
 from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
-from vila2.cli.workspace import CliError, standalone
+from vila2.cli.workspace import CliError, embedded
 
 
 def test_without_settings_jobs_run_on_this_machine(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_command_line_says_which_setting_is_wrong(
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CliError, match="slurm-client"):
-        standalone(tmp_path / "workspace")
+        embedded(tmp_path / "workspace")
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
     with EmbeddedPlatform(tmp_path / "workspace"):
         pass
