@@ -55,8 +55,11 @@ def test_the_command_line_says_which_setting_is_wrong(
     """Before anything is served, and the workspace is free again."""
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CliError, match="slurm-client"):
-        embedded(tmp_path / "workspace")
+    with (
+        pytest.raises(CliError, match="slurm-client"),
+        embedded(tmp_path / "workspace"),
+    ):
+        pass
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
     with EmbeddedPlatform(tmp_path / "workspace"):
         pass
