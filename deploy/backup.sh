@@ -12,7 +12,7 @@
 #   PG_DUMP   a pg_dump that is as new as the server, for PostgreSQL  (default: pg_dump)
 set -euo pipefail
 folder=${1:?usage: backup.sh FOLDER}
-steps() { ${PYTHON:-python3} -m services.standalone.backup "$folder" "$@"; }
+steps() { ${PYTHON:-python3} -m services.platform.backup "$folder" "$@"; }
 mkdir -p "$folder"
 chmod 700 "$folder" # it has keys and everyone's data
 if [ -n "$(ls -A "$folder")" ]; then

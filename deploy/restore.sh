@@ -13,7 +13,7 @@
 # It reads the settings of the services, as backup.sh does; PG_RESTORE belongs to PG_DUMP.
 set -euo pipefail
 folder=$(realpath "${1:?usage: restore.sh FOLDER [NAME]}")
-steps() { ${PYTHON:-python3} -m services.standalone.backup "$folder" "$@"; }
+steps() { ${PYTHON:-python3} -m services.platform.backup "$folder" "$@"; }
 fail() { echo "error: $*" >&2; exit 1; }
 keys() { sed -n 's|^[0-9a-f]\{64\}  \./objects/||p'; }
 check() { (cd "$folder" && sha256sum --check --quiet); }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.objects import ObjectStore
-from services.chassis.settings import StorageSettings
-from services.chassis.sources import sources_of
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start, workspace
 from tests.servers.postgres import PostgresServer, binaries
-from tests.servers.seaweedfs import S3Server, seaweedfs
+from tests.servers.seaweedfs import S3Server
 
 Done = subprocess.CompletedProcess[str]
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -68,12 +68,6 @@ class Site:
 Sites = Callable[[str], Site]
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
 def embedded(tmp_path: Path) -> Sites:
     """Makes empty sites with SQLite and a directory."""
@@ -108,7 +102,7 @@ def distributed(
     return make
 
 
-@pytest.fixture(params=["embedded", "distributed"])
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.server)])
 def sites(request: pytest.FixtureRequest) -> Sites:
     """Each of both: what uses it holds for either."""
     made: Sites = request.getfixturevalue(request.param)

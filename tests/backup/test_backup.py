@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from services.standalone import backup as steps
-from services.standalone.app import Standalone
+from services.platform import backup as steps
+from services.platform.embedded import EmbeddedPlatform
 from tests.backup.conftest import Site, Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
 from tests.standalone import pictures, submitted, until
-from vila2.api.datasets import DatasetIn, VersionIn
+from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
 @pytest.mark.slow
@@ -50,12 +50,12 @@ def test_a_run_continues_from_a_backup_to_the_same_end(
 def test_keys_are_as_valid_as_before(sites: Sites, tmp_path: Path) -> None:
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         key = platform.key
         before.back_up(tmp_path / "backup")
     after.use()
     after.restore(tmp_path / "backup")
-    with Standalone(after.workspace) as platform:
+    with EmbeddedPlatform(after.workspace) as platform:
         assert platform.key == key
     assert (after.workspace / "key").stat().st_mode & 0o077 == 0
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
@@ -65,13 +65,13 @@ def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_pat
     """In PostgreSQL numbers come from sequences."""
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="one", kind="pairs"))
         platform.client.datasets.open_version("one", VersionIn())
         before.back_up(tmp_path / "backup")
     after.use()
     after.restore(tmp_path / "backup")
-    with Standalone(after.workspace) as platform:
+    with EmbeddedPlatform(after.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="two", kind="pairs"))
         made = platform.client.datasets.open_version("two", VersionIn())
         assert made.version == 1
@@ -80,10 +80,10 @@ def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_pat
 def test_a_platform_that_exists_is_not_overwritten(sites: Sites, tmp_path: Path) -> None:
     site, other = sites("there"), sites("other")
     other.use()
-    with Standalone(other.workspace):
+    with EmbeddedPlatform(other.workspace):
         other.back_up(tmp_path / "backup")
     site.use()
-    with Standalone(site.workspace) as platform:
+    with EmbeddedPlatform(site.workspace) as platform:
         assert "there is a platform already" in site.refuses(tmp_path / "backup")
         assert (site.workspace / "key").read_text().strip() == platform.key
 
@@ -92,7 +92,7 @@ def test_a_lost_shard_is_restored_by_its_digest(sites: Sites, tmp_path: Path) ->
     """With its index, while the platform runs; nothing else changes."""
     site = sites("there")
     site.use()
-    with Standalone(site.workspace) as platform:
+    with EmbeddedPlatform(site.workspace) as platform:
         submitted(platform.client, pictures(tmp_path / "in"), name="foxes", shard_samples=2)
         held = list(site.objects.keys("shards")) + list(site.objects.keys("indexes"))
         site.back_up(tmp_path / "backup")
@@ -124,7 +124,7 @@ def taken_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of a workspace with one object."""
     folder = tmp_path_factory.mktemp("taken-once")
     site = Site(folder / "lost", {}, lambda: None)
-    with Standalone(site.workspace):
+    with EmbeddedPlatform(site.workspace):
         site.objects.put("shards/a.tar", b"images")
         site.back_up(folder / "backup")
     return folder / "backup"
@@ -180,6 +180,7 @@ def test_a_name_that_no_object_has_is_an_error(embedded: Sites, backup: Path) ->
     assert "no object has b.tar" in embedded("new").refuses(backup, "b.tar")
 
 
+@pytest.mark.server
 def test_a_backup_goes_back_into_its_own_kind_of_database(distributed: Sites, backup: Path) -> None:
     assert "unset VILA2_DATABASE_URL" in distributed("new").refuses(backup)
 
@@ -189,6 +190,7 @@ def test_a_backup_needs_an_empty_folder(embedded: Sites, backup: Path) -> None:
     assert "is not empty" in embedded("lost").run("backup.sh", backup).stderr
 
 
+@pytest.mark.server
 def test_a_backup_without_rows_is_not_whole(distributed: Sites, tmp_path: Path) -> None:
     site = distributed("there")
     site.objects.put("shards/a.tar", b"images")
@@ -196,6 +198,7 @@ def test_a_backup_without_rows_is_not_whole(distributed: Sites, tmp_path: Path) 
     assert not (tmp_path / "backup" / "SHA256SUMS").exists()
 
 
+@pytest.mark.server
 def test_objects_are_copied_before_and_after_the_rows(
     distributed: Sites, embedded: Sites, tmp_path: Path
 ) -> None:

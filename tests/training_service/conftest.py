@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import services.training.dispatcher as dispatcher_module
+import services.training.jobs.dispatcher as dispatcher_module
 from tests.servers.kubernetes import TOKEN, kubernetes
 from tests.servers.slurm import slurm
 from tests.training_service.a_service import A_JOB, ROOT, Service
@@ -44,7 +44,7 @@ def kubernetes_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubern
         yield KubernetesSite(cluster, token)
 
 
-@pytest.fixture(params=["local", "slurm", "kubernetes"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.server), "kubernetes"])
 def site(request: pytest.FixtureRequest) -> Site:
     """Each backend in turn: what uses it holds for all."""
     found: Site = request.getfixturevalue(f"{request.param}_site")

@@ -94,9 +94,11 @@ def decode_index(
 ) -> list[dict[str, Any]]:
     """Rows as dicts, with only `columns` where given."""
     held = pa.BufferReader(source) if isinstance(source, bytes) else source
-    rows: list[dict[str, Any]] = pq.read_table(
-        held, columns=None if columns is None else list(columns)
-    ).to_pylist()
+    # `read_table` would import pyarrow's datasets, and pandas with them.
+    with pq.ParquetFile(held) as opened:
+        rows: list[dict[str, Any]] = opened.read(
+            None if columns is None else list(columns)
+        ).to_pylist()
     return rows
 
 

@@ -29,7 +29,7 @@ class CaptionRow:
     `logprob` is the mean log-probability of the generated tokens in nats (0 where the text is
     empty), `tokens` their number, `attempt` counts from 0, `reason` names the gate check that
     failed and is empty for an accepted caption. `consistency` is the score of
-    `vila2.model.consistency`, nats per token, `None` where the caption was not scored.
+    `vila2.engine.consistency`, nats per token, `None` where the caption was not scored.
     """
 
     key: str
@@ -96,7 +96,8 @@ def encode_layer_shard(rows: Sequence[CaptionRow]) -> tuple[bytes, LayerShardSum
 def decode_layer_shard(source: bytes | Path) -> list[CaptionRow]:
     """Read one shard's captions, in the order of the shard's samples."""
     reader = pa.BufferReader(source) if isinstance(source, bytes) else source
-    table = pq.read_table(reader)
+    with pq.ParquetFile(reader) as opened:
+        table = opened.read()
     if table.schema.names not in (SCHEMA.names, _UNSCORED.names):
         raise DataError(
             f"not a layer's shard: its columns are {', '.join(table.schema.names)}",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vila2.data.assembly import TrainingText
@@ -58,17 +59,17 @@ class ChatFormat:
         self._bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self._cache: dict[str, list[int]] = {}
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """Id of the padding token."""
         return int(self.tokenizer.pad_token_id)
 
-    @property
+    @cached_property
     def eos_id(self) -> int:
         """Id of the token that ends an answer."""
         return int(self.tokenizer.eos_token_id)
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Ids that end an answer when the model writes them."""
         return frozenset({self.eos_id})
