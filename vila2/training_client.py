@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import RootModel
 
 from vila2.api import training as api
+from vila2.files import file_atomically
 from vila2.rest import Rest, segment
 from vila2.weights import file_digest, folder_digest
 
@@ -163,8 +163,10 @@ class TrainingClient(Rest):
         return details
 
     def _fetch(self, path: str, target: Path) -> None:
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with self.stream(path) as pieces, partial.open("wb") as out:
+        with (
+            file_atomically(target) as partial,
+            self.stream(path) as pieces,
+            partial.open("wb") as out,
+        ):
             for piece in pieces:
                 out.write(piece)
-        partial.replace(target)

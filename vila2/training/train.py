@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from vila2.data.shards import read_shard
+from vila2.files import directory_atomically, write_atomically
 from vila2.model import build
 from vila2.model.build import VLM, compose, fresh_projector
 from vila2.model.golden import write_golden
@@ -112,26 +113,22 @@ class Trainer:
         return vlm
 
     def _finish(self, vlm: VLM) -> None:
-        partial = self._out / "model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        vlm.save(partial)
-        if self._spec.stages:
-            shards = self._spec.stages[-1].sources[0].shards
-            write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
-            write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
-        # A base that is only composed has seen no samples: it is trained on, and not asked.
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        with directory_atomically(final, partial=self._out / "model.partial") as partial:
+            vlm.save(partial)
+            if self._spec.stages:
+                shards = self._spec.stages[-1].sources[0].shards
+                write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
+                write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+            # A base that is only composed has seen no samples: it is trained on, and not asked.
         result = {
             "model": str(final),
             "sha256": folder_digest(final),
             "parameters": sum(p.numel() for p in vlm.model.parameters()),
             "stages": self._done,
         }
-        done = self._out / "result.json.partial"
-        done.write_text(json.dumps(result, indent=1))
-        done.rename(self._out / "result.json")
+        write_atomically(self._out / "result.json", json.dumps(result, indent=1))
         shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
 
 
