@@ -23,6 +23,7 @@ from vila2.data.index import (
 )
 from vila2.data.sample import Sample
 from vila2.data.shards import index_shard
+from vila2.system.files import write_atomically
 
 
 def index_of(shard: Path, cache: Path) -> Path:
@@ -33,10 +34,8 @@ def index_of(shard: Path, cache: Path) -> Path:
     path = cache / f"{shard.stem}-{told.st_size}-{told.st_mtime_ns}{SUFFIX}"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: several jobs may open the shard at once.
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(encode_index(index_shard(shard)))
-        partial.replace(path)
+        # Several jobs may open the shard at once.
+        write_atomically(path, encode_index(index_shard(shard)))
     return path
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from vila2.evaluation.metrics.figures import Figure, figures_of
 from vila2.evaluation.outcome import Outcome
 from vila2.evaluation.statistics.bootstrap import mean_interval
+from vila2.system.files import file_atomically
 
 __all__ = [
     "BenchmarkScore",
@@ -135,12 +136,13 @@ def macro_score(scores: Mapping[str, Mapping[str, float]]) -> float:
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> int:
     """Write outcomes as JSON lines and return how many; the file appears only when complete."""
-    partial = path.with_name(path.name + ".partial")
     count = 0
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        file_atomically(path) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         for count, outcome in enumerate(outcomes, start=1):  # noqa: B007 - the count is returned
             file.write(json.dumps(asdict(outcome), ensure_ascii=False, allow_nan=False) + "\n")
-    partial.replace(path)
     return count
 
 

@@ -8,7 +8,6 @@ the shard's, and are read through a memory map.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import nn
 
 from vila2.model.build import VLM
 from vila2.schemas.canonical import canonical_json
+from vila2.system.files import file_atomically
 
 
 def tower_digest(vlm: VLM) -> str:
@@ -112,9 +112,7 @@ def cached_features(
     path = folder / f"{digest}-{shard_sha256[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that a kill never leaves half a file under the name.
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, compute_features(vlm, pixels()))
-        partial.replace(path)
+        with file_atomically(path) as partial, partial.open("wb") as out:
+            np.save(out, compute_features(vlm, pixels()))
     loaded: np.ndarray = np.load(path, mmap_mode="r")
     return loaded
