@@ -5,16 +5,18 @@ VENV   ?= .venv
 # set it to the index address that PyTorch's install page gives for CPU or for your CUDA version.
 TORCH_INDEX ?=
 WORKSPACE   ?= .demo
-# The most test processes at a time; each may use a gigabyte of memory.
+# Test processes at a time; each may use a gigabyte of memory.
 JOBS        ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A file's tests stay together: they share what it starts.
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick check fmt wire migration setup clean help
+.PHONY: demo test test-full quick check fmt wire migration setup clean help
 
 help:            ## what each target does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(STAMP)  ## make the virtual environment
 
@@ -29,12 +31,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)   ## run the whole method on this machine, resuming where it stopped
 	$(BIN)/vila2 demo --workspace $(WORKSPACE)
 
-# A file's tests stay together: they share the servers that it starts.
-test: check      ## every check and every test
-	$(BIN)/pytest -n logical --maxprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+test: check      ## every check, and every test but the long ones
+	$(PYTEST) -m 'not full'
 
-quick: $(STAMP)  ## the tests that train nothing
-	$(BIN)/pytest -m 'not slow'
+test-full: $(STAMP) ## the long tests: crashes, chaos, fuzzing, whole runs
+	$(PYTEST) -m full
+
+quick: $(STAMP)  ## the tests that train nothing and start no server
+	$(PYTEST) -m 'not slow'
 
 check: $(STAMP)  ## lint, types, import rules, proto rules
 	$(BIN)/ruff format --check .
@@ -51,7 +55,7 @@ wire: $(STAMP)   ## regenerate vila2/wire from proto/
 	$(BIN)/python proto/generate.py
 
 migration: $(STAMP) ## write a service's next migration: SERVICE=datasets NAME=add_x
-	$(BIN)/python -m services.chassis.new_migration $(SERVICE) $(NAME)
+	$(BIN)/python -m services.chassis.storage.new_migration $(SERVICE) $(NAME)
 	$(BIN)/ruff check -q --fix services/$(SERVICE)/migrations
 	$(BIN)/ruff format -q services/$(SERVICE)/migrations
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vila2.evaluation import warnings as bounds
-from vila2.evaluation.caption_metrics import CaptionMetrics, compute
+from vila2.evaluation.metrics.captions import CaptionMetrics, compute
 from vila2.evaluation.warnings import caption_warnings
 from vila2.scenes.language import dense_caption
 from vila2.scenes.world import Nuisance, sample_scene

@@ -26,8 +26,8 @@ from captioning_workload import LARGE, SMALL, TOKENS, built, lengths, pictures, 
 from rich.console import Console
 from rich.table import Table
 
+from vila2.engine.captioner import Captioner
 from vila2.model.build import VLM
-from vila2.model.captioner import Captioner
 
 MEMORY_SIZES = (1_000, 8_000)
 BARE, ENGINE = "bare engine, alike", "bare engine, varied"

@@ -18,21 +18,22 @@ from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
 from services.caption.triton.repository import PREFIX
-from services.chassis.settings import StorageSettings
-from services.standalone.app import Standalone
+from services.chassis.storage.settings import StorageSettings
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from tests.servers.postgres import postgres
 from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
-from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
+from vila2.client.submit import submit
 from vila2.model.build import VLM
-from vila2.submit import submit
+from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.sampling import Gate, Sampling
 
 
 class Layers:
     """A platform with pictures and a model in it, whose layers can be timed."""
 
-    def __init__(self, platform: Standalone, model: str, count: int, tokens: int) -> None:
+    def __init__(self, platform: EmbeddedPlatform, model: str, count: int, tokens: int) -> None:
         self._platform, self._count, self._tokens = platform, count, tokens
         self.model = model
         self._made = 0
@@ -48,8 +49,8 @@ class Layers:
         caption = self._platform.client.caption
         job = caption.start_layer(
             LayerJobIn(
-                name=name, token=name, dataset="pictures", model=self.model, prompts=[QUESTION],
-                sampling=SamplingIn(max_new_tokens=self._tokens), gate=GateIn(attempts=1),
+                name=name, dataset="pictures", model=self.model, prompts=[QUESTION],
+                sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip
         while (state := caption.layer_job(job.id)).state == "running":
@@ -61,7 +62,13 @@ class Layers:
 
 
 def filled(
-    platform: Standalone, folder: Path, vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, shard: int
+    platform: EmbeddedPlatform,
+    folder: Path,
+    vlm: VLM,
+    jpegs: Sequence[bytes],
+    *,
+    tokens: int,
+    shard: int,
 ) -> Layers:
     """Register the model and submit the pictures."""
     model, source = folder / "model", folder / "pictures"
@@ -97,7 +104,7 @@ def on_triton(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+        with EmbeddedPlatform(folder / "workspace", captioning=settings, triton=True) as platform:
             layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=shard)
             layers.make()  # the model is loaded, as it is in a service
             yield layers
@@ -121,7 +128,9 @@ def workers_apart(
             broker_url=SecretStr(broker.url), triton_url=triton.url, triton_batch_size=batch
         )
         storage = StorageSettings(database_url=SecretStr(url))
-        platform = held.enter_context(Standalone(workspace, captioning=settings, storage=storage))
+        platform = held.enter_context(
+            EmbeddedPlatform(workspace, captioning=settings, storage=storage)
+        )
         env = {
             "VILA2_DATABASE_URL": url,
             "VILA2_BROKER_URL": broker.url,
@@ -145,7 +154,7 @@ def workers_apart(
 
 @contextmanager
 def _worker(workspace: Path, env: dict[str, str], log: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "services.caption.tasks", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "services.caption.jobs.worker", "--workspace", str(workspace)]
     with log.open("wb") as out:
         child = subprocess.Popen(
             command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT
@@ -180,7 +189,7 @@ def fill(folder: Path, count: int) -> None:
     """A workspace with `count` pictures and a small model."""
     jpegs = pictures(64)
     many = [_marked(jpegs[n % 64], n) for n in range(count)]
-    with Standalone(folder / "workspace") as platform:
+    with EmbeddedPlatform(folder / "workspace") as platform:
         layers = filled(platform, folder, built(SMALL), many, tokens=4, shard=500)
         (folder / "name").write_text(layers.model)
 
@@ -198,7 +207,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([sys.executable, __file__, str(count), name], check=True, stdout=2)
-        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+        with EmbeddedPlatform(folder / "workspace", captioning=settings, triton=True) as platform:
             layers = Layers(platform, (folder / "name").read_text(), count, 4)
             seconds = layers.seconds()
     print(json.dumps({"count": count, "peak_mib": _peak_mib(), "seconds": seconds}))

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from vila2.data.images import decode
+from vila2.engine.requests import Request
 from vila2.model.build import VLM, compose
-from vila2.model.captioner import Request, Sampling
 from vila2.model.preset import Preset
+from vila2.schemas.sampling import Sampling
 
 
 def preset(

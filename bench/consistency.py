@@ -38,14 +38,15 @@ from consistency_data import QUESTION, Corpus, drawn, photographs
 from rich.console import Console
 from rich.table import Table
 
-from vila2.evaluation.cider import cider_d
-from vila2.evaluation.scorers import object_f1
-from vila2.model.captioner import Captioner
-from vila2.model.consistency import Scorer
+from vila2.engine.captioner import Captioner
+from vila2.engine.consistency import Scorer
+from vila2.engine.reference import grey_embedding, image_embeddings, mean_embedding
+from vila2.engine.requests import Request, Scoring
+from vila2.evaluation.metrics.cider import cider_d
+from vila2.evaluation.metrics.scorers import object_f1
 from vila2.model.features import Bypass, VisionFeatures, compute_features
-from vila2.model.reference import grey_embedding, image_embeddings, mean_embedding
-from vila2.model.requests import Request, Sampling, Scoring
-from vila2.training.spec import TrainSpec
+from vila2.schemas.sampling import Sampling
+from vila2.schemas.train_spec import TrainSpec
 from vila2.training.train import Trainer
 
 RESAMPLES = 1000
@@ -60,7 +61,7 @@ class Training:
 
     steps: int
     batch_size: int
-    optimiser: str
+    optimizer: str
     cache: Path | None
 
 
@@ -73,9 +74,9 @@ def trained(corpus: Corpus, folder: Path, how: Training) -> tuple[Captioner, flo
     frozen = corpus.preset == "photos"
     stage = {
         "name": "sft", "steps": how.steps, "batch_size": how.batch_size,
-        "lr": {"muon": 5e-3 if frozen else 2e-3, "adamw": 2e-3}[how.optimiser],
+        "lr": {"muon": 5e-3 if frozen else 2e-3, "adamw": 2e-3}[how.optimizer],
         "trainable": ["projector", "language"] + ([] if frozen else ["vision"]),
-        "optimiser": {"kind": how.optimiser, "warmup": 0.05}, "sources": [source],
+        "optimizer": {"kind": how.optimizer, "warmup": 0.05}, "sources": [source],
     }  # fmt: skip
     spec = {
         "init": {"kind": "new", "preset": corpus.preset, "tokenizer_sources": [source]},
@@ -220,7 +221,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
     mixed = {way: np.where(odd, other[way], true[way]) for way in true}
     return {
         "preset": corpus.preset, "steps": how.steps, "batch_size": how.batch_size,
-        "optimiser": how.optimiser, "train_seconds": round(seconds, 1),
+        "optimizer": how.optimizer, "train_seconds": round(seconds, 1),
         "trained_on": corpus.labelled, "tested_on": len(corpus.captions),
         "own_different": len(set(own)),
         "own_wording": own[:3],
@@ -259,7 +260,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--batch-size", type=int, default=64)
     # Muon computes in bf16: on a processor without it AdamW takes several times as many steps.
-    parser.add_argument("--optimiser", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
     parser.add_argument("--cache", type=Path, help="keep the photo tower's features here")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
@@ -270,7 +271,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         name = "photographs" if given.photos else "drawn"
-        how = Training(given.steps, given.batch_size, given.optimiser, given.cache)
+        how = Training(given.steps, given.batch_size, given.optimizer, given.cache)
         shard = folder / "shard"
         corpus = photographs(given.photos, shard) if given.photos else drawn(shard)
         made[name] = measured(corpus, folder / "model", how)

@@ -16,7 +16,7 @@ from PIL import Image
 from vila2.data.images import decode
 from vila2.data.sample import Sample, Turn
 from vila2.data.shards import write_shard
-from vila2.model.reference import PICTURES
+from vila2.engine.reference import PICTURES
 from vila2.scenes.language import dense_caption
 from vila2.scenes.world import (
     BACKGROUNDS,

@@ -40,8 +40,8 @@ from typing import Any
 
 from control_plane_stack import Stack, cpu_seconds, forget_peak, median_ms, peak_mib
 
-from services.chassis.logging import configure_logging
-from services.chassis.loop import Loop
+from services.chassis.telemetry.logging import configure_logging
+from services.chassis.work.loop import Loop
 from tests.servers.postgres import postgres
 from tests.servers.valkey import valkey
 

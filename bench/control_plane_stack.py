@@ -21,18 +21,16 @@ import services.caption.app as caption_app
 import services.controller.app as controller_app
 import services.datasets.app as datasets_app
 from services.caption.context import CaptionContext
-from services.caption.layer_steps import unit_id
+from services.caption.jobs.layer_steps import unit_id
 from services.caption.migrations import MIGRATIONS as CAPTION
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base as CaptionBase
 from services.caption.tables import LayerJobRow, WorkUnitRow
-from services.chassis.asgi import AppThread, InProcessTransport
-from services.chassis.auth import ACT_AS, ALL_SCOPES
-from services.chassis.identity.settings import IdentitySettings
-from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.settings import StorageSettings
-from services.chassis.sources import sources_of
-from services.chassis.work import DONE, LEASED, READY
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
+from services.chassis.web.asgi import AppThread, InProcessTransport
+from services.chassis.work.queue_inprocess import InProcessQueue
+from services.chassis.work.units import DONE, LEASED, READY
 from services.controller.context import ControllerContext
 from services.controller.migrations import MIGRATIONS as CONTROLLER
 from services.controller.tables import Base as ControllerBase
@@ -40,13 +38,16 @@ from services.datasets.context import DatasetsContext
 from services.datasets.migrations import MIGRATIONS as DATASETS
 from services.datasets.tables import Base as DatasetsBase
 from services.datasets.tables import DatasetRow, ShardRow, VersionRow
+from services.identity.require import ACT_AS, ALL_SCOPES
+from services.identity.settings import IdentitySettings
 from tests.servers.platform_http import served
-from vila2.api.base import Progress
-from vila2.api.controller import RunIn
-from vila2.api.datasets import LayerShardIn
-from vila2.api.training import Job, JobIn, RegisteredModel
-from vila2.client import TIMEOUT, Client
-from vila2.recipe import recipe_text
+from vila2.client import Client
+from vila2.client.http import TIMEOUT
+from vila2.recipes.recipe import recipe_text
+from vila2.schemas.rest.base import Progress
+from vila2.schemas.rest.controller import RunIn
+from vila2.schemas.rest.datasets import LayerShardIn
+from vila2.schemas.rest.training import Job, JobIn, RegisteredModel
 
 TEAM = "bench"
 SAMPLES = 1000  # pictures a shard
@@ -61,14 +62,23 @@ class FakeTraining:
         return RegisteredModel(name=name, sha256="0" * 64, parent="", job="", parameters=1, data=[],
                                object_prefix=f"models/{name}")  # fmt: skip
 
-    def submit(self, body: JobIn) -> Job:
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def submit(self, body: JobIn, token: str) -> Job:
         """The job, in the state that it stays in."""
-        ended = ":round 1:" not in body.token
-        return Job(
-            id=f"job-{body.token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
+        ended = ":round_1:" not in token
+        job = Job(
+            id=f"job-{token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
             state="succeeded" if ended else "running", attempt=1, model="model-1",
             result={"scores": []}, progress=Progress(),
         )  # fmt: skip
+        self._jobs[job.id] = job
+        return job
+
+    def job(self, job: str) -> Job:
+        """A job that was submitted."""
+        return self._jobs[job]
 
     def artifact(self, job: str, name: str) -> str:
         """An evaluation's outcomes: of no items."""
@@ -102,7 +112,7 @@ class Stack:
         self.datasets = DatasetsContext(
             database=storage.database(folder, DatasetsBase.metadata, DATASETS),
             objects=self.objects, queue=InProcessQueue(), platform=lambda _: self.client,
-            sources=sources_of(folder),
+            sources=sources_of(folder), spool=folder / "spool",
         )  # fmt: skip
         settings = CaptionSettings(broker_url=SecretStr(broker_url))
         self.queue = settings.queue(workers=0)
@@ -159,7 +169,7 @@ class Stack:
         recipe["rounds"]["maximum"] = 1
         for number in range(first, last):
             self.client.controller.start_run(
-                RunIn(name=f"run {number}", token=f"run-{number}", recipe=recipe)
+                RunIn(name=f"run {number}", recipe=recipe), f"run-{number}"
             )
         for _ in range(30):
             self.controller.reconciler.tick()

@@ -13,15 +13,15 @@ from control_plane_stack import captioned, peak_mib
 from pydantic import SecretStr
 
 from services.caption.context import CaptionContext
-from services.caption.layer_steps import ShardResult
+from services.caption.jobs.layer_steps import ShardResult
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base, LayerJobRow
-from services.chassis.logging import configure_logging
-from services.chassis.settings import StorageSettings
-from services.chassis.sources import sources_of
-from services.chassis.work import Claim
-from services.chassis.worker import Report
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
+from services.chassis.telemetry.logging import configure_logging
+from services.chassis.work.units import Claim
+from services.chassis.work.worker import Report
 from vila2.client import Client
 
 

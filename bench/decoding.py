@@ -28,8 +28,10 @@ from PIL import Image
 from rich.console import Console
 
 from vila2.data.images import decode
-from vila2.evaluation.cider import cider_d
-from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.engine.captioner import Captioner
+from vila2.engine.requests import Request
+from vila2.evaluation.metrics.cider import cider_d
+from vila2.schemas.sampling import Sampling
 
 RESAMPLES = 2000
 

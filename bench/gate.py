@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from services.caption.gate import CHECKS, Candidate, GateLimits
-from vila2.recipe import GateRecipe
+from services.caption.gate.gate import CHECKS, Candidate, GateLimits
+from vila2.schemas.sampling import Gate
 
 # The four prompts of VILA² (arXiv:2407.17453), section 2.1.1.
 PROMPTS = (
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=3, help="rejected captions shown per check")
     options = parser.parse_args(arguments)
 
-    gate = GateRecipe()
+    gate = Gate()
     limits = GateLimits(gate.min_words, gate.max_words, gate.max_repeats)
     for path in options.captions:
         captions = read_captions(path)

@@ -46,7 +46,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vila2.evaluation.cider import cider_d, tokenise
+from vila2.evaluation.metrics.cider import cider_d, tokenise
 
 QUESTION = "Describe the image."
 JUNK_SHARE = 0.20

@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vila2.data.admission import Admission
 from vila2.data.index import encode_index
-from vila2.data.ingest import Admission
 from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import RawSample
 from vila2.data.shards import read_shard, write_shard
@@ -179,9 +179,9 @@ def _read(pictures: list[Path], scratch: Path, repeats: int) -> None:
 
 def _shards(scratch: Path, repeats: int) -> None:
     from services.datasets.tables import DatasetRow, ShardRow, VersionRow
-    from services.standalone.app import Standalone
+    from services.platform.embedded import EmbeddedPlatform
 
-    with Standalone(scratch / "workspace") as platform:
+    with EmbeddedPlatform(scratch / "workspace") as platform:
         database = platform.apps["datasets"].state.context.database
         for name, count in (("small", 100), ("large", 100_000)):
             with database.transaction() as session:

@@ -28,16 +28,20 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.controller.verdicts import outcomes_of
-from services.standalone.app import Standalone
-from vila2.api.controller import RunIn
-from vila2.api.datasets import LayerImport
-from vila2.cli.demo import DATASETS
+from services.controller.loop.verdicts import outcomes_of
+from services.platform.embedded import EmbeddedPlatform
+from vila2.cli.platform import DEMO_DATASETS
+from vila2.client.submit import submit
 from vila2.evaluation.outcomes import item_scores
-from vila2.evaluation.statistics import Interval, paired_difference, paired_difference_over_seeds
-from vila2.recipe import ControlRecipe, Recipe, load_recipe
+from vila2.evaluation.statistics.bootstrap import (
+    Interval,
+    paired_difference,
+    paired_difference_over_seeds,
+)
+from vila2.recipes.recipe import ControlRecipe, Recipe, load_recipe
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
+from vila2.schemas.rest.datasets import LayerImport
 
 WORLD_SEED = 2026  # no other program draws this world, so its test split is fresh
 TEST_PICTURES = 500  # more than the demo has: narrower intervals for the same training
@@ -111,16 +115,16 @@ def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores,
     world = workspace.parent / "world"
     write_world(world, sizes=sizes, seed=WORLD_SEED)
     recipe = recipe_of(seed, general_only=general_only)
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         client = platform.client
-        for name, (split, format) in DATASETS.items():
+        for name, (split, format) in DEMO_DATASETS.items():
             submit(client, world / split, name=name, format=format)
         submit(client, write_clean(world, sizes), name="scenes-clean", format="folder")
         client.datasets.import_layer(
             LayerImport(name=CLEAN_LAYER, dataset="scenes-corpus", from_dataset="scenes-clean")
         )
         run = client.controller.start_run(
-            RunIn(recipe=recipe.model_dump(mode="json"), token=f"bench:{recipe.digest()}")
+            RunIn(recipe=recipe.model_dump(mode="json")), f"bench:{recipe.digest()}"
         )
         while run.state == "running":
             time.sleep(5)

@@ -32,16 +32,18 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from vila2.data.assembly import Assembly, assemble
+from vila2.data.assembly import assemble
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard, write_shard
 from vila2.model.build import VLM, compose
 from vila2.model.preset import Preset, load_preset
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Source, Stage, TrainSpec
+from vila2.training.batches.images import decoded
 from vila2.training.meter import achievable
 from vila2.training.objective import MicroBatch, Objective, packed_attention
-from vila2.training.pictures import decoded
 from vila2.training.progress import read_metrics
-from vila2.training.spec import Optimiser, Source, Stage, TrainSpec
 
 PRESET = Preset.model_validate(
     {
@@ -107,7 +109,7 @@ class Bed:
         )
         made = Stage(
             name="pretrain", steps=steps, batch_size=BATCH, lr=1e-4,
-            trainable=["vision", "projector", "language"], optimiser=Optimiser(),
+            trainable=["vision", "projector", "language"], optimizer=Optimizer(),
             sources=[source], **stage,
         )  # fmt: skip
         return TrainSpec.model_validate(
@@ -147,7 +149,7 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Padded steps in random order, as most code has them: a block of one step sorts nothing."""
-    with mock.patch("vila2.training.data.BLOCK", 1):
+    with mock.patch("vila2.training.batches.batches.BLOCK", 1):
         yield
 
 
@@ -259,7 +261,7 @@ def by_length(
     for name in ("vision", *learns):
         for _, parameter in vlm.parameters_of(name):
             parameter.requires_grad_(name in learns)
-    optimiser = torch.optim.AdamW([p for p in vlm.model.parameters() if p.requires_grad], lr=1e-5)
+    optimizer = torch.optim.AdamW([p for p in vlm.model.parameters() if p.requires_grad], lr=1e-5)
     objective, made = Objective(vlm.model), []
     prompt = [vlm.model.config.image_token_id] * vlm.image_tokens
     for length in lengths:
@@ -276,8 +278,8 @@ def by_length(
         def step(batch: MicroBatch = batch, pixels: torch.Tensor = pixels) -> float:
             loss = objective(batch, pixels) / batch.loss_tokens
             loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             return float(loss)
 
         with packed_attention(vlm.part("language")):

@@ -9,7 +9,7 @@ are compared:
 
     pictures   percentile bootstrap over pictures, the seeds' mean taken as it is
     plain      percentile bootstrap that also draws seeds with replacement (hierarchical)
-    shipped    vila2.evaluation.resampling: seeds' variance estimated, quantiles by Student's t
+    shipped    `statistics.resampling`: seeds' variance estimated, quantiles by Student's t
 
 "improved" and "worse" are false where the true difference is zero: a 95 % interval allows 2.5 % of
 each, and the bound that is promised is 5 % "improved".
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from verdict_worlds import Floats, Questions, World
 
-from vila2.evaluation.resampling import Interval, PictureDraws, ScoreTable, interval_of
+from vila2.evaluation.statistics.resampling import Interval, PictureDraws, ScoreTable, interval_of
 from vila2.evaluation.verdict import VerdictKind, VerdictPolicy, decide, saturated
 
 OUT = Path(__file__).with_name("verdict.json")

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from vila2.evaluation.resampling import PictureDraws, ScoreTable
+from vila2.evaluation.statistics.resampling import PictureDraws, ScoreTable
 
 Floats = npt.NDArray[np.float64]
 # Shares of the latent variance: they add up to 1.

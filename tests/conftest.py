@@ -12,17 +12,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from services.chassis.logging import configure_logging
-from services.standalone.app import Standalone
+from services.chassis.telemetry.logging import configure_logging
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import Client
 
-pytest_plugins = ("tests.servers.postgres",)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that train go first, so that no process is left alone with them at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+pytest_plugins = (
+    "tests.suites", "tests.servers.postgres", "tests.servers.seaweedfs", "tests.servers.valkey",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,13 +28,13 @@ def _log_to_a_file(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Standalone]:
+def platform(tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     """The five services, in a workspace of their own."""
-    with Standalone(tmp_path / "workspace") as made:
+    with EmbeddedPlatform(tmp_path / "workspace") as made:
         yield made
 
 
 @pytest.fixture
-def client(platform: Standalone) -> Client:
+def client(platform: EmbeddedPlatform) -> Client:
     """What a user of that platform holds."""
     return platform.client

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx2
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
-from vila2.api.datasets import Version
 from vila2.client import Client
-from vila2.submit import submit
+from vila2.client.submit import submit
+from vila2.schemas.rest.datasets import Version
 
 
 def pictures(folder: Path, *, count: int = 4, first: int = 0, caption: str = "fox {n}") -> Path:
@@ -35,7 +35,7 @@ def submitted(
     )
 
 
-def client_with(platform: Standalone, key: str) -> Client:
+def client_with(platform: EmbeddedPlatform, key: str) -> Client:
     """A client that holds this key."""
     return Client(
         lambda service: httpx2.Client(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from vila2.data.assembly import Assembly
-from vila2.data.ingest import Admission
+from vila2.data.admission import Admission
 from vila2.data.readers import open_reader
 from vila2.data.shards import write_shard
 from vila2.model.build import VLM, compose
 from vila2.model.preset import load_preset
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.training.spec import Optimiser, Source, Stage, TrainSpec
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Source, Stage, TrainSpec
 
 SIZES = WorldSizes(corpus=48, sft=24, specialist=8, base=32, dev=12, test=12)
 _FORMATS = {"corpus": "folder", "dev": "benchmark", "test": "benchmark"}
@@ -45,7 +46,7 @@ def source(shard: str, name: str = "sft", *, policy: str = "conversations") -> S
 
 def spec(base: Path, out: Path, sources: list[Source], *, steps: int = 12) -> TrainSpec:
     """Two short stages from a saved base."""
-    optimiser = Optimiser(kind="muon", warmup=0.1)
+    optimizer = Optimizer(kind="muon", warmup=0.1)
     return TrainSpec.model_validate(
         {
             "init": {"kind": "base", "path": str(base)},
@@ -56,7 +57,7 @@ def spec(base: Path, out: Path, sources: list[Source], *, steps: int = 12) -> Tr
                     batch_size=8,
                     lr=1e-3,
                     trainable=["projector"],
-                    optimiser=optimiser,
+                    optimizer=optimizer,
                     sources=sources,
                 ).model_dump(),
                 Stage(
@@ -65,7 +66,7 @@ def spec(base: Path, out: Path, sources: list[Source], *, steps: int = 12) -> Tr
                     batch_size=8,
                     lr=1e-3,
                     trainable=["vision", "projector", "language"],
-                    optimiser=optimiser,
+                    optimizer=optimizer,
                     sources=sources,
                 ).model_dump(),
             ],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from services.caption.context import CaptionContext
-from services.caption.handlers import router
-from services.chassis.identity.identity import Identity
-from services.chassis.service import create_service
+from services.caption.routes import router
+from services.chassis.web.app_factory import create_service
+from services.identity.identity import Identity
 
 
 def create_app(context: CaptionContext, *, identity: Identity) -> FastAPI:

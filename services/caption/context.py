@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.caption.control import LayerControl
-from services.caption.deployments import Deployments
-from services.caption.direct import Direct
-from services.caption.engine_measured import MeasuredEngines
-from services.caption.gauges import measure
-from services.caption.layer_jobs import LayerJobs
-from services.caption.layer_steps import SHARD_TASK
-from services.caption.quotas import ImageQuotas
+from services.caption.engines.measured import MeasuredEngines
+from services.caption.jobs.control import LayerControl
+from services.caption.jobs.gauges import measure
+from services.caption.jobs.layer_jobs import LayerJobs
+from services.caption.jobs.layer_steps import SHARD_TASK
+from services.caption.jobs.quotas import ImageQuotas
+from services.caption.serving.deployments import Deployments
+from services.caption.serving.online import Direct
+from services.caption.serving.rollout import Rollout
 from services.caption.settings import CaptionSettings
-from services.caption.tables import KeptReplyRow, WorkUnitRow
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.metrics import CAPTIONS
-from services.chassis.objects import ObjectStore
-from services.chassis.queue import Queue
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.watch import Watch
-from services.chassis.work import WorkUnits
-from services.chassis.worker import Worker
-from vila2.api.identity import Limits
+from services.caption.tables import WorkUnitRow
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.telemetry.metrics import CAPTIONS
+from services.chassis.work.loop import Loop
+from services.chassis.work.queue import Queue
+from services.chassis.work.units import WorkUnits
+from services.chassis.work.worker import Worker
 from vila2.client import Client
 from vila2.data.layers import CAPTIONED
+from vila2.schemas.rest.identity import Limits
 
 
 class CaptionContext:
@@ -45,12 +45,12 @@ class CaptionContext:
         limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         settings = settings or CaptionSettings()
         units = WorkUnits(database, WorkUnitRow, lease_seconds=settings.lease_seconds)
         self.units = units
         self.engines = MeasuredEngines(settings.engines(database, objects))
-        self.deployments = Deployments(database, objects, self.engines, platform)
+        self.deployments = Deployments(database, platform)
+        self.rollout = Rollout(database, objects, self.engines)
         self.quotas = ImageQuotas(database, limits)
         self.jobs = LayerJobs(
             database, objects, units, self.engines, platform, self.deployments, self.quotas
@@ -61,7 +61,7 @@ class CaptionContext:
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
         # Units page by page, records of what is done, and the seal that a worker died before.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
-        self.deployer = Loop("deployments", self.deployments.advance_all, seconds=1.0)
+        self.deployer = Loop("deployments", self.rollout.advance_all, seconds=1.0)
         self.watch = Watch("caption", lambda: measure(database), units=units, objects=objects)
 
     def start(self) -> None:

@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.caption.engine import Engines
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
-from services.chassis.queue import Queue
-from services.chassis.queue_inprocess import InProcessQueue
+from services.caption.engines.engine import Engines
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.work.queue import Queue
+from services.chassis.work.queue_inprocess import InProcessQueue
 
 
 class CaptionSettings(BaseSettings):
@@ -41,12 +41,12 @@ class CaptionSettings(BaseSettings):
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
         """The engine port."""
         if not self.triton_url:
-            from services.caption.engine_embedded import EmbeddedEngines
+            from services.caption.engines.embedded import EmbeddedEngines
 
             return EmbeddedEngines(objects.local)
-        from services.caption.deployments import prefixes_in_use
-        from services.caption.engine_triton import TritonEngines
-        from services.caption.triton.connection import Connection
+        from services.caption.engines.triton import TritonEngines
+        from services.caption.engines.triton_connection import Connection
+        from services.caption.serving.deployments import prefixes_in_use
         from services.caption.triton.repository import EngineOptions
         from services.caption.triton.served import ServedModels
 
@@ -73,7 +73,7 @@ class CaptionSettings(BaseSettings):
         broker = self.broker_url.get_secret_value()
         if not broker:
             return InProcessQueue(name="caption", workers=workers or 1)
-        from services.chassis.queue_celery import CeleryQueue
+        from services.chassis.work.queue_celery import CeleryQueue
 
         return CeleryQueue(broker, name="caption", workers=workers)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, String
+from sqlalchemy import JSON, BigInteger, Float, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
-from services.chassis.work import WorkUnitColumns
+from services.chassis.web.idempotency import TokenColumns
+from services.chassis.work.units import WorkUnitColumns
 
 
 class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class LayerJobRow(Base):
+class LayerJobRow(TokenColumns, Base):
     """A layer in the making.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
@@ -25,10 +25,10 @@ class LayerJobRow(Base):
     """
 
     __tablename__ = "layer_jobs"
+    __table_args__ = (UniqueConstraint("team", "token"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200), index=True)
     layer: Mapped[str] = mapped_column(String(40))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     model_prefix: Mapped[str] = mapped_column(String(200))
@@ -82,16 +82,27 @@ class EndpointRow(Base):
 
 
 class DeploymentRow(Base):
-    """One attempt to put a model behind an endpoint, and how its gate judged."""
+    """One attempt to put a model behind an endpoint, and the evidence for how it ended.
+
+    `sha256` is the registered digest and `digest` that of the stored weights, empty until they are
+    read. `evaluations` are the registry's when the deployment was asked for.
+    """
 
     __tablename__ = "deployments"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60), index=True)
     endpoint: Mapped[str] = mapped_column(String(60))
-    model: Mapped[str] = mapped_column(String(120))
+    model: Mapped[str] = mapped_column(String(200))
     model_prefix: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(12), index=True)
+    asked_by: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(String, default="")
+    skip_golden: Mapped[bool] = mapped_column(default=False)
+    require: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    evaluations: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    sha256: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64), default="")
     golden: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
@@ -102,9 +113,3 @@ class WorkUnitRow(WorkUnitColumns, Base):
     """One unit per shard of a layer."""
 
     __tablename__ = "work_units"
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from services.chassis.logging import configure_logging
-from services.chassis.metrics import BUILD, DISK_FREE, DISK_SIZE
-from services.chassis.tracing import configure_tracing
+from services.chassis.telemetry.logging import configure_logging
+from services.chassis.telemetry.metrics import BUILD, DISK_FREE, DISK_SIZE
+from services.chassis.telemetry.tracing import configure_tracing
 
 
 def begin_process(name: str, *, workspace: Path, log: Path | None = None) -> Callable[[], None]:

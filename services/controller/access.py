@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from services.chassis.auth import Principal, require
 from services.controller.context import ControllerContext
+from services.identity.require import Principal, require
 
 Reader = Annotated[Principal, Depends(require("runs:read"))]
 Writer = Annotated[Principal, Depends(require("runs:write"))]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.watch import Watch
-from services.controller.estimates.store import Estimates
-from services.controller.gauges import measure
-from services.controller.leadership import Leadership
-from services.controller.reconciler import Reconciler
-from services.controller.relay import EventRelay, EventSink, LogSink
-from services.controller.reports import Reports
-from services.controller.runs import Runs
-from services.controller.tables import KeptReplyRow
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.work.loop import Loop
+from services.controller.estimates.service import Estimates
+from services.controller.loop.leadership import Leadership
+from services.controller.loop.reconciler import Reconciler
+from services.controller.report.report import Reports
+from services.controller.runs.event_relay import EventRelay, EventSink, LogSink
+from services.controller.runs.gauges import measure
+from services.controller.runs.runs import Runs
 from vila2.client import Client
 
 
@@ -30,7 +28,6 @@ class ControllerContext:
         sink: EventSink | None = None,
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.platform = platform
         self.runs = Runs(database)
         self.estimates = Estimates(database)

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Float, ForeignKey, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
+from services.chassis.web.idempotency import TokenColumns
 
 
 class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class RunRow(Base):
+class RunRow(TokenColumns, Base):
     """A run of a recipe; `version` is what compare-and-set compares.
 
     `recipe` is the one in force, number `recipe_number` of those in `run_recipes`. `origin` says of
@@ -27,7 +27,6 @@ class RunRow(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200))
     name: Mapped[str] = mapped_column(String(100))
     recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
     recipe_hash: Mapped[str] = mapped_column(String(16))
@@ -60,7 +59,7 @@ class RoundRow(Base):
     """One model of a run; `version` is what compare-and-set compares.
 
     `recipe_number` is the recipe that it follows, `failed_in` the step that failed, `tries` how
-    often a step was begun anew, by what the step is called in its tokens. A round that is trained
+    often a step was begun anew, by what the step is called in its keys. A round that is trained
     with several seeds has all their models and evaluations in `seed_models` and `seed_evaluations`,
     and the first seed's in `model` and `evaluate_job` (`seeds.py`).
     """
@@ -130,9 +129,3 @@ class EstimateRow(Base):
     recipe_hash: Mapped[str] = mapped_column(String(16), index=True)
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

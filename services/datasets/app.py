@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.chassis.identity.identity import Identity
-from services.chassis.service import create_service
-from services.datasets import handlers, handlers_layers
+from services.chassis.web.app_factory import create_service
+from services.datasets import routes as handlers
+from services.datasets import routes_layers as handlers_layers
 from services.datasets.context import DatasetsContext
+from services.identity.identity import Identity
 
 
 def create_app(context: DatasetsContext, *, identity: Identity) -> FastAPI:

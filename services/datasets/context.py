@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
-from services.chassis.queue import Queue
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.sources import Sources
-from services.chassis.watch import Watch
-from services.chassis.work import WorkUnits
-from services.chassis.worker import Worker
-from services.datasets.audits import AUDIT_TASK, Audits
-from services.datasets.exports import Exports
-from services.datasets.history import History
-from services.datasets.in_place import InPlace
-from services.datasets.incoming import Incoming
-from services.datasets.ingest import INGEST_TASK, Ingest
-from services.datasets.layer_import import LayerImports
-from services.datasets.layers import Layers
-from services.datasets.reading import Reading
-from services.datasets.storage import Storage
-from services.datasets.tables import KeptReplyRow, WorkUnitRow
-from services.datasets.takedowns import TAKEDOWN_TASK, Takedowns
-from services.datasets.uploads import Uploads
-from services.datasets.versions import Versions
-from vila2.api.identity import Limits
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.sources import Sources
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.work.queue import Queue
+from services.chassis.work.units import WorkUnits
+from services.chassis.work.worker import Worker
+from services.datasets.governance.audits import AUDIT_TASK, Audits
+from services.datasets.governance.exports import Exports
+from services.datasets.governance.history import History
+from services.datasets.governance.quotas import Storage
+from services.datasets.governance.takedowns import TAKEDOWN_TASK, Takedowns
+from services.datasets.layers.imports import LayerImports
+from services.datasets.layers.layers import Layers
+from services.datasets.layers.lineage import Reading
+from services.datasets.tables import WorkUnitRow
+from services.datasets.versions.in_place import InPlace
+from services.datasets.versions.incoming import Incoming
+from services.datasets.versions.ingest import INGEST_TASK, Ingest
+from services.datasets.versions.uploads import Uploads
+from services.datasets.versions.versions import Versions
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy
+from vila2.schemas.rest.identity import DAY, Limits
 
 
 class DatasetsContext:
     """Built once per process; `start` begins ingests, audits and take-downs.
 
-    `limits` tells what a team may use.
+    `spool` is a folder for uploads while they arrive; `limits` tells what a team may use.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class DatasetsContext:
         queue: Queue,
         platform: Callable[[str], Client],
         sources: Sources,
+        spool: Path,
         fetching: FetchPolicy | None = None,
         limits: Callable[[str], Limits] = lambda _: Limits(),
     ) -> None:
         self.database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.objects = objects
+        self.spool = spool
+        spool.mkdir(parents=True, exist_ok=True)
         self.units = WorkUnits(database, WorkUnitRow)
         self.storage = Storage(database, limits)
         self.versions = Versions(database, self.units, sources, self.storage)
@@ -67,7 +71,7 @@ class DatasetsContext:
             objects,
             self.units,
             incoming=Incoming(database, objects, fetching or FetchPolicy()),
-            in_place=InPlace(objects, sources),
+            in_place=InPlace(sources),
             uploads=self.uploads,
         )
         self.worker = Worker(
@@ -84,6 +88,7 @@ class DatasetsContext:
     def start(self) -> None:
         """Take up the work, also what an earlier process left."""
         self.uploads.sweep()
+        _remove_old(self.spool)
         self.worker.start()
         self.watch.start()
 
@@ -92,3 +97,11 @@ class DatasetsContext:
         self.watch.stop()
         self.worker.stop()
         self.database.close()
+
+
+def _remove_old(spool: Path) -> None:
+    """Remove what a process left that was killed; other processes may be receiving there now."""
+    for left in spool.iterdir():
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - DAY:
+                left.unlink()

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.chassis.database import Database
-from services.chassis.errors import Conflict, NotFound
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Conflict, NotFound
 from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow
+from vila2.schemas.refs import DatasetRef
 
 PAGE = 1000  # shards read at a time
 
@@ -60,12 +61,9 @@ def ready_version(session: Session, team: str, name: str, number: int = 0) -> Ve
     return row
 
 
-def named_version(session: Session, team: str, name: str) -> VersionRow:
-    """A ready version by `NAME` or `NAME@VERSION`."""
-    base, _, number = name.partition("@")
-    if number and not number.isdigit():
-        raise NotFound(f"{name!r} is not NAME@VERSION", field="dataset", fix="give a number")
-    return ready_version(session, team, base, int(number or 0))
+def named_version(session: Session, team: str, ref: DatasetRef) -> VersionRow:
+    """The ready version of that name."""
+    return ready_version(session, team, ref.name, ref.version)
 
 
 def shards_of(
@@ -102,5 +100,5 @@ def layer_row(session: Session, team: str, layer: str) -> LayerRow:
             .order_by(LayerRow.created_at.desc())
         )
     if row is None:
-        raise NotFound(f"no layer {layer!r}", field="layer", fix="`vila2 captions layers`")
+        raise NotFound(f"no layer {layer!r}", field="layer", fix="`vila2 captions list`")
     return row

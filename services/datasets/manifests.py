@@ -15,7 +15,7 @@ from pathlib import Path
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from services.chassis.objects import ObjectStore
+from services.chassis.storage.objects import ObjectStore
 from services.datasets.tables import DatasetRow, LayerRow, LayerShardRow, ShardRow, VersionRow
 from vila2.wire.manifests_pb2 import DatasetManifest, LayerManifest, LayerShardRef, ShardRef
 

@@ -17,8 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
-from services.chassis.work import WorkUnitColumns
+from services.chassis.web.idempotency import TokenColumns
+from services.chassis.work.units import WorkUnitColumns
 
 
 class Base(DeclarativeBase):
@@ -38,7 +38,7 @@ class DatasetRow(Base):
     latest: Mapped[int] = mapped_column(Integer, default=0)
 
 
-class VersionRow(Base):
+class VersionRow(TokenColumns, Base):
     """A version: open for uploads, then ingesting, then ready and immutable.
 
     `format` is "" where a client read the data and uploads raw samples, else the format that the
@@ -46,12 +46,14 @@ class VersionRow(Base):
     """
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("dataset_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "number"),
+        UniqueConstraint("dataset_id", "token"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     number: Mapped[int] = mapped_column(Integer)
-    token: Mapped[str] = mapped_column(String(200), default="", index=True)
     source: Mapped[str] = mapped_column(String, default="")
     licence: Mapped[str] = mapped_column(String(200), default="")
     format: Mapped[str] = mapped_column(String(20), default="")
@@ -92,7 +94,8 @@ class UploadRow(Base):
 class ShardRow(Base):
     """A shard of a version: what is read (`object_key`) and its index.
 
-    A version's shards are numbered from 0 without a gap, and none is ever taken away.
+    The shards of a ready version are numbered from 0 without a gap, and none is ever taken away.
+    Those of a version that is being ingested are rows before their objects are stored.
     """
 
     __tablename__ = "shards"
@@ -106,15 +109,15 @@ class ShardRow(Base):
     samples: Mapped[int] = mapped_column(Integer)
 
 
-class LayerRow(Base):
+class LayerRow(TokenColumns, Base):
     """A caption layer over a version; its counts are the sums over its shards."""
 
     __tablename__ = "layers"
+    __table_args__ = (UniqueConstraint("team", "token"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200), default="", index=True)
     name: Mapped[str] = mapped_column(String(200))
     recipe_hash: Mapped[str] = mapped_column(String(64))
     captioner: Mapped[str] = mapped_column(String(200))
@@ -168,10 +171,11 @@ class TakedownRow(Base):
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
-class ExportRow(Base):
+class ExportRow(TokenColumns, Base):
     """An export that somebody made, with the waiver where its layer was not sealed."""
 
     __tablename__ = "exports"
+    __table_args__ = (UniqueConstraint("team", "token"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60), index=True)
@@ -202,9 +206,3 @@ class WorkUnitRow(WorkUnitColumns, Base):
     """Ingest, audits and take-downs."""
 
     __tablename__ = "work_units"
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

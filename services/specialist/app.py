@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.chassis.identity.identity import Identity
-from services.chassis.service import create_service
+from services.chassis.web.app_factory import create_service
+from services.identity.identity import Identity
 from services.specialist.context import SpecialistContext
 from services.specialist.handlers import router
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.watch import Watch
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.work.loop import Loop
 from services.specialist.specialists import Specialists
-from services.specialist.tables import KeptReplyRow
 from vila2.client import Client
 
 
@@ -18,7 +16,6 @@ class SpecialistContext:
 
     def __init__(self, *, database: Database, platform: Callable[[str], Client]) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self.specialists = Specialists(database, platform)
         self.loop = Loop("specialists", self.specialists.tick, seconds=1.0)
         self.watch = Watch("specialist", self.specialists.measure)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from services.chassis.auth import Principal, require
-from services.chassis.rest.started import Started
+from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.started import Started
+from services.identity.require import Principal, require
 from services.specialist.context import SpecialistContext
-from vila2.api import specialist as api
+from vila2.schemas.rest import specialist as api
 
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("models:read"))]
@@ -26,10 +27,14 @@ Context = Annotated[SpecialistContext, Depends(_context)]
 
 @router.post("/specialists", summary="Start a specialist", status_code=202)
 def start_specialist(
-    body: api.SpecialistIn, caller: Writer, context: Context, started: Started
+    body: api.SpecialistIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
+    key: IdempotencyKey,
 ) -> api.Specialist:
     """Finetune it from its parent, then let it recaption the dataset."""
-    made = context.specialists.start(caller.team, body)
+    made = context.specialists.start(caller.team, body, key)
     started.tell(f"specialists/{made.id}")
     context.loop.nudge()
     return made

@@ -1,4 +1,4 @@
-"""Specialists as small state machines: each step is asked for by token, so it can be repeated."""
+"""Specialists as small state machines: each step is requested by a key, so it can be repeated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
-from services.chassis.database import Database, exclusively
-from services.chassis.errors import NotFound
-from services.chassis.metrics import SPECIALISTS_NOW
-from services.chassis.rest import repeats
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.metrics import SPECIALISTS_NOW
+from services.chassis.web.errors import NotFound
+from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.specialist.tables import SpecialistRow
-from vila2 import tracing
-from vila2.api import specialist as api
-from vila2.api.base import Progress
-from vila2.api.caption import LayerJobIn
-from vila2.api.training import JobIn, TrainIn
 from vila2.client import ApiError, Client
+from vila2.schemas.rest import specialist as api
+from vila2.schemas.rest.base import Progress
+from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.training import JobIn, TrainIn
+from vila2.schemas.stages import Execution
+from vila2.system import tracing
 
 _log = structlog.get_logger()
 _ACTIVE = ("training", "captioning")
@@ -34,28 +35,25 @@ class Specialists:
     def __init__(self, database: Database, platform: Callable[[str], Client]) -> None:
         self._database, self._platform = database, platform
 
-    def start(self, team: str, body: api.SpecialistIn) -> api.Specialist:
+    def start(self, team: str, body: api.SpecialistIn, token: str | None = None) -> api.Specialist:
         """Begin; a known token returns its specialist."""
-        with self._database.transaction() as session:
-            exclusively(session, f"token:{team}:{body.token}")
-            row = session.scalar(
-                select(SpecialistRow).where(
-                    SpecialistRow.team == team, SpecialistRow.token == body.token
-                )
-            )
+        asked = KeyedRequest.of(token, body)
+
+        def found_or_made(session: Session) -> SpecialistRow:
+            row = asked.find(session, SpecialistRow, team=team)
             if row is None:
                 row = SpecialistRow(
                     id=f"specialist-{uuid.uuid4().hex[:12]}",
                     team=team,
-                    token=body.token,
+                    **asked.columns,
                     body=body.model_dump(),
                     state="training",
                 )
                 session.add(row)
                 session.flush()
-            else:
-                repeats.found(body.token)
-        return self._specialist(row)
+            return row
+
+        return self._specialist(create_once(self._database, found_or_made))
 
     def get(self, team: str, specialist_id: str) -> api.Specialist:
         """A specialist and its progress."""
@@ -120,7 +118,11 @@ class Specialists:
         body = api.SpecialistIn.model_validate(row.body)
         platform = self._platform(row.team)
         if row.state == "training":
-            job = platform.training.submit(_train_job(body))
+            job = (
+                platform.training.job(row.job)
+                if row.job
+                else platform.training.submit(_train_job(body), f"{row.id}:train")
+            )
             crashpoint("specialist.submitted")
             if job.id != row.job and not self._change(row, job=job.id):
                 platform.training.cancel(job.id)  # cancelled meanwhile, not yet knowing the job
@@ -130,7 +132,11 @@ class Specialists:
             elif job.state in ("failed", "cancelled", "stopped"):
                 self._change(row, state="failed", error=f"training {job.state}: {job.error}")
             return
-        layer = platform.caption.start_layer(_layer_job(body, row.model))
+        layer = (
+            platform.caption.layer_job(row.layer_job)
+            if row.layer_job
+            else platform.caption.start_layer(_layer_job(body, row.model), f"{row.id}:caption")
+        )
         crashpoint("specialist.captioning")
         if layer.id != row.layer_job and not self._change(row, layer_job=layer.id):
             platform.caption.cancel_layer(layer.id)
@@ -183,32 +189,27 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
     """Finetuning goes on from the parent as it is; nothing is reset (paper, section 2.2)."""
     return JobIn(
         name=body.name,
-        token=f"{body.token}:train",
         run=body.run,
         train=TrainIn(
             init="continue",
             model=body.parent,
             stages=[body.stage],
             seed=body.seed,
-            threads=body.threads,
-            precision=body.precision,
-            cache_features=body.cache_features,
+            **body.model_dump(include=set(Execution.model_fields)),
         ),
     )
 
 
 def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
-    dataset, _, version = body.dataset.partition("@")
     return LayerJobIn(
         name=f"{body.name} {body.specialist}",
-        dataset=dataset,
-        version=int(version or 0),
+        dataset=body.dataset.name,
+        version=body.dataset.version,
         model=model,
         prompts=body.prompts,
         sampling=body.sampling,
         gate=body.gate,
         seed=body.seed,
         task=body.specialist,
-        token=f"{body.token}:caption",
         run=body.run,
     )

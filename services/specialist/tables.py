@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import JSON, Float, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
+from services.chassis.web.idempotency import TokenColumns
 
 
 class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class SpecialistRow(Base):
+class SpecialistRow(TokenColumns, Base):
     """A specialist at work: training, then captioning, then done."""
 
     __tablename__ = "specialists"
@@ -23,7 +23,6 @@ class SpecialistRow(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(12), default="training", index=True)
     job: Mapped[str] = mapped_column(String(40), default="")
@@ -32,9 +31,3 @@ class SpecialistRow(Base):
     layer: Mapped[str] = mapped_column(String(40), default="")
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

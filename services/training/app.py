@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.chassis.identity.identity import Identity
-from services.chassis.service import create_service
-from services.training import handlers, handlers_models
+from services.chassis.web.app_factory import create_service
+from services.identity.identity import Identity
+from services.training import routes as handlers
+from services.training import routes_models as handlers_models
 from services.training.context import TrainingContext
 
 

@@ -6,27 +6,21 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from services.chassis.database import Database
-from services.chassis.loop import Loop
-from services.chassis.metrics import JOB_SLOTS, JOBS
-from services.chassis.objects import ObjectStore
-from services.chassis.rest.kept_replies import KeptReplies
-from services.chassis.watch import Watch
-from services.training.backend import Backend
-from services.training.dispatcher import Dispatcher
-from services.training.imports import Imports
-from services.training.jobs import Jobs
-from services.training.mlflow_mirror import MlflowMirror
-from services.training.promotion.promotions import Promotions
-from services.training.promotion.serving import ServingCheck
-from services.training.queueing.attempts import Accounts
-from services.training.queueing.claims import Claims
-from services.training.queueing.gauges import measure
-from services.training.queueing.teams import Quotas
-from services.training.registry import Registry
-from services.training.registry_settings import RegistrySettings
-from services.training.specs import SpecBuilder
-from services.training.tables import KeptReplyRow
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.telemetry.metrics import JOB_SLOTS, JOBS
+from services.chassis.work.loop import Loop
+from services.training.backends.backend import Backend
+from services.training.jobs.dispatcher import Dispatcher
+from services.training.jobs.jobs import Jobs
+from services.training.jobs.specs import SpecBuilder
+from services.training.queue.attempts import Accounts
+from services.training.queue.claims import Claims
+from services.training.queue.gauges import measure
+from services.training.queue.teams import Quotas
+from services.training.registry.imports import Imports
+from services.training.registry.registry import Registry
 from vila2.client import Client
 
 
@@ -51,12 +45,9 @@ class TrainingContext:
         interrupt_on_stop: bool,
         accelerator: str = "cpu",
         lease_seconds: float = 30.0,
-        settings: RegistrySettings | None = None,
     ) -> None:
         self._database = database
-        self.replies = KeptReplies(database, KeptReplyRow)
         self._interrupt = interrupt_on_stop
-        settings = settings or RegistrySettings()
         self.platform = platform
         self._backend = backend
         self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
@@ -64,11 +55,6 @@ class TrainingContext:
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
         self.imports = Imports(database, objects)
-        self.promotions = Promotions(
-            database,
-            objects,
-            ServingCheck(settings.interpreter, seconds=settings.gate_seconds),
-        )
         self.dispatcher = Dispatcher(
             self.jobs,
             self.claims,
@@ -78,24 +64,11 @@ class TrainingContext:
             platform,
         )
         self.loop = Loop("dispatcher", self.dispatcher.tick, seconds=0.5)
-        self.gate_loop = Loop("promotions", self.promotions.decide_all, seconds=1.0)
-        self._loops = [
-            self.loop,
-            self.gate_loop,
-            Loop("cards", self.registry.write_cards, seconds=5.0),
-        ]
+        self._loops = [self.loop, Loop("cards", self.registry.write_cards, seconds=5.0)]
         JOB_SLOTS.set(slots)
         for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
             JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase
         self.watch = Watch("training", self._measure, objects=objects)
-        if settings.mlflow_url:
-            mirror = MlflowMirror(
-                database,
-                self.jobs.files,
-                url=settings.mlflow_url,
-                token=settings.mlflow_token.get_secret_value(),
-            )
-            self._loops.append(Loop("mlflow", mirror.tick, seconds=10.0))
 
     def start(self) -> None:
         """Take up dispatching, also of jobs that run since before."""

@@ -30,7 +30,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.training.backend import Accelerator, Backend, Defaults
+from services.training.backends.backend import Accelerator, Backend, Defaults
 
 
 class BackendMissing(RuntimeError):
@@ -86,7 +86,7 @@ class TrainingSettings(BaseSettings):
                 if not getattr(self, name):
                     raise ValueError(
                         f"VILA2_{name.upper()} is needed by VILA2_TRAINING_BACKEND=kubernetes: see "
-                        "deploy/k8s/training/README.md"
+                        "deploy/k8s/README.md"
                     )
             if self.kubernetes_url and self.kubernetes_token_file is None:
                 raise ValueError("VILA2_KUBERNETES_URL needs VILA2_KUBERNETES_TOKEN_FILE beside it")
@@ -114,13 +114,13 @@ class TrainingSettings(BaseSettings):
             return self._slurm()
         if self.training_backend == "kubernetes":
             return self._kubernetes(workspace)
-        from services.training.backend_local import LocalBackend
+        from services.training.backends.local import LocalBackend
 
         return LocalBackend(self.defaults)
 
     def _slurm(self) -> Backend:
-        from services.training.backend_slurm import SlurmBackend
-        from services.training.backend_slurm_script import SlurmOptions
+        from services.training.backends.slurm import SlurmBackend
+        from services.training.backends.slurm_script import SlurmOptions
 
         absent = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
         if absent:
@@ -139,9 +139,9 @@ class TrainingSettings(BaseSettings):
         return SlurmBackend(options, self.defaults, poll=self.slurm_poll)
 
     def _kubernetes(self, workspace: Path) -> Backend:
-        from services.training.backend_kubernetes import KubernetesBackend
-        from services.training.backend_kubernetes_api import Cluster
-        from services.training.backend_kubernetes_manifest import KubernetesOptions
+        from services.training.backends.kubernetes import KubernetesBackend
+        from services.training.backends.kubernetes_api import Cluster
+        from services.training.backends.kubernetes_manifest import KubernetesOptions
 
         cluster = Cluster.of_this_pod()
         if self.kubernetes_url:

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.chassis.rest.kept_replies import KeptReplyColumns
+from services.chassis.web.idempotency import TokenColumns
 
 
 class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class JobRow(Base):
+class JobRow(TokenColumns, Base):
     """A job handed to an execution backend; `handle` is how the backend finds it again.
 
     A dispatcher that starts a job holds it by `fence` until `lease_until`. A job with seeds has
@@ -27,7 +27,6 @@ class JobRow(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     team: Mapped[str] = mapped_column(String(60))
-    token: Mapped[str] = mapped_column(String(200))
     name: Mapped[str] = mapped_column(String(200))
     kind: Mapped[str] = mapped_column(String(12))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -41,7 +40,6 @@ class JobRow(Base):
     run: Mapped[str] = mapped_column(String(200), default="", index=True)
     parent: Mapped[str] = mapped_column(String(40), default="", index=True)
     children: Mapped[int] = mapped_column(Integer, default=0)
-    seed: Mapped[int | None] = mapped_column(BigInteger, default=None)
     unit: Mapped[str] = mapped_column(String(8), default="process")
     processes: Mapped[int] = mapped_column(Integer, default=1)
     fence: Mapped[int] = mapped_column(Integer, default=0)
@@ -49,7 +47,6 @@ class JobRow(Base):
     cancel_wanted: Mapped[bool] = mapped_column(Boolean, default=False)
     waiting: Mapped[str] = mapped_column(String(300), default="")
     lineage: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    mirrored: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
     started_at: Mapped[float] = mapped_column(Float, default=0.0)
     ended_at: Mapped[float] = mapped_column(Float, default=0.0)
@@ -92,8 +89,8 @@ class QuotaRow(Base):
 class ModelRow(Base):
     """A model of the registry: its weights immutable and named by their digest.
 
-    `revision` counts what has been learnt or decided about it since; `carded` and `mirrored` are
-    the revisions that its card and the MLflow mirror tell.
+    `revision` counts what has been learnt about it since; `carded` is the revision that the card
+    beside its weights describes.
     """
 
     __tablename__ = "models"
@@ -111,11 +108,8 @@ class ModelRow(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     run: Mapped[str] = mapped_column(String(200), default="")
-    stage: Mapped[str] = mapped_column(String(12), default="candidate")
-    line: Mapped[str] = mapped_column(String(63), default="")
     revision: Mapped[int] = mapped_column(Integer, default=1)
     carded: Mapped[int] = mapped_column(Integer, default=0)
-    mirrored: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
@@ -140,31 +134,3 @@ class EvaluationRow(Base):
     source: Mapped[str] = mapped_column(String(40), default="")
     figures: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
-
-
-class StageChangeRow(Base):
-    """A promotion, rollback or retirement, with its evidence; never changed once decided."""
-
-    __tablename__ = "stage_changes"
-
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    team: Mapped[str] = mapped_column(String(60), index=True)
-    model: Mapped[str] = mapped_column(String(200), index=True)
-    line: Mapped[str] = mapped_column(String(63))
-    action: Mapped[str] = mapped_column(String(12))
-    before: Mapped[str] = mapped_column(String(12))
-    after: Mapped[str] = mapped_column(String(12))
-    state: Mapped[str] = mapped_column(String(12), index=True)
-    reason: Mapped[str] = mapped_column(String, default="")
-    replaced: Mapped[str] = mapped_column(String(200), default="")
-    asked_by: Mapped[str] = mapped_column(String(60))
-    note: Mapped[str] = mapped_column(String, default="")
-    require: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    evidence: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[float] = mapped_column(Float, default=time.time)
-
-
-class KeptReplyRow(KeptReplyColumns, Base):
-    """The reply to a request that came with an idempotency key."""
-
-    __tablename__ = "kept_replies"

@@ -1,8 +1,11 @@
-"""A small world over either kind of storage, and what an undisturbed run on it comes to."""
+"""Sites on either kind of storage, the two scripts, and what an undisturbed run comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,16 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.settings import StorageSettings
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start, workspace
-from tests.servers.postgres import PostgresServer
-from tests.servers.seaweedfs import S3Server, seaweedfs
+from tests.servers.postgres import PostgresServer, binaries
+from tests.servers.seaweedfs import S3Server
+
+Done = subprocess.CompletedProcess[str]
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @dataclass(frozen=True)
@@ -26,36 +34,64 @@ class Site:
     use: Callable[[], None]
 
     @property
-    def storage(self) -> StorageSettings:
+    def objects(self) -> ObjectStore:
         self.use()
-        return StorageSettings()
+        return StorageSettings().objects(self.workspace, sources_of(self.workspace))
+
+    def run(self, script: str, *words: str | Path, **more: str | Path) -> Done:
+        """Run one of the scripts as an operator of this site would, beside the workspace."""
+        settings = {"PYTHON": sys.executable, "VILA2_WORKSPACE": self.workspace.name}
+        if self.settings:
+            settings["PG_DUMP"] = str(binaries() / "pg_dump")
+            settings["PG_RESTORE"] = str(binaries() / "pg_restore")
+        settings |= {**self.settings, **{name: str(value) for name, value in more.items()}}
+        return subprocess.run(
+            [DEPLOY / script, *words], cwd=self.workspace.parent, env={**os.environ, **settings},
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    def back_up(self, folder: Path) -> None:
+        done = self.run("backup.sh", folder)
+        assert done.returncode == 0, done.stderr
+
+    def restore(self, folder: Path, *name: str) -> None:
+        done = self.run("restore.sh", folder, *name)
+        assert done.returncode == 0, done.stderr
+
+    def refuses(self, folder: Path, *name: str) -> str:
+        """What a restore that must not happen says."""
+        done = self.run("restore.sh", folder, *name)
+        assert done.returncode != 0
+        return done.stderr
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        yield server
+Sites = Callable[[str], Site]
 
 
-@pytest.fixture(params=["embedded", "apart"])
-def sites(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Site]:
-    """Makes empty sites: SQLite and a directory, or PostgreSQL and a bucket."""
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sites:
+    """Makes empty sites with SQLite and a directory."""
+    return lambda name: Site(tmp_path / name, {}, lambda: None)
+
+
+@pytest.fixture
+def distributed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_server: PostgresServer,
+    s3: S3Server,
+) -> Sites:
+    """Makes empty sites with a PostgreSQL database and a bucket."""
 
     def make(name: str) -> Site:
-        settings: dict[str, str] = {}
-        if request.param == "apart":
-            server: PostgresServer = request.getfixturevalue("postgres_server")
-            bucket: S3Server = request.getfixturevalue("s3")
-            settings = {
-                "VILA2_DATABASE_URL": server.new_database(),
-                "VILA2_S3_ENDPOINT": bucket.endpoint,
-                "VILA2_S3_ACCESS_KEY": bucket.access_key,
-                "VILA2_S3_SECRET_KEY": bucket.secret_key,
-                "VILA2_S3_SECURE": "false",
-                "VILA2_S3_BUCKET": f"b-{uuid4().hex[:12]}",
-            }
+        settings = {
+            "VILA2_DATABASE_URL": postgres_server.new_database(),
+            "VILA2_S3_ENDPOINT": s3.endpoint,
+            "VILA2_S3_ACCESS_KEY": s3.access_key,
+            "VILA2_S3_SECRET_KEY": s3.secret_key,
+            "VILA2_S3_SECURE": "false",
+            "VILA2_S3_BUCKET": f"b-{uuid4().hex[:12]}",
+        }
 
         def use() -> None:
             for key, value in settings.items():
@@ -64,6 +100,13 @@ def sites(
         return Site(tmp_path / name, settings, use)
 
     return make
+
+
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.server)])
+def sites(request: pytest.FixtureRequest) -> Sites:
+    """Each of both: what uses it holds for either."""
+    made: Sites = request.getfixturevalue(request.param)
+    return made
 
 
 def small() -> Any:

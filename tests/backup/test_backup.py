@@ -1,114 +1,137 @@
-"""A platform that was lost is there again, and its runs go on to the same end."""
+"""A platform that was lost exists again, and its runs continue to the same end."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.chassis.settings import StorageSettings
-from services.standalone import operations, serve
-from services.standalone.app import Standalone, WorkspaceBusy
-from services.standalone.backup import rows_sqlite
-from services.standalone.backup.record import ABOUT, BackupError, Place
-from services.standalone.backup.restore import restore
-from services.standalone.backup.take import take
-from services.standalone.databases import all_migrations
-from services.standalone.targets import TARGETS
-from tests.backup.conftest import Site, small
+from services.platform import backup as steps
+from services.platform.embedded import EmbeddedPlatform
+from tests.backup.conftest import Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
-from tests.standalone import until
-from vila2.api.datasets import DatasetIn, VersionIn
-
-Sites = Callable[[str], Site]
+from tests.standalone import pictures, submitted, until
+from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_a_backup_to_the_same_end(
+def test_a_run_continues_from_a_backup_to_the_same_end(
     sites: Sites, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     """Taken in the middle of captioning, while the platform works; restored elsewhere."""
     before, after = sites("before"), sites("after")
     before.use()
-    made = workspace(tmp_path / "made")
-    with Plane(made) as plane:
+    before = replace(before, workspace=workspace(tmp_path / "made"))
+    with Plane(before.workspace) as plane:
         run = start(plane, small(), token="the-run")
         plane.until(run, "round 1", "captioning")
         plane.controller.reconciler.tick()
-        told = take(made, before.storage, tmp_path / "backup")
-        for _ in range(6):  # the lost platform went on
+        before.back_up(tmp_path / "backup")
+        for _ in range(6):  # the platform that is lost goes on
             plane.turn()
-    assert (told.rows > 20, told.objects > 10, told.files > 3) == (True, True, True)
-    restored = restore(after.workspace, after.storage, tmp_path / "backup")
-    assert restored == told
+    after.use()
+    after.restore(tmp_path / "backup")
     with Plane(after.workspace) as plane:
         assert start(plane, small(), token="the-run") == run
-        until(plane.controller.leadership.lead)  # the lost platform's lease came along
-        held = plane.finish(run)
-        assert held.state == "finished", held.error
+        until(plane.controller.leadership.lead)  # the lease of the lost platform came along
+        ended = plane.finish(run)
+        assert ended.state == "finished", ended.error
         assert outcome(plane.client, run) == undisturbed
 
 
 def test_keys_are_as_valid_as_before(sites: Sites, tmp_path: Path) -> None:
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         key = platform.key
-        take(before.workspace, before.storage, tmp_path / "backup")
-    restore(after.workspace, after.storage, tmp_path / "backup")
+        before.back_up(tmp_path / "backup")
     after.use()
-    with Standalone(after.workspace) as platform:
+    after.restore(tmp_path / "backup")
+    with EmbeddedPlatform(after.workspace) as platform:
         assert platform.key == key
     assert (after.workspace / "key").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
 
 
 def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_path: Path) -> None:
-    """In PostgreSQL numbers come from sequences, which rows alone do not bring back."""
+    """In PostgreSQL numbers come from sequences."""
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="one", kind="pairs"))
         platform.client.datasets.open_version("one", VersionIn())
-        take(before.workspace, before.storage, tmp_path / "backup")
-    restore(after.workspace, after.storage, tmp_path / "backup")
+        before.back_up(tmp_path / "backup")
     after.use()
-    with Standalone(after.workspace) as platform:
+    after.restore(tmp_path / "backup")
+    with EmbeddedPlatform(after.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="two", kind="pairs"))
         made = platform.client.datasets.open_version("two", VersionIn())
         assert made.version == 1
 
 
-def test_a_platform_that_is_there_is_not_overwritten_unasked(sites: Sites, tmp_path: Path) -> None:
+def test_a_platform_that_exists_is_not_overwritten(sites: Sites, tmp_path: Path) -> None:
+    site, other = sites("there"), sites("other")
+    other.use()
+    with EmbeddedPlatform(other.workspace):
+        other.back_up(tmp_path / "backup")
+    site.use()
+    with EmbeddedPlatform(site.workspace) as platform:
+        assert "there is a platform already" in site.refuses(tmp_path / "backup")
+        assert (site.workspace / "key").read_text().strip() == platform.key
+
+
+def test_a_lost_shard_is_restored_by_its_digest(sites: Sites, tmp_path: Path) -> None:
+    """With its index, while the platform runs; nothing else changes."""
     site = sites("there")
     site.use()
-    with Standalone(site.workspace):
-        take(site.workspace, site.storage, tmp_path / "backup")
-    with pytest.raises(BackupError, match="--overwrite"):
-        restore(site.workspace, site.storage, tmp_path / "backup")
-    restore(site.workspace, site.storage, tmp_path / "backup", overwrite=True)
-    with Standalone(site.workspace) as platform:
-        assert platform.client.datasets.all() == []
+    with EmbeddedPlatform(site.workspace) as platform:
+        submitted(platform.client, pictures(tmp_path / "in"), name="foxes", shard_samples=2)
+        held = list(site.objects.keys("shards")) + list(site.objects.keys("indexes"))
+        site.back_up(tmp_path / "backup")
+        for key in held:
+            site.objects.delete(key)
+        lost = next(iter(platform.client.datasets.shards("foxes", 1)))
+        site.restore(tmp_path / "backup", lost.sha256)
+        found = list(site.objects.keys("shards")) + list(site.objects.keys("indexes"))
+        assert found == [key for key in held if lost.sha256[:16] in key]
+        assert len(found) == 2
+
+
+def test_a_lost_layer_is_restored_by_its_id(sites: Sites, tmp_path: Path) -> None:
+    site = sites("there")
+    layers = ["layers/layer-1/000000-7.parquet", "layers/layer-1/manifest.json",
+              "layers/layer-2/manifest.json"]  # fmt: skip
+    with EmbeddedPlatform(site.workspace):
+        for key in layers:
+            site.objects.put(key, key.encode())
+        site.back_up(tmp_path / "backup")
+        for key in layers:
+            site.objects.delete(key)
+        site.restore(tmp_path / "backup", "layer-1")
+        assert list(site.objects.keys("layers")) == layers[:2]
+        assert site.objects.get(layers[0]) == layers[0].encode()
 
 
 @pytest.fixture
-def backup(tmp_path: Path) -> Path:
-    """Of a workspace with one object and one dataset's rows."""
-    with Standalone(tmp_path / "lost") as platform:
-        (platform.workspace / "objects" / "shards").mkdir(parents=True, exist_ok=True)
-        (platform.workspace / "objects" / "shards" / "a.tar").write_bytes(b"pictures")
-        take(platform.workspace, StorageSettings(), tmp_path / "backup")
+def backup(embedded: Sites, tmp_path: Path) -> Path:
+    """Of a workspace with one object."""
+    site = embedded("lost")
+    with EmbeddedPlatform(site.workspace):
+        site.objects.put("shards/a.tar", b"images")
+        site.back_up(tmp_path / "backup")
     return tmp_path / "backup"
 
 
 def damage_an_object(backup: Path) -> None:
-    (backup / "objects" / "shards" / "a.tar").write_bytes(b"pictured")
+    (backup / "objects" / "shards" / "a.tar").write_bytes(b"imaged")
 
 
 def damage_rows(backup: Path) -> None:
@@ -121,71 +144,85 @@ def lose_an_object(backup: Path) -> None:
 
 
 def interrupt(backup: Path) -> None:
-    (backup / ABOUT).unlink()
-
-
-def come_from_the_future(backup: Path) -> None:
-    told = json.loads((backup / ABOUT).read_text())
-    (backup / ABOUT).write_text(json.dumps({**told, "format": 2}))
+    (backup / "SHA256SUMS").unlink()
 
 
 def shorten_the_list(backup: Path) -> None:
-    (backup / "objects.jsonl").write_text("")
+    sums = backup / "SHA256SUMS"
+    sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [damage_an_object, damage_rows, lose_an_object, interrupt, come_from_the_future,
-     shorten_the_list],
-)  # fmt: skip
-def test_a_spoilt_backup_makes_no_platform(
-    backup: Path, tmp_path: Path, spoil: Callable[[Path], None]
+    "spoil", [damage_an_object, damage_rows, lose_an_object, interrupt, shorten_the_list]
+)
+def test_a_damaged_backup_makes_no_platform(
+    embedded: Sites, backup: Path, spoil: Callable[[Path], None]
 ) -> None:
     """No rows are restored, so nothing can be taken for a whole platform."""
     spoil(backup)
-    with pytest.raises(BackupError):
-        restore(tmp_path / "new", StorageSettings(), backup)
-    assert not (tmp_path / "new" / "db").exists()
+    assert embedded("new").refuses(backup)
+    assert not (embedded("new").workspace / "db").exists()
 
 
-def test_a_platform_that_runs_is_not_restored_into(backup: Path, tmp_path: Path) -> None:
-    with Standalone(tmp_path / "runs") as platform, pytest.raises(WorkspaceBusy):
-        restore(platform.workspace, StorageSettings(), backup, overwrite=True)
+def test_a_damaged_object_is_not_restored(embedded: Sites, backup: Path) -> None:
+    damage_an_object(backup)
+    assert "did NOT match" in embedded("new").refuses(backup, "a.tar")
+    assert not list(embedded("new").objects.keys())
 
 
-def test_a_database_in_use_is_not_restored_into(
-    backup: Path, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_name_that_no_object_has_is_an_error(embedded: Sites, backup: Path) -> None:
+    assert "no object has b.tar" in embedded("new").refuses(backup, "b.tar")
+
+
+@pytest.mark.server
+def test_a_backup_goes_back_into_its_own_kind_of_database(distributed: Sites, backup: Path) -> None:
+    assert "unset VILA2_DATABASE_URL" in distributed("new").refuses(backup)
+
+
+def test_a_backup_needs_an_empty_folder(embedded: Sites, backup: Path) -> None:
+    """Objects of two backups would be mixed."""
+    assert "is not empty" in embedded("lost").run("backup.sh", backup).stderr
+
+
+@pytest.mark.server
+def test_a_backup_without_rows_is_not_whole(distributed: Sites, tmp_path: Path) -> None:
+    site = distributed("there")
+    site.objects.put("shards/a.tar", b"images")
+    assert site.run("backup.sh", tmp_path / "backup", PG_DUMP="false").returncode != 0
+    assert not (tmp_path / "backup" / "SHA256SUMS").exists()
+
+
+@pytest.mark.server
+def test_objects_are_copied_before_and_after_the_rows(
+    distributed: Sites, embedded: Sites, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("VILA2_DATABASE_URL", postgres_url)
-    with Standalone(tmp_path / "a"):
-        take(tmp_path / "a", StorageSettings(), tmp_path / "of-postgres")
-        with pytest.raises(BackupError, match="sessions are open"):
-            restore(tmp_path / "b", StorageSettings(), tmp_path / "of-postgres", overwrite=True)
-
-
-def test_a_backup_goes_back_into_its_own_kind_of_database(
-    backup: Path, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VILA2_DATABASE_URL", postgres_url)
-    with pytest.raises(BackupError, match="unset VILA2_DATABASE_URL"):
-        restore(tmp_path / "new", StorageSettings(), backup)
+    """One that is deleted, and one that is written, while the rows are dumped."""
+    site, dump = embedded("there"), tmp_path / "dump"
+    site.objects.put("uploads/old", b"old")
+    dump.write_text(f"#!/bin/sh\ncd {site.workspace}/objects/uploads\nrm old\necho new >new\n")
+    dump.chmod(0o755)
+    database = distributed("database").settings["VILA2_DATABASE_URL"]
+    done = site.run("backup.sh", tmp_path / "backup", PG_DUMP=dump, VILA2_DATABASE_URL=database)
+    assert done.returncode == 0, done.stderr
+    copied = tmp_path / "backup" / "objects" / "uploads"
+    assert sorted(path.name for path in copied.iterdir()) == ["new", "old"]
 
 
 def test_all_databases_are_copied_as_of_one_moment(tmp_path: Path) -> None:
-    """A writer counts in one file and then in the other: never are they two apart."""
-    names = [one.service for one in all_migrations()][:2]
+    """A writer counts in one file and then in the other: the copies are at most one apart."""
     folder, ending = tmp_path / "db", threading.Event()
+    paths = [folder / "a.sqlite", folder / "b.sqlite"]
     folder.mkdir()
-    for name in names:
-        with sqlite3.connect(folder / f"{name}.sqlite") as made:
+    for path in paths:
+        with sqlite3.connect(path) as made:
             made.execute("PRAGMA journal_mode=WAL")
             made.execute("CREATE TABLE count (n INTEGER, filling BLOB)")
             made.execute("INSERT INTO count VALUES (0, zeroblob(3000000))")
 
     def write() -> None:
-        held = [sqlite3.connect(folder / f"{n}.sqlite", timeout=30) for n in names]
+        opened = [sqlite3.connect(path, timeout=30) for path in paths]
         while not ending.is_set():
-            for one in held:
+            for one in opened:
                 with one:
                     one.execute("UPDATE count SET n = n + 1")
 
@@ -194,10 +231,10 @@ def test_all_databases_are_copied_as_of_one_moment(tmp_path: Path) -> None:
     try:
         for attempt in range(10):
             target = tmp_path / f"copy-{attempt}"
-            rows_sqlite.save(folder, all_migrations()[:2], target)
+            steps.save_rows(folder, target)
             first, second = (
-                sqlite3.connect(target / f"{n}.sqlite").execute("SELECT n FROM count").fetchone()[0]
-                for n in names
+                sqlite3.connect(target / path.name).execute("SELECT n FROM count").fetchone()[0]
+                for path in paths
             )
             assert first - second in (0, 1)
     finally:
@@ -205,41 +242,35 @@ def test_all_databases_are_copied_as_of_one_moment(tmp_path: Path) -> None:
         writer.join()
 
 
-def test_a_checkpoint_that_is_being_written_is_left_out_and_told(
+def test_a_checkpoint_that_is_being_written_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of one and half of the next would be taken for a whole one."""
-    from services.standalone.backup import contents
+    """And said so; the other one of the job is copied."""
+    job = tmp_path / "w" / "training" / "jobs" / "job-1"
+    for slot in ("a", "b"):
+        (job / "checkpoint" / slot).mkdir(parents=True)
+        (job / "checkpoint" / slot / "manifest.json").write_text("0")
+    copy = shutil.copy2
 
-    with Standalone(tmp_path / "w") as platform:
-        slot = platform.workspace / "training" / "jobs" / "job-1" / "checkpoint" / "a"
-    slot.mkdir(parents=True)
-    (slot / "manifest.json").write_text("0")
-    copied = contents._copied
+    def copy_while_a_is_written(source: Path, target: Path) -> None:
+        copy(source, target)
+        if source.parent.name == "a":
+            source.write_text("the next")
 
-    def and_write(workspace: Path, name: Path, place: Place) -> Any:
-        made = copied(workspace, name, place)
-        if name.name == "manifest.json":
-            (slot / "manifest.json").write_text(
-                "1" * (len((slot / "manifest.json").read_text()) + 1)
-            )
-        return made
-
-    monkeypatch.setattr(contents, "_copied", and_write)
-    assert operations.back_up(tmp_path / "w", tmp_path / "backup") == 0
+    monkeypatch.setattr(shutil, "copy2", copy_while_a_is_written)
+    steps.save_files(tmp_path / "w", tmp_path / "files")
     assert "job-1/checkpoint/a" in capsys.readouterr().out
-    assert not list((tmp_path / "backup" / "files").rglob("manifest.json"))
+    copied = (tmp_path / "files").rglob("manifest.json")
+    assert [path.parent.name for path in copied] == ["b"]
 
 
-def test_two_commands_do_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Standalone(tmp_path / "lost") as platform:
-        key = platform.key
-    there = ["--workspace", str(tmp_path / "lost")]
-    assert serve.main(["--backup", str(tmp_path / "backup"), *there]) == 0
-    told = capsys.readouterr().out
-    assert all(name in told for name in (*TARGETS, "identity"))
-    shutil.rmtree(tmp_path / "lost")
-    assert serve.main(["--restore", str(tmp_path / "backup"), *there]) == 0
-    assert (tmp_path / "lost" / "key").read_text().strip() == key
-    assert serve.main(["--restore", str(tmp_path / "backup"), *there]) == 1
-    assert "--overwrite" in capsys.readouterr().err
+def test_the_password_of_the_database_is_not_among_the_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever characters it has: the shell and libpq get what was meant."""
+    url = "postgresql+psycopg://me:it%27s%20%40%25@db:5433/vila2?sslmode=require"
+    monkeypatch.setenv("VILA2_DATABASE_URL", url)
+    steps.take("address", Path())
+    script = f'{capsys.readouterr().out}\nprintf "%s|%s" "$url" "$PGPASSWORD"'
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert told == "postgresql://me@db:5433/vila2?sslmode=require|it's @%"

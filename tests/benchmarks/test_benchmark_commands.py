@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.benchmarks import published
 from tests.benchmarks.test_lmms_eval import written
 from tests.caption.studio import registered
@@ -36,7 +36,7 @@ def error(workspace: Path, *arguments: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A workspace with a model that was never trained, and its name."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    with Standalone(folder / "workspace") as platform:
+    with EmbeddedPlatform(folder / "workspace") as platform:
         model = registered(platform, folder / "model", number=1)
     return folder / "workspace", model
 
@@ -72,11 +72,12 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
                "--model", model, "--max-new-tokens", "4")  # fmt: skip
     assert "whole_group_right" in ran
     results = written(tmp_path / "lmms")
-    assert "not of" in error(workspace, "benchmarks", "import", str(results), "--model", model)
+    keep = ("benchmarks", "lmms-eval", "--model", model, "--keep", str(results))
+    assert "not of" in error(workspace, *keep)
     for _ in range(2):
-        told(workspace, "benchmarks", "import", str(results), "--model", model, "--any-name")
-    lines = told(workspace, "models", "scores", model, "--json").splitlines()
-    scores = {row["benchmark"]: row for row in map(json.loads, lines)}
+        told(workspace, *keep, "--any-name")
+    details = json.loads(told(workspace, "models", "show", model, "--json"))
+    scores = {row["benchmark"]: row for row in details["evaluations"]}
     assert {"pope", "sugarcrepe", "sugarcrepe-likelihood", "lmms-eval/pope/pope_accuracy"} <= set(
         scores
     )
@@ -88,7 +89,7 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     assert (theirs["value"], theirs["source"], theirs["version"]) == (
         0.75, "lmms-eval", "lmms-eval/pope@0.0",
     )  # fmt: skip
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         client = platform.client
         outcomes = tmp_path / "outcomes.jsonl"
         outcomes.write_text(client.training.artifact(own["job"], "outcomes.jsonl"))
@@ -98,7 +99,7 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
         assert [json.loads(line)["answer"] for line in kept] == ["yes", "no", "yes", "no"]
         card = client.training.model_card(model)
         assert "| lmms-eval/pope/pope\\_accuracy | lmms-eval/pope@0.0 | 0.750 (" in card
-    table = told(workspace, "models", "scores", model)
+    table = told(workspace, "models", "show", model)
     assert "no interval" in table
 
 
@@ -110,17 +111,16 @@ def test_a_picture_of_the_benchmark_in_training_data_is_found(tmp_path: Path) ->
     folder.mkdir()
     (folder / "z.png").write_bytes(published.picture(77, size=(100, 50)))
     (folder / "z.txt").write_text("nothing of the benchmark")
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, folder, name="clean")
-    assert "none of 1 dataset" in told(workspace, "benchmarks", "check", "pope")
+    check = ("datasets", "audit", "--against", "pope")
+    assert "pope@1" in told(workspace, *check)
     shutil.copy(path / "val2014" / "a.jpg", folder / "a.jpg")
     (folder / "a.txt").write_text("a leak")
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, folder, name="leaking")
-    assert "1 pictures of pope are in training data" in error(
-        workspace, "benchmarks", "check", "pope"
-    )
-    assert "no benchmark 'clean'" in error(workspace, "benchmarks", "check", "clean")
+    assert "1 images of pope are in training data" in error(workspace, *check)
+    assert "clean" in error(workspace, "datasets", "audit", "--against", "clean")
 
 
 def test_lmms_eval_needs_a_platform_that_answers_over_http(tmp_path: Path) -> None:
@@ -133,6 +133,6 @@ def test_an_import_of_a_model_that_is_not_there_is_refused(
     place: tuple[Path, str], tmp_path: Path
 ) -> None:
     """Before anything is kept."""
-    said = error(place[0], "benchmarks", "import", str(written(tmp_path)), "--model",
+    said = error(place[0], "benchmarks", "lmms-eval", "--keep", str(written(tmp_path)), "--model",
                  "round-1-abcdef01-1234")  # fmt: skip
     assert "no model 'round-1-abcdef01-1234'" in said

@@ -224,4 +224,11 @@ def test_no_task_is_left_an_address_of_its_own_to_send_the_key_to():
     assert made == {
         "PATH": "/bin", "OPENAI_API_KEY": "prefix.secret", "OPENAI_API_BASE": ours,
         "OPENAI_BASE_URL": ours, "OPENAI_API_URL": f"{ours}/chat/completions",
+        "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
     }  # fmt: skip
+
+
+def test_a_platform_elsewhere_may_be_behind_the_shells_proxy():
+    """Only loopback is asked directly."""
+    made = lmms_environment({"NO_PROXY": "here"}, "https://vila2.example.org", "prefix.secret")
+    assert made["NO_PROXY"] == "here"

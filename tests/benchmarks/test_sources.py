@@ -16,11 +16,11 @@ from tests.benchmarks import published
 from vila2.benchmarks.catalogue import CATALOGUE, source_named
 from vila2.benchmarks.refcoco import box_text
 from vila2.benchmarks.source import Where
+from vila2.data.admission import Admission
+from vila2.data.answers import parse_boxes
 from vila2.data.errors import DataError
-from vila2.data.ingest import Admission
 from vila2.data.readers import open_reader
 from vila2.data.sample import Sample
-from vila2.evaluation.scorers import parse_boxes
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "pope": published.pope,

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from tests.tiny import source
+from vila2.data.admission import Admission
 from vila2.data.images import decode
-from vila2.data.ingest import Admission
 from vila2.data.readers import open_reader
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard, write_shard
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.training.spec import Optimiser, Stage, TrainSpec
+from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Stage, TrainSpec
 from vila2.training.train import Trainer
 
 SIZES = WorldSizes(corpus=1, sft=1, specialist=1, base=64, dev=1, test=1)
@@ -48,7 +49,7 @@ def learnt(folder: Path, *, steps: int = 100) -> Learnt:
     shard.write_bytes(buffer.getvalue())
     taught = source(str(shard))
     stage = Stage(
-        name="sft", steps=steps, batch_size=16, lr=3e-3, optimiser=Optimiser(),
+        name="sft", steps=steps, batch_size=16, lr=3e-3, optimizer=Optimizer(),
         trainable=["vision", "projector", "language"], sources=[taught],
     )  # fmt: skip
     spec = TrainSpec.model_validate(

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from services.chassis.objects_directory import DirectoryObjects
-from services.standalone.app import Standalone
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.platform.embedded import EmbeddedPlatform
 from tests import tiny
 from tests.data.made_pictures import picture
 from tests.standalone import pictures, submitted
-from vila2.api.caption import GateIn, LayerJobIn, SamplingIn
 from vila2.data.sample import Sample
-from vila2.model.golden import write_golden
+from vila2.engine.golden import write_golden
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.sampling import Gate, Sampling
 
 
 @contextmanager
@@ -22,21 +24,23 @@ def opened(
     folder: Path, *, count: int = 5, shard_samples: int = 3, **standalone: Any
 ) -> Iterator[Studio]:
     """The platform in a folder of its own."""
-    with Standalone(folder / "workspace", **standalone) as platform:
+    with EmbeddedPlatform(folder / "workspace", **standalone) as platform:
         model = registered(platform, folder / "model", number=1)
         submitted(platform.client, pictures(folder / "foxes", count=count), name="foxes",
                   shard_samples=shard_samples)  # fmt: skip
         yield Studio(platform, model)
 
 
-def registered(platform: Standalone, folder: Path, *, number: int, golden: bool = True) -> str:
+def registered(
+    platform: EmbeddedPlatform, folder: Path, *, number: int, golden: bool = True
+) -> str:
     """A model that was never trained, in the registry; another number gives other weights."""
     tiny.model(seed=number - 1).save(folder)
     if golden:
         sample = Sample("p0", picture(0), "png", "ab" * 32, 32, 32, "a fox")
         write_golden(folder, [sample] * 4)
     name: str = platform.apps["training"].state.context.registry.add(
-        team="local", base_name="untrained", folder=folder, sha256=f"{number:02d}" * 32,
+        team="local", base_name="untrained", folder=folder, sha256=folder_digest(folder),
         parent="", job=f"job-{number:04d}", parameters=1, data=[],
     )  # fmt: skip
     return name
@@ -45,7 +49,7 @@ def registered(platform: Standalone, folder: Path, *, number: int, golden: bool 
 class Studio:
     """A platform with five foxes in two shards and a model that was never trained."""
 
-    def __init__(self, platform: Standalone, model: str) -> None:
+    def __init__(self, platform: EmbeddedPlatform, model: str) -> None:
         self.platform, self.client, self.model = platform, platform.client, model
         self.objects = DirectoryObjects(platform.workspace / "objects")
 
@@ -54,8 +58,8 @@ class Studio:
             "dataset": "foxes",
             "model": self.model,
             "prompts": ["Describe the picture.", "What is this?"],
-            "sampling": SamplingIn(temperature=1.0, max_new_tokens=6),
-            "gate": GateIn(attempts=2),
+            "sampling": Sampling(temperature=1.0, max_new_tokens=6),
+            "gate": Gate(attempts=2),
             "seed": 3,
             **fields,
         }

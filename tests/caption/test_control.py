@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.caption.modes import combined, to_caption
+from services.caption.jobs.merge import combined, to_caption
 from tests.caption.studio import Studio, opened
 from tests.data.made_pictures import caption_row, sample
 from tests.datasets.captioned import layer
 from tests.standalone import until
-from vila2.api.caption import LayerJob
 from vila2.client import ApiError
 from vila2.data.layers import CAPTIONED, QUARANTINED, decode_layer_shard
+from vila2.schemas.rest.caption import LayerJob
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_paused_job_goes_on_where_it_was(studio: Studio, monkeypatch) -> None:
         return real(prefix)
 
     monkeypatch.setattr(engines(studio), "get", slow)
-    job = studio.client.caption.start_layer(studio.job(token="pause"))
+    job = studio.client.caption.start_layer(studio.job())
     until(lambda: studio.client.caption.layer_job(job.id).state == "running")
     assert studio.client.caption.pause_layer(job.id).state == "paused"
     go.set()
@@ -65,7 +65,7 @@ def test_a_job_that_failed_is_tried_again_and_says_why_it_failed(
         raise OSError("the engine is gone")
 
     monkeypatch.setattr(engines(studio), "get", broken)
-    job = studio.client.caption.start_layer(studio.job(token="fails"))
+    job = studio.client.caption.start_layer(studio.job())
     with context._database.transaction() as session:
         from services.caption.tables import WorkUnitRow
 
@@ -82,10 +82,10 @@ def test_a_job_that_failed_is_tried_again_and_says_why_it_failed(
 
 def test_quarantined_samples_are_told_with_their_reason_and_text(studio: Studio) -> None:
     """So that a person sees what the gate refused."""
-    from vila2.api.caption import GateIn
+    from vila2.schemas.sampling import Gate
 
-    strict = GateIn(attempts=2, min_words=50)
-    done = ended(studio, studio.client.caption.start_layer(studio.job(token="q", gate=strict)))
+    strict = Gate(attempts=2, min_words=50)
+    done = ended(studio, studio.client.caption.start_layer(studio.job(gate=strict)))
     assert sum(done.quarantined.values()) == 5
     found = studio.client.caption.failures(done.id)
     assert len(found.samples) == 5
@@ -97,7 +97,7 @@ def test_quarantined_samples_are_told_with_their_reason_and_text(studio: Studio)
 
 def test_a_job_in_another_state_is_not_moved(studio: Studio) -> None:
     """With the state that it is in."""
-    done = ended(studio, studio.client.caption.start_layer(studio.job(token="done")))
+    done = ended(studio, studio.client.caption.start_layer(studio.job()))
     for move in ("pause_layer", "resume_layer", "retry_failed"):
         with pytest.raises(ApiError, match="is sealed") as refused:
             getattr(studio.client.caption, move)(done.id)
@@ -120,9 +120,7 @@ def test_a_layer_that_starts_from_another_keeps_its_captions(studio: Studio, mod
     base = layer(studio.client, studio.objects, name=f"base-{mode}", quarantined=("p3",))
     made = ended(
         studio,
-        studio.client.caption.start_layer(
-            studio.job(token=mode, mode=mode, base_layer=base.id, seed=9)
-        ),
+        studio.client.caption.start_layer(studio.job(mode=mode, base_layer=base.id, seed=9)),
     )
     before, after = rows(studio, base.id), rows(studio, made.layer)
     assert set(before) == {"p0", "p1", "p2", "p4"}
@@ -134,7 +132,7 @@ def test_a_layer_that_starts_from_another_keeps_its_captions(studio: Studio, mod
 def test_keep_and_append_need_a_sealed_layer_of_the_same_version(studio: Studio) -> None:
     """Named in the refusal."""
     with pytest.raises(ApiError, match="sealed layer of foxes@1") as refused:
-        studio.client.caption.start_layer(studio.job(token="none", mode="keep"))
+        studio.client.caption.start_layer(studio.job(mode="keep"))
     assert refused.value.problem.field == "base_layer"
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,11 @@ from tests.caption.studio import Studio, opened, registered
 from tests.data.made_pictures import picture
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import CaptionsIn, Deployment, DeploymentIn, GateIn, SamplingIn
 from vila2.client import ApiError
-from vila2.model.golden import GOLDEN_FILE
+from vila2.engine.golden import GOLDEN_FILE
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
+from vila2.schemas.sampling import Gate, Sampling
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
 
@@ -27,7 +30,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield made
 
 
-def deployed(studio: Studio, endpoint: str, model: str, **fields: bool) -> Deployment:
+def deployed(studio: Studio, endpoint: str, model: str, **fields: Any) -> Deployment:
     """Wait until it is decided."""
     begun = studio.client.caption.deploy(endpoint, DeploymentIn(model=model, **fields))
     until(lambda: studio.client.caption.deployment(begun.id).state != "deploying", seconds=90)
@@ -37,7 +40,7 @@ def deployed(studio: Studio, endpoint: str, model: str, **fields: bool) -> Deplo
 def asked(studio: Studio, model: str, *, seed: int = 0) -> str:
     body = CaptionsIn(
         model=model, images=[DATA_URL], prompts=["What is this?"], seed=seed,
-        sampling=SamplingIn(max_new_tokens=8), gate=GateIn(attempts=1),
+        sampling=Sampling(max_new_tokens=8), gate=Gate(attempts=1),
     )  # fmt: skip
     return studio.client.caption.captions(body).captions[0].caption
 
@@ -98,10 +101,107 @@ def test_a_model_without_a_golden_set_needs_a_word(studio: Studio, tmp_path: Pat
     assert deployed(studio, "bare", bare, golden=False).state == "active"
 
 
+def evaluated(studio: Studio, model: str, value: float, *, job: str) -> None:
+    """The model has this score, with an interval of 0.1 to each side."""
+    score = {"benchmark": "scenes", "n": 40, "score": value, "low": value - 0.1,
+             "high": value + 0.1}  # fmt: skip
+    studio.platform.apps["training"].state.context.registry.record_evaluations(
+        "local", model, job=job, version="scenes@1", scores=[score]
+    )
+
+
+def test_requirements_that_are_met_are_kept_as_evidence(studio: Studio, tmp_path: Path) -> None:
+    model = registered(studio.platform, tmp_path / "m", number=5)
+    evaluated(studio, model, 0.5, job="job-a")
+    require = [
+        Requirement(benchmark="scenes", minimum=0.5),
+        Requirement(benchmark="scenes", minimum=0.4, bound="low"),
+    ]
+    done = deployed(studio, "kept", model, require=require, note="looks good")
+    assert (done.state, done.error, done.require) == ("active", "", require)
+    assert (done.by, done.note) == (studio.client.identity.whoami().key, "looks good")
+    assert done.digest == studio.client.training.model(model).sha256
+    assert [held.job for held in done.evaluations] == ["job-a"]
+
+
+def test_requirements_that_are_not_met_fail_with_every_reason(
+    studio: Studio, tmp_path: Path
+) -> None:
+    """The endpoint stays, the model is not loaded, and the evidence tells what was looked at."""
+    deployed(studio, "strict", studio.model)
+    model = registered(studio.platform, tmp_path / "m", number=6)
+    evaluated(studio, model, 0.5, job="job-b")
+    require = [
+        Requirement(benchmark="scenes", minimum=0.6),
+        Requirement(benchmark="pope", minimum=0.8),
+    ]
+    refused = deployed(studio, "strict", model, require=require)
+    assert refused.state == "failed"
+    assert refused.error == (
+        "scenes: score 0.5000 is below 0.6 (job job-b, scenes@1); pope: not evaluated"
+    )
+    assert (len(refused.evaluations), refused.golden) == (1, None)
+    assert refused.digest == studio.client.training.model(model).sha256
+    assert studio.client.caption.endpoint("strict").model == studio.model
+
+
+def test_weights_that_changed_in_the_store_are_not_deployed(studio: Studio, tmp_path: Path) -> None:
+    """Nor may they with golden=false."""
+    model = registered(studio.platform, tmp_path / "m", number=7)
+    key = f"models/{model}/config.json"
+    studio.objects.put(key, studio.objects.get(key) + b"\n")
+    for golden in (True, False):
+        refused = deployed(studio, "changed", model, golden=golden)
+        assert refused.state == "failed"
+        assert "not those that were registered" in refused.error
+        assert refused.digest not in ("", studio.client.training.model(model).sha256)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("[]", "golden set is empty"), ("{", "cannot be read"), ('[{"question": 1}]', "cannot be read"),
+])  # fmt: skip
+def test_a_golden_set_that_compares_nothing_fails(
+    studio: Studio, tmp_path: Path, content: str, words: str
+) -> None:
+    model = registered(studio.platform, tmp_path / "m", number=8, golden=False)
+    studio.objects.put(f"models/{model}/{GOLDEN_FILE}", content.encode())
+    refused = deployed(studio, "nothing", model)
+    assert (refused.state, words in refused.error) == ("failed", True), refused.error
+
+
+def test_a_golden_item_that_is_no_number_fails(studio: Studio, tmp_path: Path) -> None:
+    """Python's JSON reads NaN, and no comparison with it is true."""
+    model = registered(studio.platform, tmp_path / "m", number=9)
+    key = f"models/{model}/{GOLDEN_FILE}"
+    items = json.loads(studio.objects.get(key))
+    items[0]["logprob"] = float("nan")
+    studio.objects.put(key, json.dumps(items).encode())
+    refused = deployed(studio, "nan", model)
+    assert refused.state == "failed"
+    assert "not a finite number" in refused.error
+    assert refused.golden is not None
+    assert (refused.golden.same, refused.golden.drift) == (4, None)
+
+
+def test_a_model_that_does_not_load_fails(studio: Studio, tmp_path: Path) -> None:
+    """Its files are those that were registered, and no model."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    model = studio.platform.apps["training"].state.context.registry.add(
+        team="local", base_name="broken", folder=folder, sha256=folder_digest(folder),
+        parent="", job="job-0010", parameters=1, data=[],
+    )  # fmt: skip
+    refused = deployed(studio, "broken", model, golden=False)
+    assert refused.state == "failed"
+    assert "the engine cannot answer with it" in refused.error
+
+
 def test_a_layer_names_the_model_not_the_endpoint(studio: Studio) -> None:
     """What the endpoint answers with later does not change what the layer is of."""
     deployed(studio, "layers", studio.model)
-    job = studio.client.caption.start_layer(studio.job(model="layers", token="by-endpoint"))
+    job = studio.client.caption.start_layer(studio.job(model="layers"))
     assert job.model == studio.model
     until(lambda: studio.client.caption.layer_job(job.id).state == "sealed", seconds=60)
     assert studio.client.datasets.layer(job.layer).captioner == studio.model
@@ -117,6 +217,7 @@ def test_what_is_not_there_is_named(studio: Studio) -> None:
         studio.client.caption.rollback("once")
 
 
+@pytest.mark.server
 def test_a_swap_under_load_fails_no_request(tmp_path: Path) -> None:
     """On Triton, four callers all the while; every answer is one model's or the other's."""
     triton_server(tmp_path / "probe")  # skips, or fails, where there is none

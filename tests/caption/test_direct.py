@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.caption.chat import picture_of, question_of, stream_of
-from services.chassis.errors import Invalid
+from services.caption.serving.openai_chat import picture_of, question_of, stream_of
+from services.chassis.web.errors import Invalid
 from tests.caption.studio import Studio, opened
 from tests.data.made_pictures import picture
 from tests.servers.platform_http import served
-from vila2.api import openai as api
-from vila2.api.caption import CaptionsIn, PreviewIn
 from vila2.client import ApiError
+from vila2.schemas.rest import openai as api
+from vila2.schemas.rest.caption import CaptionsIn, PreviewIn
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from services.caption.engine import Answer, Ask
-from services.caption.engine_measured import MeasuredEngine, Meter
+from services.caption.engines.measured import MeasuredEngine, Meter
 from tests.plane.instant import InstantEngine
+from vila2.engine.requests import Generation, Request
+from vila2.schemas.sampling import Sampling
 
-ASK = Ask(np.zeros((32, 32, 3), np.uint8), "what?", 0, 0.0, 1.0, 8, "")
+ASK = Request(np.zeros((32, 32, 3), np.uint8), "what?", 0, Sampling(max_new_tokens=8))
 
 
 def value(name: str, model: str, **labels: str) -> float:
@@ -22,7 +23,9 @@ def value(name: str, model: str, **labels: str) -> float:
 class Broken(InstantEngine):
     """Answers one and then no more."""
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         progress(1)
         raise RuntimeError("gone")
 
@@ -41,7 +44,7 @@ def test_time_counts_as_busy_while_any_question_is_open() -> None:
 def test_answers_and_tokens_are_counted_as_the_engine_tells_them() -> None:
     engine = MeasuredEngine(InstantEngine({"quality": 0.5}), Meter("told"))
     told: list[int] = []
-    engine.answer([ASK, ASK, ASK], progress=told.append)
+    engine.generate([ASK, ASK, ASK], progress=told.append)
     list(engine.stream(ASK))
     assert told == [1, 2, 3]
     assert value("answers_total", "told") == 4
@@ -54,7 +57,7 @@ def test_no_question_stays_open_where_an_engine_breaks() -> None:
     """Or it would look busy for ever."""
     engine = MeasuredEngine(Broken({"quality": 0.5}), Meter("broken"))
     with pytest.raises(RuntimeError, match="gone"):
-        engine.answer([ASK, ASK, ASK], progress=lambda _: None)
+        engine.generate([ASK, ASK, ASK], progress=lambda _: None)
     assert value("open", "broken") == 0
 
 

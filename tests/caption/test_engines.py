@@ -14,17 +14,19 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from services.caption.engine import Answer, Ask, Engines, EngineUnavailable, ModelRefused
-from services.caption.engine_embedded import EmbeddedEngines
-from services.caption.engine_triton import TritonEngines
+from services.caption.engines.embedded import EmbeddedEngines
+from services.caption.engines.engine import Engines, EngineUnavailable, ModelRefused
+from services.caption.engines.triton import TritonEngines
+from services.caption.engines.triton_connection import Connection
 from services.caption.tables import Base
-from services.caption.triton.connection import Connection
 from services.caption.triton.repository import EngineOptions
 from services.caption.triton.served import ServedModels
-from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
 from tests import tiny
 from tests.servers.triton import triton_server
+from vila2.engine.requests import Generation, Request
+from vila2.schemas.sampling import Sampling
 from vila2.triton.keeper import Keeper
 from vila2.triton.server import TritonServer
 
@@ -77,7 +79,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedEngines:
     return EmbeddedEngines(lambda prefix: folder / prefix, batch_size=8)
 
 
-@pytest.fixture(params=["embedded", "triton"])
+@pytest.fixture(params=["embedded", pytest.param("triton", marks=pytest.mark.server)])
 def engines(request: pytest.FixtureRequest, embedded: EmbeddedEngines) -> Engines:
     if request.param == "embedded":
         return embedded
@@ -85,58 +87,77 @@ def engines(request: pytest.FixtureRequest, embedded: EmbeddedEngines) -> Engine
     return made.engines
 
 
-def asks(count: int, *, temperature: float = 0.8) -> list[Ask]:
+def requests(count: int, *, temperature: float = 0.8) -> list[Request]:
     rng = np.random.default_rng(7)
     return [
-        Ask(
+        Request(
             rng.integers(0, 255, (32, 32, 3), dtype=np.uint8),
             "Describe it, <user> & all." if n % 2 else "what is this?",
-            n, temperature, 0.9, 1 + n * 5 % 13, "",
+            n,
+            Sampling(temperature=temperature, top_p=0.9, max_new_tokens=1 + n * 5 % 13),
         )
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def ignore(_: int) -> None:
     """Progress that nobody watches."""
 
 
+def test_engines_tell_what_computes(engines: Engines) -> None:
+    """It goes into the recipe hash of every layer that they caption."""
+    info = engines.info()
+    assert info.kind in ("embedded", "triton-python")
+    assert any(character.isdigit() for character in info.version)
+
+
+@pytest.mark.server
+def test_a_server_that_never_answered_tells_nothing(serving: Serving) -> None:
+    """It may be of another version than the next."""
+    nobody = TritonEngines(Connection("127.0.0.1:9"), serving.objects, serving.served)
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        nobody.info()
+
+
 def test_answers_come_in_order_and_progress_reaches_all(engines: Engines) -> None:
     seen: list[int] = []
-    asked = asks(50)
-    answers = engines.get("models/m-0").answer(asked, progress=seen.append)
+    asked = requests(50)
+    answers = engines.get("models/m-0").generate(asked, progress=seen.append)
     assert len(answers) == 50
     assert (max(seen), seen) == (50, sorted(seen))
-    assert all(a.tokens <= ask.max_new_tokens for a, ask in zip(answers, asked, strict=True))
+    assert all(
+        a.tokens <= request.sampling.max_new_tokens
+        for a, request in zip(answers, asked, strict=True)
+    )
     assert all(a.prompt_tokens > 0 and a.finish_reason in ("stop", "length") for a in answers)
 
 
 def test_the_same_question_gets_the_same_answer_alone(engines: Engines) -> None:
     engine = engines.get("models/m-0")
-    asked = asks(12)
-    together = [a.text for a in engine.answer(asked, progress=ignore)]
-    alone = [engine.answer([ask], progress=ignore)[0].text for ask in asked]
+    asked = requests(12)
+    together = [a.text for a in engine.generate(asked, progress=ignore)]
+    alone = [engine.generate([request], progress=ignore)[0].text for request in asked]
     assert together == alone
 
 
 def test_a_stream_is_pieces_of_the_answer_and_then_the_answer(engines: Engines) -> None:
     engine = engines.get("models/m-0")
-    for ask in asks(6, temperature=0.0):
-        *pieces, last = engine.stream(ask)
-        (whole,) = engine.answer([ask], progress=ignore)
-        assert isinstance(last, Answer)
+    for request in requests(6, temperature=0.0):
+        *pieces, last = engine.stream(request)
+        (whole,) = engine.generate([request], progress=ignore)
+        assert isinstance(last, Generation)
         assert "".join(str(piece) for piece in pieces).strip() == last.text == whole.text
         assert (last.tokens, last.finish_reason) == (whole.tokens, whole.finish_reason)
 
 
 def test_many_callers_are_answered_at_once(engines: Engines) -> None:
     engine = engines.get("models/m-0")
-    asked = asks(20)
-    expected = [a.text for a in engine.answer(asked, progress=ignore)]
+    asked = requests(20)
+    expected = [a.text for a in engine.generate(asked, progress=ignore)]
     made: list[list[str]] = []
 
     def call() -> None:
-        made.append([a.text for a in engine.answer(asked, progress=ignore)])
+        made.append([a.text for a in engine.generate(asked, progress=ignore)])
 
     threads = [threading.Thread(target=call) for _ in range(5)]
     for thread in threads:
@@ -148,7 +169,7 @@ def test_many_callers_are_answered_at_once(engines: Engines) -> None:
 
 def test_nothing_is_in_flight_once_all_is_answered(serving: Serving) -> None:
     """The gauge is asked when it is looked at: an engine that is idle does not seem busy."""
-    serving.engines.get("models/m-0").answer(asks(4), progress=ignore)
+    serving.engines.get("models/m-0").generate(requests(4), progress=ignore)
     assert REGISTRY.get_sample_value("vila2_engine_in_flight", {"model": "m-0"}) == 0
     assert (REGISTRY.get_sample_value("vila2_engine_window", {"model": "m-0"}) or 0) > 0
 
@@ -157,9 +178,9 @@ def test_triton_gives_the_embedded_engines_captions(
     serving: Serving, embedded: EmbeddedEngines
 ) -> None:
     """The same weights and seeds: the same text, tokens and log-probabilities."""
-    asked = asks(80)
-    here = embedded.get("models/m-0").answer(asked, progress=ignore)
-    there = serving.engines.get("models/m-0").answer(asked, progress=ignore)
+    asked = requests(80)
+    here = embedded.get("models/m-0").generate(asked, progress=ignore)
+    there = serving.engines.get("models/m-0").generate(asked, progress=ignore)
     assert [(a.text, a.tokens, a.finish_reason, a.prompt_tokens) for a in here] == [
         (a.text, a.tokens, a.finish_reason, a.prompt_tokens) for a in there
     ]
@@ -173,8 +194,8 @@ def test_a_model_whose_process_died_is_loaded_anew(serving: Serving) -> None:
     Either way the requests of the moment are asked again.
     """
     engine = serving.engines.get("models/m-0")
-    asked = asks(200)
-    expected = [a.text for a in engine.answer(asked, progress=ignore)]
+    asked = requests(200)
+    expected = [a.text for a in engine.generate(asked, progress=ignore)]
     killed = threading.Event()
 
     def strike(done: int) -> None:
@@ -182,15 +203,15 @@ def test_a_model_whose_process_died_is_loaded_anew(serving: Serving) -> None:
             killed.set()
             stub(serving.server).kill()
 
-    assert [a.text for a in engine.answer(asked, progress=strike)] == expected
+    assert [a.text for a in engine.generate(asked, progress=strike)] == expected
     assert killed.is_set()
 
 
 def test_a_server_that_ended_by_itself_is_started_anew(serving: Serving) -> None:
     """Nobody's hand is needed, and one that was stopped on purpose stays down."""
     engine = serving.engines.get("models/m-0")
-    asked = asks(150)
-    expected = [a.text for a in engine.answer(asked, progress=ignore)]
+    asked = requests(150)
+    expected = [a.text for a in engine.generate(asked, progress=ignore)]
     before, killed = serving.keeper.restarts, threading.Event()
 
     def strike(done: int) -> None:
@@ -198,7 +219,7 @@ def test_a_server_that_ended_by_itself_is_started_anew(serving: Serving) -> None
             killed.set()
             os.kill(serving.server.pid, signal.SIGABRT)
 
-    assert [a.text for a in engine.answer(asked, progress=strike)] == expected
+    assert [a.text for a in engine.generate(asked, progress=strike)] == expected
     assert serving.keeper.restarts == before + 1
     serving.server.kill()
     time.sleep(2.0)
@@ -209,8 +230,8 @@ def test_a_server_that_ended_by_itself_is_started_anew(serving: Serving) -> None
 def test_a_server_that_was_killed_and_started_again_is_gone_on_with(serving: Serving) -> None:
     """It knows no model then; nobody has to tell it."""
     engine = serving.engines.get("models/m-0")
-    asked = asks(150)
-    expected = [a.text for a in engine.answer(asked, progress=ignore)]
+    asked = requests(150)
+    expected = [a.text for a in engine.generate(asked, progress=ignore)]
     killed = threading.Event()
 
     def restart() -> None:
@@ -226,7 +247,7 @@ def test_a_server_that_was_killed_and_started_again_is_gone_on_with(serving: Ser
         if done > 30:
             killed.set()
 
-    assert [a.text for a in engine.answer(asked, progress=strike)] == expected
+    assert [a.text for a in engine.generate(asked, progress=strike)] == expected
     thread.join()
 
 
@@ -237,7 +258,7 @@ def test_a_server_that_stays_away_is_waited_for_and_then_given_up(serving: Servi
     try:
         began = time.monotonic()
         with pytest.raises(EngineUnavailable, match="inference server"):
-            engine.answer(asks(20), progress=ignore)
+            engine.generate(requests(20), progress=ignore)
         assert 1.0 < time.monotonic() - began < 12
         assert engine.window.limit <= 128
     finally:
@@ -252,7 +273,7 @@ def test_a_full_server_is_asked_for_less_at_a_time(serving: Serving) -> None:
     made: list[int] = []
     threads = [
         threading.Thread(
-            target=lambda e=engine: made.append(len(e.answer(asks(100), progress=ignore)))
+            target=lambda e=engine: made.append(len(e.generate(requests(100), progress=ignore)))
         )
         for engine in engines
     ]
@@ -307,6 +328,7 @@ def stub(server: TritonServer) -> psutil.Process:
     return found[0]
 
 
+@pytest.mark.server
 def test_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
     """Killed at once: none of its session's processes, no shared memory."""
     server = triton_server(tmp_path / "serving")

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.caption.gate import CHECKS, Candidate, GateLimits, check
-from vila2.recipe import GateRecipe
+from services.caption.gate.gate import CHECKS, Candidate, GateLimits, check
 from vila2.scenes import language as tiny
+from vila2.schemas.sampling import Gate
 
-RECIPE = GateRecipe()
+RECIPE = Gate()
 LIMITS = GateLimits(RECIPE.min_words, RECIPE.max_words, RECIPE.max_repeats)
 PROMPT = "Describe the image in detail."
 LONG_PROMPT = (

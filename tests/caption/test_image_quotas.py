@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.caption.context import CaptionContext
-from services.caption.days import day_of, next_day, spent
-from services.caption.quotas import ImageQuotas
+from services.caption.jobs.days import day_of, next_day, spent
+from services.caption.jobs.quotas import ImageQuotas
 from services.caption.tables import Base
-from services.chassis.database import Database
-from services.chassis.errors import TooManyRequests
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import TooManyRequests
+from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.caption.studio import Studio, opened
 from tests.data.made_pictures import picture
 from tests.standalone import until
-from vila2.api.caption import CaptionsIn, LayerJob, PreviewIn
-from vila2.api.identity import Limits, LimitsIn
 from vila2.client import ApiError
+from vila2.schemas.rest.caption import CaptionsIn, LayerJob, PreviewIn
+from vila2.schemas.rest.identity import Limits, LimitsIn
 
 TIMES = st.floats(0, 4e9)
 TEAM = "local"
@@ -68,7 +68,7 @@ class Service:
         )
 
     def start(self, studio: Studio, token: str) -> str:
-        return self.context.jobs.start(TEAM, studio.job(token=token)).id
+        return self.context.jobs.start(TEAM, studio.job(), token).id
 
     def job(self, job: str) -> LayerJob:
         return self.context.jobs.get(TEAM, job)
@@ -160,7 +160,7 @@ def test_a_limit_that_is_set_holds_the_running_service_back(studio: Studio) -> N
     """Through the routes, with the service's own loops."""
     studio.client.identity.set_limits(TEAM, LimitsIn(images_per_day=0))
     try:
-        job = studio.client.caption.start_layer(studio.job(token="limit")).id
+        job = studio.client.caption.start_layer(studio.job()).id
         time.sleep(0.5)
         told = studio.client.caption.layer_job(job)
         assert (told.state, told.progress.done) == ("running", 0)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from services.caption.context import CaptionContext
+from services.caption.engines.engine import EngineInfo, EngineUnavailable
 from services.caption.tables import Base, WorkUnitRow
-from services.chassis.database import Database
-from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.work import Claim, WorkUnits
+from services.chassis.storage.database import Database
+from services.chassis.work.queue_inprocess import InProcessQueue
+from services.chassis.work.units import Claim, WorkUnits
 from tests.caption.studio import Studio, opened
 from tests.standalone import until
-from vila2.api.caption import PreviewIn
 from vila2.client import ApiError
 from vila2.data.layers import decode_layer_shard
+from vila2.schemas.rest.caption import PreviewIn
 
 KEYS = [f"p{n}" for n in range(5)]
 
@@ -60,7 +61,7 @@ def ignore(_: int) -> None:
 
 def test_a_job_captions_every_sample_and_seals_the_layer(studio: Studio) -> None:
     """Rows are the shard's samples in order; captioned and quarantined add up to all of them."""
-    job = studio.client.caption.start_layer(studio.job(token="all"))
+    job = studio.client.caption.start_layer(studio.job(), "all")
     until(lambda: studio.client.caption.layer_job(job.id).state != "running", seconds=60)
     done = studio.client.caption.layer_job(job.id)
     assert (done.state, done.error) == ("sealed", "")
@@ -74,12 +75,12 @@ def test_a_job_captions_every_sample_and_seals_the_layer(studio: Studio) -> None
         for row in decode_layer_shard(studio.client.datasets.layer_content(layer.id, number))
     ]
     assert rows == KEYS
-    assert studio.client.caption.start_layer(studio.job(token="all")).id == job.id
+    assert studio.client.caption.start_layer(studio.job(), "all").id == job.id
 
 
 def test_a_preview_is_what_the_batch_makes(studio: Studio) -> None:
     """Same seed, same text, also for a sample that is previewed alone and in another order."""
-    job = studio.client.caption.start_layer(studio.job(token="preview"))
+    job = studio.client.caption.start_layer(studio.job())
     until(lambda: studio.client.caption.layer_job(job.id).state == "sealed", seconds=60)
     batch = {
         row.key: (row.caption, row.reason, row.prompt, row.attempt)
@@ -107,11 +108,25 @@ def test_what_is_not_there_is_refused_by_its_name(studio: Studio) -> None:
     assert (refused.value.problem.status, refused.value.problem.field) == (422, "keys")
 
 
+def test_an_engine_that_does_not_answer_is_told_apart_from_a_broken_service(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may try again later."""
+
+    def away() -> EngineInfo:
+        raise EngineUnavailable("the inference server does not answer")
+
+    monkeypatch.setattr(studio.platform.apps["caption"].state.context.engines, "info", away)
+    with pytest.raises(ApiError) as refused:
+        studio.client.caption.start_layer(studio.job(token="away"))
+    assert (refused.value.problem.status, refused.value.passing) == (503, True)
+
+
 def test_a_worker_that_lost_its_lease_leaves_one_committed_output(
     studio: Studio, service: Service
 ) -> None:
     """The stale worker's file is its own and goes; the layer names the present worker's."""
-    job = service.jobs.start("local", studio.job(token="stale"))
+    job = service.jobs.start("local", studio.job())
     first, second = service.waiting()
     stale = service.claimed(service.lapsing, first)
     present = service.claimed(service.context.units, first)
@@ -129,7 +144,7 @@ def test_a_worker_that_died_between_writing_and_completing_leaves_its_file_unnam
     studio: Studio, service: Service
 ) -> None:
     """What it wrote is under its own fence, so the next worker's output is not touched by it."""
-    job = service.jobs.start("local", studio.job(token="died"))
+    job = service.jobs.start("local", studio.job())
     first, second = service.waiting()
     dead = service.claimed(service.lapsing, first)
     rest = f"layers/{job.layer}/000000-{dead.fence}.parquet"
@@ -147,7 +162,7 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
     studio: Studio, service: Service
 ) -> None:
     """The layer stays open: no partial layer is ever sealed."""
-    job = service.jobs.start("local", studio.job(token="fails"))
+    job = service.jobs.start("local", studio.job())
     first, second = service.waiting()
     units = service.context.units
     units.fail(service.claimed(units, first), "the picture is cut", final=True)
@@ -161,7 +176,7 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
 
 def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service) -> None:
     """A worker that died after its last shard leaves the seal to the settling loop."""
-    job = service.jobs.start("local", studio.job(token="unsealed"))
+    job = service.jobs.start("local", studio.job())
     units = service.context.units
     for unit in service.waiting():
         claim = service.claimed(units, unit)
@@ -179,7 +194,7 @@ def test_a_seal_that_was_missed_is_made_up_for(studio: Studio, service: Service)
 
 
 def by_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.caption.layer_steps.PAGE", 1)
+    monkeypatch.setattr("services.caption.jobs.layer_steps.PAGE", 1)
 
 
 def test_a_job_with_more_shards_than_a_page_gets_its_units_page_by_page(
@@ -187,7 +202,7 @@ def test_a_job_with_more_shards_than_a_page_gets_its_units_page_by_page(
 ) -> None:
     """Starting it adds the first; whoever takes the next step adds the rest, once."""
     by_ones(monkeypatch)
-    job = service.jobs.start("local", studio.job(token="paged"))
+    job = service.jobs.start("local", studio.job())
     assert len(service.waiting()) == 1
     for _ in range(3):
         service.jobs.steps.take_all()
@@ -200,7 +215,7 @@ def test_a_job_is_not_settled_before_all_its_units_are_there(
 ) -> None:
     """That no unit waits does not mean that none is to come."""
     by_ones(monkeypatch)
-    job = service.jobs.start("local", studio.job(token="early"))
+    job = service.jobs.start("local", studio.job())
     (first,) = service.waiting()
     service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
     assert service.jobs.get("local", job.id).state == "running"
@@ -214,7 +229,7 @@ def test_what_is_captioned_is_in_the_layer_before_the_job_is_over(
     studio: Studio, service: Service
 ) -> None:
     """Recorded as it comes, so that the end of a large job is not another long job."""
-    job = service.jobs.start("local", studio.job(token="as-it-comes"))
+    job = service.jobs.start("local", studio.job())
     first = service.waiting()[0]
     service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
     service.jobs.steps.take_all()
@@ -228,7 +243,7 @@ def test_recording_that_was_cut_short_counts_nothing_twice(
     studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The layer has the shard, and the job does not know yet: it is told again."""
-    job = service.jobs.start("local", studio.job(token="cut"))
+    job = service.jobs.start("local", studio.job())
     for unit in service.waiting()[:1]:
         service.jobs.run_shard(service.claimed(service.context.units, unit), ignore)
 
@@ -236,7 +251,7 @@ def test_recording_that_was_cut_short_counts_nothing_twice(
         raise KeyboardInterrupt(name)
 
     with monkeypatch.context() as cut:
-        cut.setattr("services.caption.layer_steps.crashpoint", die)
+        cut.setattr("services.caption.jobs.layer_steps.crashpoint", die)
         with pytest.raises(KeyboardInterrupt):
             service.jobs.steps.record(job.id)
     for _ in range(2):
@@ -251,8 +266,8 @@ def test_a_job_that_is_stuck_does_not_hold_the_others(
     studio: Studio, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One whose layer cannot be reached is tried again later."""
-    stuck = service.jobs.start("local", studio.job(token="stuck"))
-    other = service.jobs.start("local", studio.job(token="not-stuck"))
+    stuck = service.jobs.start("local", studio.job())
+    other = service.jobs.start("local", studio.job())
     plan = service.jobs.steps.plan
 
     def planned(job: str) -> bool:
@@ -273,7 +288,7 @@ def test_a_cancelled_job_takes_its_shards_from_their_workers(
     studio: Studio, service: Service
 ) -> None:
     """A shard in the middle is not recorded, and the layer stays open."""
-    job = service.jobs.start("local", studio.job(token="cancelled"))
+    job = service.jobs.start("local", studio.job())
     claim = service.claimed(service.context.units, service.waiting()[0])
     assert service.jobs.cancel("local", job.id).state == "cancelled"
     service.jobs.run_shard(claim, ignore)
@@ -290,7 +305,7 @@ def test_one_token_gives_one_job_however_many_ask_at_once(studio: Studio, servic
 
     def ask() -> None:
         together.wait(10)
-        jobs.append(service.jobs.start("local", studio.job(token="at-once")).id)
+        jobs.append(service.jobs.start("local", studio.job(), "at-once").id)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -304,9 +319,9 @@ def test_one_token_gives_one_job_however_many_ask_at_once(studio: Studio, servic
 
 def test_another_team_cannot_see_or_stop_a_job(studio: Studio, service: Service) -> None:
     """It is as if it were not there."""
-    from services.chassis.errors import NotFound
+    from services.chassis.web.errors import NotFound
 
-    job = service.jobs.start("local", studio.job(token="mine"))
+    job = service.jobs.start("local", studio.job())
     for look in (service.jobs.get, service.jobs.cancel):
         with pytest.raises(NotFound, match="no caption job"):
             look("blue", job.id)

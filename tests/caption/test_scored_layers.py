@@ -11,11 +11,12 @@ from tests.caption.learnt import Learnt
 from tests.caption.studio import Studio, opened
 from tests.servers.platform_http import served
 from tests.standalone import until
-from vila2.api.caption import GateIn, PreviewIn, SamplingIn
 from vila2.cli.main import app
 from vila2.data.layers import CaptionRow, decode_layer_shard
+from vila2.schemas.rest.caption import PreviewIn
+from vila2.schemas.sampling import Gate, Sampling
 
-HOW = {"sampling": SamplingIn(max_new_tokens=30)}
+HOW = {"sampling": Sampling(max_new_tokens=30)}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def studio(model: Learnt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def sealed(studio: Studio, token: str, **fields: object) -> tuple[str, list[CaptionRow]]:
     """A finished job's layer and its rows."""
-    job = studio.client.caption.start_layer(studio.job(token=token, **{**HOW, **fields}))
+    job = studio.client.caption.start_layer(studio.job(**{**HOW, **fields}), token)
     until(lambda: studio.client.caption.layer_job(job.id).state != "running", seconds=60)
     rows = [
         row
@@ -68,7 +69,7 @@ def test_scores_are_in_the_layer_its_preview_its_lineage_and_on_the_screen(studi
 
 def test_a_bound_that_nobody_reaches_quarantines_all_as_inconsistent(studio: Studio) -> None:
     """Those that fail on their text keep that reason."""
-    _, rows = sealed(studio, "bound", gate=GateIn(attempts=2, min_consistency=99.0))
+    _, rows = sealed(studio, "bound", gate=Gate(attempts=2, min_consistency=99.0))
     assert len(rows) == 5
     inconsistent = [row for row in rows if row.reason == "inconsistent"]
     assert inconsistent

@@ -9,14 +9,15 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from services.caption.engine import Ask
-from services.caption.triton.connection import _WANTED, _inputs
+from services.caption.engines.triton_connection import _WANTED, _inputs
 from services.caption.triton.contract import INPUTS, OUTPUTS
 from services.caption.triton.prompts import PromptFormat
 from services.caption.triton.repository import EngineOptions, config_text, engine_text
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.objects_directory import DirectoryObjects
 from tests.tiny import model
+from vila2.engine.requests import Request
 from vila2.model.chat import ChatFormat
+from vila2.schemas.sampling import Sampling
 
 # What vllm_backend's model.py declares (auto_complete_config), of the tensors that we use.
 VLLM = {
@@ -35,7 +36,8 @@ VLLM = {
     "num_input_tokens": ("TYPE_UINT32", [1]),
     "num_output_tokens": ("TYPE_UINT32", [-1]),
 }
-ASK = Ask(np.zeros((32, 32, 3), np.uint8), "what?", 3, 0.5, 0.9, 7, "")
+SAMPLING = Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7)
+ASK = Request(np.zeros((32, 32, 3), np.uint8), "what?", 3, SAMPLING)
 
 
 def config(options: EngineOptions) -> model_config_pb2.ModelConfig:

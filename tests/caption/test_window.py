@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.caption.engines.window import Window
 from services.caption.triton.served import IN_USE_SECONDS, Held, victims
-from services.caption.triton.window import Window
 
 NOW = 1000.0
 

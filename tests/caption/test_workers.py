@@ -17,15 +17,15 @@ import pytest
 from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
-from services.chassis.settings import StorageSettings
+from services.chassis.storage.settings import StorageSettings
 from tests.caption.studio import Studio, opened
 from tests.servers.platform_http import served
 from tests.servers.process import free_port
 from tests.servers.triton import triton_server
 from tests.servers.valkey import valkey
 from tests.standalone import until
-from vila2.api.caption import LayerJob, PreviewIn
 from vila2.data.layers import decode_layer_shard
+from vila2.schemas.rest.caption import LayerJob, PreviewIn
 from vila2.triton.server import TritonServer
 
 COUNT, SHARD = 600, 30
@@ -43,7 +43,7 @@ class Cluster:
 
     def worker(self, *options: str) -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, "-m", "services.caption.tasks", "--concurrency", "1",
+            sys.executable, "-m", "services.caption.jobs.worker", "--concurrency", "1",
             "--workspace", str(self.folder / "workspace"), *options,
         ]  # fmt: skip
         log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
@@ -105,7 +105,8 @@ def restarted(folder: Path, port: int, ending: threading.Event) -> threading.Thr
     return thread
 
 
-@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.full
 def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
     tmp_path: Path, postgres_url: str
 ) -> None:
@@ -117,7 +118,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
             first = made.worker()
             metrics = free_port()
             made.worker("--metrics-port", str(metrics))
-            job = made.studio.client.caption.start_layer(made.studio.job(token="all"))
+            job = made.studio.client.caption.start_layer(made.studio.job())
             until(lambda: made.done(job) >= 2 * SHARD, seconds=90)
             first.send_signal(signal.SIGKILL)
             made.worker()
@@ -159,7 +160,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
 
 def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.caption.tasks"],
+        [sys.executable, "-m", "services.caption.jobs.worker"],
         env={k: v for k, v in os.environ.items() if not k.startswith("VILA2_")},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

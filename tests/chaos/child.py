@@ -24,25 +24,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import services.caption.tasks as tasks
-import services.standalone.serve as serve
-import services.training.dispatcher as dispatcher
-from services.caption.engine import Answer, Ask
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
+import services.caption.jobs.worker as tasks
+import services.platform.serve as serve
+import services.training.jobs.dispatcher as dispatcher
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
 from tests.plane.instant import InstantCaptioning, InstantEngine, InstantEngines
 from tests.plane.instant_jobs import weights_in
+from vila2.engine.requests import Generation, Request
 
 # Imported by the services when they are first used; here, before anybody is born.
-_NEEDED = ("services.chassis.objects_s3", "services.chassis.queue_celery", "psycopg", "redis")
+_NEEDED = (
+    "services.chassis.storage.objects_s3",
+    "services.chassis.work.queue_celery",
+    "psycopg",
+    "redis",
+)
 
 
 class QuickEngine(InstantEngine):
     """Takes long enough to be hit in the middle of a shard."""
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
-        time.sleep(float(os.environ.get("CHAOS_PICTURE_SECONDS", "0.2")) * len(asks))
-        made = super().answer(asks, progress=progress)
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        time.sleep(float(os.environ.get("CHAOS_PICTURE_SECONDS", "0.2")) * len(requests))
+        made = super().generate(requests, progress=progress)
         # Without the question, which the gate would take for a leak of the prompt.
         return [replace(one, text=one.text.rpartition(",")[0]) for one in made]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import redis
 
-from services.standalone.targets import TARGETS
+from services.platform.targets import TARGETS
 from tests.chaos.proxy import Mode
 from tests.chaos.stack import SERVERS, WORKERS, Stack
 

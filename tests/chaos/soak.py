@@ -23,7 +23,7 @@ import psutil
 from tests.chaos.flat import slope
 from tests.chaos.stack import Stack, stack
 from tests.chaos.trial import Progress, submitted, undisturbed
-from vila2.api.caption import LayerJobIn
+from vila2.schemas.rest.caption import LayerJobIn
 
 ROWS = "SELECT count(*) FROM caption.work_units"
 # A process of some 150 MiB may keep this much more and call it noise.
@@ -62,7 +62,7 @@ def _soaked(platform: Stack, seconds: float) -> int:
         while (passed := time.monotonic() - began) < seconds or len(series) < SAMPLES:
             body = LayerJobIn(
                 name=f"soak-{layers}", dataset="scenes-corpus", model=model,
-                prompts=["Describe the image."], token=f"soak-{layers}",
+                prompts=["Describe the image."],
             )  # fmt: skip
             job = client.caption.start_layer(body)
             while client.caption.layer_job(job.id).state == "running":

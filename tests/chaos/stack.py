@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.standalone.targets import TARGETS
+from services.platform.targets import TARGETS
 from tests.chaos.nursery import Nursery, Process
 from tests.chaos.proxy import Mode, Proxy
 from tests.servers.postgres import PostgresServer, postgres
@@ -97,7 +97,7 @@ class Stack:
 
     def prepare(self) -> None:
         """Databases, bucket, keys."""
-        child = self._fork("controller", "services.standalone.serve", "--prepare")
+        child = self._fork("controller", "services.platform.serve", "--prepare")
         assert child.gone(120), self.log("controller")
         self._key = (self.workspace / "service-key").read_text().strip()
 
@@ -106,9 +106,15 @@ class Stack:
         for name in names:
             port = str(self.ports[name])
             if name in WORKERS:
-                words = ["services.caption.tasks", "--concurrency", "1", "--metrics-port", port]
+                words = [
+                    "services.caption.jobs.worker",
+                    "--concurrency",
+                    "1",
+                    "--metrics-port",
+                    port,
+                ]
             else:
-                words = ["services.standalone.serve", "--target", name, "--port", port]
+                words = ["services.platform.serve", "--target", name, "--port", port]
             self.children[name] = self._fork(name, *words, clock=clock)
         for name in names:
             until(lambda name=name: self.answers(name), seconds=seconds)

@@ -15,10 +15,10 @@ from tests.chaos.faults import Fault
 from tests.chaos.stack import Stack
 from tests.plane.outcome import outcome, rows_of
 from tests.plane.plane import DATASETS, recipe
-from vila2.api.controller import RunIn
 from vila2.client import ApiError, Client, Unreachable
+from vila2.client.submit import submit
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
 
 SIZES = WorldSizes(corpus=48, sft=8, specialist=8, base=8, dev=8, test=20, sft_skills=2)
 SHARD_SAMPLES = 6
@@ -181,8 +181,8 @@ def _start(client: Client, name: str, *, specialists: bool) -> str:
     small = recipe(rounds={"maximum": 1, "patience": 1}, controls=[])
     if not specialists:
         small = small.model_copy(update={"specialists": []})
-    body = RunIn(recipe=small.model_dump(mode="json"), name=name, token=name)
-    return client.controller.start_run(body).id
+    body = RunIn(recipe=small.model_dump(mode="json"), name=name)
+    return client.controller.start_run(body, name).id
 
 
 def _ended(client: Client, run: str) -> str:

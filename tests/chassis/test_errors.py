@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.chassis.small_app import SmallApp, small_app
-from vila2.api.problem import Problem
+from vila2.schemas.rest.problem import Problem
 
 
 @pytest.fixture

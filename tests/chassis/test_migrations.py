@@ -16,9 +16,9 @@ from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, ins
 from sqlalchemy.exc import IntegrityError
 
 import services
-from services.chassis.database import Database, exclusively
-from services.chassis.migrations import DatabaseNewer, DatabaseUnknown, Migrations
-from services.chassis.new_migration import write
+from services.chassis.storage.database import Database, exclusively
+from services.chassis.storage.migrations import DatabaseNewer, DatabaseUnknown, Migrations
+from services.chassis.storage.new_migration import write
 
 SERVICES = [
     module.name

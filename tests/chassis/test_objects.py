@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -11,21 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.objects import ObjectStore, checked
-from services.chassis.objects_directory import DirectoryObjects
-from services.chassis.objects_s3 import S3Objects
-from tests.servers.seaweedfs import S3Server, seaweedfs
+from services.chassis.storage.objects import ObjectStore, checked
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.storage.objects_s3 import S3Objects
+from tests.servers.seaweedfs import S3Server
 
 BAD_KEYS = (
     "../x", "/x", "a//b", ".hidden", "a/../b", "a/.hidden", "", ".", "..", "a/", "a b", "a\\b",
     "a\n", "a\x00b", "x" * 901, "-/../x",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield server
 
 
 def s3_objects(server: S3Server, bucket: str, cache: Path) -> S3Objects:
@@ -39,11 +33,11 @@ def s3_objects(server: S3Server, bucket: str, cache: Path) -> S3Objects:
     )
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.server)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "directory":
         return DirectoryObjects(tmp_path / "objects")
-    server = request.getfixturevalue("s3_server")
+    server = request.getfixturevalue("s3")
     return s3_objects(server, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
 
 
@@ -178,10 +172,10 @@ def test_a_write_that_fails_leaves_no_object_and_no_rest(tmp_path: Path) -> None
 
 
 def test_a_directory_whose_upload_died_is_stored_by_the_next_try(
-    s3_server: S3Server, tmp_path: Path
+    s3: S3Server, tmp_path: Path
 ) -> None:
     """Files without the closing mark are no directory: the next writer uploads all of them."""
-    objects = s3_objects(s3_server, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
+    objects = s3_objects(s3, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
     model = tmp_path / "model"
     model.mkdir()
     for name in ("a", "b"):
@@ -191,20 +185,18 @@ def test_a_directory_whose_upload_died_is_stored_by_the_next_try(
     assert [objects.get(key) for key in objects.keys("models/m")] == [b"whole", b"whole"]
 
 
-def test_a_cached_object_that_was_replaced_is_fetched_again(
-    s3_server: S3Server, tmp_path: Path
-) -> None:
+def test_a_cached_object_that_was_replaced_is_fetched_again(s3: S3Server, tmp_path: Path) -> None:
     """The cache goes by content, so it never shows what is gone."""
-    objects = s3_objects(s3_server, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
+    objects = s3_objects(s3, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
     for text in (b"first", b"second"):
         objects.put("a/b.txt", text)
         assert objects.local("a/b.txt").read_bytes() == text
         assert objects.local("a/b.txt").name == "b.txt"
 
 
-def test_a_large_object_goes_up_in_parts(s3_server: S3Server, tmp_path: Path) -> None:
+def test_a_large_object_goes_up_in_parts(s3: S3Server, tmp_path: Path) -> None:
     """Above the client's part size of 5 MiB, S3 sees several parts and joins them."""
-    objects = s3_objects(s3_server, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
+    objects = s3_objects(s3, f"b-{uuid4().hex[:12]}", tmp_path / "cache")
     data = bytes(range(256)) * 4096 * 12
     objects.put("big", data)
     assert objects.get("big") == data

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import MaxRetryError
 
-from services.chassis.database import Database
-from services.chassis.passing import is_passing
-from vila2.api.problem import Problem
+from services.chassis.storage.database import Database
+from services.chassis.work.transient_errors import is_passing
 from vila2.client import ApiError, Client, Unreachable
+from vila2.schemas.rest.problem import Problem
 
 
 def refusal(status: int) -> ApiError:

@@ -9,8 +9,8 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.queue import decode, encode
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.work.queue import decode, encode
+from services.chassis.work.queue_inprocess import InProcessQueue
 
 
 class Takings:

@@ -12,20 +12,14 @@ from uuid import uuid4
 
 import pytest
 
-from services.chassis.queue import Queue
-from services.chassis.queue_celery import CeleryQueue
-from services.chassis.queue_inprocess import InProcessQueue
+from services.chassis.work.queue import Queue
+from services.chassis.work.queue_celery import CeleryQueue
+from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.servers.process import free_port
 from tests.servers.valkey import Broker, valkey
 from tests.standalone import until
 
 REPEAT = 0.5
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with valkey(tmp_path_factory.mktemp("valkey")) as made:
-        yield made
 
 
 @dataclass
@@ -49,7 +43,7 @@ def celery(broker: Broker, name: str, *, workers: int) -> CeleryQueue:
     return CeleryQueue(broker.url, name=name, workers=workers, repeat_seconds=REPEAT)
 
 
-@pytest.fixture(params=["threads", "celery"])
+@pytest.fixture(params=["threads", pytest.param("celery", marks=pytest.mark.server)])
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     if request.param == "threads":
         queue = InProcessQueue(workers=2)
@@ -119,6 +113,7 @@ def test_a_unit_can_be_hinted_again(side: Side) -> None:
     until(again, seconds=30)
 
 
+@pytest.mark.server
 def test_without_a_broker_a_hint_is_refused_and_goes_through_when_it_is_back(
     tmp_path: Path,
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.chassis import relay as relay_module
-from services.chassis.relay import TURN, Relay
+from services.chassis.work import relay as relay_module
+from services.chassis.work.relay import TURN, Relay
 from tests.chassis.units import Bench
 
 

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.queue import decode, encode
-from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.tracing import (
+from services.chassis.telemetry.tracing import (
     OpenTelemetryRecorder,
     TracingUnavailable,
     _wanted,
     configure_tracing,
 )
+from services.chassis.work.queue import decode, encode
+from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.standalone import until
-from vila2 import tracing
-from vila2.rest import Rest
+from vila2.client.http import Rest
+from vila2.system import tracing
 from vila2.triton.traces import trace_options
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -160,7 +160,7 @@ def test_an_exporter_that_is_not_known_is_named_with_the_fix(
 def test_nothing_of_opentelemetry_is_loaded_where_it_is_off(tmp_path: Path) -> None:
     """Neither by the client nor by the chassis."""
     code = (
-        "import sys; from pathlib import Path; import vila2.client; "
+        "import sys; from pathlib import Path; import vila2.client.client; "
         "from services.chassis.process import begin_process; "
         f"begin_process('x', workspace=Path({str(tmp_path)!r}))(); "
         "assert not [n for n in sys.modules if n.startswith('opentelemetry.sdk')]"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
-from services.chassis.database import Database
-from services.chassis.listed import Listed
-from services.chassis.objects_directory import DirectoryObjects
-from services.chassis.watch import Watch
-from services.chassis.work import WorkUnits
-from services.chassis.worker import Worker
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.telemetry.health_gauges import Watch
+from services.chassis.telemetry.snapshot_gauge import Listed
+from services.chassis.work.units import WorkUnits
+from services.chassis.work.worker import Worker
 from tests.chassis.units import Base, UnitRow
 from tests.standalone import until
 
@@ -91,7 +91,7 @@ def test_a_unit_taken_from_a_silent_worker_counts_as_taken_over(units: WorkUnits
 
 def test_a_workers_counters_begin_at_nothing(units: WorkUnits) -> None:
     """What first appears as one has not increased, as Prometheus sees it."""
-    from services.chassis.queue_inprocess import InProcessQueue
+    from services.chassis.work.queue_inprocess import InProcessQueue
 
     Worker(units, InProcessQueue(), {"begins": lambda *_: None})
     for name in ("claimed", "redelivered"):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
+from services.chassis.work.units import CANCELLED, DONE, FAILED, LEASED, READY, Claim
 from tests.chassis.units import Bench
 
 
@@ -204,6 +204,15 @@ def test_a_heartbeat_keeps_the_lease_and_tells_the_progress(bench: Bench) -> Non
     assert bench.units.heartbeat(claim, progress=7)
     assert bench.units.claim("u1", owner="b") is None
     assert bench.row("u1").progress == 7
+
+
+def test_only_the_present_holder_holds_a_unit(bench: Bench) -> None:
+    """Asked in the transaction that writes what the holder made."""
+    stale = claimed(bench.lapsing.claim("u1", owner="a"))
+    present = claimed(bench.units.claim("u1", owner="b"))
+    with bench.database.transaction() as session:
+        assert not bench.units.holds(session, stale)
+        assert bench.units.holds(session, present)
 
 
 def test_cancelling_takes_the_unit_from_its_holder(bench: Bench) -> None:

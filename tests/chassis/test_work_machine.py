@@ -12,7 +12,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.chassis.work import CANCELLED, DONE, FAILED, Claim
+from services.chassis.work.units import CANCELLED, DONE, FAILED, Claim
 from tests.chassis.units import Bench
 
 UNITS = ("u1", "u2")

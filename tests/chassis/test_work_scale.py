@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from services.chassis.work import DONE, RECORDED
+from services.chassis.work.units import DONE, RECORDED
 from tests.chassis.units import Bench
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.chassis.queue_inprocess import InProcessQueue
-from services.chassis.work import CANCELLED, DONE, FAILED, LEASED, READY, Claim
-from services.chassis.worker import PermanentError, Report, Run, Worker
+from services.chassis.work.queue_inprocess import InProcessQueue
+from services.chassis.work.units import CANCELLED, DONE, FAILED, LEASED, READY, Claim
+from services.chassis.work.worker import PermanentError, Report, Run, Worker
 from tests.chassis.units import Bench
 from vila2.client import Unreachable
 
@@ -153,7 +153,7 @@ def test_a_worker_that_no_hint_reaches_looks_for_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker is away, and nobody relays: what waits in SQL is done all the same."""
-    monkeypatch.setattr("services.chassis.worker.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("services.chassis.work.worker.IDLE_SECONDS", 0.1)
     worker = Worker(bench.units, InProcessQueue(), {"t": completing(bench)})
     worker.start(relay=False)
     try:
@@ -167,7 +167,7 @@ def test_a_unit_that_meets_a_server_that_is_away_loses_no_attempt(
     bench: Bench, started: Callable[[Run], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it is away: no number of attempts says anything about the unit."""
-    monkeypatch.setattr("services.chassis.worker.POSTPONED_SECONDS", 0.0)
+    monkeypatch.setattr("services.chassis.work.worker.POSTPONED_SECONDS", 0.0)
     tries = []
 
     def away(claim: Claim, _: Report) -> None:
@@ -186,7 +186,7 @@ def test_a_unit_is_given_back_once_the_database_is_there_again(
     bench: Bench, started: Callable[[Run], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else only the end of its lease would free it."""
-    monkeypatch.setattr("services.chassis.worker.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("services.chassis.work.worker.AGAIN_SECONDS", 0.05)
     away, postpone, tries = [True] * 3, bench.units.postpone, []
 
     def postponed(*args: Any, **kwargs: Any) -> None:
@@ -203,7 +203,7 @@ def test_a_unit_is_given_back_once_the_database_is_there_again(
             raise Unreachable("no answer")
         bench.complete(claim)
 
-    monkeypatch.setattr("services.chassis.worker.POSTPONED_SECONDS", 0.0)
+    monkeypatch.setattr("services.chassis.work.worker.POSTPONED_SECONDS", 0.0)
     bench.add("u1")
     started(fail_once)
     until(lambda: bench.row("u1").state == DONE, seconds=20)

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import DeclarativeBase
 
-from services.chassis.database import Database
-from services.chassis.work import Claim, WorkUnitColumns, WorkUnits
+from services.chassis.storage.database import Database
+from services.chassis.work.units import Claim, WorkUnitColumns, WorkUnits
 
 
 class Base(DeclarativeBase):

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from vila2.cli.main import app
 from vila2.cli.workspace import CliError
-from vila2.recipe import RecipeError, load_recipe, parse_recipe, recipe_text, shipped_recipes
+from vila2.recipes.recipe import (
+    RecipeError,
+    load_recipe,
+    parse_recipe,
+    recipe_text,
+    shipped_recipes,
+)
 
 RUN = CliRunner()
-COMMANDS = (
-    "doctor",
-    "demo", "up", "export", "datasets submit", "datasets list", "datasets show", "runs start",
-    "runs list", "runs show", "runs watch", "runs cancel", "captions show", "captions layers",
-    "recipes list", "recipes show", "recipes check", "recipes explain", "recipes diff",
-    "recipes schema", "runs estimate", "runs costs", "datasets use", "datasets audit",
-    "datasets lineage", "datasets takedown", "datasets takedowns", "datasets history",
-    "captions diff", "captions withdraw", "captions restore", "models presets", "models plan",
-    "jobs submit", "jobs list",
-    "jobs show", "jobs logs", "jobs artifact", "jobs cancel", "jobs retry", "jobs usage",
-    "jobs quota", "registry list", "registry show", "registry card", "registry promote",
-    "registry rollback", "registry retire", "registry download",
-    "benchmarks list", "benchmarks add", "benchmarks check", "benchmarks run",
-    "benchmarks lmms-eval", "benchmarks import", "models scores",
-    "teams list", "teams create", "teams show", "teams limits", "teams add", "teams remove",
-    "keys create", "keys list", "keys rotate", "keys revoke", "audit",
-)  # fmt: skip
+ROOT: Any = typer.main.get_command(app)
+GROUPS = ROOT.commands
+COMMANDS: list[tuple[str, ...]] = [
+    *((name,) for name, command in GROUPS.items() if not hasattr(command, "commands")),
+    *((name, each) for name in GROUPS for each in getattr(GROUPS[name], "commands", {})),
+]
 
 
 def test_help_shows_the_first_steps() -> None:
@@ -37,11 +35,29 @@ def test_help_shows_the_first_steps() -> None:
         assert word in told
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str) -> None:
-    told = RUN.invoke(app, [*command.split(), "--help"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    told = RUN.invoke(app, [*command, "--help"])
     assert told.exit_code == 0
     assert len(told.stdout.split()) > 10
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in GROUPS), *COMMANDS], ids=" ".join)
+def test_an_example_in_the_help_can_be_copied_from_a_narrow_terminal(
+    command: tuple[str, ...],
+) -> None:
+    """Each stands whole on a line of 80 columns."""
+    held = ROOT
+    for name in command:
+        held = held.commands[name]
+    told = RUN.invoke(app, [*command, "--help"], env={"COLUMNS": "80"}).stdout
+    lines = [line.strip() for line in told.splitlines()]
+    for example in re.findall(r"^ +(vila2 .*)$", held.help or "", re.MULTILINE):
+        assert example in lines
+
+
+def test_the_version_is_printed() -> None:
+    assert re.fullmatch(r"vila2 \d+\.\d+\S*\n", RUN.invoke(app, ["--version"]).stdout)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

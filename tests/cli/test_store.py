@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.datasets.captioned import dataset, layer
 from vila2.cli.main import app
 
@@ -31,7 +31,7 @@ def error(workspace: Path, *arguments: str) -> str:
 def workspace(tmp_path: Path) -> Path:
     """Four foxes with two sealed layers and an open one."""
     path = tmp_path / "workspace"
-    with Standalone(path) as platform:
+    with EmbeddedPlatform(path) as platform:
         objects = platform.apps["datasets"].state.context.objects
         dataset(platform.client, tmp_path / "foxes")
         layer(platform.client, objects, name="one")
@@ -41,7 +41,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def open_layer(workspace: Path) -> str:
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         return next(held.id for held in platform.client.datasets.layers() if held.name == "half")
 
 
@@ -58,12 +58,12 @@ def test_a_layer_is_withdrawn_and_the_history_says_why(workspace: Path) -> None:
     shown = told(workspace, "captions", "withdraw", "two", "--reason", "bad prompts")
     name = shown.split()[0]
     assert "bad prompts" in told(workspace, "datasets", "history")
-    assert "in use again" in told(workspace, "captions", "restore", name)
+    assert "in use again" in told(workspace, "captions", "withdraw", name, "--undo")
 
 
 def test_the_lineage_of_a_sample_is_told(workspace: Path) -> None:
     """Picture, source, captions, models."""
-    shown = told(workspace, "datasets", "lineage", "foxes", "p3")
+    shown = told(workspace, "datasets", "show", "foxes", "p3")
     for word in ("p3.png", "quarantined: repetition", "a p3", "models trained", "seed"):
         assert word in shown
 
@@ -75,7 +75,7 @@ def test_a_picture_is_taken_down_by_command(workspace: Path) -> None:
     shown = told(workspace, *base, "--yes", "--reason", "asked", "--requested-by", "legal")
     assert "1 samples out of foxes@1" in shown
     assert "3 captions out of" in shown or "2 captions out of" in shown
-    assert "legal" in told(workspace, "datasets", "takedowns")
+    assert "legal" in told(workspace, "datasets", "history", "--takedowns")
 
 
 def test_a_layer_that_is_not_sealed_goes_out_only_with_a_waiver(
@@ -95,7 +95,7 @@ def test_a_layer_that_is_not_sealed_goes_out_only_with_a_waiver(
 def test_an_audit_is_shown(workspace: Path) -> None:
     """Also where there is nothing to compare with."""
     shown = told(workspace, "datasets", "audit", "foxes")
-    assert "0 of 4 pictures" in shown
+    assert "0 of 4 images" in shown
     assert "no benchmark" in shown
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from tests.e2e.test_apart import SIZES
 from tests.e2e.test_loop import small_recipe
 from tests.plane.outcome import outcome
-from vila2.api.controller import RunIn
-from vila2.cli.demo import DATASETS
+from vila2.cli.platform import DEMO_DATASETS
 from vila2.client import Client
+from vila2.client.submit import submit
 from vila2.scenes.datasets import write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
 
 SECONDS = 2400
 
@@ -38,7 +38,7 @@ def main(url: str, key: str, folder: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         world = Path(name)
         write_world(world, sizes=SIZES, seed=0)
-        for name, (split, format) in DATASETS.items():
+        for name, (split, format) in DEMO_DATASETS.items():
             version = submit(client, world / split, name=name, format=format)
             assert version.state == "ready", version.error
             tell(f"dataset {name}: {version.samples} samples")

@@ -16,7 +16,7 @@ from tests.containers.engine import ROOT
 from tests.containers.platform import URL, Driven, Platform
 from tests.containers.stand_ins import NONE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.server, pytest.mark.full, pytest.mark.timeout(5400)]
 
 
 def test_every_container_is_an_ordinary_user_that_cannot_write_its_root(platform: Platform) -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.chaos.faults import CAPTIONING, TRAINING
 from tests.containers.platform import PROJECT, Driven, Platform
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.server, pytest.mark.full, pytest.mark.timeout(5400)]
 CUT_SECONDS = 15.0
 RECAPTIONING = (
     f"({CAPTIONING}) AND EXISTS (SELECT FROM specialist.specialists WHERE state = 'captioning')"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.budgets import Spent, over_budget
+from services.controller.runs.budgets import Spent, over_budget
 from tests.plane.plane import SIZES, Plane, recipe, start
-from vila2.recipe import BudgetRecipe
+from vila2.recipes.recipe import BudgetRecipe
 
 
 def test_a_recipe_without_a_budget_never_ends_by_it() -> None:

@@ -8,18 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.controller.estimates.arithmetic import Rates, line_of, text_tokens, total_of
-from services.controller.estimates.phases import Phase, Training, fewest_rounds, phases
-from services.controller.estimates.ranges import (
-    at_most,
-    exactly,
-    mean_of,
-    perhaps,
-    plus,
-    spread_of,
-    times,
-)
-from services.controller.estimates.rates import (
+from services.controller.estimates.arithmetic import (
     DEVICES,
     History,
     Lengths,
@@ -27,12 +16,29 @@ from services.controller.estimates.rates import (
     Speed,
     adjusted,
     assumed_caption,
+    at_most,
     by_flops,
+    exactly,
     for_length,
+    mean_of,
     measured_stage,
+    perhaps,
+    plus,
+    spread_of,
+    times,
 )
-from vila2.api.estimates import Estimate, Line, Range, Total
-from vila2.recipe import Recipe, load_recipe
+from services.controller.estimates.work import (
+    Phase,
+    Rates,
+    Training,
+    fewest_rounds,
+    line_of,
+    phases,
+    text_tokens,
+    total_of,
+)
+from vila2.recipes.recipe import Recipe, load_recipe
+from vila2.schemas.rest.estimates import Estimate, Line, Range, Total
 
 numbers = st.floats(0, 1e9, allow_nan=False)
 ranges = st.lists(numbers, min_size=3, max_size=3).map(
@@ -93,7 +99,7 @@ def test_an_assumed_caption_is_never_longer_than_it_may_be(most: int) -> None:
 
 def test_the_papers_captioning_speed_follows_from_the_assumption() -> None:
     """10.6 pictures a second on an H100 (section 3.6) for the 8B, within a tenth."""
-    from vila2.model.estimate import forward_flops
+    from vila2.model.memory import forward_flops
     from vila2.model.plan import meta_model, shapes
     from vila2.model.preset import load_preset
 

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.database import Database
-from services.controller import events
-from services.controller.relay import STREAM, EventRelay, RedisSink
-from services.controller.runs import new_run
+from services.chassis.storage.database import Database
+from services.chassis.web.idempotency import KeyedRequest
+from services.controller.runs import events
+from services.controller.runs.event_relay import STREAM, EventRelay, RedisSink
+from services.controller.runs.runs import new_run
 from services.controller.tables import Base
-from tests.servers.valkey import valkey
-from vila2.recipe import load_recipe
+from tests.servers.valkey import Broker
+from vila2.recipes.recipe import load_recipe
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     made = Database.sqlite(tmp_path / "controller.sqlite", Base.metadata)
     with made.transaction() as session:
-        run = new_run(team="t", token="t", name="n", recipe=load_recipe("tiny"), recipe_hash="h")
+        asked, recipe = KeyedRequest(None, ""), load_recipe("tiny")
+        run = new_run(team="t", asked=asked, name="n", recipe=recipe, recipe_hash="h")
         run.id = "run-1"
         session.add(run)
         session.flush()
@@ -60,11 +62,10 @@ def test_what_the_sink_did_not_take_is_published_later(database: Database) -> No
     assert sink.got[-5:] == [1, 2, 3, 4, 5]
 
 
-def test_a_stream_of_a_real_server_holds_them(database: Database, tmp_path: Path) -> None:
+def test_a_stream_of_a_real_server_holds_them(database: Database, broker: Broker) -> None:
     import redis
 
-    with valkey(tmp_path / "valkey") as server:
-        EventRelay(database, RedisSink(server.url)).tick()
-        held = redis.Redis.from_url(server.url).xrange(STREAM)
+    EventRelay(database, RedisSink(broker.url)).tick()
+    held = redis.Redis.from_url(broker.url).xrange(STREAM)
     assert [int(fields[b"sequence"]) for _, fields in held] == [1, 2, 3, 4, 5]
     assert json.loads(held[0][1][b"event"])["message"] == "number 0"

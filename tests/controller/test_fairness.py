@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.fairness import fair_order
+from services.controller.loop.fairness import fair_order
 from services.controller.tables import RunRow
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from services.controller import jobs
-from vila2.api.training import JobIn
-from vila2.data.assembly import Assembly
-from vila2.recipe import STAGES, ControlRecipe, Recipe, load_recipe
+from services.controller.rounds import requests as jobs
+from vila2.recipes.recipe import STAGES, ControlRecipe, Recipe, load_recipe
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.rest.training import JobIn
 
 
 def steps(job: JobIn) -> int:
@@ -20,7 +20,6 @@ def generalist(recipe: Recipe, **options: object) -> JobIn:
     return jobs.generalist_job(
         recipe,
         name="n",
-        token="t",
         base="b",
         **{"pretrain": jobs.original_source(recipe), **options},  # type: ignore[arg-type]
     )
@@ -123,7 +122,7 @@ def test_answers_go_to_the_original_caption_where_no_general_one_is_asked_for() 
 def test_the_recaption_prompt_never_holds_the_alt_text() -> None:
     """The captioner sees the picture and an instruction only (paper, section 2.1)."""
     recipe = load_recipe("tiny")
-    body = jobs.caption_job(recipe, name="n", token="t", model="m")
+    body = jobs.caption_job(recipe, name="n", model="m")
     assert body.prompts == recipe.captioning.prompts
 
 
@@ -135,7 +134,7 @@ def kept_by(**captioning: object) -> Recipe:
 def test_keeping_by_consistency_asks_for_scores_and_says_so_to_the_trainer() -> None:
     """Of the round's own captions alone; the specialists' answers are kept by confidence."""
     recipe = kept_by(keep_by="consistency", keep_fraction=0.5)
-    assert jobs.caption_job(recipe, name="n", token="t", model="m").score
+    assert jobs.caption_job(recipe, name="n", model="m").score
     assert jobs.recaption_source(recipe, "l").keep_by == {"self": "consistency"}
     skills = {s.name: f"layer-{s.name}" for s in recipe.specialists}
     assert jobs.specialised_source(recipe, "l", skills).keep_by == {"self": "consistency"}
@@ -144,7 +143,7 @@ def test_keeping_by_consistency_asks_for_scores_and_says_so_to_the_trainer() -> 
 def test_nothing_is_scored_where_nothing_is_left_out_by_it() -> None:
     """The default keeps by log-probability, and keeping all keeps by nothing."""
     for recipe in (kept_by(keep_fraction=0.5), kept_by(keep_by="consistency")):
-        assert not jobs.caption_job(recipe, name="n", token="t", model="m").score
+        assert not jobs.caption_job(recipe, name="n", model="m").score
         assert jobs.recaption_source(recipe, "l").keep_by == {}
 
 
@@ -153,8 +152,8 @@ def test_a_bound_for_captions_does_not_judge_the_specialists() -> None:
     tiny = load_recipe("tiny")
     gate = {**tiny.captioning.gate.model_dump(), "min_consistency": 0.1}
     recipe = kept_by(gate=gate)
-    job = jobs.caption_job(recipe, name="n", token="t", model="m")
-    special = jobs.specialist_job(recipe, recipe.specialists[0], name="n", token="t", parent="m")
+    job = jobs.caption_job(recipe, name="n", model="m")
+    special = jobs.specialist_job(recipe, recipe.specialists[0], name="n", parent="m")
     assert (job.gate.min_consistency, special.gate.min_consistency) == (0.1, None)
     assert special.gate.model_copy(update={"min_consistency": 0.1}) == job.gate
 

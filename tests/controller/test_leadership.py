@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.chassis.database import Database
-from services.controller.leadership import Leadership
+from services.chassis.storage.database import Database
+from services.controller.loop.leadership import Leadership
 from services.controller.tables import Base
 
 

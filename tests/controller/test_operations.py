@@ -10,9 +10,9 @@ import pytest
 
 from tests.plane.instant import instant_training
 from tests.plane.plane import Plane, recipe, start
-from vila2.api.controller import AmendIn, BranchIn, OverruleIn, Run
 from vila2.client import ApiError
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.controller import AmendIn, BranchIn, OverruleIn, Run
 
 
 def bare(**changes: Any) -> Recipe:
@@ -121,7 +121,7 @@ def test_a_changed_recipe_holds_from_the_next_round_on(plane: Plane) -> None:
     plane.until(made, "round 1", "training")
     captioning = changed.captioning.model_copy(update={"prompts": ["Tell all."]})
     other = changed.model_copy(update={"captioning": captioning})
-    body = AmendIn(recipe=other.model_dump(mode="json"), reason="one prompt will do")
+    body = AmendIn(recipe=other.model_dump(mode="json"), based_on=1, reason="one prompt will do")
     plane.client.controller.amend(made, body)
     held = plane.finish(made)
     numbers = {r.name: r.recipe_number for r in held.rounds}
@@ -135,9 +135,21 @@ def test_a_changed_recipe_holds_from_the_next_round_on(plane: Plane) -> None:
     assert [r.reason for r in plane.client.controller.recipes(made)] == ["", "one prompt will do"]
 
 
+def test_a_recipe_that_changed_meanwhile_is_not_overwritten(plane: Plane) -> None:
+    """Two people change it at once: the second is told to read what the first made of it."""
+    made = start(plane, bare())
+    first = AmendIn(recipe=bare(rounds={"maximum": 2}).model_dump(mode="json"), based_on=1)
+    second = AmendIn(recipe=bare(rounds={"maximum": 4}).model_dump(mode="json"), based_on=1)
+    plane.client.controller.amend(made, first)
+    with pytest.raises(ApiError, match="recipe 2 is in force, not 1") as refused:
+        plane.client.controller.amend(made, second)
+    assert (refused.value.problem.status, refused.value.problem.field) == (409, "based_on")
+    assert len(plane.client.controller.recipes(made)) == 2
+
+
 def test_what_all_rounds_share_cannot_be_changed(plane: Plane) -> None:
     made = start(plane, bare())
-    body = AmendIn(recipe=bare(seed=7).model_dump(mode="json"))
+    body = AmendIn(recipe=bare(seed=7).model_dump(mode="json"), based_on=1)
     with pytest.raises(ApiError, match="all rounds of a run share seed") as refused:
         plane.client.controller.amend(made, body)
     assert refused.value.problem.field == "recipe.seed"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.controller.planner import (
+from services.controller.rounds.planner import (
     AddRound,
     FailRun,
     FinishRun,
@@ -18,8 +18,8 @@ from services.controller.planner import (
     plan,
     rival,
 )
-from services.controller.state import ENDED, STEPS, is_legal, next_state
-from vila2.recipe import Recipe, load_recipe
+from services.controller.rounds.state import ENDED, STEPS, is_legal, next_state
+from vila2.recipes.recipe import Recipe, load_recipe
 
 
 def recipe(**rounds: int) -> Recipe:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from services.controller.amendments import at_the_versions_of
-from services.controller.pinning import renamed
+from services.controller.runs.amendments import at_the_versions_of
+from services.controller.runs.pins import renamed
 from tests.plane.plane import SIZES, Plane, recipe, start
-from vila2.api.controller import Run
-from vila2.api.training import LayerUse, TrainIn
-from vila2.recipe import Recipe, load_recipe
+from vila2.recipes.recipe import Recipe, load_recipe
+from vila2.schemas.rest.controller import Run
+from vila2.schemas.rest.training import LayerUse, TrainIn
 
 
 def layers_read(plane: Plane, run: Run, name: str) -> list[LayerUse]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.controller.report_rounds import rivals
+from services.controller.report.rounds import rivals
 from services.controller.tables import RoundRow
-from vila2.recipe import ControlRecipe, Recipe, load_recipe
+from vila2.recipes.recipe import ControlRecipe, Recipe, load_recipe
 
 
 def _recipe(*controls: ControlRecipe) -> Recipe:

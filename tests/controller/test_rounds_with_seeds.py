@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from services.controller.estimates.history import PastJobs
+from services.controller.estimates.measured import PastJobs
 from tests.controller.test_operations import bare
 from tests.plane.instant import instant_training
 from tests.plane.instant_jobs import LUCK
 from tests.plane.plane import Plane, recipe, start
-from vila2.api.controller import AmendIn, BranchIn, Round, Run
-from vila2.api.training import JobIn
 from vila2.evaluation.report.findings import findings
 from vila2.evaluation.report.model import RunReport
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
+from vila2.schemas.rest.controller import AmendIn, BranchIn, Round, Run
+from vila2.schemas.rest.estimates import EstimateIn
+from vila2.schemas.rest.training import ImportedScore, ImportIn, JobIn
 
 ONE_ROUND = {"maximum": 1, "patience": 1}
 SEEDS = [0, 1, 2]
@@ -146,6 +147,22 @@ def test_trainings_with_several_seeds_are_history_for_the_next_estimate(
     assert len(known.of_preset("tiny").evaluations) == len(models) == 4 * 3
 
 
+def test_scores_that_another_program_found_do_not_stop_an_estimate(
+    finished: tuple[Plane, Run],
+) -> None:
+    """An import is no job here, so it says nothing about how long a question takes."""
+    plane, run = finished
+    before = PastJobs(plane.client).of_preset("tiny").evaluations
+    score = ImportedScore(benchmark="mme", version="1", metric="accuracy", value=0.5, items=2)
+    plane.client.training.import_scores(
+        named(run, "round 1").model, ImportIn(source="lmms-eval", scores=[score])
+    )
+    content = thrice().model_dump(mode="json")
+    made = plane.client.controller.estimate(EstimateIn(recipe=content, sample=0, device="cpu"))
+    assert made.lines
+    assert PastJobs(plane.client).of_preset("tiny").evaluations == before
+
+
 def test_a_round_tells_how_many_of_its_seeds_have_ended(plane: Plane) -> None:
     made = start(plane, bare(rounds={**ONE_ROUND, "seeds": 3}))
     plane.until(made, "round 0", "training")
@@ -184,7 +201,8 @@ def test_a_seed_that_fails_is_named_and_it_alone_is_tried_again(
         assert held.state == "finished", held.error
         (job, *_) = named(held, "round 0").jobs
         each = plane.client.training.jobs(parent=job)
-        assert {one.seed: one.attempt for one in each} == {0: 1, 1: 1, 2: 1}
+        attempts = {one.name.rpartition("-s")[2]: one.attempt for one in each}
+        assert attempts == {"0": 1, "1": 1, "2": 1}
         assert [one.seed for one in named(held, "round 0").seeds] == SEEDS
 
 
@@ -224,7 +242,7 @@ def test_rounds_that_begin_after_an_amendment_have_its_seeds(plane: Plane) -> No
     made = start(plane, once)
     plane.until(made, "round 1", "training")
     more = once.model_copy(update={"rounds": once.rounds.model_copy(update={"seeds": 3})})
-    plane.client.controller.amend(made, AmendIn(recipe=more.model_dump(mode="json")))
+    plane.client.controller.amend(made, AmendIn(recipe=more.model_dump(mode="json"), based_on=1))
     run = plane.finish(made)
     counts = {held.name: (held.verdict or {}).get("seeds") for held in run.rounds}
     assert (counts["round 1"], counts["round 2"]) == ([1, 1], [1, 3])
@@ -253,20 +271,22 @@ def test_runs_of_several_seeds_are_compared_over_all_of_them(
 
 
 def test_with_one_seed_jobs_rows_and_names_are_what_they_always_were(plane: Plane) -> None:
-    """No seed in a name or a token, no job of seeds, nothing in the lists of them."""
+    """No seed in a name or a key, no job of seeds, nothing in the lists of them."""
     asked: list[JobIn] = []
+    keys: list[str] = []
     submit = plane.training.jobs.submit
 
-    def watched(team: str, body: JobIn) -> Any:
+    def watched(team: str, body: JobIn, token: str) -> Any:
         asked.append(body)
-        return submit(team, body)
+        keys.append(token)
+        return submit(team, body, token)
 
     plane.training.jobs.submit = watched  # type: ignore[method-assign]
     run = plane.finish(start(plane, bare(rounds={**ONE_ROUND, "seeds": 1})))
     assert all(body.seeds == [] for body in asked)
-    assert {body.token.split(":", 1)[1] for body in asked} == {
-        "base:train", "round 0:train", "round 0:evaluate", "round 1:train", "round 1:evaluate",
-    }  # fmt: skip
+    assert sorted(key.split(":", 1)[1] for key in keys) == [
+        "base:train", "round_0:evaluate", "round_0:train", "round_1:evaluate", "round_1:train",
+    ]  # fmt: skip
     assert {body.name for body in asked} == {
         "base", "a-run-round-0", "a-run-round-0-evaluation", "a-run-round-1",
         "a-run-round-1-evaluation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY
 
-from services.controller.gauges import RunWatch
+from services.controller.runs.gauges import RunWatch
 from tests.plane.plane import Plane, recipe, start
 
 

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.controller.planner import (
+from services.controller.rounds.planner import (
     AddRound,
     FailRun,
     FinishRun,
@@ -22,8 +22,8 @@ from services.controller.planner import (
     bars_overruling,
     plan,
 )
-from services.controller.state import ENDED, is_legal, next_state, retried
-from vila2.recipe import load_recipe
+from services.controller.rounds.state import ENDED, is_legal, next_state, retried
+from vila2.recipes.recipe import load_recipe
 
 TINY = load_recipe("tiny")
 VERDICTS = st.sampled_from(["improved", "no_measurable_change", "worse"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.seeds import (
+from services.controller.rounds.seeds import (
     evaluation_columns,
     evaluations_of,
     failure,
@@ -20,7 +20,7 @@ from services.controller.seeds import (
     together,
 )
 from services.controller.tables import RoundRow
-from vila2.api.training import JobState, SeedJob
+from vila2.schemas.rest.training import JobState, SeedJob
 
 names = st.text("abcdef", min_size=1, max_size=8)
 STATES: list[JobState] = [

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
-from vila2.api.controller import RunIn
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import ApiError, Client
-from vila2.recipe import load_recipe
+from vila2.recipes.recipe import load_recipe
+from vila2.schemas.rest.controller import RunIn
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Standalone(tmp_path) as platform:
+    with EmbeddedPlatform(tmp_path) as platform:
         yield platform.client
 
 

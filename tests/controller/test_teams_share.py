@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.controller.test_operations import bare
 from tests.plane.plane import SIZES, Plane, submitted_world
-from vila2.api.controller import RunIn
 from vila2.client import Client
+from vila2.schemas.rest.controller import RunIn
 
 ONE_ROUND = {"maximum": 1, "patience": 1}
 MANY = 5
@@ -22,7 +22,7 @@ def shared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's workspace, in which the team `others` has the same datasets."""
     made = tmp_path_factory.mktemp("teams") / "workspace"
     shutil.copytree(world, made)
-    with Standalone(made) as platform:
+    with EmbeddedPlatform(made) as platform:
         submitted_world(platform._internal.as_team("others"), world.parent / "world")
     return made
 

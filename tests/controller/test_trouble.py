@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.views import run_view
+from services.controller.runs.views import run_view
 from tests.controller.test_operations import bare
 from tests.plane.plane import Plane
 from tests.plane.plane import start as begin
-from vila2.api.problem import Problem
 from vila2.client import ApiError, Client
+from vila2.schemas.rest.problem import Problem
 
 
 def refusal(status: int) -> ApiError:

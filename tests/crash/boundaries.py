@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 
 import services
 from services.chassis import crashpoint as chassis_crashpoint
-from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
 
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 

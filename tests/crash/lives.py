@@ -11,7 +11,7 @@ from typing import Any
 from tests.crash.boundaries import Watch, install
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, recipe, start
-from vila2.recipe import Recipe
+from vila2.recipes.recipe import Recipe
 
 TOKEN = "the-run"
 KILLED, ENDED, BROKE = -9, 0, 1
@@ -63,6 +63,20 @@ def moments(world: Path, folder: Path, made: Recipe | None = None) -> list[str]:
 
         assert live(copied(world, folder), Watch(told_of), made) == ENDED
     return told.read_text().splitlines()
+
+
+def survives(world: Path, folder: Path, moment: int, expected: dict[str, Any]) -> bool:
+    """Whether a run that is killed at this moment, and carried on, ends the same.
+
+    The last moments may not come: a lease is renewed by the clock, once more on a slow machine.
+    """
+    there = copied(world, folder)
+    ended = live(there, Watch.at(moment))
+    if ended == KILLED:
+        ended = live(there, Watch())
+    same = ended == ENDED and result(there) == expected
+    shutil.rmtree(there)
+    return same
 
 
 def to_the_end(plane: Plane, made: Recipe) -> None:

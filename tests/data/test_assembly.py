@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 from made_pictures import sample
 from pydantic import ValidationError
 
-from vila2.data.assembly import (
-    Assembly,
-    AssemblyCounts,
-    MissingCaptionError,
-    TrainingText,
-    assemble,
-)
+from vila2.data.assembly import AssemblyCounts, MissingCaptionError, TrainingText, assemble
 from vila2.data.sample import Turn
+from vila2.schemas.assembly import Assembly
 
 IMAGE = b"not looked at"
 ALT, CAPTION = "fox in snow", "A red fox stands in deep snow."

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import caption_row, picture, sample
 
+from vila2.data.admission import Admission
 from vila2.data.errors import DataError
-from vila2.data.ingest import Admission
 from vila2.data.readers import open_reader
 from vila2.data.sample import Sample, Turn
 from vila2.data.text import clean_text

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from made_pictures import encoded, picture, tar_of
 from PIL import Image
 
-from vila2.data.apart import read_apart
 from vila2.data.errors import DataError, ShardError
 from vila2.data.images import ImageRejected, inspect
 from vila2.data.readers import ReadOptions
-from vila2.data.tails import end_of, foreign_tail
-from vila2.data.tars import members_of
+from vila2.data.sandboxed_reader import read_apart
+from vila2.data.tar.reading import members_of
+from vila2.data.trailing_data import end_of, foreign_tail
 
 
 def special(kind: bytes, name: str = "x", link: str = "/etc/passwd") -> bytes:
@@ -146,7 +146,7 @@ def test_a_flipped_bit_of_a_png_is_found_by_its_checksums(at, bit):
 
 def test_a_file_whose_reader_dies_is_a_clear_error(tmp_path: Path, monkeypatch):
     """Memory is bounded in the reader's own process; the caller hears which file it was."""
-    import vila2.data.apart as apart
+    import vila2.data.sandboxed_reader as apart
 
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\n")

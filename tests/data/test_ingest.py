@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import picture
 
-from vila2.data.images import ImageLimits
-from vila2.data.ingest import (
+from vila2.data.admission import (
     EXAMPLES_PER_REASON,
     MAX_CAPTION_CHARACTERS,
     MAX_TURN_CHARACTERS,
     Admission,
     admit,
 )
+from vila2.data.images import ImageLimits
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_pictures import picture
 
-from vila2.data.csv_cells import escape_cell, unescape_cell
+from vila2.data.admission import Admission
 from vila2.data.errors import DataError
-from vila2.data.ingest import Admission
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.readers.keys import Keys, clean_key
 from vila2.data.sample import RawSample
+from vila2.data.writers.csv_cells import escape_cell, unescape_cell
 
 
 def fill(root: Path, *names: str) -> None:

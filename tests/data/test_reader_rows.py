@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_pictures import picture
 
+from vila2.data.admission import Admission
 from vila2.data.errors import DataError
-from vila2.data.ingest import Admission
 from vila2.data.readers import open_reader
 from vila2.data.sample import RawSample, Turn
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from made_pictures import picture, sample, tar_of
 
+from vila2.data.admission import Admission
 from vila2.data.errors import DataError
-from vila2.data.ingest import Admission
 from vila2.data.readers import open_reader
 from vila2.data.sample import RawSample, Turn
 from vila2.data.shards import write_shard

@@ -15,8 +15,8 @@ from made_pictures import picture, sample, tar_of
 from vila2.data.errors import DataError, ShardError
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.shards import read_raw_shard, read_shard, write_raw_shard, write_shard
-from vila2.data.tar_out import TarOut
-from vila2.data.tars import MAX_MEMBER_BYTES, plain_members
+from vila2.data.tar.reading import MAX_MEMBER_BYTES, plain_members
+from vila2.data.tar.writing import TarOut
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 any_words = st.text(st.characters(), max_size=40)  # unpaired surrogates too

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tests.data.made_pictures import caption_row
 from tests.standalone import pictures, submitted
-from vila2.api.datasets import Layer, LayerIn, LayerShardIn
 from vila2.client import Client
 from vila2.data.layers import QUARANTINED, encode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.schemas.rest.datasets import Layer, LayerIn, LayerShardIn
 
 
 def dataset(client: Client, folder: Path, *, name: str = "foxes", count: int = 4) -> None:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.standalone import submitted, until
-from vila2.api.datasets import Audit, AuditIn
 from vila2.client import ApiError, Client
+from vila2.schemas.rest.datasets import Audit, AuditIn
 
 
 def drawing(seed: int) -> Image.Image:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.data.made_pictures import picture, tar_of
 from tests.standalone import pictures, until
-from vila2.api.datasets import DatasetIn, Version, VersionIn
 from vila2.client import ApiError, Client
-from vila2.submit import submit
+from vila2.client.submit import submit
+from vila2.schemas.rest.datasets import DatasetIn, Version, VersionIn
 
 
 def folder(path: Path) -> Path:
@@ -141,8 +141,8 @@ def test_a_hostile_parquet_file_fails_the_version_and_not_the_service(client: Cl
 
 def test_the_reader_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that reads strangers' files does not inherit the environment."""
-    from vila2.data.apart import read_apart
     from vila2.data.readers import ReadOptions
+    from vila2.data.sandboxed_reader import read_apart
 
     monkeypatch.setenv("LAB_SECRET_KEY", "do-not-pass-on")
     seen: dict[str, str] = {}

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.standalone import pictures, submitted
-from vila2.api.datasets import LatestIn
 from vila2.client import ApiError
+from vila2.schemas.rest.datasets import LatestIn
 
 
-def objects(platform: Standalone):
+def objects(platform: EmbeddedPlatform):
     return platform.apps["datasets"].state.context.objects
 
 
-def test_a_dataset_goes_back_to_an_earlier_version(platform: Standalone, tmp_path: Path) -> None:
+def test_a_dataset_goes_back_to_an_earlier_version(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """The bare name means it from then on; the newer one stays, the history says who and why."""
     client = platform.client
     for count in (2, 3):
@@ -31,7 +33,7 @@ def test_a_dataset_goes_back_to_an_earlier_version(platform: Standalone, tmp_pat
     assert entry.detail == "the new pictures were wrong"
 
 
-def test_only_a_ready_version_can_be_used(platform: Standalone, tmp_path: Path) -> None:
+def test_only_a_ready_version_can_be_used(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """An unknown number is an error, not an empty dataset."""
     submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
     with pytest.raises(ApiError, match="has no version 7"):
@@ -39,7 +41,7 @@ def test_only_a_ready_version_can_be_used(platform: Standalone, tmp_path: Path) 
 
 
 def test_withdrawing_a_layer_gives_its_name_back_to_the_one_before(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """And restoring it turns that round again; both stand in the history."""
     client = platform.client
@@ -56,7 +58,9 @@ def test_withdrawing_a_layer_gives_its_name_back_to_the_one_before(
     assert actions == ["layer-sealed", "layer-withdrawn"]
 
 
-def test_two_layers_are_compared_sample_by_sample(platform: Standalone, tmp_path: Path) -> None:
+def test_two_layers_are_compared_sample_by_sample(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Same, changed, gained and lost add up to the samples."""
     client = platform.client
     dataset(client, tmp_path / "foxes", count=6)
@@ -70,7 +74,7 @@ def test_two_layers_are_compared_sample_by_sample(platform: Standalone, tmp_path
 
 
 def test_layers_of_different_versions_are_not_compared(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """They describe different samples."""
     client = platform.client
@@ -84,7 +88,7 @@ def test_layers_of_different_versions_are_not_compared(
 
 
 def test_lineage_leads_from_a_caption_back_to_the_picture(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """Source, digest, the bytes within the tar, and every caption with how it was made."""
     client = platform.client
@@ -101,7 +105,7 @@ def test_lineage_leads_from_a_caption_back_to_the_picture(
 
 
 def test_lineage_leads_forward_to_the_models_trained_on_it(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """By the layer, and by the dataset."""
     client = platform.client

@@ -11,23 +11,23 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture, tar_of
 from tests.datasets.captioned import layer
-from tests.servers.seaweedfs import S3Server, seaweedfs
+from tests.servers.seaweedfs import S3Server
 from tests.standalone import until
-from vila2.api.datasets import TakedownIn, Version
 from vila2.client import ApiError
+from vila2.client.submit import register
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
-from vila2.submit import register
+from vila2.schemas.rest.datasets import TakedownIn, Version
 
 
 @dataclass
 class Lab:
     """A bucket with two tars of two pictures each, one of which is broken, and a platform."""
 
-    platform: Standalone
+    platform: EmbeddedPlatform
     bucket: Minio
 
     def put(self, name: str, data: bytes) -> None:
@@ -46,30 +46,24 @@ def tar(*numbers: int) -> bytes:
     return tar_of(*members)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as made:
-        yield made
-
-
 @pytest.fixture
-def lab(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    bucket = Minio(server.endpoint, server.access_key, server.secret_key, secure=False)
+def lab(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    bucket = Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
     if not bucket.bucket_exists("pictures"):
         bucket.make_bucket("pictures")
     for old in bucket.list_objects("pictures", recursive=True):
         bucket.remove_object("pictures", old.object_name)
-    monkeypatch.setenv("LAB_KEY", server.access_key)
-    monkeypatch.setenv("LAB_SECRET", server.secret_key)
+    monkeypatch.setenv("LAB_KEY", s3.access_key)
+    monkeypatch.setenv("LAB_SECRET", s3.secret_key)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     (workspace / "sources.yaml").write_text(
-        f"lab:\n  endpoint: {server.endpoint}\n  bucket: pictures\n  secure: false\n"
+        f"lab:\n  endpoint: {s3.endpoint}\n  bucket: pictures\n  secure: false\n"
         "  access_key_env: LAB_KEY\n  secret_key_env: LAB_SECRET\n"
-        f"other:\n  endpoint: {server.endpoint}\n  bucket: pictures\n  secure: false\n"
+        f"other:\n  endpoint: {s3.endpoint}\n  bucket: pictures\n  secure: false\n"
         "  access_key_env: LAB_KEY\n  secret_key_env: LAB_SECRET\n  teams: [blue]\n"
     )
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         made = Lab(platform, bucket)
         made.put("web/0.tar", tar(0, 1))
         made.put("web/1.tar", tar(2, 3))

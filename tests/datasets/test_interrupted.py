@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-import vila2.submit as submitting
-from services.standalone.app import Standalone
+import vila2.client.submit as submitting
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from tests.servers.platform_http import served
 from tests.standalone import pictures, submitted, until
@@ -42,7 +42,7 @@ class Cut(httpx2.BaseTransport):
         return self._inner.handle_request(request)
 
 
-def client_over(platform: Standalone, cut: Cut) -> Client:
+def client_over(platform: EmbeddedPlatform, cut: Cut) -> Client:
     return Client(
         lambda service: httpx2.Client(
             base_url=f"http://{service}/",
@@ -61,7 +61,7 @@ def keys(client: Client, name: str) -> list[str]:
 
 
 def test_a_client_that_is_cut_sends_only_the_rest(
-    platform: Standalone, tmp_path: Path, small_parts: None
+    platform: EmbeddedPlatform, tmp_path: Path, small_parts: None
 ) -> None:
     """Each part crosses the wire once over both attempts."""
     folder = pictures(tmp_path / "foxes", count=10)
@@ -75,7 +75,7 @@ def test_a_client_that_is_cut_sends_only_the_rest(
 
 
 def test_a_file_that_is_cut_goes_on_with_its_next_piece(
-    platform: Standalone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large files are sent in pieces, each of them once."""
     monkeypatch.setattr(submitting, "PART_BYTES", 300)
@@ -91,7 +91,7 @@ def test_a_file_that_is_cut_goes_on_with_its_next_piece(
 
 
 def test_parts_are_made_one_at_a_time(
-    platform: Standalone, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part is on its way before the next is read: memory does not grow with the dataset."""
     order: list[str] = []
@@ -122,9 +122,9 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
         name: pictures(tmp_path / name, count=60, first=first)
         for name, first in (("left", 0), ("right", 100))
     }
-    with Standalone(workspace) as platform, served(platform) as url:
+    with EmbeddedPlatform(workspace) as platform, served(platform) as url:
         program = (
-            "import sys, time, pathlib, vila2.submit as s\n"
+            "import sys, time, pathlib, vila2.client.submit as s\n"
             "from vila2.client import Client\n"
             "s.PART_SAMPLES = 2\n"
             "real = s.write_raw_shard\n"
@@ -158,7 +158,7 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
         assert picture(0) in shard
 
 
-def _parts(platform: Standalone, name: str) -> int:
+def _parts(platform: EmbeddedPlatform, name: str) -> int:
     found = {dataset.name for dataset in platform.client.datasets.all()}
     if name not in found:
         return 0

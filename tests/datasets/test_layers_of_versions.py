@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from services.chassis.objects_directory import DirectoryObjects
+from services.chassis.storage.objects_directory import DirectoryObjects
 from services.datasets.tables import LayerRow
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import caption_row
 from tests.standalone import client_with, pictures, submitted
-from vila2.api.datasets import (
+from vila2.client import ApiError, Client
+from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
+from vila2.schemas.rest.datasets import (
     ExportIn,
     Layer,
     LayerImport,
@@ -19,25 +21,23 @@ from vila2.api.datasets import (
     LayerShard,
     LayerShardIn,
 )
-from vila2.client import ApiError, Client
-from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
 from vila2.wire.manifests_pb2 import LayerManifest
 
 
 class Captioner:
     """Writes captions into a layer over four foxes in two shards, as the caption service does."""
 
-    def __init__(self, platform: Standalone, folder: Path) -> None:
+    def __init__(self, platform: EmbeddedPlatform, folder: Path) -> None:
         self.client = platform.client
         self.objects = DirectoryObjects(platform.workspace / "objects")
         submitted(self.client, pictures(folder / "foxes"), name="foxes", shard_samples=2)
 
-    def open(self, **fields: Any) -> Layer:
+    def open(self, token: str | None = None, **fields: Any) -> Layer:
         given = {
             "name": "self-1", "dataset": "foxes", "version": 1, "recipe_hash": "h",
             "captioner": "vlm-0", **fields,
         }  # fmt: skip
-        return self.client.datasets.open_layer(LayerIn(**given))
+        return self.client.datasets.open_layer(LayerIn(**given), token)
 
     def written(self, layer: Layer, shard: int, *, text: str = "a fox") -> LayerShardIn:
         """One caption and one quarantine, put where they belong."""
@@ -64,7 +64,7 @@ class Captioner:
 
 
 @pytest.fixture
-def captioner(platform: Standalone, tmp_path: Path) -> Captioner:
+def captioner(platform: EmbeddedPlatform, tmp_path: Path) -> Captioner:
     return Captioner(platform, tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_layer_needs_a_ready_version(captioner: Captioner) -> None:
 
 
 def test_the_manifest_of_a_sealed_layer_is_the_proto_message(
-    captioner: Captioner, platform: Standalone
+    captioner: Captioner, platform: EmbeddedPlatform
 ) -> None:
     """It can be read without the database."""
     layer = captioner.fill(captioner.open(), 0, 1)
@@ -238,7 +238,7 @@ def test_of_many_shards_none_is_recorded_where_one_is_wrong(captioner: Captioner
 
 
 def test_a_layer_that_changes_while_its_manifest_is_written_has_it_written_again(
-    captioner: Captioner, platform: Standalone, monkeypatch: pytest.MonkeyPatch
+    captioner: Captioner, platform: EmbeddedPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a take-down: what is sealed is what the manifest says."""
     layer = captioner.fill(captioner.open(), 0, 1)
@@ -304,7 +304,7 @@ def test_importing_again_finds_the_layer_and_new_captions_make_a_new_one(
 def test_another_team_cannot_reach_a_layer(tmp_path: Path) -> None:
     """Neither read nor fill nor seal it, by id or by name."""
     workspace = tmp_path / "workspace"
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         captioner = Captioner(platform, tmp_path)
         layer = captioner.fill(captioner.open(), 0, 1)
         body = captioner.written(layer, 0)

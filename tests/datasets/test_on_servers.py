@@ -10,38 +10,24 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from services.chassis.settings import StorageSettings
-from services.standalone.app import Standalone
+from services.chassis.storage.settings import StorageSettings
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from tests.datasets.captioned import dataset, layer
 from tests.datasets.test_takedown import taken_down
-from tests.servers.postgres import PostgresServer, postgres
-from tests.servers.seaweedfs import S3Server, seaweedfs
 from tests.standalone import pictures, submitted, until
-from vila2.api.datasets import AuditIn, DatasetIn, VersionIn
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.schemas.rest.datasets import AuditIn, DatasetIn, VersionIn
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[PostgresServer]:
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite-directory", "postgres-s3"])
+@pytest.fixture(params=["sqlite-directory", pytest.param("postgres-s3", marks=pytest.mark.server)])
 def storage(request: pytest.FixtureRequest) -> StorageSettings:
     if request.param == "sqlite-directory":
         return StorageSettings()
     server = request.getfixturevalue("s3")
     return StorageSettings(
-        database_url=SecretStr(request.getfixturevalue("rows").new_database()),
+        database_url=SecretStr(request.getfixturevalue("postgres_url")),
         s3_endpoint=server.endpoint,
         s3_bucket=f"b-{uuid4().hex[:10]}",
         s3_access_key=SecretStr(server.access_key),
@@ -51,12 +37,12 @@ def storage(request: pytest.FixtureRequest) -> StorageSettings:
 
 
 @pytest.fixture
-def store(storage: StorageSettings, tmp_path: Path) -> Iterator[Standalone]:
-    with Standalone(tmp_path / "workspace", storage=storage) as made:
+def store(storage: StorageSettings, tmp_path: Path) -> Iterator[EmbeddedPlatform]:
+    with EmbeddedPlatform(tmp_path / "workspace", storage=storage) as made:
         yield made
 
 
-def test_a_dataset_goes_its_whole_way(store: Standalone, tmp_path: Path) -> None:
+def test_a_dataset_goes_its_whole_way(store: EmbeddedPlatform, tmp_path: Path) -> None:
     """Submitted, captioned, compared, audited, and one picture of it taken down."""
     client, objects = store.client, store.apps["datasets"].state.context.objects
     dataset(client, tmp_path / "foxes", count=5)
@@ -84,7 +70,9 @@ def test_a_dataset_goes_its_whole_way(store: Standalone, tmp_path: Path) -> None
         objects.get(f"looks/1/000000-{'0' * 16}.parquet")
 
 
-def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path: Path) -> None:
+def test_clients_that_do_the_same_at_once_do_it_once(
+    store: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """One dataset, one version for a token, and different numbers for different ones."""
     client = store.client
     folder = pictures(tmp_path / "foxes", count=6)
@@ -99,7 +87,7 @@ def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path
         }
         others = list(
             pool.map(
-                lambda n: client.datasets.open_version("foxes", VersionIn(token=f"t{n}")).version,
+                lambda n: client.datasets.open_version("foxes", VersionIn(), f"t{n}").version,
                 range(6),
             )
         )
@@ -109,10 +97,10 @@ def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path
 
 
 def test_what_was_stored_is_there_for_the_next_process(
-    store: Standalone, storage: StorageSettings, tmp_path: Path
+    store: EmbeddedPlatform, storage: StorageSettings, tmp_path: Path
 ) -> None:
     """Rows and objects outlive whoever wrote them."""
     submitted(store.client, pictures(tmp_path / "foxes"), name="foxes")
     store.__exit__(None, None, None)
-    with Standalone(store.workspace, storage=storage) as again:
+    with EmbeddedPlatform(store.workspace, storage=storage) as again:
         assert picture(2) in again.client.datasets.shard_content("foxes", 1, 0)

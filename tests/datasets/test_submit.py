@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import encoded, picture, png_claiming
 from tests.standalone import client_with, pictures, submitted
 from vila2.client import ApiError, Client
@@ -110,7 +110,7 @@ def test_a_folder_without_one_good_picture_fails_with_the_counts(
 
 def test_a_dataset_keeps_its_kind(client: Client, tmp_path: Path) -> None:
     """Conversations cannot be added to pairs."""
-    from vila2.api.datasets import DatasetIn
+    from vila2.schemas.rest.datasets import DatasetIn
 
     client.datasets.create(DatasetIn(name="foxes", kind="pairs"))
     with pytest.raises(ApiError, match="exists with kind pairs") as refused:
@@ -121,7 +121,7 @@ def test_a_dataset_keeps_its_kind(client: Client, tmp_path: Path) -> None:
 def test_another_team_sees_nothing_of_a_dataset(tmp_path: Path) -> None:
     """Not its name, its versions, its pictures or its layers; and may use the name itself."""
     workspace = tmp_path / "workspace"
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
         blue = client_with(platform, platform.identity.keys.issue(team="blue"))
         assert blue.datasets.all() == []
@@ -141,7 +141,9 @@ def test_another_team_sees_nothing_of_a_dataset(tmp_path: Path) -> None:
         assert platform.client.datasets.version("foxes").samples == 4
 
 
-def test_the_stored_manifest_is_the_proto_message(platform: Standalone, tmp_path: Path) -> None:
+def test_the_stored_manifest_is_the_proto_message(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """What lies beside the shards can be read without the database, and adds up."""
     version = submitted(platform.client, mixed(tmp_path / "mixed"), name="m", shard_samples=3)
     (path,) = (platform.workspace / "objects" / "datasets").rglob("manifest.json")

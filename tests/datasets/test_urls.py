@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.data.made_pictures import picture
 from tests.servers.pictures_web import Page, PicturesWeb, pictures_web
 from tests.standalone import submitted, until
 from vila2.client import Client
+from vila2.client.submit import submit
 from vila2.data.fetch import FetchPolicy
-from vila2.submit import submit
 
 LOOPBACK = FetchPolicy(allow_networks=("127.0.0.1/32",), timeout_seconds=5)
 
@@ -29,9 +29,9 @@ def web() -> Iterator[PicturesWeb]:
 
 
 @pytest.fixture
-def fetching(tmp_path: Path) -> Iterator[Standalone]:
+def fetching(tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     """A store that may fetch from the loopback, as an operator would allow on purpose."""
-    with Standalone(tmp_path / "workspace", fetching=LOOPBACK) as made:
+    with EmbeddedPlatform(tmp_path / "workspace", fetching=LOOPBACK) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ def written(path: Path, held: list[dict[str, str]]) -> Path:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_list_of_addresses_becomes_a_dataset(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path, suffix: str
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path, suffix: str
 ) -> None:
     """The address is the sample's source, so that its owner can be found."""
     path = written(tmp_path / f"list.{suffix}", rows(web))
@@ -69,7 +69,7 @@ def test_a_list_of_addresses_becomes_a_dataset(
 
 
 def test_what_cannot_be_fetched_is_counted_by_reason(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path
 ) -> None:
     """Gone, opted out, refused to robots, no picture, no address, loopback by another name."""
     web.pages["/robots.txt"] = Page(b"User-agent: *\nDisallow: /private", headers={})
@@ -104,7 +104,7 @@ def test_a_store_fetches_nothing_from_its_own_machine_unless_it_is_told_to(
 
 
 def test_pictures_without_text_are_taken_where_that_is_said(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path
 ) -> None:
     """A list of addresses alone is enough: the captions come from a model."""
     from vila2.data.readers import ReadOptions
@@ -118,10 +118,10 @@ def test_pictures_without_text_are_taken_where_that_is_said(
 
 
 def test_fetching_that_was_cut_goes_on_with_the_rest(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was fetched before the crash is not asked for again."""
-    import services.datasets.incoming as module
+    import services.datasets.versions.incoming as module
 
     monkeypatch.setattr(module, "FETCH_CHUNK", 2)
     seen = {"chunks": 0}
@@ -141,7 +141,7 @@ def test_fetching_that_was_cut_goes_on_with_the_rest(
 
 
 def test_a_list_that_could_not_be_fetched_is_tried_again_when_it_is_submitted_again(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path
 ) -> None:
     """The site was down, and is back: the same submission becomes ready."""
     held = dict(web.pages)
@@ -155,7 +155,7 @@ def test_a_list_that_could_not_be_fetched_is_tried_again_when_it_is_submitted_ag
 
 
 def test_a_list_is_fetched_anew_where_that_is_said(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: PicturesWeb, tmp_path: Path
 ) -> None:
     """What was gone the first time may have come back; the first version stays."""
     path = jsonl(tmp_path / "l.jsonl", rows(web))

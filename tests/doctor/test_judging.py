@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from vila2.doctor import judging
-from vila2.doctor.finding import Finding, as_json, attempted, healthy, ok, problem
+from vila2.doctor.finding import Finding, attempted, healthy, ok, problem, report
 
 
 def test_an_old_python_is_a_problem() -> None:
@@ -83,6 +81,6 @@ def test_an_error_becomes_a_problem_with_its_first_line() -> None:
 
 def test_programs_read_whether_all_is_well() -> None:
     found = [ok("a", "fine"), Finding("b", "warning", "odd", "look"), problem("c", "gone", fix="x")]
-    told = json.loads(as_json(found))
+    told = report(found)
     assert (told["healthy"], told["findings"][2]["fix"]) == (False, "x")
     assert healthy(found[:2])

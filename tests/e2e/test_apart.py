@@ -9,12 +9,12 @@ import pytest
 
 from tests.e2e.test_loop import SIZES, small_recipe
 from tests.servers.apart import WORKER, apart
-from vila2.api.controller import RunIn
-from vila2.cli.demo import DATASETS
+from vila2.cli.platform import DEMO_DATASETS
+from vila2.client.submit import submit
 from vila2.scenes.datasets import write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import RunIn
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.server, pytest.mark.full]
 
 
 def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Path) -> None:
@@ -22,11 +22,11 @@ def test_a_run_ends_on_real_servers_though_its_controller_is_killed(tmp_path: Pa
     write_world(tmp_path / "world", sizes=SIZES, seed=0)
     with apart(tmp_path) as platform:
         client = platform.client()
-        for name, (split, format) in DATASETS.items():
+        for name, (split, format) in DEMO_DATASETS.items():
             version = submit(client, tmp_path / "world" / split, name=name, format=format)
             assert version.state == "ready", version.error
         recipe = {**small_recipe(), "controls": []}
-        run = client.controller.start_run(RunIn(recipe=recipe, token="apart"))
+        run = client.controller.start_run(RunIn(recipe=recipe), "apart")
         killed = False
         end = time.monotonic() + 540
         while run.state == "running":

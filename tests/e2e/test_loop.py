@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import yaml
 
-from services.standalone.app import Standalone
-from services.training.backend_folder import Started, read_started
-from services.training.process_table import start_time
-from vila2.api.controller import Run
+from services.platform.embedded import EmbeddedPlatform
+from services.training.backends.folder import Started, read_started
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.evaluation.report.model import RunReport
-from vila2.recipe import recipe_text
+from vila2.recipes.recipe import recipe_text
 from vila2.scenes.datasets import WorldSizes, true_captions, write_world
+from vila2.schemas.rest.controller import Run
+from vila2.system.processes import start_time
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +45,14 @@ sys.meta_path.insert(0, _NoTruth())
 RUN = """
 import sys, time
 from pathlib import Path
-from services.standalone.app import Standalone
-from vila2.api.controller import RunIn
-from vila2.cli.demo import DATASETS
-from vila2.recipe import load_recipe
-from vila2.submit import submit
+from services.platform.embedded import EmbeddedPlatform
+from vila2.schemas.rest.controller import RunIn
+from vila2.cli.platform import DEMO_DATASETS
+from vila2.recipes.recipe import load_recipe
+from vila2.client.submit import submit
 workspace, recipe = map(Path, sys.argv[1:])
-with Standalone(workspace) as platform:
-    for name, (split, format) in DATASETS.items():
+with EmbeddedPlatform(workspace) as platform:
+    for name, (split, format) in DEMO_DATASETS.items():
         submit(platform.client, workspace / "world" / split, name=name, format=format)
     content = load_recipe(recipe).model_dump(mode="json")
     run = platform.client.controller.start_run(RunIn(recipe=content, name="blind"))
@@ -156,11 +156,11 @@ def running_jobs(workspace: Path) -> list[int]:
     return [int(pid) for pid, began in handles if start_time(int(pid)) == began]
 
 
-def the_run(platform: Standalone) -> Run:
+def the_run(platform: EmbeddedPlatform) -> Run:
     return platform.client.controller.runs()[-1]
 
 
-def digests(platform: Standalone) -> dict[str, str]:
+def digests(platform: EmbeddedPlatform) -> dict[str, str]:
     """Round -> sha256 of its model's weights."""
     return {
         held.name: platform.client.training.model(held.model).sha256
@@ -169,7 +169,7 @@ def digests(platform: Standalone) -> dict[str, str]:
 
 
 def test_a_run_finishes_with_every_round_judged(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         run = the_run(platform)
     assert run.state == "finished"
     names = [held.name for held in run.rounds]
@@ -180,7 +180,7 @@ def test_a_run_finishes_with_every_round_judged(undisturbed: Path) -> None:
 
 
 def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         datasets = platform.client.datasets
         layers = datasets.layers()
         assert len(layers) == 2  # round 1's, and the specialist's
@@ -191,7 +191,7 @@ def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
 
 
 def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         client = platform.client
         layer = client.datasets.layers()[0]
         row = decode_layer_shard(client.datasets.layer_content(layer.id, 0))[0]
@@ -203,7 +203,7 @@ def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path)
 
 
 def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         report = platform.client.controller.report(the_run(platform).id)
     steps = {r["name"]: [(s["name"], s["steps"]) for s in r["stages"]] for r in report["rounds"]}
     loop = {str(value) for name, value in steps.items() if name != "specialists"}
@@ -215,7 +215,7 @@ def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
 
 def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
     """Captions of the layer, claims of the model's answers, warnings, and whether they stop."""
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         held = {r.name: r for r in the_run(platform).rounds}["round 1"]
         layer = platform.client.datasets.layer(held.layer)
     facts = held.verdict
@@ -227,7 +227,7 @@ def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
 
 def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed: Path) -> None:
     """For every model that was trained; the JSON holds to its own model."""
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         run = the_run(platform)
         report = RunReport.model_validate(platform.client.controller.report(run.id))
     trained = {r.name: r.model for r in run.rounds}
@@ -242,6 +242,7 @@ def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed
     assert [layer.name for read in reads for layer in read.layers]
 
 
+@pytest.mark.full
 def test_the_report_is_one_page_without_outside_requests(killed: Path) -> None:
     page = (killed / "report.html").read_text()
     assert "round 1" in page
@@ -267,13 +268,14 @@ def test_the_corpus_folder_holds_no_truth(undisturbed: Path) -> None:
     assert not any(caption.encode() in written for caption in truth.values())
 
 
+@pytest.mark.full
 def test_a_demo_that_is_killed_again_and_again_ends_the_same(
     killed: Path, undisturbed: Path
 ) -> None:
     """With the same weights, bit for bit, as the run that nobody disturbed."""
     assert any(held.attempt for held in starts(killed)), "no job died"
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         expected = digests(platform)
-    with Standalone(killed) as platform:
+    with EmbeddedPlatform(killed) as platform:
         assert digests(platform) == expected
         assert len(platform.client.datasets.layers()) == 2

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.standalone.app import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.pictures_web import Page, pictures_web
-from vila2.api.datasets import AuditIn
 from vila2.client import Client
+from vila2.client.export import export_dataset
+from vila2.client.submit import submit
 from vila2.data.fetch import FetchPolicy
 from vila2.data.readers import ReadOptions
-from vila2.exporting import export_dataset
-from vila2.submit import submit
+from vila2.schemas.rest.datasets import AuditIn
 
 REAL = Path(os.environ.get("VILA2_REAL_DATA") or "/nonexistent")
 pytestmark = pytest.mark.skipif(
@@ -140,7 +140,7 @@ def test_a_list_of_addresses(tmp_path: Path) -> None:
         for path, _ in held
     }
     policy = FetchPolicy(allow_networks=("127.0.0.1/32",))
-    with pictures_web(pages) as web, Standalone(tmp_path / "w", fetching=policy) as platform:
+    with pictures_web(pages) as web, EmbeddedPlatform(tmp_path / "w", fetching=policy) as platform:
         lines = [json.dumps({"url": f"{web.url}/{p.name}", "caption": t}) for p, t in held]
         (tmp_path / "list.jsonl").write_text("\n".join(lines))
         version = submitted(platform.client, tmp_path / "list.jsonl", name="urls", format="urls")

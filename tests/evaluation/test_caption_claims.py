@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.claims import Truth, check, matched_budget, truths_of
+from vila2.evaluation.metrics.claims import Truth, check, matched_budget, truths_of
 
 DRAWN = Truth(("a small red circle and a large blue square on a gray background.",))
 VOCABULARY = frozenset({"dog", "hot dog", "person", "bench", "frisbee"})

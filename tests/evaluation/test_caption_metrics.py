@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.caption_metrics import compute, entities
+from vila2.evaluation.metrics.captions import compute, entities
 
 
 def test_length_counts_words_not_punctuation():

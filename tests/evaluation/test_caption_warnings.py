@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vila2.evaluation.caption_metrics import compute
-from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.metrics.captions import compute
+from vila2.evaluation.metrics.claims import ClaimMetrics
 from vila2.evaluation.warnings import caption_warnings, stops
 from vila2.scenes.language import dense_caption
 from vila2.scenes.world import Nuisance, sample_scene

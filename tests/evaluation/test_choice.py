@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.choice import letter_of, prompt_of, read_choice
+from vila2.evaluation.metrics.choice import letter_of, prompt_of, read_choice
 
 OPTIONS = ["a dog on a sofa", "a cat on a sofa"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.cider import DocumentFrequencies, cider_d, tokenise
+from vila2.evaluation.metrics.cider import DocumentFrequencies, cider_d, tokenise
 
 REFERENCES = {
     "pier": [

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.figures import MOST_KINDS, Figure, figures_of
+from vila2.evaluation.metrics.figures import MOST_KINDS, Figure, figures_of
 from vila2.evaluation.outcomes import Outcome, benchmark_scores
-from vila2.evaluation.ratios import ratio_intervals
+from vila2.evaluation.statistics.ratios import ratio_intervals
 
 
 def said(number: int, read: str, expected: str, *, kind: str = "random") -> Outcome:

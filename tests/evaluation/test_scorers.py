@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.scorers import (
-    METRICS,
-    intersection_over_union,
-    parse_boxes,
-    parse_objects,
-    score,
-)
+from vila2.data.answers import parse_boxes
+from vila2.evaluation.metrics.scorers import METRICS, intersection_over_union, parse_objects, score
 
 _WORDS = st.sampled_from([
     "a", "two", "ſix", "small", "big", "large", "red", "gray", "grey", "circle", "circles",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.statistics import (
+from vila2.evaluation.statistics.bootstrap import (
     difference_over_seeds,
     macro_difference,
     macro_interval,

@@ -1,4 +1,4 @@
-"""A few seconds of coverage-guided fuzzing for each reader, from small good inputs."""
+"""A quarter of a minute of coverage-guided fuzzing for each reader, from small good inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from vila2.data.shards import write_raw_shard
 
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
 
-SECONDS = 4
+pytestmark = pytest.mark.full
+SECONDS = 15
 
 
 def upload() -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.identity.identity import Identity
+from services.identity.identity import Identity
 from tests.chassis.small_app import SmallApp, small_app
 from tests.identity.opened import opened
 

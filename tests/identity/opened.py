@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.settings import IdentitySettings
-from services.chassis.settings import StorageSettings
+from services.chassis.storage.settings import StorageSettings
+from services.identity.identity import Identity
+from services.identity.settings import IdentitySettings
 
 
 def opened(workspace: Path, url: str = "") -> Identity:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.chassis.auth import ALL_SCOPES
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.scopes import ROLES, Principal
-from vila2.api.identity import KeyIn, NewKey, TeamIn
+from services.identity.identity import Identity
+from services.identity.require import ALL_SCOPES
+from services.identity.scopes import ROLES, Principal
+from vila2.schemas.rest.identity import KeyIn, NewKey, TeamIn
 
 PLATFORM = Principal("platform", "local", frozenset(ALL_SCOPES))
 

@@ -8,26 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.errors import Invalid, NotFound
-from services.chassis.identity import audit as module
-from services.chassis.identity.audit import Audit, Deed, Wanted, worth_recording
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.scopes import ACT_AS, ALL_SCOPES
-from services.standalone.app import Standalone
+from services.chassis.web.errors import Invalid, NotFound
+from services.identity import audit as module
+from services.identity.audit import Audit, AuditRecord, Wanted, worth_recording
+from services.identity.identity import Identity
+from services.platform.embedded import EmbeddedPlatform
 from tests.chassis.small_app import SmallApp
 from tests.identity.people import PLATFORM, admin_of
 from tests.standalone import client_with
-from vila2.api.datasets import DatasetIn
-from vila2.api.identity import DAY, AuditEntry
+from vila2.schemas.rest.datasets import DatasetIn
+from vila2.schemas.rest.identity import DAY, AuditEntry
 
 
 def logged(app: SmallApp, **wanted: object) -> list[AuditEntry]:
     return app.identity.audit.page(PLATFORM, Wanted(**wanted)).entries  # type: ignore[arg-type]
 
 
-def deed(**what: object) -> Deed:
+def record(**what: object) -> AuditRecord:
     about = {"service": "s", "method": "POST", "route": "/r", "path": "/p", "status": 200, **what}
-    return Deed(**about)  # type: ignore[arg-type]
+    return AuditRecord(**about)  # type: ignore[arg-type]
 
 
 def test_a_request_that_changes_something_is_there_before_its_reply(app: SmallApp) -> None:
@@ -78,7 +77,6 @@ def test_a_strangers_refusals_are_bounded_and_counted(
     """Nobody fills the disk without a key."""
     monkeypatch.setattr(module, "STRANGERS_PER_MINUTE", 3)
     counter = module.AUDIT_UNRECORDED.labels("strangers")
-    app.identity.audit._strangers = module.Bucket.full(3)
     before = counter._value.get()
     for _ in range(5):
         app.send("GET", "v1/whoami")
@@ -112,9 +110,9 @@ def test_what_is_worth_recording(scope: str, status: int, worth: bool) -> None:
 def test_pages_follow_each_other_without_a_gap(identity: Identity) -> None:
     """The newest first, also while entries are added."""
     for number in range(5):
-        identity.audit.record(deed(path=f"/{number}", key="k", team="red"))
+        identity.audit.record(record(path=f"/{number}", key="k", team="red"))
     first = identity.audit.page(PLATFORM, Wanted(), limit=2)
-    identity.audit.record(deed(path="/later", key="k", team="red"))
+    identity.audit.record(record(path="/later", key="k", team="red"))
     second = identity.audit.page(PLATFORM, Wanted(), cursor=first.next or "", limit=2)
     third = identity.audit.page(PLATFORM, Wanted(), cursor=second.next or "", limit=2)
     told = [entry.path for page in (first, second, third) for entry in page.entries]
@@ -122,8 +120,8 @@ def test_pages_follow_each_other_without_a_gap(identity: Identity) -> None:
 
 
 def test_entries_are_found_by_what_they_hold(identity: Identity) -> None:
-    identity.audit.record(deed(path="/v1/runs/run-7/pause", key="a", team="red", status=202))
-    identity.audit.record(deed(path="/v1/runs/run_7", key="b", team="blue", user_name="ada"))
+    identity.audit.record(record(path="/v1/runs/run-7/pause", key="a", team="red", status=202))
+    identity.audit.record(record(path="/v1/runs/run_7", key="b", team="blue", user_name="ada"))
     for wanted, keys in (
         (Wanted(path="run-7"), "a"), (Wanted(path="run_7"), "b"), (Wanted(key="b"), "b"),
         (Wanted(user="ada"), "b"), (Wanted(status=202), "a"), (Wanted(team="red"), "a"),
@@ -136,7 +134,7 @@ def test_entries_are_found_by_what_they_hold(identity: Identity) -> None:
 def test_a_team_reads_its_own_entries(identity: Identity) -> None:
     """Strangers' are for the platform's admin."""
     for team in ("red", "blue", ""):
-        identity.audit.record(deed(team=team, key=team))
+        identity.audit.record(record(team=team, key=team))
     assert [e.team for e in identity.audit.page(admin_of("red"), Wanted()).entries] == ["red"]
     with pytest.raises(NotFound):
         identity.audit.page(admin_of("red"), Wanted(team="blue"))
@@ -148,7 +146,7 @@ def test_a_cursor_that_is_none_is_named(identity: Identity, cursor: str) -> None
         identity.audit.page(PLATFORM, Wanted(), cursor=cursor)
 
 
-def test_the_log_is_one_for_all_services(platform: Standalone) -> None:
+def test_the_log_is_one_for_all_services(platform: EmbeddedPlatform) -> None:
     """What the dataset store did is read at the controller, by the path of the thing."""
     red = client_with(platform, platform.identity.keys.issue(team="red"))
     red.datasets.create(DatasetIn(name="foxes", kind="pairs"))
@@ -165,22 +163,12 @@ def test_what_is_older_than_it_is_kept_goes_when_something_new_is_written(
     for days in (40, 31, 29):
         at = now - days * DAY
         monkeypatch.setattr(module.time, "time", lambda at=at: at)
-        kept.record(deed(key="k", path=f"/{days}"))
+        kept.record(record(key="k", path=f"/{days}"))
     monkeypatch.undo()
-    kept.record(deed(key="k", path="/kept"))
+    kept.record(record(key="k", path="/kept"))
     assert len(identity.audit.page(PLATFORM, Wanted()).entries) == 4
-    pruned.record(deed(key="k", path="/new"))
+    pruned.record(record(key="k", path="/new"))
     left = [entry.path for entry in identity.audit.page(PLATFORM, Wanted()).entries]
     assert left == ["/new", "/kept", "/29"]
     assert pruned.prune(now - 20 * DAY) == 1
     assert pruned.prune(now - 20 * DAY) == 0
-
-
-def test_a_service_that_asks_again_for_what_it_has_is_not_there(app: SmallApp) -> None:
-    """It polls by token, twice a second for as long as a job runs; a person's request is kept."""
-    service = app.keys.issue(team="platform", scopes=(*ALL_SCOPES, ACT_AS))
-    person = app.keys.issue(team="red")
-    for key in (service, service, person, person):
-        app.send("POST", "v1/known", key=key)
-    held = [entry.key for entry in logged(app)]
-    assert held == [person.partition(".")[0]] * 2

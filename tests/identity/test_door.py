@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.auth import ACT_AS
-from services.chassis.errors import Unauthenticated
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.peppers import Peppers, PepperWrong, add_private, write_private
+from services.chassis.web.errors import Unauthenticated
+from services.identity.identity import Identity
+from services.identity.peppers import Peppers, PepperWrong, add_private, write_private
+from services.identity.require import ACT_AS
 from tests.chassis.small_app import SmallApp
 from tests.identity.opened import opened
 

@@ -17,8 +17,8 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.process import free_port, running
 from tests.servers.valkey import valkey
 from tests.standalone import until
-from vila2.api.identity import KeyIn, LimitsIn
 from vila2.client import ApiError, Client
+from vila2.schemas.rest.identity import KeyIn, LimitsIn
 
 pytestmark = pytest.mark.slow  # two services, each a process of its own
 SERVICES = ("controller", "datasets")
@@ -55,7 +55,7 @@ def apart(
             "VILA2_KEY_PEPPER": "ab" * 32,
             "VILA2_PLATFORM_URL": url,
         }
-        serve = [sys.executable, "-m", "services.standalone.serve", "--workspace"]
+        serve = [sys.executable, "-m", "services.platform.serve", "--workspace"]
         subprocess.run(
             [*serve, str(folder / "one"), "--prepare"], env={**os.environ, **env}, check=True
         )
@@ -105,7 +105,7 @@ def test_a_teams_requests_are_counted_over_all_processes(
     apart: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at one service leave none at the other."""
-    monkeypatch.setattr("vila2.rest.PATIENCE", 0.0)
+    monkeypatch.setattr("vila2.client.http.PATIENCE", 0.0)
     red = apart.client(apart.admin.identity.create_key("red", KeyIn(role="viewer")).key)
     apart.admin.identity.set_limits("red", LimitsIn(requests_per_minute=2))
     assert red.identity.whoami().team == "red"

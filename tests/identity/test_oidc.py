@@ -13,18 +13,18 @@ import pytest
 from joserfc.jwk import RSAKey
 from pydantic import ValidationError
 
-from services.chassis.errors import Unauthenticated
-from services.chassis.identity import oidc
-from services.chassis.identity.audit import Wanted
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.scopes import ROLES
-from services.chassis.identity.settings import IdentitySettings
-from services.chassis.settings import StorageSettings
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.web.errors import Unauthenticated
+from services.identity import oidc
+from services.identity.audit import Wanted
+from services.identity.identity import Identity
+from services.identity.scopes import ROLES
+from services.identity.settings import IdentitySettings
 from tests.chassis.small_app import small_app
 from tests.identity.people import admin_of, with_team
 from tests.servers.issuer import Issuer, issuer
-from vila2.api.identity import LimitsIn, MemberIn
 from vila2.client import Unreachable
+from vila2.schemas.rest.identity import LimitsIn, MemberIn
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.auth import ALL_SCOPES
-from services.chassis.errors import Conflict, NotFound
-from services.chassis.identity.identity import Identity
-from services.chassis.identity.scopes import (
+from services.chassis.web.errors import Conflict, NotFound
+from services.identity.identity import Identity
+from services.identity.require import ALL_SCOPES
+from services.identity.scopes import (
     ACT_AS,
     PLATFORM_ADMIN,
     ROLES,
@@ -18,7 +18,7 @@ from services.chassis.identity.scopes import (
     not_grantable,
 )
 from tests.identity.people import PLATFORM, admin_of, with_team
-from vila2.api.identity import KeyIn, LimitsIn, MemberIn, TeamIn
+from vila2.schemas.rest.identity import KeyIn, LimitsIn, MemberIn, TeamIn
 
 SCOPES = st.sets(st.sampled_from([*ALL_SCOPES, ACT_AS]))
 

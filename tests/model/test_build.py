@@ -15,10 +15,12 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from tests.tiny import model
+from vila2.engine.captioner import Captioner
+from vila2.engine.requests import Request
 from vila2.model.build import PARTS, VLM, fresh_projector
-from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.model.digest import folder_digest
 from vila2.model.preset import PresetError, load_preset
-from vila2.weights import folder_digest
+from vila2.schemas.sampling import Sampling
 
 
 def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import model
-from vila2.model.captioner import Captioner, Request, Sampling
-from vila2.model.running import draw
+from vila2.engine.captioner import Captioner
+from vila2.engine.continuous_batch import draw
+from vila2.engine.requests import Request
+from vila2.schemas.sampling import Sampling
 
 CAPTIONER = Captioner(model(), batch_size=8)
 

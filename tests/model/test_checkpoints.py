@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from tests.model.checkpoints import LLAMA, SIGLIP, save_internvit, save_language, save_siglip
+from vila2.engine.captioner import Captioner
+from vila2.engine.requests import Request
 from vila2.model.build import PARTS, VLM, compose
-from vila2.model.captioner import Captioner, Request, Sampling
 from vila2.model.checkpoints import resize_positions
 from vila2.model.preset import Preset, PresetError
+from vila2.schemas.sampling import Sampling
 
 
 class Saved:
@@ -119,7 +121,9 @@ def test_a_joined_model_answers_alike_after_saving_and_loading(joined: VLM, tmp_
     pixels = np.full((40, 40, 3), 90, np.uint8)
     asked = [Request(pixels, "what?", 0, Sampling(max_new_tokens=6))]
     loaded = VLM.load(tmp_path / "m")
-    assert Captioner(loaded).generate(asked) == Captioner(joined).generate(asked)
+    (before,), (after,) = Captioner(joined).generate(asked), Captioner(loaded).generate(asked)
+    assert after.text == before.text
+    assert after.logprob == pytest.approx(before.logprob, abs=1e-6)
 
 
 def test_two_composings_give_the_same_weights(saved: Saved, joined: VLM) -> None:
@@ -196,7 +200,7 @@ def test_a_checkpoint_with_weights_missing_is_an_error(saved: Saved, tmp_path: P
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
     language = saved.preset().model_dump()["language"] | {"path": str(tmp_path / "half")}
-    with pytest.raises(PresetError, match=r"lacks 1 of the part's weights, such as model.norm"):
+    with pytest.raises(PresetError, match=r"half .*lacks model\.norm\.weight"):
         compose(saved.preset(language=language), texts=(), seed=0)
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import model
 from vila2.model.build import PARTS, VLM
-from vila2.model.estimate import (
+from vila2.model.memory import (
     GIB,
     ORDER,
     Hardware,
@@ -84,13 +84,13 @@ def test_bytes_of_weights_gradients_and_moments_are_those_of_a_real_model(
 ) -> None:
     forward(tiny, at).backward()
     learning = [p for p in tiny.model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learning, lr=0.0)
-    optimiser.step()
-    moments = [t for state in optimiser.state.values() for t in state.values() if t.ndim]
+    optimizer = torch.optim.AdamW(learning, lr=0.0)
+    optimizer.step()
+    moments = [t for state in optimizer.state.values() for t in state.values() if t.ndim]
     held = memory(sizes, at, "ddp", gpus=1, micro_batch=1, checkpointing=False, precision=FP32)
     assert held.weights == sum(_bytes(p) for p in tiny.model.parameters())
     assert held.gradients == sum(_bytes(p.grad) for p in learning)
-    assert held.optimiser == sum(_bytes(t) for t in moments)
+    assert held.optimizer == sum(_bytes(t) for t in moments)
 
 
 @pytest.mark.parametrize("at", STAGES, ids=["align", "pretrain", "sft"])
@@ -120,7 +120,7 @@ def test_sharding_divides_what_is_kept_and_adds_working_copies(sizes: Model) -> 
         return memory(sizes, at, "fsdp", gpus=gpus, micro_batch=1, checkpointing=True)
 
     working = 2 * (2 * sizes.parts["language"].largest_layer + sizes.outside_layers)
-    assert held(8).optimiser == held(1).optimiser / 8
+    assert held(8).optimizer == held(1).optimizer / 8
     assert held(8).weights - working == (held(1).weights - working) / 8
     assert held(8).activations == held(1).activations
 

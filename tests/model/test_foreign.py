@@ -15,11 +15,16 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from tests.model.foreign_models import KINDS, llava
 from vila2.data.assembly import TrainingText
 from vila2.data.sample import Turn
+from vila2.engine.captioner import Captioner
+from vila2.engine.consistency import Scorer
+from vila2.engine.reference import image_embeddings, mean_embedding
+from vila2.engine.requests import Request, Scoring
 from vila2.model.build import PARTS, VLM, compose, fresh_projector
-from vila2.model.captioner import Captioner, Request, Sampling
+from vila2.model.external_models import ForeignModelError
 from vila2.model.features import tower_digest
-from vila2.model.foreign import ForeignModelError
+from vila2.model.loading import CheckpointError
 from vila2.model.preset import Preset
+from vila2.schemas.sampling import Sampling
 
 PIXELS = np.random.default_rng(3).integers(0, 255, (4, 28, 28, 3), dtype=np.uint8)
 QUESTIONS = (
@@ -266,7 +271,7 @@ def test_a_missing_file_is_named(
 ) -> None:
     shutil.copytree(folders["llava-clip"], tmp_path / "m")
     (tmp_path / "m" / file).unlink()
-    with pytest.raises((ForeignModelError, OSError), match=message):
+    with pytest.raises((ForeignModelError, CheckpointError), match=message):
         VLM.load(tmp_path / "m")
 
 
@@ -278,3 +283,29 @@ def test_pictures_prepared_in_another_way_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(settings))
     with pytest.raises(ForeignModelError, match="only rescaling by 1/255"):
         VLM.load(made)
+
+
+def test_the_mean_embedding_has_a_row_for_every_image_token(vlm: VLM) -> None:
+    """Families return a tensor or a list of them; the reference is the mean over images."""
+    pixels = vlm.normalise(torch.from_numpy(PIXELS))
+    each = image_embeddings(vlm, pixels)
+    mean = mean_embedding(vlm, iter(PIXELS))
+    assert each.shape[:2] == (len(PIXELS), vlm.image_tokens)
+    assert torch.allclose(mean, each.mean(0), atol=1e-5)
+
+
+def test_a_caption_is_scored_as_the_models_own_loss_scores_it(vlm: VLM) -> None:
+    """The consistency score's NLL is what the model's forward gives with the image."""
+    captioner = Captioner(vlm)
+    (score,) = Scorer(captioner).score([Scoring(PIXELS[0], "what?", "a red circle")])
+    ids = vlm.chat().prompt("what?")
+    answer = [*vlm.chat().text_ids("a red circle"), vlm.chat().eos_id]
+    labels = torch.tensor([[-100] * len(ids) + answer])
+    loss = vlm.model(
+        input_ids=torch.tensor([ids + answer]),
+        attention_mask=torch.ones_like(labels),
+        pixel_values=vlm.normalise(torch.from_numpy(PIXELS[:1])),
+        labels=labels,
+    ).loss
+    assert score.given_picture == pytest.approx(loss.item(), abs=1e-4)
+    assert score.gain != 0

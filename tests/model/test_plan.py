@@ -114,7 +114,7 @@ def test_what_cannot_be_planned_says_why(options: list[str], message: str) -> No
 
 
 def test_shipped_presets_are_listed_with_what_they_are() -> None:
-    told = RUN.invoke(app, ["models", "presets"]).stdout
+    told = RUN.invoke(app, ["models", "list", "--presets"]).stdout
     for line in ("vila2-2b  SigLIP", "vila2-40b  InternViT-6B", "tiny  Under a million"):
         assert line in told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,15 +11,21 @@ from hypothesis import strategies as st
 
 from tests.model.test_captioner import requests
 from tests.tiny import model
-from vila2.model.captioner import Captioner, Request, Sampling, admits
-from vila2.model.scheduler import QueueFull, Scheduler, Ticket
+from vila2.engine.captioner import Captioner, admits
+from vila2.engine.requests import Request
+from vila2.engine.scheduler import QueueFull, Scheduler, Ticket
+from vila2.schemas.sampling import Sampling
 
 
 def varied(count: int, *, temperature: float = 0.8) -> list[Request]:
     """Answers of different lengths, so that rows leave and others join in the middle."""
+
+    def sampling(n: int) -> Sampling:
+        return Sampling(temperature=temperature, top_p=0.9, max_new_tokens=1 + n * 5 % 17)
+
     return [
-        Request(r.pixels, r.question, r.seed, Sampling(temperature, 0.9, 1 + n * 5 % 17))
-        for n, r in enumerate(requests(count, temperature=temperature))
+        replace(request, sampling=sampling(n))
+        for n, request in enumerate(requests(count, temperature=temperature))
     ]
 
 

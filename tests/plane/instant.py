@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.engine import Answer, Ask, ScoreAsk
+from services.caption.engines.engine import EngineInfo
 from services.caption.settings import CaptionSettings
-from services.chassis.database import Database
-from services.chassis.objects import ObjectStore
-from services.training.backend import Backend, Command, Phase
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.training.backends.backend import Backend, Command, Phase
 from services.training.settings import TrainingSettings
 from tests.plane.instant_jobs import digest, evaluated, trained, weights_in, write_whole
+from vila2.engine.requests import Generation, Request, Scoring
 
 
 class InstantBackend(Backend):
@@ -55,24 +56,26 @@ class InstantEngine:
     def __init__(self, weights: dict[str, Any]) -> None:
         self._quality = float(weights["quality"])
 
-    def answer(self, asks: Sequence[Ask], *, progress: Callable[[int], None]) -> list[Answer]:
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
         made = []
-        for number, ask in enumerate(asks):
-            seen = digest(ask.pixels.tobytes())[:6]
+        for number, request in enumerate(requests):
+            seen = digest(request.pixels.tobytes())[:6]
             # Not the question itself: the gate takes that for a leaked prompt.
-            asked = digest(ask.question.encode())[:6]
+            asked = digest(request.question.encode())[:6]
             text = f"a picture {seen} seen at {round(1000 * self._quality)} permille, for {asked}"
-            made.append(Answer(text, 12, -1.0 + self._quality, "stop", 4))
+            made.append(Generation(text, 12, -1.0 + self._quality, "stop", 4))
             progress(number + 1)
         return made
 
-    def stream(self, ask: Ask) -> Iterator[str | Answer]:
-        answer = self.answer([ask], progress=lambda _: None)[0]
+    def stream(self, request: Request) -> Iterator[str | Generation]:
+        answer = self.generate([request], progress=lambda _: None)[0]
         yield answer.text
         yield answer
 
-    def score(self, asks: Sequence[ScoreAsk]) -> list[float]:
-        return [self._quality for _ in asks]
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        return [self._quality for _ in requests]
 
 
 class InstantEngines:
@@ -82,6 +85,9 @@ class InstantEngines:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("instant", "1")
 
     def get(self, prefix: str) -> InstantEngine:
         return InstantEngine(weights_in(self._objects.local(prefix)))

@@ -16,16 +16,16 @@ import yaml
 from services.caption.context import CaptionContext
 from services.controller.context import ControllerContext
 from services.datasets.context import DatasetsContext
+from services.platform.embedded import EmbeddedPlatform
 from services.specialist.context import SpecialistContext
-from services.standalone.app import Standalone
 from services.training.context import TrainingContext
 from services.training.settings import TrainingSettings
 from tests.plane.instant import InstantCaptioning, instant_training
-from vila2.api.controller import Run, RunIn
 from vila2.client import Client
-from vila2.recipe import Recipe, recipe_text
+from vila2.client.submit import submit
+from vila2.recipes.recipe import Recipe, recipe_text
 from vila2.scenes.datasets import WorldSizes, write_world
-from vila2.submit import submit
+from vila2.schemas.rest.controller import Run, RunIn
 
 DATASETS = {
     "scenes-corpus": ("corpus", "folder"), "scenes-sft": ("sft", "llava"),
@@ -39,7 +39,7 @@ class Plane:
     """Use it as a context manager; `client` is what a team holds."""
 
     def __init__(self, workspace: Path, training: TrainingSettings | None = None) -> None:
-        self.platform = Standalone(
+        self.platform = EmbeddedPlatform(
             workspace,
             slots=2,
             captioning=InstantCaptioning(),
@@ -105,7 +105,7 @@ def workspace(folder: Path) -> Path:
     """A workspace with a small world submitted, to be copied for each test."""
     world, made = folder / "world", folder / "workspace"
     write_world(world, sizes=SIZES, seed=1)
-    with Standalone(made) as platform:
+    with EmbeddedPlatform(made) as platform:
         submitted_world(platform.client, world)
     shutil.rmtree(made / "scratch", ignore_errors=True)
     return made
@@ -129,7 +129,7 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate({**content, **changes})
 
 
-def start(plane: Plane, made: Recipe, *, name: str = "a-run", token: str = "") -> str:
+def start(plane: Plane, made: Recipe, *, name: str = "a-run", token: str | None = None) -> str:
     """Start a run and return its id."""
-    body = RunIn(recipe=made.model_dump(mode="json"), name=name, token=token)
-    return plane.client.controller.start_run(body).id
+    body = RunIn(recipe=made.model_dump(mode="json"), name=name)
+    return plane.client.controller.start_run(body, token).id

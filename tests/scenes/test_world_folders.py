@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vila2.data.readers import open_reader
-from vila2.evaluation.scorers import parse_objects, score
+from vila2.evaluation.metrics.scorers import parse_objects, score
 from vila2.scenes import language as say
 from vila2.scenes.datasets import SPLITS, WorldSizes, true_captions, write_world
 

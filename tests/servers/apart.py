@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from services.standalone.targets import TARGETS
+from services.platform.targets import TARGETS
 from tests.servers.postgres import postgres
 from tests.servers.process import free_port
 from tests.servers.seaweedfs import seaweedfs
@@ -42,16 +42,16 @@ class Apart:
         )
 
     def prepare(self) -> None:
-        assert self.run("services.standalone.serve", "--prepare").wait(120) == 0, self.log()
+        assert self.run("services.platform.serve", "--prepare").wait(120) == 0, self.log()
         self._env["VILA2_SERVICE_KEY"] = (self.workspace / "service-key").read_text().strip()
 
     def start(self, name: str) -> None:
         """Start a service or the worker, and wait until a service answers."""
         port = str(self.ports[name])
         if name == WORKER:
-            command = ["services.caption.tasks", "--metrics-port", port, "--concurrency", "1"]
+            command = ["services.caption.jobs.worker", "--metrics-port", port, "--concurrency", "1"]
         else:
-            command = ["services.standalone.serve", "--target", name, "--port", port]
+            command = ["services.platform.serve", "--target", name, "--port", port]
         self.children[name] = self.run(*command)
         until(lambda: self.metrics(name) != "", seconds=90)
 

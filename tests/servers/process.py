@@ -14,6 +14,9 @@ from typing import NoReturn
 
 import pytest
 
+# The test that runs now, if it may not start a server (set by tests/suites.py).
+unmarked = ""
+
 
 def free_port(*, room: int = 1) -> int:
     """A port that is free now, with the next `room - 1` free as well."""
@@ -26,6 +29,11 @@ def free_port(*, room: int = 1) -> int:
         if all(_is_free(candidate) for candidate in wanted):
             return wanted[0]
     raise RuntimeError("no free ports")
+
+
+def check_marked() -> None:
+    """Fail a test that starts a server and is not marked `server`."""
+    assert not unmarked, f"{unmarked} starts a server: mark it `server`"
 
 
 def missing(what: str, how: str) -> NoReturn:
@@ -56,6 +64,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it answers; its output goes to the end of its log."""
+        check_marked()
         with self._log.open("ab") as out:
             self._child = child = subprocess.Popen(
                 self._command,

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-from tests.servers.process import free_port, running
+from tests.servers.process import free_port, missing, running
 
 NODES = ("n1", "n2")
 
@@ -145,10 +143,9 @@ PartitionName=train Nodes={",".join(NODES)} Default=YES MaxTime=INFINITE State=U
 
 
 def _binary(name: str) -> str:
-    """Skips also in CI where it could not be installed: no wheel has Slurm."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install slurm-wlm munge")
+        missing(name, "apt-get install slurm-wlm munge")
     return found
 
 

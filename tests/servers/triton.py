@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.servers.process import free_port, missing
+from tests.servers.process import check_marked, free_port, missing
 from vila2.triton.install import Installed, TritonMissing
 from vila2.triton.server import TritonServer
 
 
 def triton_server(repository: Path, *, port: int | None = None) -> TritonServer:
     """A server over a repository, not started yet; `port` and the two after it are its own."""
+    check_marked()
     try:
         Installed.default().check()
     except TritonMissing as error:

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import redis
+
 from tests.servers.process import ServerProcess, free_port, missing, running
 
 
@@ -23,6 +26,22 @@ class Broker:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One server for all tests of a process."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def broker(valkey_server: Broker) -> Broker:
+    """That server, empty and with its own settings."""
+    with redis.Redis.from_url(valkey_server.url) as connection:
+        connection.flushall()
+        connection.config_set("maxmemory-policy", "noeviction")
+    return valkey_server
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from vila2.training.guard import Diverged, LossGuard
+from vila2.training.divergence import Diverged, LossGuard
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (2.0, math.nan)])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.tiny import model
 from vila2.model.build import VLM
+from vila2.training.batches.packing import packed_rows, within_budget
 from vila2.training.objective import MicroBatch, Objective, packed_attention
-from vila2.training.packing import packed_rows, within_budget
 
 lengths_of = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.training.sampler import Order, Visit, batches_of_block
+from vila2.training.batches.sampler import Order, Visit, batches_of_block
 
 sources = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.5, 1.0, 2.0, 2.4])), max_size=3)
 

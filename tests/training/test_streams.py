@@ -10,16 +10,17 @@ import pytest
 
 from tests.data.made_pictures import picture
 from tests.tiny import world
-from vila2.data.assembly import Assembly, AssemblyCounts
+from vila2.data.assembly import AssemblyCounts
 from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, encode_index
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow, encode_layer_shard
 from vila2.data.random_access import OpenShard, shard_size
 from vila2.data.shards import index_shard, read_shard, write_shard
-from vila2.training.pictures import DecodedPictures
-from vila2.training.sampler import Visit
-from vila2.training.spec import Source
-from vila2.training.streams import SourceStream
+from vila2.schemas.assembly import Assembly
+from vila2.schemas.train_spec import Source
+from vila2.training.batches.images import DecodedPictures
+from vila2.training.batches.sampler import Visit
+from vila2.training.batches.streams import SourceStream
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from services.training.backend_folder import status
 from services.training.backend_local import LocalBackend
 from tests.standalone import until
 from tests.tiny import model, source, spec, world
-from vila2.training.spec import Lora, Optimiser, TrainSpec
+from vila2.schemas.stages import Lora, Optimizer
+from vila2.schemas.train_spec import TrainSpec
 
 
 class Trainers:
@@ -157,7 +158,7 @@ def packed(job: TrainSpec, **fields: object) -> TrainSpec:
     return job.model_copy(update={"stages": stages})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_packed_job_with_a_token_budget_goes_on_bit_for_bit(
     tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
@@ -184,7 +185,7 @@ def test_shards_of_a_model_on_two_processes_train_what_one_trains(
 ) -> None:
     """FSDP2, packed, with its stages' freeze masks and a checkpoint in the middle."""
     sources = [source(shards["corpus"], "corpus", policy="original")]
-    adamw = {"optimiser": Optimiser(), "lr": 1e-3}
+    adamw = {"optimizer": Optimizer(), "lr": 1e-3}
     one = packed(spec(base, tmp_path / "one", sources, steps=3), **adamw)
     two = packed(spec(base, tmp_path / "two", sources, steps=3), **adamw)
     two = two.model_copy(update={"parallel": "fsdp", "checkpoint_seconds": 0.01})

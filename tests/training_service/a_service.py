@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from services.chassis.database import Database
-from services.chassis.objects_directory import DirectoryObjects
-from services.training.backend_local import LocalBackend
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from services.training.backends.local import LocalBackend
 from services.training.context import TrainingContext
-from services.training.registry_settings import RegistrySettings
 from services.training.tables import Base
 from tests.standalone import until
 from tests.training_service.a_job import started
-from vila2.api.training import Job, JobIn, TrainIn
 from vila2.client import Client
+from vila2.schemas.rest.training import Job, JobIn, TrainIn
 
 ROOT = Path(__file__).parents[2]
 A_JOB = "tests.training_service.a_job"
@@ -40,7 +39,6 @@ class Service:
             slots=slots,
             interrupt_on_stop=True,
             lease_seconds=lease_seconds,
-            settings=RegistrySettings(),
         )
         self.jobs, self.tick = self.context.jobs, self.context.dispatcher.tick
 
@@ -48,18 +46,17 @@ class Service:
         self,
         preset: str,
         *,
-        token: str = "",
+        token: str | None = None,
         team: str = "local",
         processes: int = 1,
         **fields: Any,
     ) -> str:
         body = JobIn(
             name=preset,
-            token=token or f"token-{len(self.jobs.rows('queued', 'running', 'succeeded'))}",
             train=TrainIn(init="new", preset=preset, processes=processes),
             **fields,
         )
-        return self.jobs.submit(team, body).id
+        return self.jobs.submit(team, body, token).id
 
     def job(self, job: str, *, team: str = "local") -> Job:
         return self.jobs.get(team, job)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import services.training.dispatcher as dispatcher_module
+import services.training.jobs.dispatcher as dispatcher_module
 from tests.servers.kubernetes import TOKEN, kubernetes
 from tests.servers.slurm import slurm
 from tests.training_service.a_service import A_JOB, ROOT, Service
@@ -40,11 +40,11 @@ def slurm_site(_module_path: None, tmp_path_factory: pytest.TempPathFactory) -> 
 def kubernetes_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesSite]:
     token = tmp_path_factory.mktemp("account") / "token"
     token.write_text(TOKEN)
-    with kubernetes(ROOT / "deploy" / "k8s" / "training") as cluster:
+    with kubernetes(ROOT / "deploy" / "k8s" / "overlays" / "kubeflow") as cluster:
         yield KubernetesSite(cluster, token)
 
 
-@pytest.fixture(params=["local", "slurm", "kubernetes"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.server), "kubernetes"])
 def site(request: pytest.FixtureRequest) -> Site:
     """Each backend in turn: what uses it holds for all."""
     found: Site = request.getfixturevalue(f"{request.param}_site")

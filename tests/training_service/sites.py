@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.training.backend import Backend, Command, Phase
+from services.training.backends.backend import Backend, Command, Phase
 from services.training.settings import TrainingSettings
 from tests.servers.kubernetes import FakeKubernetes
 from tests.servers.slurm import SlurmCluster
@@ -22,7 +22,7 @@ A_JOB = "tests.training_service.a_job"
 _SUBMIT = """\
 import sys
 from pathlib import Path
-from services.training.backend import Command
+from services.training.backends.backend import Command
 from services.training.settings import TrainingSettings
 folder = Path(sys.argv[2])
 command = Command(sys.argv[3], folder / "spec.json", folder, 1, 1)

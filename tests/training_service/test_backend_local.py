@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.training.backend import Command
-from services.training.backend_folder import Started, write_started
-from services.training.backend_local import LocalBackend
+from services.training.backends.backend import Command
+from services.training.backends.folder import Started, write_started
+from services.training.backends.local import LocalBackend
 from tests.standalone import until
 from tests.training_service.a_job import started
 
@@ -105,7 +105,7 @@ def test_another_process_under_the_same_number_is_not_the_job(run: Runs) -> None
     job = run("succeed")
     job.ended()
     (job.folder / "exit.json").unlink()
-    write_started(job.folder, Started(f"{os.getpid()}:1", 0, (str(job.folder),)))
+    write_started(job.folder, Started(f"{os.getpid()}:1", 0))
     assert LocalBackend().observe(f"{os.getpid()}:1", job.folder) == "interrupted"
     again = job.submit(job.backend)
     assert again != f"{os.getpid()}:1"
@@ -141,7 +141,10 @@ def test_a_worker_that_is_killed_alone_interrupts_its_job(run: Runs) -> None:
 
 def test_a_pod_or_a_node_can_supervise_with_python_alone() -> None:
     """Where jobs run there is no web framework and no database."""
-    alone = f"import sys; sys.path = [{str(ROOT)!r}, *sys.path]; import services.training.supervise"
+    alone = (
+        f"import sys; sys.path = [{str(ROOT)!r}, *sys.path]; "
+        "import services.training.backends.supervise"
+    )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", alone], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

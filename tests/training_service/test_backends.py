@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from services.training.backend_folder import status
+from services.training.backends.folder import status
 from tests.training_service.conftest import Submit
 from tests.training_service.sites import Site
 
@@ -110,26 +107,6 @@ def test_what_does_not_leave_is_made_to_and_others_stay(site: Site, job: Submit)
     assert other.phase() == "running"
 
 
-def test_several_specs_of_a_job_are_run_and_those_that_succeeded_not_again(
-    site: Site, job: Submit, tmp_path: Path
-) -> None:
-    """A training over seeds; each has a folder of its own."""
-    others = [tmp_path / f"seed-{n}" / "spec.json" for n in (1, 2)]
-    for spec, preset in zip(others, ("succeed", "sleep_once"), strict=True):
-        spec.parent.mkdir()
-        spec.write_text(json.dumps({"init": {"preset": preset}}))
-    seeds = job(site, "succeed", replicas=tuple(others))
-    seeds.submit()
-    last = others[1].parent / "started"
-    while not last.exists() or status(others[0].parent) is None or status(seeds.folder) is None:
-        assert seeds.phase() == "running"
-    seeds.stop()
-    assert seeds.phase() == "interrupted"
-    seeds.submit()
-    assert seeds.ended() == "succeeded"
-    assert [seeds.starts(), len(last.read_text().split())] == [1, 2]
-
-
 def test_before_its_time_limit_a_job_is_asked_to_checkpoint(site: Site, job: Submit) -> None:
     """And started again by the cluster or by the dispatcher, it goes on."""
     limited = site.limited(job)
@@ -145,7 +122,9 @@ def test_before_its_time_limit_a_job_is_asked_to_checkpoint(site: Site, job: Sub
     ("name", "settings", "words"),
     [
         ("local", {}, "VILA2_TRAINING_ACCELERATOR"),
-        ("slurm", {"slurm_partition": "gold"}, "VILA2_SLURM_PARTITION"),
+        pytest.param(
+            "slurm", {"slurm_partition": "gold"}, "VILA2_SLURM_PARTITION", marks=pytest.mark.server
+        ),
         ("kubernetes", {"kubernetes_runtime": "none"}, "runtime must be created"),
     ],
 )

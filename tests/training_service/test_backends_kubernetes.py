@@ -13,9 +13,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.training.backend import BackendUnreachable, Command, Defaults, Refused, resources
-from services.training.backend_kubernetes_api import Changed, Cluster, KubernetesApi
-from services.training.backend_kubernetes_manifest import KubernetesOptions, job_name, train_job
+from services.training.backends.backend import (
+    BackendUnreachable,
+    Command,
+    Defaults,
+    Refused,
+    resources,
+)
+from services.training.backends.kubernetes_api import Changed, Cluster, KubernetesApi
+from services.training.backends.kubernetes_manifest import KubernetesOptions, job_name, train_job
 from tests.servers.kubernetes import TOKEN
 from tests.servers.trainjob_schema import unknown_fields, wrong_values
 from tests.standalone import until
@@ -23,7 +29,7 @@ from tests.training_service.conftest import ROOT, Submit
 from tests.training_service.sites import KubernetesSite
 
 GOLDEN = Path(__file__).parent / "golden" / "trainjob.yaml"
-DEPLOY = ROOT / "deploy" / "k8s" / "training"
+DEPLOY = ROOT / "deploy" / "k8s" / "overlays" / "kubeflow"
 
 
 def manifest() -> dict[str, Any]:

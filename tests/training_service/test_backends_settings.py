@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.standalone.app import Standalone
-from services.training.backend import Command, Defaults, Refused, Resources, resources
-from services.training.backend_local import LocalBackend
+from services.platform.embedded import EmbeddedPlatform
+from services.training.backends.backend import Command, Defaults, Refused, Resources, resources
+from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
-from vila2.cli.embedded import standalone
-from vila2.cli.workspace import CliError
+from vila2.cli.workspace import CliError, standalone
 
 
 def test_without_settings_jobs_run_on_this_machine(tmp_path: Path) -> None:
@@ -59,21 +58,23 @@ def test_the_command_line_says_which_setting_is_wrong(
     with pytest.raises(CliError, match="slurm-client"):
         standalone(tmp_path / "workspace")
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
-    with Standalone(tmp_path / "workspace"):
+    with EmbeddedPlatform(tmp_path / "workspace"):
         pass
 
 
-@pytest.mark.parametrize("folder", ["slurm", "k8s/training"])
-def test_the_settings_that_ship_are_settings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("folder", "backend"), [("slurm", "slurm"), ("k8s/overlays/kubeflow", "kubernetes")]
+)
+def test_the_settings_that_ship_are_settings(
+    folder: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every variable is one that is read, and together they are complete."""
     known = {f"VILA2_{name.upper()}" for name in TrainingSettings.model_fields}
     for line in (ROOT / "deploy" / folder / "settings.env").read_text().splitlines():
         name, _, value = line.partition("=")
         assert name in known
         monkeypatch.setenv(name, value.strip('"'))
-    assert TrainingSettings().training_backend == folder.partition("/")[0].replace(
-        "k8s", "kubernetes"
-    )
+    assert TrainingSettings().training_backend == backend
 
 
 def command(processes: int, **fields: object) -> Command:

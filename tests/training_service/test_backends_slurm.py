@@ -11,19 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.standalone.app import Standalone
-from services.training import dispatcher
-from services.training.backend import BackendUnreachable, Command, Defaults, resources
-from services.training.backend_slurm import SlurmBackend
-from services.training.backend_slurm_script import SlurmOptions, batch_script
+from services.platform.embedded import EmbeddedPlatform
+from services.training.backends.backend import BackendUnreachable, Command, Defaults, resources
+from services.training.backends.slurm import SlurmBackend
+from services.training.backends.slurm_script import SlurmOptions, batch_script
+from services.training.jobs import dispatcher
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.standalone import until
 from tests.tiny import model, source, spec, world
 from tests.training_service.a_job import started
 from tests.training_service.conftest import Submit
 from tests.training_service.sites import A_JOB, Job, SlurmSite
-from vila2.api.training import JobIn, TrainIn
-from vila2.training.spec import TrainSpec
+from vila2.schemas.rest.training import JobIn, TrainIn
+from vila2.schemas.train_spec import TrainSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 _SITE = SlurmOptions(
@@ -38,25 +38,24 @@ _SITE = SlurmOptions(
 
 def script(name: str) -> str:
     folder = Path("/data/jobs/50% done/job-1")
-    command = Command("vila2.training.train", folder / "spec.json", folder, 8, 6)
     if name == "nodes":
+        command = Command("vila2.training.train", folder / "spec.json", folder, 8, 6)
         defaults = Defaults(
             processes_per_node=4, accelerator="gpu", memory=64000, seconds=14430, notice=300
         )
         return batch_script("job-1", command, resources(command, defaults), _SITE)
-    seeds = tuple(Path(f"/data/jobs/seed-{n}/spec.json") for n in (1, 2))
-    command = Command("vila2.training.train", folder / "spec.json", folder, 1, 2, replicas=seeds)
+    command = Command("vila2.training.train", folder / "spec.json", folder, 1, 2)
     options = SlurmOptions(python="/usr/bin/python3")
-    return batch_script("job-1", command, resources(command, Defaults()), options, indexes=[0, 2])
+    return batch_script("job-1", command, resources(command, Defaults()), options)
 
 
-@pytest.mark.parametrize("name", ["nodes", "array"])
+@pytest.mark.parametrize("name", ["nodes", "process"])
 def test_the_batch_script_is_the_golden_one(name: str) -> None:
     """Whoever changes it reads it: it is a program that runs unattended."""
     assert script(name) == (GOLDEN / f"slurm_{name}.sbatch").read_text()
 
 
-@pytest.mark.parametrize("name", ["nodes", "array"])
+@pytest.mark.parametrize("name", ["nodes", "process"])
 def test_bash_reads_the_script(name: str) -> None:
     """Without an error in its syntax."""
     done = subprocess.run(["bash", "-n"], input=script(name), text=True, capture_output=True)
@@ -105,13 +104,13 @@ def test_jobs_outlive_a_platform_that_stops_and_are_taken_up_by_the_next(
     job(slurm_site, "succeed")  # sets the path by which jobs find the tests' module
     monkeypatch.setitem(dispatcher._MODULES, "train", A_JOB)
     settings = TrainingSettings.model_validate(slurm_site.settings)
-    body = JobIn(name="s", token="s", train=TrainIn(init="new", preset="sleep"))
+    body = JobIn(name="s", train=TrainIn(init="new", preset="sleep"))
     folder = tmp_path / "workspace" / "training" / "jobs"
-    with Standalone(tmp_path / "workspace", training=settings) as platform:
+    with EmbeddedPlatform(tmp_path / "workspace", training=settings) as platform:
         made = platform.client.training.submit(body).id
         until(lambda: len(started(folder / made)) == 1)
         until(lambda: platform.client.training.job(made).state == "running")
-    with Standalone(tmp_path / "workspace", training=settings) as platform:
+    with EmbeddedPlatform(tmp_path / "workspace", training=settings) as platform:
         assert platform.client.training.job(made).state == "running"
         assert "RUNNING" in slurm_site.cluster.ask("squeue", "-h", "--name", made, "-o", "%T")
         platform.client.training.cancel(made)
@@ -151,7 +150,7 @@ class Training(Job):
         return load_file(self.folder / "model" / "model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_training_on_two_nodes_that_is_requeued_twice_ends_as_if_undisturbed(
     slurm_site: SlurmSite, tmp_path: Path
 ) -> None:

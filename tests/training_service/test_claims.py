@@ -11,8 +11,8 @@ import pytest
 
 from tests.standalone import until
 from tests.training_service.a_service import Service
-from vila2.api.problem import Problem
 from vila2.client import ApiError
+from vila2.schemas.rest.problem import Problem
 
 
 def killed_at(point: str, folder: Path, *, cancel: bool = False) -> None:

@@ -6,10 +6,10 @@ import signal
 import pytest
 from google.protobuf import json_format
 
-import services.training.dispatcher as dispatcher_module
-from services.chassis.errors import Invalid, NotFound
+import services.training.jobs.dispatcher as dispatcher_module
+from services.chassis.web.errors import Invalid, NotFound
 from tests.training_service.a_service import Service
-from vila2.api.training import EvaluateIn, JobIn, TrainIn
+from vila2.schemas.rest.training import EvaluateIn, JobIn, TrainIn
 from vila2.wire.manifests_pb2 import ModelManifest
 
 
@@ -124,15 +124,15 @@ def test_one_token_gives_one_job_in_whatever_state(service: Service) -> None:
     job = service.submit("fail", token="t")
     assert service.submit("fail", token="t") == job
     service.until(job, "failed")
-    assert service.submit("succeed", token="t") == job
-    assert service.submit("succeed", token="u") != job
+    assert service.submit("fail", token="t") == job
+    assert service.submit("fail", token="u") != job
 
 
 def test_the_same_token_of_another_team_is_another_job(service: Service) -> None:
     """And neither sees the other's."""
     job = service.submit("succeed", token="t")
-    body = JobIn(name="x", token="t", train=TrainIn(init="new", preset="succeed"))
-    assert service.jobs.submit("blue", body).id != job
+    body = JobIn(name="x", train=TrainIn(init="new", preset="succeed"))
+    assert service.jobs.submit("blue", body, "t").id != job
     for look in (service.jobs.get, service.jobs.cancel, service.jobs.retry, service.jobs.row):
         with pytest.raises(NotFound, match="no job"):
             look("blue", job)
@@ -166,7 +166,7 @@ def test_an_orderly_stop_queues_what_runs_without_counting_an_attempt(service: S
 def test_a_job_that_cannot_be_written_as_a_spec_fails_at_once(service: Service) -> None:
     """With the field; nothing is started."""
     evaluate = EvaluateIn(model="nobody", benchmarks=["dev"])
-    job = service.jobs.submit("local", JobIn(name="e", token="e", evaluate=evaluate))
+    job = service.jobs.submit("local", JobIn(name="e", evaluate=evaluate))
     failed = service.until(job.id, "failed")
     assert "nobody" in failed.error
     assert service.starts(job.id) == []
@@ -178,7 +178,7 @@ def test_a_job_is_either_a_training_or_an_evaluation(service: Service, both: boo
     train = TrainIn(init="new", preset="x") if both else None
     evaluate = EvaluateIn(model="m", benchmarks=["b"]) if both else None
     with pytest.raises(Invalid, match="either train or evaluate"):
-        service.jobs.submit("local", JobIn(name="x", token="x", train=train, evaluate=evaluate))
+        service.jobs.submit("local", JobIn(name="x", train=train, evaluate=evaluate))
 
 
 @pytest.mark.parametrize("name", ["../spec.json", "/etc/passwd", "log.txt", "model/weights"])

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.chassis.errors import Invalid
-from services.standalone.app import Standalone
-from services.training.queueing.early_stop import judge
+from services.chassis.web.errors import Invalid
+from services.platform.embedded import EmbeddedPlatform
+from services.training.queue.early_stop import judge
 from tests.standalone import pictures, submitted, until
 from tests.training_service.a_service import Service
-from vila2.api.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
+from vila2.schemas.rest.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
 
 PATIENT = EarlyStopIn(stage="sft", patience_steps=30, minimum_improvement=0.1)
 HOPELESS = EarlyStopIn(stage="sft", max_loss=2.0, at_step=20)
@@ -71,10 +71,10 @@ def test_a_rule_that_never_holds_is_refused(fields: dict[str, float]) -> None:
 def test_a_rule_for_a_stage_that_is_not_trained_is_refused(service: Service) -> None:
     train = TrainIn(init="new", preset="flat", early_stop=PATIENT)
     with pytest.raises(Invalid, match="'sft', which is not trained"):
-        service.jobs.submit("local", JobIn(name="x", token="t", train=train))
+        service.jobs.submit("local", JobIn(name="x", train=train))
 
 
-def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
+def trained(platform: EmbeddedPlatform, folder: Path, rule: EarlyStopIn) -> Job:
     """A job that learns nothing, with this rule, once it has ended."""
     training = platform.client.training
     submitted(platform.client, pictures(folder / "p"), name="foxes")
@@ -83,13 +83,15 @@ def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
         sources=[SourceIn(dataset="foxes", assembly={"policy": "original"})],
     )  # fmt: skip
     train = TrainIn(init="new", preset="flat", stages=[stage], early_stop=rule)
-    job = training.submit(JobIn(name="flat", token="t", train=train)).id
+    job = training.submit(JobIn(name="flat", train=train)).id
     until(lambda: training.job(job).state not in ("queued", "starting", "running"))
     return training.job(job)
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_stage_that_is_ended_early_leaves_a_model(platform: Standalone, tmp_path: Path) -> None:
+def test_a_stage_that_is_ended_early_leaves_a_model(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """The trainer reads the request from its folder; the result says which stage was cut."""
     job = trained(platform, tmp_path, PATIENT)
     assert (job.state, bool(job.model)) == ("succeeded", True)
@@ -99,7 +101,9 @@ def test_a_stage_that_is_ended_early_leaves_a_model(platform: Standalone, tmp_pa
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_hopeless_job_is_stopped_without_a_model(platform: Standalone, tmp_path: Path) -> None:
+def test_a_hopeless_job_is_stopped_without_a_model(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Its reason is told, its processes end, and it is not started again."""
     job = trained(platform, tmp_path, EarlyStopIn(stage="sft", max_loss=1.0, at_step=20))
     assert (job.state, job.model, job.attempt) == ("stopped", "", 1)

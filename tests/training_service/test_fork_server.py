@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from services.training.backend import Command
-from services.training.backend_local import LocalBackend
+from services.training.backends.backend import Command
+from services.training.backends.local import LocalBackend
 from tests.standalone import until
 from tests.tiny import model, source, spec, world
 from tests.training_service.a_job import started
@@ -89,7 +89,7 @@ def test_a_job_is_a_fork_that_shows_what_it_runs(backend: LocalBackend, tmp_path
     ((supervisor, line),) = children(server).items()
     assert line.rstrip("\0").split("\0")[1:4] == [
         "-m",
-        "services.training.supervise",
+        "services.training.backends.supervise",
         str(job.folder),
     ]
     ((worker, line),) = children(supervisor).items()
@@ -171,7 +171,8 @@ def test_a_killed_platform_takes_the_server_along_and_leaves_the_job(
     (server,) = servers(platform.pid)
     platform.kill()
     platform.wait()
-    until(lambda: not Path(f"/proc/{server}/exe").exists())
+    # It may still be importing.
+    until(lambda: not Path(f"/proc/{server}/exe").exists(), seconds=90)
     adopted = Job.__new__(Job)
     adopted.folder, adopted.backend = folder, backend
     assert not adopted.submit().over()

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from services.chassis.errors import Conflict, Invalid
-from services.chassis.rest.paging import Key, Page
-from services.standalone.app import Standalone
-from services.training.queueing.gauges import measure
-from services.training.queueing.seeds import together
+from services.chassis.web.errors import Conflict, Invalid
+from services.chassis.web.paging import Key, Page
+from services.platform.embedded import EmbeddedPlatform
+from services.training.queue.gauges import measure
+from services.training.queue.seeds import together
 from tests.training_service.a_service import Service
-from vila2.api.training import EvaluateIn, JobIn, TrainIn
 from vila2.client import ApiError
+from vila2.schemas.rest.training import EvaluateIn, JobIn, TrainIn
 
 
 def test_pages_hold_every_job_once_the_newest_first(service: Service) -> None:
@@ -112,8 +112,8 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(service: Service) -> N
 
 def seeds(service: Service, *given: int, preset: str = "succeed") -> str:
     train = TrainIn(init="new", preset=preset)
-    body = JobIn(name="replicas", token="s", train=train, seeds=list(given))
-    return service.jobs.submit("local", body).id
+    body = JobIn(name="replicas", train=train, seeds=list(given))
+    return service.jobs.submit("local", body, "s").id
 
 
 def test_a_job_with_seeds_trains_once_with_each(service: Service) -> None:
@@ -170,7 +170,7 @@ def test_seeds_that_make_no_sense_are_refused(service: Service) -> None:
         seeds(service, 1, 1)
     evaluate = EvaluateIn(model="m", benchmarks=["b"])
     with pytest.raises(Invalid, match="no seed"):
-        service.jobs.submit("local", JobIn(name="e", token="e", evaluate=evaluate, seeds=[1]))
+        service.jobs.submit("local", JobIn(name="e", evaluate=evaluate, seeds=[1]))
 
 
 @pytest.mark.parametrize("preset", ["/etc/secret.yaml", "../mine.yaml", "mine.yaml", ""])
@@ -178,12 +178,12 @@ def test_a_job_names_its_preset_and_no_file(service: Service, preset: str) -> No
     """Whoever may submit a job must not choose what the platform reads from its disk."""
     train = TrainIn(init="new", preset=preset)
     with pytest.raises(Invalid, match="no preset's name"):
-        service.jobs.submit("local", JobIn(name="x", token="x", train=train))
+        service.jobs.submit("local", JobIn(name="x", train=train))
 
 
 def test_a_job_that_begins_from_a_model_names_one(service: Service) -> None:
     with pytest.raises(Invalid, match="begins from a model"):
-        service.jobs.submit("local", JobIn(name="x", token="x", train=TrainIn(init="base")))
+        service.jobs.submit("local", JobIn(name="x", train=TrainIn(init="base")))
 
 
 def test_the_queue_is_measured(service: Service) -> None:
@@ -221,10 +221,10 @@ def test_what_a_running_job_says_of_itself_is_measured_while_it_runs(service: Se
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_log_is_followed_to_its_end_over_http(platform: Standalone) -> None:
+def test_a_log_is_followed_to_its_end_over_http(platform: EmbeddedPlatform) -> None:
     training = platform.client.training
     train = TrainIn(init="new", preset="succeed")
-    job = training.submit(JobIn(name="a", token="t", train=train)).id
+    job = training.submit(JobIn(name="a", train=train)).id
     assert "job begins" in "".join(training.follow_log(job, poll_seconds=0.05))
     assert [file.name for file in training.artifacts(job)] == ["result.json", "spec.json"]
     with pytest.raises(ApiError, match="no artifact"):

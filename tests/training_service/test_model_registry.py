@@ -8,13 +8,15 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from services.chassis.errors import NotFound
-from services.standalone.app import Standalone
-from services.training.card import model_card
-from services.training.registry import Registry
+from services.chassis.web.errors import NotFound
+from services.platform.embedded import EmbeddedPlatform
+from services.training.registry.card import model_card
+from services.training.registry.registry import Registry
 from tests.standalone import pictures, submitted, until
 from tests.training_service.a_service import Service
-from vila2.api.training import (
+from vila2.client.training import DownloadDiffers
+from vila2.model.digest import folder_digest
+from vila2.schemas.rest.training import (
     Evaluation,
     JobIn,
     LineageItem,
@@ -23,8 +25,6 @@ from vila2.api.training import (
     StageIn,
     TrainIn,
 )
-from vila2.training_client import DownloadDiffers
-from vila2.weights import folder_digest
 
 SCORES = [{"benchmark": "scenes", "n": 40, "score": 0.5, "low": 0.4, "high": 0.6}]
 
@@ -60,7 +60,7 @@ def item(**fields: object) -> LineageItem:
 
 
 def test_a_card_has_the_header_that_the_hub_reads() -> None:
-    card = ModelCard(model_card(details(evaluations=[evaluation()], lineage=[item()]), []))
+    card = ModelCard(model_card(details(evaluations=[evaluation()], lineage=[item()])))
     assert card.data.pipeline_tag == "image-text-to-text"
     (result,) = card.data.eval_results
     assert (result.dataset_name, result.metric_value) == ("scenes-test@1", 0.5)
@@ -68,7 +68,7 @@ def test_a_card_has_the_header_that_the_hub_reads() -> None:
 
 
 def test_a_card_tells_data_layers_scores_and_limits() -> None:
-    text = model_card(details(evaluations=[evaluation()], lineage=[item(layers=[LAYER])]), [])
+    text = model_card(details(evaluations=[evaluation()], lineage=[item(layers=[LAYER])]))
     for words in ("foxes@2", "round-1 by base-1", "feedfeedfeedfeed", "0.500 (0.400 to 0.600)",
                   "## Limits", "1,234,567", "foxes: not stated"):  # fmt: skip
         assert words in text
@@ -78,22 +78,22 @@ def test_a_card_tells_data_layers_scores_and_limits() -> None:
 def test_a_licence_is_named_only_where_all_data_has_it() -> None:
     """And never guessed."""
     both = [item(licence="CC-BY-4.0"), item(dataset="cats", licence="CC-BY-4.0")]
-    assert "license_name: CC-BY-4.0" in model_card(details(lineage=both), [])
+    assert "license_name: CC-BY-4.0" in model_card(details(lineage=both))
     mixed = [*both, item(dataset="dogs")]
-    text = model_card(details(lineage=mixed), [])
+    text = model_card(details(lineage=mixed))
     assert "license_name" not in text
     assert "dogs: not stated" in text
 
 
 def test_the_newest_score_of_a_benchmark_stands_in_the_card() -> None:
-    text = model_card(details(evaluations=[evaluation(value=0.9, at=2.0), evaluation()]), [])
+    text = model_card(details(evaluations=[evaluation(value=0.9, at=2.0), evaluation()]))
     assert "0.900" in text
     assert "0.500" not in text
 
 
 def test_names_from_users_are_text_in_a_card() -> None:
     hostile = item(dataset="x|<script>", stage="a\n## Limits\nnone", licence="---\nevil: 1")
-    text = model_card(details(lineage=[hostile]), [])
+    text = model_card(details(lineage=[hostile]))
     assert "<script>" not in text
     assert text.count("\n## Limits\n") == 1
     assert set(yaml.safe_load(text.split("\n---\n")[0])) <= {
@@ -161,7 +161,7 @@ def test_only_the_files_of_a_model_are_handed_out(
 @pytest.mark.usefixtures("made_jobs")
 @pytest.mark.parametrize("named", ["foxes", "foxes@1"])
 def test_a_model_tells_the_versions_that_it_was_trained_on(
-    platform: Standalone, tmp_path: Path, named: str
+    platform: EmbeddedPlatform, tmp_path: Path, named: str
 ) -> None:
     """By number, also where the job named none; a version that is made later changes nothing."""
     client = platform.client
@@ -171,7 +171,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
         name="sft", steps=5, batch_size=1, lr=1.0, trainable=["projector"], sources=[source]
     )
     train = TrainIn(init="new", preset="succeed", stages=[stage], tokenizer_datasets=[named])
-    job = client.training.submit(JobIn(name="m", token="t", run="run-1", train=train)).id
+    job = client.training.submit(JobIn(name="m", run="run-1", train=train)).id
     until(lambda: client.training.job(job).state == "succeeded")
     model = client.training.model_details(client.training.job(job).model)
     assert (model.data, model.run) == (["foxes@1"], "run-1")
@@ -183,7 +183,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
 
 
 def test_a_download_is_checked_and_goes_on_where_it_stopped(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     context = platform.apps["training"].state.context
     folder = tmp_path / "made"

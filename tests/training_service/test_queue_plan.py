@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.training.queueing.planner import NO_SLOT, Team, Waiting, plan
+from services.training.queue.planner import NO_SLOT, Team, Waiting, plan
 
 TEAMS = ("red", "blue", "green")
 UNITS = ("gpu", "process")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.standalone.app import Standalone
-from services.training.queueing.quotas import HOUR, Used, free_again, hours, window_start
+from services.platform.embedded import EmbeddedPlatform
+from services.training.queue.quotas import HOUR, Used, free_again, hours, window_start
 from services.training.tables import AttemptRow
 from tests.standalone import client_with, until
 from tests.training_service.a_service import Service
-from vila2.api.training import JobIn, QuotaIn, TrainIn
 from vila2.client import ApiError
+from vila2.schemas.rest.training import JobIn, QuotaIn, TrainIn
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
 DAY = 24 * HOUR
@@ -122,7 +122,7 @@ def test_usage_counts_every_attempt_by_processes_and_by_run(service: Service) ->
     assert told.process_hours * HOUR >= 0.3
 
 
-def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
+def test_quotas_are_for_keys_with_their_scope(platform: EmbeddedPlatform) -> None:
     """A team sees its own; who may set them sees all."""
     red = client_with(platform, platform.identity.keys.issue(team="red")).training
     platform.client.training.set_quota("red", QuotaIn(gpu_hours=3, window="30d"))
@@ -139,13 +139,13 @@ def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
+def test_teams_see_only_their_own_jobs_and_usage(platform: EmbeddedPlatform) -> None:
     mine, red = (
         platform.client.training,
         client_with(platform, platform.identity.keys.issue(team="red")).training,
     )
     train = TrainIn(init="new", preset="succeed")
-    job = mine.submit(JobIn(name="a", token="t", train=train)).id
+    job = mine.submit(JobIn(name="a", train=train)).id
     until(lambda: mine.job(job).state == "succeeded")
     model = mine.job(job).model
     assert (list(red.jobs()), red.usage(), red.models()) == ([], [], [])
@@ -158,8 +158,6 @@ def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
         lambda: red.model_details(model),
         lambda: red.model_card(model),
         lambda: red.serving(model),
-        lambda: red.stage_changes(model),
-        lambda: red.retire(model, "x"),
         lambda: red.send("GET", f"models/{model}/files/weights"),
     ):
         with pytest.raises(ApiError) as refused:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vila2.client.http import authority, is_loopback
+
 # All names under which lmms-eval and its tasks look for an address to send the key to. Many tasks
 # with a judge take api.openai.com where one of them is missing: the key must not go there.
 _ADDRESSES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
@@ -50,8 +52,13 @@ def lmms_arguments(
 
 
 def lmms_environment(outer: Mapping[str, str], url: str, key: str) -> dict[str, str]:
-    """The program's environment: the caller's without this platform's settings, address and key."""
+    """The program's environment: the caller's, with the model's address and key, and nothing else
+    of this platform's. A platform on loopback is asked directly, whatever proxy the shell names.
+    """
     kept = {name: value for name, value in outer.items() if not name.startswith(_OURS)}
+    if is_loopback(url):
+        direct = ",".join(filter(None, (outer.get("NO_PROXY", ""), authority(url))))
+        kept |= {"NO_PROXY": direct, "no_proxy": direct}
     return {**kept, **lmms_addresses(url), "OPENAI_API_KEY": key}
 
 

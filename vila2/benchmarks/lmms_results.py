@@ -19,11 +19,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vila2.api.training import ImportedOutcome, ImportedScore
 from vila2.benchmarks.source import field_of, read_json
 from vila2.data.errors import DataError
 from vila2.data.readers.json_rows import BadRow, read_lines
-from vila2.evaluation.statistics import mean_interval
+from vila2.evaluation.statistics.bootstrap import mean_interval
+from vila2.schemas.rest.training import ImportedOutcome, ImportedScore
 
 SOURCE = "lmms-eval"
 _RESULTS = "_results.json"

@@ -21,9 +21,9 @@ from vila2.benchmarks.source import (
     images_of,
     published,
 )
+from vila2.data.answers import BOX_LIMIT
 from vila2.data.errors import DataError
 from vila2.data.readers.json_rows import BadRow, read_lines
-from vila2.evaluation.scorers import BOX_LIMIT
 
 _NEEDS = "REC_refcoco_unc_val.jsonl or another of its kind, or a folder of them"
 

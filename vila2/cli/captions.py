@@ -1,133 +1,164 @@
-"""`vila2 captions`: look at layers, and at captions before and after."""
+"""`vila2 captions` and `vila2 export`: look at layers, compare them, and take captions away."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
+from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.api.datasets import Layer
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.session import Group, Session
+from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.client.export import TEXTS, export_dataset, joined
 from vila2.data.layers import CaptionRow
-from vila2.exporting import joined
+from vila2.data.writers import FORMATS
+from vila2.schemas.rest.datasets import DiffExample, Layer
+from vila2.system.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
 
-app = typer.Typer(no_args_is_help=True, help="Caption layers and what is in them.")
-console = Console()
+app = Group("Caption layers and what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")
 
 
-@app.command("layers")
-def layers(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
+@app.command("list")
+def list_layers(session: Session) -> None:
     """All caption layers, oldest first."""
-    with connected(workspace, url, key) as client:
-        columns = ("name", "dataset", "captioner", "state", "captioned", "quarantined")
-        table = Table(Column("layer", no_wrap=True), *columns)
-        for layer in client.datasets.layers():
-            table.add_row(
-                layer.id,
-                layer.name,
-                f"{layer.dataset}@{layer.version}",
-                layer.captioner,
-                layer.state,
-                f"{layer.captioned:,}",
-                f"{sum(layer.quarantined.values()):,}",
+    with session.client() as client:
+        found = client.datasets.layers()
+        counts = (number("captioned"), number("quarantined"))
+        columns = ("layer", "name", "dataset", "captioner", "state", *counts)
+        session.show(found, lambda: table(*columns, rows=[
+            (
+                layer.id, layer.name, f"{layer.dataset}@{layer.version}", layer.captioner,
+                layer.state, f"{layer.captioned:,}", f"{sum(layer.quarantined.values()):,}",
             )
-        console.print(table)
+            for layer in found
+        ]))  # fmt: skip
 
 
 @app.command("show")
 def show(
+    session: Session,
     dataset: Annotated[str, typer.Argument(help="Dataset whose captions to show.")],
     layer: Annotated[list[str] | None, typer.Option(help="Layer; repeat it to compare.")] = None,
     count: Annotated[int, typer.Option(min=1, max=500)] = 10,
     reason: Annotated[str, typer.Option(help="Only samples quarantined for this reason.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """The original text of each sample and its captions, side by side.
 
-    Without --layer, all layers of the dataset are shown. A quarantined sample says why.
+    Without --layer, all sealed layers of the dataset are shown. A quarantined sample says why.
     """
-    with connected(workspace, url, key) as client:
-        held = chosen_layers(client, dataset, layer or [])
-        table = Table("sample", "original", *(f"{h.name}\n[dim]{h.id}[/]" for h in held))
-        shown = 0
-        for sample, rows in joined(client, dataset, held):
-            if reason and all(row is None or row.reason != reason for row in rows):
-                continue
-            table.add_row(sample.key, Text(sample.caption), *(_cell(row) for row in rows))
-            shown += 1
-            if shown == count:
-                break
-        console.print(table)
-        if not shown and reason:
-            raise CliError(f"no sample was quarantined for {reason!r}")
+    with session.client() as client:
+        layers = chosen_layers(client, dataset, layer or [])
+        found = (
+            (sample, rows)
+            for sample, rows in joined(client, dataset, layers)
+            if not reason or any(row is not None and row.reason == reason for row in rows)
+        )
+        samples = list(islice(found, count))
+    session.show(
+        [
+            {"key": s.key, "original": s.caption, "captions": _by_layer(layers, rows)}
+            for s, rows in samples
+        ],
+        lambda: table(
+            "sample", "original", *(f"{held.name}\n{held.id}" for held in layers),
+            rows=[(s.key, s.caption, *map(_cell, rows)) for s, rows in samples],
+        ),
+    )  # fmt: skip
+    if reason and not samples:
+        raise CliError(f"no sample was quarantined for {reason!r}")
 
 
 @app.command("diff")
 def diff(
+    session: Session,
     before: Annotated[str, typer.Argument(help="Layer, by id or name.")],
     after: Annotated[str, typer.Argument(help="Layer of the same dataset version.")],
     count: Annotated[int, typer.Option(min=0, max=100, help="Examples to show.")] = 10,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """What changed from one layer to another: counts, lengths, examples."""
-    with connected(workspace, url, key) as client:
-        totals: Counter[str] = Counter()
-        table = Table("sample", before, after)
+    totals: Counter[str] = Counter()
+    examples: list[DiffExample] = []
+    with session.client() as client:
         first: int | None = 0
         while first is not None:
             found = client.datasets.diff_layers(after, before, first=first, examples=count)
             totals.update({name: getattr(found, name) for name in _COUNTS})
-            for example in found.examples[: count - table.row_count]:
-                table.add_row(example.key, Text(example.before), Text(example.after))
+            examples += found.examples[: count - len(examples)]
             first = found.next
-        words = [
-            totals["words_before"] / max(1, totals["same"] + totals["changed"] + totals["lost"]),
-            totals["words_after"] / max(1, totals["same"] + totals["changed"] + totals["gained"]),
-        ]
-        console.print(
-            f"{totals['same']:,} the same, {totals['changed']:,} changed, {totals['gained']:,} "
-            f"captioned only after, {totals['lost']:,} only before, {totals['neither']:,} in "
-            f"neither; words a caption {words[0]:.1f} → {words[1]:.1f}"
-        )
-        if table.row_count:
-            console.print(table)
+    session.show(
+        {**totals, "examples": examples}, lambda: _difference(before, after, totals, examples)
+    )
 
 
 @app.command("withdraw")
 def withdraw(
-    layer: Annotated[str, typer.Argument(help="Layer, by id or name.")],
+    session: Session,
+    layer: Annotated[str, typer.Argument(help="Layer, by id or name; with --undo by id.")],
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Put it back into use.")] = False,
 ) -> None:
-    """Roll back: take a sealed layer out of use, so that its name means the one before it."""
-    with connected(workspace, url, key) as client:
-        held = client.datasets.withdraw_layer(layer, reason)
-        console.print(f"[bold]{held.id}[/] is withdrawn; `vila2 captions restore {held.id}` undoes")
+    """Take a sealed layer out of use, so that its name means the one before it."""
+    with session.client() as client:
+        if undo:
+            held = client.datasets.restore_layer(layer, reason)
+            session.show(held, lambda: f"{held.id} is in use again")
+        else:
+            held = client.datasets.withdraw_layer(layer, reason)
+            undoing = f"`vila2 captions withdraw {held.id} --undo` puts it back"
+            session.show(held, lambda: f"{held.id} is withdrawn; {undoing}")
 
 
-@app.command("restore")
-def restore(
-    layer: Annotated[str, typer.Argument(help="Layer, by id.")],
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
+def export(
+    session: Session,
+    dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, to export.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.")],
+    layer: Annotated[str, typer.Option(help="Whose captions go out, if any do.")] = "",
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "webdataset",
+    text: Annotated[str, typer.Option(help=f"One of {', '.join(TEXTS)}.")] = "recaption",
+    quarantined: Annotated[
+        Literal["leave-out", "original"], typer.Option(help="For samples without a caption.")
+    ] = "leave-out",
+    waive: Annotated[
+        str, typer.Option(help="Why a layer that is not sealed goes out; recorded.")
+    ] = "",
+    shard_size: Annotated[int, typer.Option(help="Samples of one tar or file.", min=1)] = 2000,
 ) -> None:
-    """Put a withdrawn layer back into use."""
-    with connected(workspace, url, key) as client:
-        console.print(f"[bold]{client.datasets.restore_layer(layer, reason).id}[/] is in use again")
+    """Write a dataset with a layer's captions, and a README.md that says how they were made.
+
+    A layer that is not sealed is refused, unless --waive says why: that is recorded at the store
+    and in the card. Samples without a caption are left out, or keep their original text with
+    `--quarantined original`; either way they are counted in the card.
+    """
+    with session.client() as client, progress_bar() as bar:
+        task = bar.add_task(f"{dataset}: writing", total=None)
+        summary, plan = export_dataset(
+            client,
+            dataset,
+            out,
+            layer=layer,
+            format=format,
+            text=text,
+            keep_original=quarantined == "original",
+            waiver=waive,
+            shard_size=shard_size,
+            report=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if session.json:
+        session.show({"summary": summary, "record": plan.record}, lambda: "")
+        return
+    say(f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: ",
+        bold(str(out)))  # fmt: skip
+    for reason, lost in plan.without_caption.items():
+        verb = "kept with their original text" if plan.keep else "left out"
+        say(f"  {lost:,} {verb}: {reason}")
+    if plan.record.waiver:
+        say(f"  the layer is not sealed; waived as {plan.record.id}", style="yellow")
 
 
 def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
@@ -142,10 +173,31 @@ def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer
     return found
 
 
+def _by_layer(layers: list[Layer], rows: list[CaptionRow | None]) -> dict[str, Any]:
+    return {held.id: row for held, row in zip(layers, rows, strict=True)}
+
+
 def _cell(row: CaptionRow | None) -> Text:
     if row is None:
         return Text("")
     score = "" if row.consistency is None else f"\nconsistency {row.consistency:.2f}"
     if row.reason:
-        return Text(f"quarantined: {row.reason}\n{row.caption}{score}", style="yellow")
-    return Text(row.caption).append(score, style="dim")
+        return sentence(f"quarantined: {row.reason}\n{row.caption}{score}", style="yellow")
+    return sentence(row.caption, Text(plain(score), style="dim"))
+
+
+def _difference(
+    before: str, after: str, totals: Counter[str], examples: list[DiffExample]
+) -> RenderableType:
+    common = totals["same"] + totals["changed"]
+    words = [
+        totals["words_before"] / max(1, common + totals["lost"]),
+        totals["words_after"] / max(1, common + totals["gained"]),
+    ]
+    counts = (
+        f"{totals['same']:,} the same, {totals['changed']:,} changed, {totals['gained']:,} "
+        f"captioned only after, {totals['lost']:,} only before, {totals['neither']:,} in "
+        f"neither; words a caption {words[0]:.1f} → {words[1]:.1f}"
+    )
+    rows = [(example.key, example.before, example.after) for example in examples]
+    return stack(counts, *([table("sample", before, after, rows=rows)] if rows else []))

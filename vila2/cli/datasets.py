@@ -1,28 +1,31 @@
-"""`vila2 datasets`: submit data and see what became of it."""
+"""`vila2 datasets`: submit data, and choose among its versions; see also `governance`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 
-from vila2.api.datasets import LatestIn, Version
-from vila2.cli.progress import progress_bar
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.session import Group, Session
+from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.client.submit import Report, register
+from vila2.client.submit import submit as submit_dataset
 from vila2.data.readers import FORMATS, ReadOptions
-from vila2.submit import register
-from vila2.submit import submit as submit_dataset
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.rest.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
+from vila2.system.terminal import bold, number, progress_bar, sentence, stack, table
 
-app = typer.Typer(no_args_is_help=True, help="Submit datasets, look at them, keep them clean.")
-console = Console()
+app = Group("Submit datasets, look at them, keep them clean.")
 
 
 @app.command("submit")
 def submit(
+    session: Session,
     path: Annotated[str, typer.Argument(help="Folder or file, or s3://SOURCE/PREFIX.")],
     name: Annotated[str, typer.Option(help="Dataset name; default: the folder's name.")] = "",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "folder",
@@ -30,14 +33,14 @@ def submit(
     caption_field: Annotated[
         str, typer.Option(help="Column of captions (folder, parquet, urls).")
     ] = "",
-    image_field: Annotated[str, typer.Option(help="Column of pictures (folder, parquet).")] = "",
+    image_field: Annotated[str, typer.Option(help="Column of images (folder, parquet).")] = "",
     url_field: Annotated[str, typer.Option(help="Column of addresses (urls).")] = "",
     captionless: Annotated[
-        bool, typer.Option("--captionless", help="Admit pictures that have no text.")
+        bool, typer.Option("--captionless", help="Admit images that have no text.")
     ] = False,
     structure_only: Annotated[
         bool,
-        typer.Option("--structure-only", help="Check that pictures are whole; decode no pixel."),
+        typer.Option("--structure-only", help="Check that images are whole; decode no pixel."),
     ] = False,
     source: Annotated[str, typer.Option(help="Where it comes from, for the card.")] = "",
     licence: Annotated[str, typer.Option(help="Its licence, for the card.")] = "",
@@ -47,23 +50,20 @@ def submit(
     again: Annotated[
         bool, typer.Option("--again", help="A new version, even of data submitted before.")
     ] = False,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
-    """Check every picture and caption, and store the dataset as an immutable version.
+    """Check every image and caption, and store the dataset as an immutable version.
 
-    Formats: `folder` pictures with captions.csv (image,caption), or a .txt or .json beside each;
+    Formats: `folder` images with captions.csv (image,caption), or a .txt or .json beside each;
     `webdataset` tars; `img2dataset` its output folder; `llava` conversations.json; `parquet` files
-    or a Hugging Face dataset with the pictures' bytes; `urls` a .jsonl, .csv or .parquet list that
+    or a Hugging Face dataset with the images' bytes; `urls` a .jsonl, .csv or .parquet list that
     the store fetches; `benchmark` an items.jsonl. `s3://SOURCE/PREFIX` registers WebDataset tars of
     a configured source in place. What cannot be admitted is quarantined with a reason and counted;
-    submitting the same data again changes nothing, and a submission that was cut goes on.
+    submitting the same data again changes nothing, and an interrupted submission resumes.
     """
     options = ReadOptions(
         image_field, caption_field, url_field, captionless, structure_only=structure_only
     )
-    with connected(workspace, url, key) as client:
+    with session.client() as client:
         if path.startswith("s3://"):
             version = _register(client, path, name, options, licence)
         else:
@@ -79,9 +79,62 @@ def submit(
                 by_store=by_store,
                 again=again,
             )
-        print_version(client, version)
+        _show_version(session, client, version)
         if version.state != "ready":
             raise CliError(version.error or f"the version is {version.state}")
+
+
+@app.command("list")
+def list_datasets(
+    session: Session,
+    query: Annotated[str, typer.Argument(help="Only names that contain this.")] = "",
+) -> None:
+    """All datasets and the versions in use."""
+    with session.client() as client:
+        found = client.datasets.all(query)
+        versions = {}
+        if not session.json:
+            versions = {d.name: client.datasets.version(d.name) for d in found if d.latest}
+        columns = map(number, ("version", "samples", "shards", "quarantined"))
+        session.show(found, lambda: table("dataset", "kind", *columns, rows=[
+            (dataset.name, dataset.kind, *_counts(versions.get(dataset.name)))
+            for dataset in found
+        ]))  # fmt: skip
+
+
+@app.command("show")
+def show(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
+    sample: Annotated[str, typer.Argument(help="Key of a sample, to show that one.")] = "",
+) -> None:
+    """One version, by default the one in use: counts, and what was not admitted.
+
+    Of a sample: its image and source, every caption with how it was made, and every model that was
+    trained on it.
+    """
+    dataset, number = split_version(name)
+    with session.client() as client:
+        if sample:
+            found = client.datasets.lineage(dataset, number, sample)
+            session.show(found, lambda: _lineage(found))
+        else:
+            _show_version(session, client, client.datasets.version(dataset, number))
+
+
+@app.command("use")
+def use(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="dataset@version.")],
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+) -> None:
+    """Let the dataset's bare name mean this version: roll back, or forward again."""
+    dataset, number = split_version(name)
+    if not number:
+        raise CliError("give dataset@version; `vila2 datasets show` shows the version in use")
+    with session.client() as client:
+        used = client.datasets.use(dataset, LatestIn(version=number, reason=reason))
+        session.show(used, lambda: f"{dataset} now means version {number}")
 
 
 def submit_shown(
@@ -98,12 +151,7 @@ def submit_shown(
     again: bool = False,
 ) -> Version:
     """Submit with a progress bar."""
-    with progress_bar(console) as bar:
-        task = bar.add_task(name, total=None)
-
-        def report(phase: str, done: int, total: int | None) -> None:
-            bar.update(task, description=f"{name}: {phase}", completed=done, total=total)
-
+    with _reported(name) as report:
         return submit_dataset(
             client,
             path,
@@ -119,17 +167,105 @@ def submit_shown(
         )
 
 
+def version_of(version: Version, examples: list[RejectedExample]) -> RenderableType:
+    """One line, and a table of what was not admitted, each reason with an example."""
+    rejected = sum(version.rejected.values())
+    head = sentence(
+        bold(f"{version.dataset}@{version.version}"),
+        f" {version.state}: {version.samples:,} samples in {version.shards} shards, "
+        f"{rejected:,} quarantined, {version.repeated_captions:,} repeated captions",
+    )
+    lines: list[RenderableType] = [head]
+    lines += [f"  registered in place: {version.source}"] if version.origin else []
+    lines += [f"  {version.taken_down:,} taken down since"] if version.taken_down else []
+    lines += [f"  {n:,} admitted with a note: {note}" for note, n in version.notes.items()]
+    if rejected:
+        details = {example.reason: example.detail for example in reversed(examples)}
+        reasons = sorted(version.rejected.items(), key=lambda item: -item[1])
+        lines.append(table(
+            "reason", number("samples"), "for example", title="Not admitted",
+            rows=[(reason, f"{n:,}", details.get(reason, "")) for reason, n in reasons],
+        ))  # fmt: skip
+    return stack(*lines)
+
+
+def examples_of(client: Client, version: Version) -> list[RejectedExample]:
+    """Samples that were not admitted, if there are any."""
+    if not version.rejected:
+        return []
+    return client.datasets.rejected(version.dataset, version.version)
+
+
+def split_version(name: str) -> tuple[str, int]:
+    """`NAME@VERSION` as its two parts; version 0 if it names none."""
+    ref = dataset_ref(name)
+    return ref.name, ref.version
+
+
+def dataset_ref(name: str) -> DatasetRef:
+    """`NAME` or `NAME@VERSION` as it was given."""
+    try:
+        return DatasetRef.parse(name)
+    except ValueError as error:
+        raise CliError(str(error)) from error
+
+
+def _show_version(session: Session, client: Client, version: Version) -> None:
+    session.show(version, lambda: version_of(version, examples_of(client, version)))
+
+
+def _lineage(found: Lineage) -> RenderableType:
+    head = sentence(
+        bold(found.key),
+        f" of {found.dataset}@{found.version}: {found.width}×{found.height}, "
+        f"sha256 {found.sha256}, shard {found.shard} at byte {found.offset:,}",
+    )
+    return stack(
+        head,
+        f"  from {found.source}",
+        f"  original: {found.caption}",
+        *map(_caption_lineage, found.captions),
+        f"\nmodels trained on this dataset: {', '.join(found.models) or 'none'}",
+    )
+
+
+def _caption_lineage(made: CaptionOf) -> RenderableType:
+    head = sentence(bold(f"\n{made.name}"), f" ({made.layer}, {made.state}) by {made.captioner}")
+    text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
+    score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
+    return stack(
+        head,
+        f"  {text}",
+        f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
+        f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
+        f"{score}ended by {made.finish_reason}",
+        f"  models trained on it: {', '.join(made.models) or 'none'}",
+    )
+
+
+def _counts(version: Version | None) -> tuple[str, ...]:
+    if version is None:
+        return ("-", "-", "-", "-")
+    rejected = sum(version.rejected.values())
+    return (str(version.version), f"{version.samples:,}", f"{version.shards:,}", f"{rejected:,}")
+
+
 def _register(client: Client, path: str, name: str, options: ReadOptions, licence: str) -> Version:
     origin, _, prefix = path.removeprefix("s3://").partition("/")
     chosen = name or prefix.strip("/").rsplit("/", 1)[-1].lower() or origin
-    with progress_bar(console) as bar:
-        task = bar.add_task(chosen, total=None)
-
-        def report(phase: str, done: int, total: int | None) -> None:
-            bar.update(task, description=f"{chosen}: {phase}", completed=done, total=total)
-
+    with _reported(chosen) as report:
         return register(
             client, origin, prefix, name=chosen, options=options, licence=licence, report=report
+        )
+
+
+@contextmanager
+def _reported(name: str) -> Iterator[Report]:
+    """A progress bar, and what moves it."""
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda phase, done, total: bar.update(
+            task, description=f"{name}: {phase}", completed=done, total=total
         )
 
 
@@ -138,91 +274,3 @@ def _name_of(path: Path) -> str:
     for suffix in (".tar", ".parquet", ".jsonl", ".json", ".csv"):
         plain = plain.removesuffix(suffix)
     return plain
-
-
-def print_version(client: Client, version: Version) -> None:
-    """One line, and a table of what was not admitted."""
-    console.print(
-        f"[bold]{version.dataset}@{version.version}[/] {version.state}: "
-        f"{version.samples:,} samples in {version.shards} shards, "
-        f"{sum(version.rejected.values()):,} quarantined, "
-        f"{version.repeated_captions:,} repeated captions"
-    )
-    if version.origin:
-        console.print(f"  registered in place: {version.source}")
-    if version.taken_down:
-        console.print(f"  {version.taken_down:,} taken down since")
-    for note, count in version.notes.items():
-        console.print(f"  {count:,} admitted with a note: {note}")
-    if not version.rejected:
-        return
-    table = Table("reason", "samples", "for example", title="Not admitted", title_justify="left")
-    examples = client.datasets.rejected(version.dataset, version.version)
-    for reason, count in sorted(version.rejected.items(), key=lambda item: -item[1]):
-        detail = next((e.detail for e in examples if e.reason == reason), "")
-        table.add_row(reason, str(count), detail)
-    console.print(table)
-
-
-@app.command("list")
-def list_datasets(
-    query: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """All datasets and the versions in use."""
-    with connected(workspace, url, key) as client:
-        table = Table("dataset", "kind", "version", "samples", "shards", "quarantined")
-        for dataset in client.datasets.all(query):
-            if not dataset.latest:
-                table.add_row(dataset.name, dataset.kind, "-", "-", "-", "-")
-                continue
-            version = client.datasets.version(dataset.name)
-            table.add_row(
-                dataset.name,
-                dataset.kind,
-                str(version.version),
-                f"{version.samples:,}",
-                str(version.shards),
-                f"{sum(version.rejected.values()):,}",
-            )
-        console.print(table)
-
-
-@app.command("show")
-def show(
-    name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """One version, by default the one in use: counts, and what was not admitted."""
-    dataset, number = split_version(name)
-    with connected(workspace, url, key) as client:
-        print_version(client, client.datasets.version(dataset, number))
-
-
-@app.command("use")
-def use(
-    name: Annotated[str, typer.Argument(help="dataset@version.")],
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """Let the dataset's bare name mean this version: roll back, or forward again."""
-    dataset, number = split_version(name)
-    if not number:
-        raise CliError("give dataset@version; `vila2 datasets show` tells the version in use")
-    with connected(workspace, url, key) as client:
-        client.datasets.use(dataset, LatestIn(version=number, reason=reason))
-        console.print(f"[bold]{dataset}[/] now means version {number}")
-
-
-def split_version(name: str) -> tuple[str, int]:
-    """`NAME@VERSION` as its two parts; version 0 where there is none."""
-    dataset, _, number = name.partition("@")
-    if number and not number.isdigit():
-        raise CliError(f"{number!r} is not a version number: give NAME@NUMBER")
-    return dataset, int(number or 0)

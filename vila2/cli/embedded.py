@@ -1,55 +1,50 @@
-"""The one door from the library to the services: the platform inside this process."""
+"""The platform in this process: found through an entry point, since the library has no server.
+
+`vila2[embedded]` installs one; it registers a `Door` in the group `vila2.embedded`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vila2.client import Client
 from vila2.doctor.finding import Finding
 
-
-def standalone(workspace: Path, *, triton: bool = False) -> Any:
-    """The embedded platform; a clear error where its extra is not installed."""
-    from vila2.cli.workspace import CliError
-
-    try:
-        from services.standalone.app import (
-            OF_ANOTHER_VERSION,
-            WRONG_SETTINGS,
-            Standalone,
-            WorkspaceBusy,
-        )
-    except ModuleNotFoundError as error:
-        raise CliError(
-            f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
-            "in this process, or give --url of one that runs"
-        ) from error
-    try:
-        return Standalone(workspace, triton=triton)
-    except WorkspaceBusy as error:
-        raise CliError(str(error)) from error
-    except WRONG_SETTINGS as error:
-        raise CliError(f"the settings in the environment do not fit: {error}") from error
-    except OF_ANOTHER_VERSION as error:
-        raise CliError(
-            f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
-        ) from error
+GROUP = "vila2.embedded"
 
 
-def examined(workspace: Path) -> list[Finding]:
-    """What the platform stands on here; nothing where its extra is not installed."""
-    try:
-        from services.standalone.doctor import findings
-    except ModuleNotFoundError:
-        return []
-    return findings(workspace)
+class PlatformRefused(Exception):
+    """A workspace or an environment that no platform can be opened on; the message says why."""
 
 
-@contextmanager
-def embedded(workspace: Path) -> Iterator[Client]:
-    """Run the platform for as long as the command takes."""
-    with standalone(workspace) as platform:
-        yield platform.client
+class Platform(Protocol):
+    """All services in this process, while it is open."""
+
+    workspace: Path
+    client: Client
+    apps: Mapping[str, Any]
+
+
+class Door(Protocol):
+    """What the command line needs of the platform."""
+
+    def open(self, workspace: Path, *, triton: bool) -> AbstractContextManager[Platform]:
+        """The platform on a workspace; raises `PlatformRefused`."""
+
+    def front(self, apps: Mapping[str, Any]) -> Any:
+        """One ASGI app with every service below its own name."""
+
+    def findings(self, workspace: Path) -> list[Finding]:
+        """What `vila2 doctor` finds of databases, objects, engine and backend."""
+
+
+def door() -> Door:
+    """The installed platform; raises `ModuleNotFoundError` if a part of it is missing."""
+    for found in entry_points(group=GROUP):
+        made: Door = found.load()()
+        return made
+    raise ModuleNotFoundError("no platform is installed", name=GROUP)

@@ -2,68 +2,122 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from vila2.api.caption import Deployment, DeploymentIn
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.session import Group, Session
+from vila2.cli.workspace import CliError
 from vila2.client import Client
+from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement
+from vila2.system.terminal import errors, moment, sentence, table
 
-app = typer.Typer(no_args_is_help=True, help="Put models behind names that applications ask.")
+app = Group("Put models behind names that applications ask.")
 
 
 @app.command("deploy")
 def deploy(
+    session: Session,
     model: Annotated[str, typer.Argument(help="A model of the registry.")],
     endpoint: Annotated[str, typer.Option(help="The name to put it behind.")] = "captioner",
     unchecked: Annotated[
         bool, typer.Option(help="Do not compare with the trainer's own answers.")
     ] = False,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="BENCHMARK>=MINIMUM, or BENCHMARK.low>=MINIMUM for the low end of the score's "
+            "interval; may be repeated. Quote it for the shell."
+        ),
+    ] = None,
+    note: Annotated[str, typer.Option(help="Kept with the deployment.")] = "",
 ) -> None:
-    """Load a model, compare its answers with the trainer's, and let the endpoint answer with it.
+    """Check a model's weights, scores and answers, and let the endpoint answer with it.
 
-    Whoever is being answered by the model before is answered to the end.
+    A model that fails a check leaves the endpoint as it is. Requests that the model before is
+    answering are answered to the end.
+
+        vila2 endpoints deploy MODEL --require 'pope>=0.8' --require 'scenes.low>=0.4'
     """
-    with connected(workspace, url, key) as client:
-        begun = client.caption.deploy(endpoint, DeploymentIn(model=model, golden=not unchecked))
-        _follow(client, begun)
+    requirements = [parse_requirement(text) for text in require or []]
+    body = DeploymentIn(model=model, golden=not unchecked, require=requirements, note=note)
+    with session.client() as client:
+        _follow(session, client, client.caption.deploy(endpoint, body))
 
 
 @app.command("rollback")
 def rollback(
+    session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
     """Put the model before the present one back."""
-    with connected(workspace, url, key) as client:
-        _follow(client, client.caption.rollback(endpoint))
+    with session.client() as client:
+        _follow(session, client, client.caption.rollback(endpoint))
 
 
 @app.command("list")
-def list_endpoints(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
+def list_endpoints(session: Session) -> None:
     """Endpoints, the models behind them, and those before."""
-    table = Table("endpoint", "model", "before", "last deployment")
-    with connected(workspace, url, key) as client:
-        for endpoint in client.caption.endpoints():
-            last = endpoint.deployments[0]
-            said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")
-            table.add_row(endpoint.name, endpoint.model, endpoint.previous, said)
-    Console().print(table)
+    with session.client() as client:
+        found = client.caption.endpoints()
+    rows = []
+    for endpoint in found:
+        last = endpoint.deployments[0]
+        said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")
+        rows.append((endpoint.name, endpoint.model, endpoint.previous, said))
+    session.show(found, lambda: table("endpoint", "model", "before", "last deployment", rows=rows))
 
 
-def _follow(client: Client, deployment: Deployment) -> None:
+@app.command("show")
+def show(
+    session: Session,
+    endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
+) -> None:
+    """An endpoint's last deployments: when, by whom, what was required, and how each ended."""
+    with session.client() as client:
+        found = client.caption.endpoint(endpoint)
+    rows = [
+        (
+            moment(made.at), made.model, made.state, made.by,
+            ", ".join(map(_in_words, made.require)), made.note, made.error,
+        )
+        for made in found.deployments
+    ]  # fmt: skip
+    heads = ("when", "model", "state", "by", "required", "note", "why")
+    session.show(found, lambda: table(*heads, rows=rows))
+
+
+_REQUIREMENT = re.compile(r"([^\s<>=]+?)(\.low)?\s*>=\s*(\S+)")
+
+
+def parse_requirement(text: str) -> Requirement:
+    """BENCHMARK>=MINIMUM or BENCHMARK.low>=MINIMUM; raises `CliError` for anything else."""
+    found = _REQUIREMENT.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError(text)
+        benchmark, low, minimum = found.groups()
+        return Requirement(
+            benchmark=benchmark, minimum=float(minimum), bound="low" if low else "value"
+        )
+    except ValueError as error:
+        raise CliError(
+            f"--require {text!r}: write BENCHMARK>=MINIMUM, or BENCHMARK.low>=MINIMUM for the low "
+            "end of the interval, such as 'pope>=0.8'"
+        ) from error
+
+
+def _in_words(requirement: Requirement) -> str:
+    low = ".low" if requirement.bound == "low" else ""
+    return f"{requirement.benchmark}{low}>={requirement.minimum:g}"
+
+
+def _follow(session: Session, client: Client, deployment: Deployment) -> None:
     """Wait until it is decided."""
-    console = Console(soft_wrap=True)
-    with console.status(f"deploying {deployment.model} to {deployment.endpoint}"):
+    waiting = sentence(f"deploying {deployment.model} to {deployment.endpoint}")
+    with errors().status(waiting):
         while deployment.state == "deploying":
             time.sleep(0.3)
             deployment = client.caption.deployment(deployment.id)
@@ -71,4 +125,5 @@ def _follow(client: Client, deployment: Deployment) -> None:
         raise CliError(f"{deployment.endpoint} stays as it was: {deployment.error}")
     golden = deployment.golden
     compared = f" ({golden.same} of {golden.items} answers as the trainer's)" if golden else ""
-    console.print(f"{deployment.endpoint} answers with {deployment.model}{compared}")
+    answer = f"{deployment.endpoint} answers with {deployment.model}{compared}"
+    session.show(deployment, lambda: answer)

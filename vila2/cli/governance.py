@@ -1,151 +1,82 @@
-"""`vila2 datasets audit|lineage|takedown|takedowns|history`: what is in the data, and what left."""
+"""`vila2 datasets audit|takedown|history`: what is in the data, and what left."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 
-from vila2.api.datasets import Audit, AuditIn, Takedown, TakedownIn
-from vila2.cli.datasets import app, split_version
-from vila2.cli.progress import progress_bar
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, Key, Url, Workspace, connected
+from vila2.cli.datasets import app, dataset_ref, split_version
+from vila2.cli.session import Session
+from vila2.cli.workspace import CliError
+from vila2.client import Client
+from vila2.schemas.rest.datasets import Audit, AuditIn, Takedown, TakedownIn
+from vila2.system.terminal import bold, moment, number, progress_bar, sentence, stack, table
 
 __all__ = ["app"]
-
-console = Console()
 
 
 @app.command("audit")
 def audit(
-    name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
+    session: Session,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Datasets, NAME or NAME@N; default: all that models train on."),
+    ] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="Benchmark to hold it against; default: all.")
+        list[str] | None, typer.Option(help="Benchmark to compare with; default: all.")
     ] = None,
     max_distance: Annotated[
         int, typer.Option(min=0, max=15, help="Bits of 64 that may differ.")
     ] = 7,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
-    """Find pictures that look alike, and pictures of benchmarks among the training data.
+    """Find images that look alike, and images of benchmarks among the training data.
 
-    A picture of a benchmark in the training data makes its score worthless: take it out, or use
-    another benchmark. Pictures are compared by perceptual hash, which survives another size or
-    compression; up to 7 bits of difference every pair is found.
+    An image of a benchmark in the training data makes its score worthless: with `--against`, exit
+    status 1 says that there is one. Images are compared by perceptual hash, which survives another
+    size or compression; up to 7 bits of difference every pair is found.
     """
-    dataset, number = split_version(name)
-    with connected(workspace, url, key) as client:
-        found = client.datasets.start_audit(
-            dataset, number, AuditIn(benchmarks=against, max_distance=max_distance)
+    benchmarks = None if against is None else [dataset_ref(one) for one in against]
+    body = AuditIn(benchmarks=benchmarks, max_distance=max_distance)
+    with session.client() as client:
+        training = [d.name for d in client.datasets.all() if d.kind != "benchmark" and d.latest]
+        found = [_audited(client, name, body) for name in names or training]
+        session.show(found, lambda: stack(*map(_audit, found)))
+    leaks = sum(held.exact + held.near for each in found for held in each.contamination)
+    if against and leaks:
+        raise CliError(
+            f"{leaks:,} images of {', '.join(against)} are in training data: submit that data "
+            "again without them, or evaluate on another benchmark"
         )
-        with progress_bar(console) as bar:
-            task = bar.add_task(f"{dataset}: hashing", total=None)
-            while found.state == "running":
-                time.sleep(0.3)
-                found = client.datasets.audit(dataset, number)
-                total = max(found.progress.total, found.progress.done)
-                bar.update(task, completed=found.progress.done, total=total)
-        if found.state == "failed":
-            raise CliError(f"the audit failed: {found.error}")
-        _print_audit(found)
-
-
-def _print_audit(found: Audit) -> None:
-    console.print(
-        f"[bold]{found.dataset}@{found.version}[/]: {found.near_duplicates:,} of "
-        f"{found.samples:,} pictures are near-duplicates of another, in {found.clusters:,} groups "
-        f"(at most {found.max_distance} of 64 bits differ)"
-    )
-    if found.uncompared:
-        console.print(
-            f"  {found.uncompared:,} look like thousands of others (blank pages?) and were not "
-            "compared"
-        )
-    if found.examples:
-        table = Table("picture", "looks like", "bits", title="Near-duplicates, for example")
-        for pair in found.examples[:10]:
-            table.add_row(pair.key, pair.other, str(pair.distance))
-        console.print(table)
-    if found.contamination:
-        table = Table("benchmark", "pictures", "here too", "look alike", "for example")
-        for held in found.contamination:
-            shown = ", ".join(f"{p.key} = {p.other} ({p.distance})" for p in held.examples[:3])
-            table.add_row(
-                held.benchmark, f"{held.pictures:,}", f"{held.exact:,}", f"{held.near:,}", shown
-            )
-        console.print(table)
-    else:
-        console.print("  there is no benchmark to hold it against")
-
-
-@app.command("lineage")
-def lineage(
-    name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
-    sample: Annotated[str, typer.Argument(help="Key of the sample.")],
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """One sample: its picture and source, every caption with how it was made, every model."""
-    dataset, number = split_version(name)
-    with connected(workspace, url, key) as client:
-        found = client.datasets.lineage(dataset, number, sample)
-        console.print(
-            f"[bold]{found.key}[/] of {found.dataset}@{found.version}: {found.width}×{found.height}"
-            f", sha256 {found.sha256}, shard {found.shard} at byte {found.offset:,}"
-        )
-        console.print(f"  from {found.source}")
-        console.print(f"  original: {found.caption}", markup=False)
-        for made in found.captions:
-            console.print(
-                f"\n[bold]{made.name}[/] ({made.layer}, {made.state}) by {made.captioner}"
-            )
-            text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
-            console.print(f"  {text}", markup=False)
-            score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
-            console.print(
-                f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
-                f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
-                f"{score}ended by {made.finish_reason}",
-                markup=False,
-            )
-            console.print(f"  models trained on it: {', '.join(made.models) or 'none'}")
-        console.print(f"\nmodels trained on this dataset: {', '.join(found.models) or 'none'}")
 
 
 @app.command("takedown")
 def takedown(
+    session: Session,
     name: Annotated[str, typer.Argument(help="Dataset or dataset@version; else --sha256.")] = "",
     sample: Annotated[str, typer.Argument(help="Key of the sample.")] = "",
     reason: Annotated[str, typer.Option(help="Why; kept in the record.")] = "",
     requested_by: Annotated[str, typer.Option(help="Who asked for it; kept in the record.")] = "",
-    sha256: Annotated[str, typer.Option(help="Digest of the picture, instead of a sample.")] = "",
+    sha256: Annotated[str, typer.Option(help="Digest of the image, instead of a sample.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    url: Url = "",
-    key: Key = "",
 ) -> None:
-    """Take a picture out of every version and layer, for good; it is not taken in again.
+    """Take an image out of every version and layer, for good; it is not taken in again.
 
-    The record tells what was changed, and which exports and models were made before. This cannot be
+    The record says what was changed, and which exports and models were made before. This cannot be
     undone.
     """
     if not reason or not requested_by:
         raise CliError("give --reason and --requested-by: they are kept in the record")
-    if not yes and not typer.confirm("Take the picture out of all versions and layers for good?"):
+    if not yes and not typer.confirm("Take the image out of all versions and layers for good?"):
         raise CliError("nothing was taken down")
     body = TakedownIn(
         sha256=sha256, dataset=name, key=sample, reason=reason, requested_by=requested_by
     )
-    with connected(workspace, url, key) as client:
+    with session.client() as client:
         found = client.datasets.take_down(body)
-        with progress_bar(console) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("searching shards", total=None)
             while found.state == "running":
                 time.sleep(0.3)
@@ -153,45 +84,95 @@ def takedown(
                 bar.update(task, completed=found.progress.done)
         if found.state == "failed":
             raise CliError(f"the take-down failed and can be asked for again: {found.error}")
-        _print_takedown(found)
-
-
-@app.command("takedowns")
-def takedowns(workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "") -> None:
-    """The records of all take-downs."""
-    with connected(workspace, url, key) as client:
-        for found in client.datasets.takedowns():
-            _print_takedown(found)
-
-
-def _print_takedown(found: Takedown) -> None:
-    console.print(
-        f"[bold]{found.id}[/] {found.state} {_time(found.created_at)}: {found.reason} "
-        f"(asked for by {found.requested_by})"
-    )
-    console.print(f"  picture sha256 {found.sha256}")
-    console.print(f"  {found.samples:,} samples out of {', '.join(found.versions) or 'no version'}")
-    console.print(f"  {found.captions:,} captions out of {', '.join(found.layers) or 'no layer'}")
-    for what, names in (
-        ("exports made before", found.exports),
-        ("models trained on it", found.models),
-        ("not in the store's reach", found.left_in_place),
-    ):
-        if names:
-            console.print(f"  [yellow]{what}:[/] {', '.join(names)}")
+        session.show(found, lambda: _takedown(found))
 
 
 @app.command("history")
 def history(
-    workspace: Workspace = DEFAULT_WORKSPACE, url: Url = "", key: Key = "", count: int = 50
+    session: Session,
+    takedowns: Annotated[
+        bool, typer.Option("--takedowns", help="The records of all take-downs instead.")
+    ] = False,
+    count: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 50,
 ) -> None:
     """Versions chosen, layers withdrawn and restored: when, why, and by which key."""
-    with connected(workspace, url, key) as client:
-        table = Table("when", "what", "of", "why", "key")
-        for entry in client.datasets.history(count):
-            table.add_row(_time(entry.at), entry.action, entry.subject, entry.detail, entry.by_key)
-        console.print(table)
+    with session.client() as client:
+        if takedowns:
+            records = client.datasets.takedowns()[:count]
+            session.show(records, lambda: stack(*map(_takedown, records)))
+            return
+        found = client.datasets.history(count)
+        columns = ("when (UTC)", "what", "of", "why", "key")
+        session.show(found, lambda: table(*columns, rows=[
+            (moment(entry.at), entry.action, entry.subject, entry.detail, entry.by_key)
+            for entry in found
+        ]))  # fmt: skip
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _audited(client: Client, name: str, body: AuditIn) -> Audit:
+    dataset, number = split_version(name)
+    found = client.datasets.start_audit(dataset, number, body)
+    with progress_bar() as bar:
+        task = bar.add_task(f"{dataset}: hashing", total=None)
+        while found.state == "running":
+            time.sleep(0.3)
+            found = client.datasets.audit(dataset, number)
+            total = max(found.progress.total, found.progress.done)
+            bar.update(task, completed=found.progress.done, total=total)
+    if found.state == "failed":
+        raise CliError(f"the audit of {name} failed: {found.error}")
+    return found
+
+
+def _audit(found: Audit) -> RenderableType:
+    lines: list[RenderableType] = [
+        sentence(
+            bold(f"{found.dataset}@{found.version}"),
+            f": {found.near_duplicates:,} of {found.samples:,} images are near-duplicates of "
+            f"another, in {found.clusters:,} groups (at most {found.max_distance} of 64 bits "
+            "differ)",
+        )
+    ]
+    if found.uncompared:
+        lines.append(
+            f"  {found.uncompared:,} look like thousands of others (blank pages?) and were not "
+            "compared"
+        )
+    if found.examples:
+        lines.append(table(
+            "image", "looks like", number("bits"), title="Near-duplicates, for example",
+            rows=[(pair.key, pair.other, str(pair.distance)) for pair in found.examples[:10]],
+        ))  # fmt: skip
+    if not found.contamination:
+        return stack(*lines, "  there is no benchmark to compare with")
+    benchmarks = table(
+        "benchmark", *map(number, ("images", "here too", "look alike")), "for example",
+        rows=[
+            (
+                held.benchmark, f"{held.pictures:,}", f"{held.exact:,}", f"{held.near:,}",
+                ", ".join(f"{p.key} = {p.other} ({p.distance})" for p in held.examples[:3]),
+            )
+            for held in found.contamination
+        ],
+    )  # fmt: skip
+    return stack(*lines, benchmarks)
+
+
+def _takedown(found: Takedown) -> RenderableType:
+    head = sentence(
+        bold(found.id),
+        f" {found.state} {moment(found.created_at)} UTC: {found.reason} "
+        f"(asked for by {found.requested_by})",
+    )
+    left = (
+        ("exports made before", found.exports),
+        ("models trained on it", found.models),
+        ("not in the store's reach", found.left_in_place),
+    )
+    return stack(
+        head,
+        f"  image sha256 {found.sha256}",
+        f"  {found.samples:,} samples out of {', '.join(found.versions) or 'no version'}",
+        f"  {found.captions:,} captions out of {', '.join(found.layers) or 'no layer'}",
+        *(f"  {what}: {', '.join(names)}" for what, names in left if names),
+    )

@@ -3,79 +3,86 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.text import Text
 
 from vila2.cli import (
-    audit,
+    benchmarks,
     captions,
-    demo,
-    doctor,
     endpoints,
-    estimates,
-    export,
     governance,
+    identity,
     jobs,
-    keys,
-    lmms_eval,
+    models,
+    platform,
     recipes,
-    registry,
-    scores,
-    teams,
-    triton,
-    up,
+    runs,
 )
+from vila2.cli.session import Group, Session, with_options
 from vila2.cli.workspace import CliError
 from vila2.client import ApiError, Unreachable
+from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
-from vila2.recipe import RecipeError
-from vila2.training_client import DownloadDiffers
+from vila2.recipes.recipe import RecipeError
+from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
 
-app = typer.Typer(
-    name="vila2",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="""
+app = Group(
+    """
 Let a vision-language model recaption its own pretraining data, retrain it on the result, repeat
 until that no longer helps, and let specialists finish the work (VILA², arXiv 2407.17453).
 
-**First steps**
+**First steps**: the whole method on drawn images; then a folder of your own images with
+captions.csv or a .txt beside each, a recipe to change, and captions before and after.
 
-    vila2 demo                                      # the whole method on drawn pictures, here
-    vila2 datasets submit DIR --name photos         # pictures with captions.csv or .txt files
-    vila2 recipes show photos > my.yaml             # a recipe to copy and change
-    vila2 runs start --recipe my.yaml               # rounds, specialists, report
-    vila2 captions show photos --layer LAYER        # before and after
-    vila2 export photos --layer LAYER --format webdataset OUT
+    vila2 demo
+    vila2 datasets submit DIR --name photos
+    vila2 recipes show photos > my.yaml
+    vila2 runs start --recipe my.yaml
+    vila2 captions show photos --layer LAYER
+    vila2 export photos OUT --layer LAYER
 
-Every command works on the workspace folder `.vila2` (or `--workspace`, or `VILA2_WORKSPACE`)
-in this one process. With `--url`, or where `vila2 up` runs this workspace, it talks to that server.
-""",
+Every command works on the workspace folder `.vila2` in this one process. With `--url`, or if
+`vila2 up` runs this workspace, it talks to that server.
+"""
 )
-# A group may lie in several files; the last of them brings the others.
 app.add_typer(governance.app, name="datasets")
-app.add_typer(estimates.app, name="runs")
 app.add_typer(captions.app, name="captions")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(registry.app, name="registry")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(scores.app, name="models")
-app.add_typer(lmms_eval.app, name="benchmarks")
+app.add_typer(runs.app, name="runs")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.add_typer(benchmarks.app, name="benchmarks")
 app.add_typer(endpoints.app, name="endpoints")
-app.add_typer(triton.app, name="triton")
-app.add_typer(teams.app, name="teams")
-app.add_typer(keys.app, name="keys")
-app.command("audit")(audit.audit)
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("export")(export.export)
-app.command("doctor")(doctor.doctor)
+app.add_typer(identity.teams, name="teams")
+app.add_typer(identity.keys, name="keys")
+app.add_typer(platform.triton, name="triton")
+app.command("demo", works="here", prints_json=False)(platform.demo)
+app.command("export")(captions.export)
+app.command("up", works="here", prints_json=False)(platform.up)
+app.command("doctor")(platform.doctor)
+app.command("audit")(identity.audit)
 
 
+def _root(
+    session: Session,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if show_version:
+        say(f"vila2 {_version()}")
+        raise typer.Exit
+
+
+app.callback(invoke_without_command=True)(with_options(_root))
+
+
+# What a caller can put right, or wait for: its text says how.
 _KNOWN = (
     ApiError, CliError, DataError, DownloadDiffers, RecipeError, TritonMissing, Unreachable,
 )  # fmt: skip
@@ -88,7 +95,7 @@ def main() -> None:
     except _KNOWN as error:
         _refuse(str(error))
     except ValidationError as error:
-        # A request's body is made of what was typed; anything else is ours to mend.
+        # A request's body is made of what was typed; anything else is a defect.
         if not error.title.endswith("In"):
             raise
         wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())
@@ -100,7 +107,8 @@ def main() -> None:
 
 
 def _refuse(text: str) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(text)}")
+    message = sentence(Text("error:", style="bold red"), f" {text}")
+    errors().print(message, soft_wrap=True)
     sys.exit(1)
 
 
@@ -109,8 +117,11 @@ def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location).replace("_", "-") + ": " if location else ""
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+def _version() -> str:
+    try:
+        return version("vila2")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -1,216 +1,147 @@
-"""`vila2 models`: the shipped presets, and what training one of them takes."""
+"""`vila2 models`: the registry, how good its models are, and what training one takes."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 
-from vila2.cli import terminal
-from vila2.cli.workspace import CliError
-from vila2.model.estimate import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
-from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset, shipped
+from vila2.cli.plan import plan
+from vila2.cli.session import Group, Session
+from vila2.model.preset import load_preset, shipped
+from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
+from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table
 
-if TYPE_CHECKING:
-    from vila2.model.estimate import Model
-
-app = typer.Typer(
-    no_args_is_help=True, help="Presets, what training them takes, and how good the models are."
-)
-console = terminal.console()
-
-
-@app.command("presets")
-def presets() -> None:
-    """The presets that ship with the package; a recipe's `model.preset` takes a name or a file."""
-    for name in shipped():
-        console.print(f"[bold]{name}[/]  {load_preset(name).about}", highlight=False)
-
-
-@app.command("plan")
-def plan(
-    preset: Annotated[str, typer.Option(help="A shipped name, or a .yaml file.")],
-    gpus: Annotated[int, typer.Option(min=1, help="How many GPUs train together.")],
-    gpu_memory: Annotated[float, typer.Option(min=1, help="GiB on each.")] = 80.0,
-    peak_tflops: Annotated[
-        float, typer.Option(min=1, help="Dense bf16 TFLOP/s of each; 989: H100 SXM, 312: A100.")
-    ] = 989.0,
-    mfu: Annotated[
-        float,
-        typer.Option(
-            min=0.01, max=1, help="Share of the peak that is reached, all stops included."
-        ),
-    ] = 0.4,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Samples per optimiser step, over all GPUs (paper: 1024).")
-    ] = 1024,
-    samples: Annotated[
-        list[str] | None, typer.Option(help="STAGE=NUMBER, such as pretrain=2.5e6; repeat it.")
-    ] = None,
-    text_tokens: Annotated[
-        list[str] | None, typer.Option(help="STAGE=NUMBER beside the picture's tokens; repeat it.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Numbers for a program.")] = False,
-) -> None:
-    """Whether a model can be trained on these GPUs, how, and for how long - before it is tried.
-
-    Each stage of the paper (align: the projector; pretrain: projector and language model; sft: all)
-    is planned replicated (ddp) and sharded (fsdp, ZeRO-3), with and without activation
-    checkpointing. Memory is for one GPU at the largest micro-batch that fits. Nothing is
-    downloaded and no weights are needed: parameters are counted on a model without memory.
-
-        vila2 models plan --preset vila2-8b --gpus 64
-        vila2 models plan --preset vila2-2b --gpus 8 --samples pretrain=1e6 --samples sft=665000
-
-    The formulas and their sources are in `vila2/model/estimate.py`.
+app = Group(
     """
-    loaded, model = _shapes(preset)
-    made = Plan(
-        model,
-        Hardware(gpus, gpu_memory, peak_tflops * 1e12, mfu),
-        _stages(samples or [], text_tokens or []),
-        batch,
-    )
-    if as_json:
-        typer.echo(json.dumps(_as_json(loaded, made), indent=1))
+Models: where they come from, how good they are, and what training one takes.
+
+A model is registered by the job that trained it. `vila2 endpoints deploy` puts it behind a name
+that applications ask.
+"""
+)
+app.command("plan", works="alone")(plan)
+ModelName = Annotated[str, typer.Argument(help="A model's name, as `vila2 models list` shows it.")]
+
+
+@app.command("list")
+def list_models(
+    session: Session,
+    presets: Annotated[
+        bool, typer.Option("--presets", help="The shipped presets, for a recipe's `model.preset`.")
+    ] = False,
+) -> None:
+    """Models of the registry, oldest first."""
+    if presets:
+        found = [load_preset(name) for name in shipped()]
+        session.show(
+            [{"name": held.name, "about": held.about} for held in found],
+            lambda: stack(*(sentence(bold(held.name), f"  {held.about}") for held in found)),
+        )
         return
-    _print_parts(loaded, model)
-    _print_stages(made)
+    with session.client() as client:
+        models = client.training.models()
+        columns = ("model", number("parameters"), "from", "job", "registered (UTC)")
+        session.show(models, lambda: table(*columns, rows=[
+            (
+                model.name, f"{model.parameters:,}", model.parent, model.job,
+                moment(model.created_at),
+            )
+            for model in models
+        ]))  # fmt: skip
 
 
-def _shapes(name: str) -> tuple[Preset, Model]:
-    """The preset and its shapes; torch is imported here, and only here."""
-    try:
-        loaded = load_preset(name)
-        from vila2.model.plan import meta_model, shapes
+@app.command("show")
+def show_model(
+    session: Session,
+    model: ModelName,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also scores that newer ones replaced.")
+    ] = False,
+    figures: Annotated[
+        bool, typer.Option(help="Also what each metric says beside the mean, and by kind.")
+    ] = True,
+    card: Annotated[
+        bool, typer.Option("--card", help="Its model card instead, as Hugging Face reads it.")
+    ] = False,
+) -> None:
+    """A model's digest, data, scores by benchmark version, and endpoints.
 
-        return loaded, shapes(meta_model(loaded), loaded)
-    except PresetError as error:
-        raise CliError(str(error)) from error
-    except ModuleNotFoundError as error:
-        raise CliError(
-            f"{error.name} is not installed: `pip install 'vila2[train]'` brings what plans need"
-        ) from error
-
-
-def _stages(samples: list[str], text_tokens: list[str]) -> list[Stage]:
-    """The paper's stages with the caller's numbers."""
-    from vila2.model.plan import PAPER_STAGES
-
-    stages = {stage.name: stage for stage in PAPER_STAGES}
-    for option, given in (("samples", samples), ("text_tokens", text_tokens)):
-        for pair in given:
-            name, _, number = pair.partition("=")
-            flag = f"--{option.replace('_', '-')} {pair}"
-            if name not in stages:
-                raise CliError(
-                    f"{flag}: name one of {', '.join(stages)}, as in {name or 'sft'}=1e6"
-                )
-            try:
-                value = int(float(number))
-            except ValueError as error:
-                raise CliError(f"{flag}: {number!r} is not a number") from error
-            if value < 1:
-                raise CliError(f"{flag}: at least 1 is needed")
-            stage = stages[name]
-            changed: dict[str, Any] = {option: value, "source": f"{stage.source}; {flag}"}
-            stages[name] = replace(stage, **changed)
-    return list(stages.values())
+    Scores are of evaluations here and of other programs, whose results were kept.
+    """
+    with session.client() as client:
+        if card:
+            show_file(client.training.model_card(model))
+            return
+        held = client.training.model_details(model)
+        serving = client.training.serving(model)
+    scores = held.evaluations if everything else newest(held.evaluations)
+    session.show(held, lambda: stack(*_lines(held, serving), _scores(held.name, scores, figures)))
 
 
-def _print_parts(preset: Preset, model: Model) -> None:
-    console.print(f"[bold]{preset.name}[/]  {preset.about}", highlight=False)
-    table = Table("part", "parameters", "published", "from", box=box.SIMPLE_HEAD)
-    table.columns[1].justify = table.columns[2].justify = "right"
-    sources = {"vision": preset.vision, "language": preset.language}
-    notes = []
-    for part in ORDER:
-        source = sources.get(part)
-        origin = source.path if isinstance(source, FromCheckpoint) else "fresh"
-        known = preset.published.get(part) if part != "projector" else None
-        told = f"{known.parameters / 1e6:,.0f}M" if known else ""
-        notes += [f"{part}, published: {known.source}"] if known else []
-        table.add_row(part, f"{model.parts[part].parameters:,}", told, origin)
-    table.add_row("all", f"{model.parameters:,}", "", "")
-    console.print(table)
-    paper = f" (paper: {preset.paper_image_tokens})" if preset.paper_image_tokens else ""
-    notes.append(f"{model.image_tokens} tokens a picture{paper}")
-    for note in notes:
-        console.print(note, highlight=False)
-
-
-def _print_stages(made: Plan) -> None:
-    hardware, rows = made.hardware, made.rows()
-    for stage in made.stages:
-        learns = ", ".join(part for part in ORDER if part in stage.trainable)
-        plain, again = (
-            next(r for r in rows if r.stage == stage.name and r.checkpointing == checkpointing)
-            for checkpointing in (False, True)
+@app.command("download")
+def download(
+    session: Session,
+    model: ModelName,
+    folder: Annotated[Path, typer.Argument(help="Where to put its files.")],
+) -> None:
+    """Fetch a model's files and card, each checked by its digest; a broken download resumes."""
+    with session.client() as client:
+        held = client.training.download_model(model, folder)
+        size = sum(file.bytes for file in held.files)
+        session.show(
+            held,
+            lambda: f"{len(held.files)} files, {size:,} bytes in {folder}: sha256 as registered",
         )
-        console.print(
-            f"[bold]{stage.name}[/] trains {learns}; {stage.samples:,} samples of "
-            f"{made.model.image_tokens} + {stage.text_tokens} tokens ({stage.source})\n"
-            f"    {_flops(plain)}; with checkpointing {_flops(again)}",
-            highlight=False,
-        )
-    # Narrow enough for a terminal of 80 columns.
-    table = Table(
-        "\nstage", "\nspread", "micro-\nbatch", "weights\nGiB", "grads\nGiB", "optim.\nGiB",
-        "activ.\nGiB", "all\nGiB", "\nfits", "GPU-\nhours", "\nhours",
-        box=box.SIMPLE_HEAD, padding=0, pad_edge=False,
-    )  # fmt: skip
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
-        table.add_row(*_cells(row))
-        if following is not None and following.stage != row.stage:
-            table.add_section()
-    console.print(table)
-    console.print(
-        f"+ckpt: activation checkpointing. {hardware.gpus} GPUs of {hardware.memory:g} GiB "
-        f"({USABLE:.0%} usable) and {hardware.peak / 1e12:g} TFLOP/s at "
-        f"{hardware.utilisation:.0%}; {made.batch} samples a step, accumulated where the "
-        "micro-batch is smaller.",
-        highlight=False,
-    )
 
 
-def _flops(row: StagePlan) -> str:
-    return f"{row.flops_per_sample / 1e12:.1f} TFLOP a sample, {row.flops:.2e} FLOP in all"
+def newest(found: Sequence[Evaluation]) -> list[Evaluation]:
+    """The last score of each benchmark, version and source, by name."""
+    last: dict[tuple[str, str, str], Evaluation] = {}
+    for score in sorted(found, key=lambda score: score.at):
+        last[score.source, score.benchmark, score.version] = score
+    return [last[key] for key in sorted(last)]
 
 
-def _cells(row: StagePlan) -> list[str]:
-    held = row.memory
-    parts = (held.weights, held.gradients, held.optimiser, held.activations, held.total)
-    return [
-        row.stage,
-        row.parallelism + ("+ckpt" if row.checkpointing else ""),
-        str(row.micro_batch),
-        *(f"{size / GIB:.1f}" for size in parts),
-        "[green]yes[/]" if row.fits else "[red]no[/]",
-        f"{row.gpu_hours:,.0f}" if row.gpu_hours >= 10 else f"{row.gpu_hours:.1f}",
-        f"{row.wall_hours:,.1f}" if row.wall_hours >= 1 else f"{row.wall_hours:.2f}",
+def scores_of(found: Sequence[Evaluation], *, figures: bool) -> Table:
+    """Scores as a table, each followed by its figures."""
+    rows: list[tuple[str, ...]] = []
+    for score in found:
+        rows.append((
+            score.benchmark, score.version, score.metric, f"{score.value:.3f}", score.interval(),
+            f"{score.items:,}", score.job,
+        ))  # fmt: skip
+        for figure in score.figures if figures else ():
+            known = figure.low is not None and figure.high is not None
+            spread = f"{figure.low:.3f} to {figure.high:.3f}" if known else ""
+            rows.append((
+                f"  {figure.kind}", "", figure.name, f"{figure.value:.3f}", spread,
+                f"{figure.n:,}", "",
+            ))  # fmt: skip
+    columns = ("version", "metric", number("score"), "interval (95%)", number("items"), "from")
+    return table("benchmark", *columns, rows=rows)
+
+
+def _lines(held: ModelDetails, serving: Serving) -> list[RenderableType]:
+    run = f" of {held.run}" if held.run else ""
+    lines: list[RenderableType] = [
+        bold(held.name),
+        f"  sha256 {held.sha256}, {held.parameters:,} parameters",
+        f"  from {held.parent} by {held.job}{run}",
+        f"  serves at: {', '.join(serving.endpoints) or 'no endpoint'}",
     ]
+    for item in held.lineage:
+        layers = ", ".join(layer["name"] for layer in item.layers)
+        with_layers = f" with {layers}" if layers else ""
+        lines.append(f"  {item.stage}: {item.dataset}@{item.version}{with_layers}")
+    return lines
 
 
-def _as_json(preset: Preset, made: Plan) -> dict[str, Any]:
-    return {
-        "preset": preset.name,
-        "parameters": {part: shape.parameters for part, shape in made.model.parts.items()},
-        "published": {part: known.parameters for part, known in preset.published.items()},
-        "image_tokens": made.model.image_tokens,
-        "hardware": asdict(made.hardware),
-        "batch": made.batch,
-        "stages": [
-            {**asdict(stage), "trainable": [p for p in ORDER if p in stage.trainable]}
-            for stage in made.stages
-        ],
-        "rows": [
-            {**asdict(row), "memory": {**asdict(row.memory), "total": row.memory.total}}
-            for row in made.rows()
-        ],
-    }
+def _scores(model: str, scores: Sequence[Evaluation], figures: bool) -> RenderableType:
+    if scores:
+        return scores_of(scores, figures=figures)
+    return f"not evaluated yet: `vila2 benchmarks run --model {model} NAME`"

@@ -2,63 +2,94 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
+from vila2.cli.session import Group, Session
+from vila2.cli.workspace import CliError
 from vila2.model.preset import PresetError, load_preset, named_preset
-from vila2.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
-from vila2.recipe_fields import REQUIRED, FieldView, differences, fields_of, schema
+from vila2.recipes.fields import REQUIRED, FieldView, differences, fields_of, schema
+from vila2.recipes.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
+from vila2.system.terminal import bold, plain, sentence, show_file, show_json, stack, table
 
-app = typer.Typer(no_args_is_help=True, help="Recipes: everything that a run decides.")
-console = Console(soft_wrap=True)
+app = Group("Recipes: everything that a run decides.")
 Name = Annotated[str, typer.Argument(help="A shipped name or a file.")]
 
 
-@app.command("list")
-def list_recipes() -> None:
+@app.command("list", works="alone")
+def list_recipes(session: Session) -> None:
     """The recipes that ship with the package."""
-    for name in shipped_recipes():
-        console.print(f"[bold]{name}[/]  {load_recipe(name).description}")
+    found = {name: load_recipe(name) for name in shipped_recipes()}
+    session.show(
+        [{"name": name, "description": held.description} for name, held in found.items()],
+        lambda: stack(
+            *(sentence(bold(name), f"  {held.description}") for name, held in found.items())
+        ),
+    )
 
 
-@app.command("show")
-def show(recipe: Name) -> None:
-    """Print a recipe's YAML."""
-    typer.echo(recipe_text(recipe), nl=False)
+@app.command("show", works="alone")
+def show(
+    session: Session,
+    recipe: Annotated[str, typer.Argument(help="A shipped name or a file.")] = "",
+    part: Annotated[str, typer.Argument(help="Explain only this part, such as captioning.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What each value does, and where it is from.")
+    ] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Explain only what is not the default.")
+    ] = False,
+    against: Annotated[str, typer.Option(help="Another recipe: only values that differ.")] = "",
+    schema_: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of recipes, for editors.")
+    ] = False,
+) -> None:
+    """Print a recipe's YAML, to copy; explain it; or show how it differs from another.
+
+    An explained value is bold if it is not the default. Its citation is a section or table of the
+    paper (arXiv 2407.17453v2), or a choice with its reason.
+
+    For completion and checks in your editor, write the schema to a file and begin your recipe with
+    `# yaml-language-server: $schema=recipe.schema.json`:
+
+        vila2 recipes show --schema > recipe.schema.json
+    """
+    if schema_:
+        show_json(schema())
+        return
+    if not recipe:
+        raise CliError(f"name a recipe: a file, or one of {', '.join(shipped_recipes())}")
+    if against:
+        found = differences(load_recipe(recipe), load_recipe(against))
+        session.show(found, lambda: _differences(recipe, against, found))
+    elif explain or changed or part:
+        views = _views(recipe, part, changed=changed)
+        session.show([_as_json(view) for view in views], lambda: _explained(views))
+    elif session.json:
+        show_json(load_recipe(recipe))
+    else:
+        show_file(recipe_text(recipe))
 
 
-@app.command("check")
-def check(recipe: Name) -> None:
+@app.command("check", works="alone")
+def check(session: Session, recipe: Name) -> None:
     """Validate a recipe and print its hash; every wrong field is named with its fix.
 
-    Also says whether the model's preset is there. Datasets are looked up when a run starts.
+    Also says whether the model's preset exists. Datasets are looked up when a run starts.
     """
     checked = load_recipe(recipe)
     try:
         load_preset(named_preset(checked.model.preset))
     except PresetError as error:
         raise RecipeError(f"recipe {recipe}:\n  model.preset: {error}") from error
-    console.print(f"{checked.name}: valid, hash {checked.digest()}")
+    found = {"name": checked.name, "recipe_hash": checked.digest()}
+    session.show(found, lambda: f"{checked.name}: valid, hash {checked.digest()}")
 
 
-@app.command("explain")
-def explain(
-    recipe: Name,
-    part: Annotated[str, typer.Argument(help="Only this part, such as captioning.")] = "",
-    changed: Annotated[bool, typer.Option(help="Only what is not the default.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Fields for a program.")] = False,
-) -> None:
-    """What each value does, whether it is the default, and where it is from.
-
-    A citation is a section or table of the paper (arXiv 2407.17453v2), or a choice with its reason.
-    A bold value is not the default; a required one has none.
-    """
+def _views(recipe: str, part: str, *, changed: bool) -> list[FieldView]:
     views = [
         view
         for view in fields_of(load_recipe(recipe))
@@ -66,72 +97,49 @@ def explain(
     ]
     if part and not views:
         raise RecipeError(f"recipe {recipe} has no field {part!r} with a value to show")
-    if as_json:
-        typer.echo(json.dumps([_as_json(view) for view in views], indent=1))
-        return
-    width = Console()
-    for title, group in _grouped(views).items():
-        table = Table(
-            box=box.SIMPLE_HEAD, show_header=False, title=title or None, expand=True,
-            title_justify="left", title_style="bold cyan", padding=(0, 1, 1, 0),
-        )  # fmt: skip
-        for ratio in (3, 4, 7):
-            table.add_column(ratio=ratio, overflow="fold")
-        for view in group:
-            table.add_row(view.path.removeprefix(f"{title}."), _value(view), _about(view))
-        width.print(table)
+    return views
 
 
-@app.command("diff")
-def diff(
-    first: Annotated[str, typer.Argument(help="A shipped name or a file.")],
-    second: Annotated[str, typer.Argument(help="A shipped name or a file.")],
-) -> None:
-    """Values in which two recipes differ."""
-    left, right = load_recipe(first), load_recipe(second)
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("field", first, second):
-        table.add_column(heading, overflow="fold")
-    found = differences(left, right)
-    for path, before, after in found:
-        table.add_row(path, _told(before), _told(after))
-    Console().print(table if found else f"{first} and {second} decide the same")
+def _differences(first: str, second: str, found: list[tuple[str, Any, Any]]) -> RenderableType:
+    if not found:
+        return f"{first} and {second} decide the same"
+    rows = [(path, _shown(before), _shown(after)) for path, before, after in found]
+    return table("field", first, second, rows=rows)
 
 
-@app.command("schema")
-def print_schema() -> None:
-    """Print the JSON schema of recipes, for editors that complete and check as you type.
-
-        vila2 recipes schema > recipe.schema.json
-
-    and, as the first line of your recipe: `# yaml-language-server: $schema=recipe.schema.json`
-    """
-    typer.echo(json.dumps(schema(), indent=1))
-
-
-def _grouped(views: list[FieldView]) -> dict[str, list[FieldView]]:
-    """Fields below the thing that they belong to."""
+def _explained(views: list[FieldView]) -> RenderableType:
+    """A table for each part of the recipe."""
     groups: dict[str, list[FieldView]] = {}
     for view in views:
         groups.setdefault(view.path.rpartition(".")[0], []).append(view)
-    return groups
+    return stack(*(_part(title, group) for title, group in groups.items()))
+
+
+def _part(title: str, views: list[FieldView]) -> RenderableType:
+    made = table(
+        "field", "value", "about", title=title, show_header=False, expand=True,
+        title_style="bold cyan", padding=(0, 1, 1, 0),
+        rows=[(view.path.removeprefix(f"{title}."), _value(view), _about(view)) for view in views],
+    )  # fmt: skip
+    for column, ratio in zip(made.columns, (3, 4, 7), strict=True):
+        column.ratio, column.no_wrap = ratio, False
+    return made
 
 
 def _value(view: FieldView) -> Text:
-    told = Text(_told(view.value), style="bold" if view.changed else "dim")
-    if view.default != REQUIRED:
-        told.append(f"\ndefault: {_told(view.default)}" if view.changed else "\ndefault", "dim")
-    return told
+    value = Text(plain(_shown(view.value)), style="bold" if view.changed else "dim")
+    if view.default == REQUIRED:
+        return value
+    default = f"\ndefault: {_shown(view.default)}" if view.changed else "\ndefault"
+    return sentence(value, Text(plain(default), style="dim"))
 
 
 def _about(view: FieldView) -> Text:
-    told = Text(view.description)
-    if view.citation:
-        told.append(f"\n{view.citation}", "italic green")
-    return told
+    citation = f"\n{view.citation}" if view.citation else ""
+    return sentence(view.description, Text(citation, style="italic green"))
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None or value == "":
         return "none"
     if isinstance(value, list | tuple):

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from vila2.client import Client
+from vila2.cli.embedded import Platform, PlatformRefused, door
+from vila2.client import Client, addresses
+from vila2.doctor.finding import Finding
+from vila2.system.processes import handle_of, start_time
 
 DEFAULT_WORKSPACE = Path(".vila2")
-
-Workspace = Annotated[
-    Path,
-    typer.Option(
-        "--workspace",
-        "-w",
-        envvar="VILA2_WORKSPACE",
-        help="Folder that holds all data, models and databases.",
-    ),
-]
-Url = Annotated[
-    str, typer.Option("--url", envvar="VILA2_URL", help="A running platform; empty: this process.")
-]
-Key = Annotated[
-    str, typer.Option("--key", envvar="VILA2_KEY", help="API key for --url.", show_default=False)
-]
 
 
 class CliError(Exception):
@@ -38,32 +23,94 @@ class CliError(Exception):
 @contextmanager
 def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]:
     """A client: of `url`, of the `vila2 up` that runs this workspace, or of this process."""
-    if url or (workspace / "server.json").exists():
-        url, key = served(workspace, url, key)
-        client = Client.connect(url, key=key)
-        try:
-            yield client
-        finally:
-            client.close()
+    if not (url or server_of(workspace)):
+        with embedded(workspace) as here:
+            yield here.client
         return
-    from vila2.cli.embedded import embedded
-
-    with embedded(workspace) as client:
+    url, key = served(workspace, url, key)
+    client = Client.connect(url, key=key)
+    try:
         yield client
+    finally:
+        client.close()
 
 
 def served(workspace: Path, url: str = "", key: str = "") -> tuple[str, str]:
-    """Address and key of a platform that runs: the one given, or that of this workspace."""
-    told = workspace / "server.json"
+    """Address and key of a running platform: the one given, or that of this workspace."""
+    url = _checked(url) if url else server_of(workspace)
     if not url:
-        if not told.exists():
-            raise CliError(
-                f"no platform runs on {workspace}: start `vila2 up -w {workspace}`, or give --url"
-            )
-        url = str(json.loads(told.read_text())["url"])
-    if not key:
-        path = workspace / "key"
-        if not path.exists():
-            raise CliError(f"no key for {url}: give --key, or the server's --workspace")
-        key = path.read_text().strip()
+        raise CliError(
+            f"no platform runs on {workspace}: start `vila2 up -w {workspace}`, or give --url"
+        )
+    path = workspace / "key"
+    if not key and not path.exists():
+        raise CliError(f"no key for {url}: give --key, or the server's --workspace")
+    key = key or path.read_text().strip()
+    if not (key.isascii() and key.isprintable()):
+        raise CliError("--key holds characters that no key has: give PREFIX.SECRET")
     return url, key
+
+
+def server_of(workspace: Path) -> str:
+    """The address of the `vila2 up` that runs a workspace; empty if none does.
+
+    What a killed server left behind is recognised by its process: its number may have been given
+    to another, but that one started later. A server on another host is taken as it says.
+    """
+    try:
+        held = json.loads(_server_file(workspace).read_text())
+        number, _, began = held["process"].partition(":")
+        here = held["host"] == socket.gethostname()
+        gone = here and (not began or start_time(int(number)) != began)
+        return "" if gone else str(held["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+@contextmanager
+def announced(workspace: Path, url: str, pid: int) -> Iterator[None]:
+    """Tell other commands, for as long as this lasts, that a server runs the workspace."""
+    held = {"url": url, "host": socket.gethostname(), "process": handle_of(pid)}
+    path = _server_file(workspace)
+    path.write_text(json.dumps(held))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _server_file(workspace: Path) -> Path:
+    return workspace / "server.json"
+
+
+def _checked(url: str) -> str:
+    """An address that a client can be made of."""
+    try:
+        addresses(url)
+    except ValueError as error:
+        raise CliError(f"--url: {error}; give one such as http://127.0.0.1:8620") from error
+    return url
+
+
+@contextmanager
+def embedded(workspace: Path, *, triton: bool = False) -> Iterator[Platform]:
+    """The platform in this process; a clear error if its extra is not installed."""
+    try:
+        opened = door().open(workspace, triton=triton)
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
+            "in this process, or give --url of one that runs"
+        ) from error
+    except PlatformRefused as error:
+        raise CliError(str(error)) from error
+    with opened as platform:
+        yield platform
+
+
+def examined(workspace: Path) -> list[Finding]:
+    """What the platform stands on here; nothing if its extra is not installed."""
+    try:
+        return door().findings(workspace)
+    except ModuleNotFoundError:
+        return []

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vila2.data.tails import checksums_hold, end_of, foreign_tail
+from vila2.data.trailing_data import checksums_hold, end_of, foreign_tail
 
 # A camera's JPEG may carry previews or a gain map behind the picture; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _OPENED_AS = ("JPEG", "PNG", "WEBP")
+
+# Raised by hand when `decode` comes to return other pixels for the same bytes.
+DECODE_VERSION = 1
+DECODED_MODE = "RGB"
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {

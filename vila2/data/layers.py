@@ -29,7 +29,7 @@ class CaptionRow:
     `logprob` is the mean log-probability of the generated tokens in nats (0 where the text is
     empty), `tokens` their number, `attempt` counts from 0, `reason` names the gate check that
     failed and is empty for an accepted caption. `consistency` is the score of
-    `vila2.model.consistency`, nats per token, `None` where the caption was not scored.
+    `vila2.engine.consistency`, nats per token, `None` where the caption was not scored.
     """
 
     key: str

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 from vila2.data.errors import ShardError
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
-from vila2.data.tar_out import TarOut
-from vila2.data.tars import MAX_MEMBER_BYTES, MAX_MEMBERS, Member, members_of
+from vila2.data.tar.reading import MAX_MEMBER_BYTES, MAX_MEMBERS, Member, members_of
+from vila2.data.tar.writing import TarOut
 
 __all__ = [
     "IMAGE_EXTENSIONS",

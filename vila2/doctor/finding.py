@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
+from rich.text import Text
+
+from vila2.system.terminal import table
 
 State = Literal["ok", "warning", "problem"]
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -56,18 +58,10 @@ def healthy(findings: Iterable[Finding]) -> bool:
 
 def as_table(findings: Sequence[Finding]) -> Table:
     """For people: problems say what to do."""
-    table = Table("", "what", "found", "what to do")
-    for finding in findings:
-        state = f"[{_STYLES[finding.state]}]{finding.state}[/]"
-        table.add_row(state, finding.check, _plain(finding.found), _plain(finding.fix))
-    return table
+    rows = [(Text(f.state, style=_STYLES[f.state]), f.check, f.found, f.fix) for f in findings]
+    return table("", "what", "found", "what to do", rows=rows)
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def report(findings: Sequence[Finding]) -> dict[str, Any]:
     """For programs: `{"healthy": ..., "findings": [{check, state, found, fix}]}`."""
-    told = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
-    return json.dumps(told, indent=1, ensure_ascii=False)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}

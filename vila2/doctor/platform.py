@@ -7,13 +7,14 @@ import time
 import httpx2
 
 from vila2.client import ApiError, Client, Unreachable, addresses
+from vila2.client.http import http_client
 from vila2.doctor import judging
 from vila2.doctor.finding import Finding, ok, problem
 from vila2.doctor.machine import our_version
 
 
 def findings(url: str, key: str) -> list[Finding]:
-    """All five services at `url` (see `vila2.client.addresses`), asked with `key`."""
+    """All five services at `url` (see `vila2.client.client.addresses`), asked with `key`."""
     try:
         each = addresses(url)
     except ValueError as error:
@@ -25,7 +26,8 @@ def findings(url: str, key: str) -> list[Finding]:
 def _service(name: str, where: str) -> list[Finding]:
     asked, began = time.time(), time.monotonic()
     try:
-        answer = httpx2.get(f"{where}/healthz", timeout=5)
+        with http_client(f"{where}/", timeout=5) as client:
+            answer = client.get("healthz")
         answer.raise_for_status()
         told = answer.json()
     except (httpx2.HTTPError, ValueError) as error:

@@ -20,12 +20,12 @@ import torch
 
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
-from vila2.evaluation.asking import Asker
+from vila2.engine.captioner import Captioner
+from vila2.evaluation.inference import Asker
 from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
 from vila2.evaluation.scoring import Item, score_answers
-from vila2.evaluation.spec import EvaluateSpec
 from vila2.model import build
-from vila2.model.captioner import Captioner
+from vila2.schemas.evaluate_spec import EvaluateSpec
 from vila2.training.progress import Progress
 
 # Pictures of this many questions are held in memory at a time, whatever the benchmark's size.

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from vila2.evaluation.figures import Figure, figures_of
+from vila2.evaluation.metrics.figures import Figure, figures_of
 from vila2.evaluation.outcome import Outcome
-from vila2.evaluation.statistics import mean_interval
+from vila2.evaluation.statistics.bootstrap import mean_interval
 
 __all__ = [
     "BenchmarkScore",

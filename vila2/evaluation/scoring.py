@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vila2.evaluation.choice import letter_of, read_choice
-from vila2.evaluation.cider import cider_d
+from vila2.data.answers import stance
+from vila2.evaluation.metrics.choice import letter_of, read_choice
+from vila2.evaluation.metrics.cider import cider_d
+from vila2.evaluation.metrics.scorers import score
 from vila2.evaluation.outcome import Outcome
-from vila2.evaluation.scorers import score, stance
 
 Item = Mapping[str, Any]
 

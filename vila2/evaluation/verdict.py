@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vila2.evaluation.statistics import (
+from vila2.evaluation.statistics.bootstrap import (
     BenchmarkItems,
     Clusters,
     Interval,

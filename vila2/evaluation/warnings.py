@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
-from vila2.evaluation.caption_metrics import CaptionMetrics
-from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.metrics.captions import CaptionMetrics
+from vila2.evaluation.metrics.claims import ClaimMetrics
+from vila2.schemas.recipe_parts import WarningKind
 
-WarningKind = Literal["diversity-collapse", "length-inflation"]
 FEWEST_CAPTIONS = 100  # below this the shares are too uncertain for any bound
 
 # Diversity collapse: any of these.

@@ -3,7 +3,7 @@
 What we compose has transformers' class `InternVLForConditionalGeneration`: vision tower -> 2x2
 pixel shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout
 that transformers and vLLM serve without code of ours. Every preset, tiny or 40B, takes this path.
-A model that exists already is loaded as it is (`vila2.model.foreign`).
+A model that exists already is loaded as it is (`vila2.model.external_models`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from torch import nn
 from vila2.model import composition
 from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.checkpoints import load_tokenizer
-from vila2.model.foreign import Foreign, open_foreign
+from vila2.model.external_models import Foreign, open_foreign
+from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
-from vila2.model.preset import FromCheckpoint, Preset, PresetError, WholeModel
+from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 
@@ -34,11 +35,10 @@ LATE_IMPORTS = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.internvl.modeling_internvl",
     "transformers.models.llama.modeling_llama",
-    "vila2.model.captioner",
+    "vila2.engine.captioner",
     "vila2.model.towers.composed",
 )
 
-_PRESET_FILE = "vila2_preset.json"
 _COMPOSED_PARTS = {
     "vision": "model.vision_tower",
     "projector": "model.multi_modal_projector",
@@ -64,6 +64,11 @@ class VLM:
         if self.foreign is not None:
             return self.foreign.image_tokens
         return int(self.model.config.image_seq_length)
+
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for a piece of an image in the language model's input."""
+        return int(self.model.config.image_token_id)
 
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or a foreign model's own template."""
@@ -111,15 +116,16 @@ class VLM:
         if preset.model is not None:  # the model is here now, wherever it was
             here = preset.model.model_copy(update={"path": "."})
             preset = preset.model_copy(update={"model": here})
-        (directory / _PRESET_FILE).write_text(preset.model_dump_json(indent=1))
+        (directory / PRESET_FILE).write_text(preset.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> VLM:
-        """Load what `save` wrote, or any other model that `vila2.model.foreign` supports.
+        """Load what `save` wrote, or any other model that `vila2.model.external_models` supports.
 
-        Only safetensors are read, nothing is unpickled or fetched.
+        Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
+        weight is missing or not finite.
         """
-        file = directory / _PRESET_FILE
+        file = directory / PRESET_FILE
         if not file.is_file():
             return _open_whole(Preset(name=_slug(directory), model=WholeModel(path=str(directory))))
         preset = Preset.model_validate_json(file.read_text())
@@ -132,14 +138,10 @@ class VLM:
         from vila2.model.towers.composed import ComposedConfig
 
         composition.register_towers(preset)
-        model = Composed.from_pretrained(
-            directory,
-            config=ComposedConfig.from_pretrained(directory),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
+        model = load_model(
+            Composed, directory, config=ComposedConfig.from_pretrained(directory, **LOCAL)
         )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
         return cls(model, tokenizer, preset)
 
 

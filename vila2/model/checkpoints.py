@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vila2.model.loading import CheckpointError, check_finite, check_report, quiet
 from vila2.model.preset import FromCheckpoint, Preset, PresetError
 
 ALLOW_DOWNLOAD = "VILA2_ALLOW_DOWNLOAD"
@@ -166,31 +167,26 @@ def _load(
     *,
     prefix: str | None = None,
 ) -> Any:
-    from transformers.utils import logging
-
-    quiet = logging.get_verbosity()
     # A tower out of a larger model leaves most names unused; missing ones are an error below.
-    logging.set_verbosity_error()
     try:
-        model, told = auto.from_pretrained(
-            part.path,
-            config=config,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            key_mapping={prefix: ""} if prefix else None,
-            **_where(part),
-        )
+        with quiet():
+            model, told = auto.from_pretrained(
+                part.path,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+                key_mapping={prefix: ""} if prefix else None,
+                **_where(part),
+            )
     except OSError as error:
         raise PresetError(_not_found(preset, name, part, error)) from error
-    finally:
-        logging.set_verbosity(quiet)
-    absent = sorted(told["missing_keys"]) + sorted(map(str, told["mismatched_keys"]))
-    if absent:
-        raise PresetError(
-            f"preset {preset.name}: {name}.path {part.path} lacks {len(absent)} of the part's "
-            f"weights, such as {absent[0]}; name a checkpoint of a {config.model_type}"
-        )
+    where = f"preset {preset.name}: {name}.path {part.path}"
+    try:
+        check_report(told, where, files=[f"a {config.model_type} was expected"])
+        check_finite(model, where)
+    except CheckpointError as error:
+        raise PresetError(str(error)) from error
     return model
 
 

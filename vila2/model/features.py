@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from vila2.model.build import VLM
+from vila2.schemas.canonical import canonical_json
 
 
 def tower_digest(vlm: VLM) -> str:
@@ -33,7 +34,7 @@ def tower_digest(vlm: VLM) -> str:
         )
     digest = hashlib.sha256()
     preset = vlm.preset
-    digest.update(repr((preset.image_size, preset.image_mean, preset.image_std)).encode())
+    digest.update(canonical_json([preset.image_size, preset.image_mean, preset.image_std]))
     for name, tensor in sorted(vlm.part("vision").state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -1,7 +1,7 @@
 """A preset's shapes without its weights: the model is built on torch's meta device.
 
 No memory is taken and nothing is read but the preset, so the parameter counts of a 40B model are
-exact after a second on a laptop. `vila2.model.estimate` computes what they cost.
+exact after a second on a laptop. `vila2.model.memory` computes what they cost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vila2.model import composition
-from vila2.model.estimate import Model, Part, Shape, Stage
+from vila2.model.memory import Model, Part, Shape, Stage
 from vila2.model.parts import output_parameters
 from vila2.model.preset import FromCheckpoint, Preset, PresetError
 

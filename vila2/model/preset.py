@@ -63,7 +63,7 @@ Part = Annotated[FromConfig | FromCheckpoint | FromWheel, Field(discriminator="k
 
 
 class WholeModel(_Strict):
-    """A vision-language model that exists already; see `vila2.model.foreign` for which ones."""
+    """A vision-language model that exists already; `external_models` says which ones."""
 
     path: str = Field(description="`save_pretrained` directory of an image-text-to-text model.")
     parts: dict[Literal["vision", "projector", "language"], str] = Field(
@@ -130,6 +130,8 @@ class Preset(_Strict):
         return self
 
 
+# A saved model's own preset, beside its weights.
+PRESET_FILE = "vila2_preset.json"
 PRESET_NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from vila2.scenes import language as say
 from vila2.scenes.world import Nuisance, Scene, render, sample_scene
+from vila2.schemas.canonical import canonical_json
 
 QUESTION_DRAWS = 3
 SPLITS = ("corpus", "sft", "spatial", "ocr", "grounding", "base", "dev", "test")
@@ -65,8 +66,8 @@ def write_world(
     """
     # A digest, and outside the split's folder: a stamp in `corpus/` that held the seed would let
     # whoever reads that folder draw its truth again.
-    recipe = json.dumps({"sizes": asdict(sizes), "seed": seed}, sort_keys=True)
-    stamp = hashlib.sha256(recipe.encode()).hexdigest()
+    recipe = canonical_json({"sizes": asdict(sizes), "seed": seed})
+    stamp = hashlib.sha256(recipe).hexdigest()
     writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}
     for split in SPLITS:
         folder = directory / split

@@ -1,4 +1,4 @@
-"""Exact checkpoints: weights and optimiser state in safetensors, position and RNG in JSON.
+"""Exact checkpoints: weights and optimizer state in safetensors, position and RNG in JSON.
 
 The manifest is written last, so that a checkpoint is whole or absent; two folders take turns, so
 that a kill while writing leaves the one before.
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vila2.model.build import VLM
-from vila2.training.optim import Optimisers
+from vila2.training.optim import Optimizers
 from vila2.training.parallel import like, whole
 
 _MANIFEST = "manifest.json"
@@ -36,7 +36,7 @@ class Position:
 def save_checkpoint(
     folder: Path,
     vlm: VLM,
-    optimisers: Optimisers | None,
+    optimizers: Optimizers | None,
     position: Position,
     *,
     writes: bool,
@@ -48,7 +48,7 @@ def save_checkpoint(
     what else a resumed job must know, as JSON.
     """
     weights = {name: whole(tensor).cpu() for name, tensor in vlm.model.state_dict().items()}
-    state = None if optimisers is None else _flatten(optimisers)
+    state = None if optimizers is None else _flatten(optimizers)
     if not writes:
         return
     slots = [folder / "a", folder / "b"]
@@ -61,8 +61,8 @@ def save_checkpoint(
     save_file(_contiguous(weights), target / "weights.safetensors")
     if state is not None:
         tensors, scalars = state
-        save_file(tensors, target / "optimiser.safetensors")
-        (target / "optimiser.json").write_text(json.dumps(scalars))
+        save_file(tensors, target / "optimizer.safetensors")
+        (target / "optimizer.json").write_text(json.dumps(scalars))
     save_file({"cpu": torch.get_rng_state()}, target / "rng.safetensors")
     (target / "about.json").write_text(json.dumps(about))
     partial = target / (_MANIFEST + ".partial")
@@ -97,11 +97,11 @@ def restore_weights(slot: Path, vlm: VLM) -> None:
     torch.set_rng_state(load_file(slot / "rng.safetensors")["cpu"])
 
 
-def restore_optimisers(slot: Path, optimisers: Optimisers) -> None:
-    """Load the optimisers' state; they must be built for the same stage."""
-    tensors = load_file(slot / "optimiser.safetensors")
-    scalars = json.loads((slot / "optimiser.json").read_text())
-    for number, member in enumerate(optimisers.members):
+def restore_optimizers(slot: Path, optimizers: Optimizers) -> None:
+    """Load the optimizers' state; they must be built for the same stage."""
+    tensors = load_file(slot / "optimizer.safetensors")
+    scalars = json.loads((slot / "optimizer.json").read_text())
+    for number, member in enumerate(optimizers.members):
         held = [parameter for group in member.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
@@ -116,10 +116,10 @@ def restore_optimisers(slot: Path, optimisers: Optimisers) -> None:
         member.load_state_dict(current)
 
 
-def _flatten(optimisers: Optimisers) -> tuple[dict[str, torch.Tensor], list[list[float]]]:
+def _flatten(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], list[list[float]]]:
     tensors: dict[str, torch.Tensor] = {}
     rates: list[list[float]] = []
-    for number, member in enumerate(optimisers.members):
+    for number, member in enumerate(optimizers.members):
         held = member.state_dict()
         for parameter, values in held["state"].items():
             for key, value in values.items():

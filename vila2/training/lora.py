@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vila2.model.build import VLM
-from vila2.training.spec import Lora
+from vila2.schemas.stages import Lora
 
 
 def adapt(vlm: VLM, settings: Lora) -> None:

@@ -17,7 +17,7 @@ from vila2.training.objective import MicroBatch
 class Arithmetic:
     """Floating-point operations of one forward pass, by what they grow with.
 
-    Counted as in `vila2.model.estimate`, for the lengths that are really there: two for each weight
+    Counted as in `vila2.model.memory`, for the lengths that are really there: two for each weight
     and token, and 4 x layers x width for each pair of positions that attention may join.
     """
 

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from vila2.model.build import PARTS, VLM
+from vila2.schemas.stages import Optimizer
+from vila2.schemas.train_spec import Stage
 from vila2.training.muon import Muon
-from vila2.training.spec import Optimiser, Stage
 
 
 @dataclass
-class Optimisers:
-    """The stage's optimisers, stepped together; each group remembers its top learning rate."""
+class Optimizers:
+    """The stage's optimizers, stepped together; each group remembers its top learning rate."""
 
     members: list[torch.optim.Optimizer]
 
@@ -45,13 +46,13 @@ def freeze(vlm: VLM, stage: Stage) -> None:
         vlm.part(name).train(trainable)
 
 
-def build_optimisers(vlm: VLM, stage: Stage) -> Optimisers:
+def build_optimizers(vlm: VLM, stage: Stage) -> Optimizers:
     """Group the trainable parameters by part, and by Muon where the recipe asks for it.
 
     Muon takes the 2-D weights of hidden layers; embeddings, norms, biases and convolutions stay
     with AdamW, as its authors advise.
     """
-    settings = stage.optimiser
+    settings = stage.optimizer
     adamw: list[dict[str, object]] = []
     muon: list[dict[str, object]] = []
     for part in stage.trainable:
@@ -75,10 +76,10 @@ def build_optimisers(vlm: VLM, stage: Stage) -> Optimisers:
         )
     if muon:
         members.append(Muon(muon, weight_decay=settings.weight_decay))
-    return Optimisers(members)
+    return Optimizers(members)
 
 
-def lr_factor(step: int, *, steps: int, settings: Optimiser) -> float:
+def lr_factor(step: int, *, steps: int, settings: Optimizer) -> float:
     """Linear warm-up, then half a cosine down to `final_lr`; a factor in (0, 1]."""
     warmup = max(1, round(settings.warmup * steps))
     if step < warmup:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vila2.schemas.train_spec import TrainSpec
 from vila2.training.objective import Objective
-from vila2.training.spec import TrainSpec
 
 
 def prepare(objective: Objective, spec: TrainSpec, accelerator: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One stage: its freeze mask, its optimisers, and its steps, read top to bottom."""
+"""One stage: its freeze mask, its optimizers, and its steps, read top to bottom."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 import torch
 
 from vila2.model.build import VLM
-from vila2.training.checkpoint import Position, restore_about, restore_optimisers, save_checkpoint
-from vila2.training.data import StageData, StepCounts, StepData
-from vila2.training.guard import LossGuard
+from vila2.schemas.train_spec import Stage, TrainSpec
+from vila2.training.batches.batches import StageData, StepCounts, StepData
+from vila2.training.checkpoint import Position, restore_about, restore_optimizers, save_checkpoint
+from vila2.training.divergence import LossGuard
 from vila2.training.lora import adapt, merge
 from vila2.training.meter import Arithmetic, Meter, achievable
 from vila2.training.objective import MicroBatch, Objective, packed_attention
 from vila2.training.optim import (
-    Optimisers,
-    build_optimisers,
+    Optimizers,
+    build_optimizers,
     freeze,
     lr_factor,
     trainable_parameters,
 )
 from vila2.training.parallel import Agreement, prepare, unsynchronised, whole
 from vila2.training.progress import Progress
-from vila2.training.spec import TrainSpec
 
 STOP_STAGE = "stop_stage.json"
 # A checkpoint may take this share of the time between two of them.
@@ -38,6 +38,10 @@ _RECORD_STEPS = 10
 
 class Interrupted(Exception):
     """SIGTERM or SIGUSR1 came and the state is saved."""
+
+
+class NothingToLearn(ValueError):
+    """No token of a step's batch carries loss, so the step would change nothing."""
 
 
 class StageRun:
@@ -85,11 +89,11 @@ class StageRun:
             if stage.pack:
                 stack.enter_context(packed_attention(vlm.part("language")))
             model = prepare(Objective(vlm.model), spec, self._accelerator)
-            optimisers = build_optimisers(vlm, stage)
+            optimizers = build_optimizers(vlm, stage)
             if slot is not None and position.step:
-                restore_optimisers(slot, optimisers)
+                restore_optimizers(slot, optimizers)
                 self._counts.add(StepCounts(**restore_about(slot)["counts"]))
-            seconds, reason = self._steps(model, optimisers, data, position)
+            seconds, reason = self._steps(model, optimizers, data, position)
         if stage.lora:
             merge(vlm)
         self._done[stage.name] = {
@@ -98,12 +102,13 @@ class StageRun:
             "visits": self._counts.samples,
             "missing": dict(self._counts.missing),
             "truncated": self._counts.truncated,
+            "without_loss": self._counts.without_loss,
             **({"stopped_early": reason} if reason else {}),
         }
         self._save(None, Position(spec.digest(), self._number + 1, 0, 0.0), data)
 
     def _steps(
-        self, model: Any, optimisers: Optimisers, data: StageData, position: Position
+        self, model: Any, optimizers: Optimizers, data: StageData, position: Position
     ) -> tuple[float, str]:
         """(seconds of the stage, why it ended early)."""
         stage = self._stage
@@ -121,15 +126,15 @@ class StageRun:
             share = next(steps)
             meter.waited(time.perf_counter() - asked)
             self._counts.add(share.counts)
-            optimisers.scale_lr(lr_factor(step, steps=stage.steps, settings=stage.optimiser))
+            optimizers.scale_lr(lr_factor(step, steps=stage.steps, settings=stage.optimizer))
             passes, stop, ending = self._agreement.most(
                 len(share.micro), int(self._stopping()), int(bool(self._asked_to_end()))
             )
             loss = self._gradients(model, share, passes)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, stage.optimiser.clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, stage.optimizer.clip)
             guard.check(loss, float(whole(norm)))
-            optimisers.step()
-            optimisers.zero_grad()
+            optimizers.step()
+            optimizers.zero_grad()
             meter.passed(share.micro)
             window.append(loss)
             done, seconds = step + 1, time.monotonic() - started
@@ -150,7 +155,7 @@ class StageRun:
                 break
             if self._agreement.most(int(bool(stop) or self._due()))[0]:
                 at = Position(self._spec.digest(), self._number, done, seconds, share.visits)
-                self._save(optimisers, at, data)
+                self._save(optimizers, at, data)
                 if stop:
                     raise Interrupted
         steps.close()
@@ -160,8 +165,10 @@ class StageRun:
         """Backward passes of a step's rows; returns the mean loss over all processes, nats."""
         counted = sum(batch.loss_tokens for batch in share.micro)
         (total,) = self._agreement.total(float(counted))
+        if total == 0:
+            raise NothingToLearn(_nothing_to_learn(self._stage))
         # The processes' gradients are averaged, so each counts for as many times its share.
-        scale = self._accelerator.num_processes / max(1.0, total)
+        scale = self._accelerator.num_processes / total
         summed = 0.0
         for number, batch in enumerate(_filled(share.micro, passes)):
             last = number == passes - 1
@@ -171,7 +178,7 @@ class StageRun:
                 (loss * scale).backward()
             summed += float(loss.detach())
         (summed,) = self._agreement.total(summed)
-        return summed / max(1.0, total)
+        return summed / total
 
     def _pixels(self, batch: MicroBatch) -> torch.Tensor:
         pictures = batch.pictures.to(self._accelerator.device, non_blocking=True)
@@ -187,17 +194,17 @@ class StageRun:
         pause = max(self._spec.checkpoint_seconds, self._saving / _CHECKPOINT_SHARE)
         return time.monotonic() - self._saved_at > pause
 
-    def _save(self, optimisers: Optimisers | None, position: Position, data: StageData) -> None:
+    def _save(self, optimizers: Optimizers | None, position: Position, data: StageData) -> None:
         began = time.monotonic()
         with ExitStack() as stack:
-            if data.features is not None and optimisers is not None:
+            if data.features is not None and optimizers is not None:
                 # The tower is part of the model, though features stand in for it.
                 self._bypass.restore()
                 stack.callback(self._bypassing, data, None)
             save_checkpoint(
                 Path(self._spec.output) / "checkpoints",
                 self._vlm,
-                optimisers,
+                optimizers,
                 position,
                 writes=self._accelerator.is_main_process,
                 about={"done": self._done, "counts": self._counts.as_dict()},
@@ -222,6 +229,16 @@ class StageRun:
         except (OSError, ValueError):
             return ""
         return str(asked.get("reason", "asked")) if asked.get("stage") == self._stage.name else ""
+
+
+def _nothing_to_learn(stage: Stage) -> str:
+    read = ", ".join(f"{source.name} ({source.assembly.policy})" for source in stage.sources)
+    return (
+        f"stage {stage.name}: no token of a batch carries loss. It reads {read}: policy `original` "
+        "trains on captions and `conversations` on question-and-answer turns; choose the policy "
+        "that matches what the samples have, or raise the preset's max_length if all texts are "
+        "truncated"
+    )
 
 
 def _filled(micro: Sequence[MicroBatch], passes: int) -> list[MicroBatch]:

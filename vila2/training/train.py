@@ -21,23 +21,23 @@ from typing import Any
 import torch
 
 from vila2.data.shards import read_shard
+from vila2.engine.golden import write_golden
+from vila2.engine.reference import write_reference
 from vila2.model import build
 from vila2.model.build import VLM, compose, fresh_projector
-from vila2.model.golden import write_golden
+from vila2.model.digest import folder_digest
 from vila2.model.preset import load_preset
-from vila2.model.reference import write_reference
+from vila2.schemas.train_spec import Continue, FromBase, NewModel, Source, TrainSpec
 from vila2.training.checkpoint import (
     Position,
     latest_checkpoint,
     restore_about,
     restore_weights,
 )
-from vila2.training.guard import Diverged
+from vila2.training.divergence import Diverged
 from vila2.training.lora import adapt
 from vila2.training.progress import Progress
-from vila2.training.spec import Continue, FromBase, NewModel, Source, TrainSpec
 from vila2.training.stage import Interrupted, StageRun
-from vila2.weights import folder_digest
 
 INTERRUPTED = 75  # EX_TEMPFAIL: checkpointed, run again to go on
 LATE_IMPORTS = (*build.LATE_IMPORTS, "accelerate")
@@ -115,10 +115,11 @@ class Trainer:
         partial = self._out / "model.partial"
         shutil.rmtree(partial, ignore_errors=True)
         vlm.save(partial)
-        last = self._spec.stages[-1].sources[0] if self._spec.stages else None
-        shards = last.shards if last else []
-        write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
-        write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+        if self._spec.stages:
+            shards = self._spec.stages[-1].sources[0].shards
+            write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
+            write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+        # A base that is only composed has seen no samples: it is trained on, and not asked.
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)

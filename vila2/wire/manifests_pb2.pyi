@@ -199,7 +199,7 @@ class LayerManifest(_message.Message):
     dataset: _builtins.str
     version: _builtins.int
     recipe_hash: _builtins.str
-    """Captioner x prompts x sampling x preprocessing x code."""
+    """Model digest x prompts x sampling x gate x preprocessing x engine x code version."""
     model: _builtins.str
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerShardRef]: ...

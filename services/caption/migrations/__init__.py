@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.chassis.migrations import Migrations
+from services.chassis.storage.migrations import Migrations
 
 MIGRATIONS = Migrations("caption", Path(__file__).parent)

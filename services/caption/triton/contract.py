@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from vila2.schemas.sampling import Sampling
+
 SCORE = "score"  # the key of sampling_parameters
 SCORED = "scored"  # the finish reason
 
@@ -62,10 +64,15 @@ def picture_text(pixels: np.ndarray) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def sampling_text(*, temperature: float, top_p: float, max_new_tokens: int, seed: int) -> str:
+def sampling_text(sampling: Sampling, *, seed: int) -> str:
     """vLLM's SamplingParams as JSON."""
     return json.dumps(
-        {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens, "seed": seed}
+        {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+            "seed": seed,
+        }
     )
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from PIL import Image
 
-from vila2.model.captioner import Captioner
-from vila2.model.requests import Generation, Request, Sampling, Scoring
-from vila2.model.scheduler import QueueFull, Scheduler, ScoreTicket, Ticket
+from vila2.engine.captioner import Captioner
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.engine.scheduler import QueueFull, Scheduler, ScoreTicket, Ticket
+from vila2.schemas.sampling import Sampling
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 WATCH_SECONDS = 0.5

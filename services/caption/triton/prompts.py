@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from services.chassis.objects import ObjectStore
+from services.chassis.storage.objects import ObjectStore
+from vila2.model.preset import PRESET_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class PromptFormat:
     def of_model(cls, objects: ObjectStore, prefix: str) -> PromptFormat:
         """Read the few small files that say it; the weights stay where they are."""
         tokenizer: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer_config.json"))
-        preset = json.loads(objects.get(f"{prefix}/vila2_preset.json"))
+        preset = json.loads(objects.get(f"{prefix}/{PRESET_FILE}"))
         try:
             source = objects.get(f"{prefix}/chat_template.jinja").decode()
         except KeyError:

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Literal
 
 from services.caption.triton.contract import INPUTS, OUTPUTS, Tensor
-from services.chassis.objects import ObjectStore
+from services.chassis.storage.objects import ObjectStore
 
 PREFIX = "serving"
 Backend = Literal["python", "vllm"]

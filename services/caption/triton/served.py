@@ -15,12 +15,12 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.caption.engine import EngineUnavailable, ModelRefused
+from services.caption.engines.engine import EngineUnavailable, ModelRefused
+from services.caption.engines.triton_connection import Connection, Down, Refused
 from services.caption.tables import ServedModelRow
-from services.caption.triton.connection import Connection, Down, Refused
 from services.caption.triton.repository import EngineOptions, publish
-from services.chassis.database import Database, exclusively
-from services.chassis.objects import ObjectStore
+from services.chassis.storage.database import Database, exclusively
+from services.chassis.storage.objects import ObjectStore
 
 _log = structlog.get_logger()
 LOADING, READY, FAILED, UNLOADED = "loading", "ready", "failed", "unloaded"
@@ -74,6 +74,11 @@ class ServedModels:
         self._database, self._objects, self._connection = database, objects, connection
         self._options, self._budget, self._keep = options, budget, keep
         self._touched: dict[str, float] = {}
+
+    @property
+    def backend(self) -> str:
+        """Triton's backend that runs these models."""
+        return self._options.backend
 
     @property
     def no_scores(self) -> str:

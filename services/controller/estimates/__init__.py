@@ -1,1 +1,1 @@
-"""What a run will take, before it is started, and what it took."""
+"""Estimates of what a run will take, and accounts of what it took."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from vila2.evaluation.caption_metrics import compute
+from vila2.evaluation.metrics.captions import compute
 
 BENCHMARKS = ("captions", "colours", "counting", "text", "grounding")
 HOSTILE = "<script>alert(1)</script> [bold]$x$ \x1b[31mred\u202e {{ 7 * 7 }} \" onload='x'"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from vila2.data.errors import DataError
 from vila2.data.sample import RawSample
-from vila2.data.tars import MAX_MEMBER_BYTES
+from vila2.data.tar.reading import MAX_MEMBER_BYTES
 
 FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark")
 

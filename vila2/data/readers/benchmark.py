@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vila2.data.benchmark_items import item_problem
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions, load_picture
 from vila2.data.readers.json_rows import BadRow, read_lines, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
-from vila2.evaluation.items import item_problem
 
 TABLE = "items.jsonl"
 

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from vila2.data.csv_cells import unescape_cell
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions, load_picture
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
+from vila2.data.writers.csv_cells import unescape_cell
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"

@@ -12,7 +12,7 @@ from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
-from vila2.data.tars import members_of
+from vila2.data.tar.reading import members_of
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 _MAX_GROUP = 64

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from vila2.data.csv_cells import escape_cell
 from vila2.data.writers.captioned import PROVENANCE, Captioned
+from vila2.data.writers.csv_cells import escape_cell
 
 COLUMNS = ("image", "caption", "original", "sha256")
 

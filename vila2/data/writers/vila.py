@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vila2.data.errors import DataError
-from vila2.data.tar_out import TarOut
+from vila2.data.tar.writing import TarOut
 from vila2.data.writers.captioned import PROVENANCE, Captioned, in_groups
 from vila2.data.writers.webdataset import add_captioned
 

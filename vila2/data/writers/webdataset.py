@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vila2.data.tar_out import TarOut
+from vila2.data.tar.writing import TarOut
 from vila2.data.writers.captioned import Captioned, in_groups
 
 

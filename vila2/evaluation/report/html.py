@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vila2.evaluation.caption_metrics import CaptionMetrics
-from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.metrics.captions import CaptionMetrics
+from vila2.evaluation.metrics.claims import ClaimMetrics
 from vila2.evaluation.report import paper
 from vila2.evaluation.report.findings import HOW_TO_READ, findings
 from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport, Trained

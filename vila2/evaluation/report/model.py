@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vila2.api.estimates import Costs
-from vila2.evaluation.caption_metrics import CaptionMetrics
-from vila2.evaluation.claims import ClaimMetrics
+from vila2.evaluation.metrics.captions import CaptionMetrics
+from vila2.evaluation.metrics.claims import ClaimMetrics
 from vila2.evaluation.report.facts import Count, Lineage, Seconds, Strict
 from vila2.evaluation.verdict import VerdictKind
 from vila2.evaluation.warnings import CaptionWarning
+from vila2.schemas.rest.estimates import Costs
 
 RoundKind = Literal["baseline", "self", "specialist", "control"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -13,6 +11,7 @@ from rich.text import Text
 
 from vila2.evaluation.report.findings import findings
 from vila2.evaluation.report.model import Example, MacroScore, Round, RunReport
+from vila2.system.terminal import plain
 
 _STYLES = {"improved": "bold green", "no_measurable_change": "dim", "worse": "bold red"}
 
@@ -23,10 +22,10 @@ def render_text(report: RunReport, *, examples: int = 4) -> RenderableType:
     Captions are untrusted: they are shown as text, never as markup or terminal escapes.
     """
     run = report.run
-    heading = Text(_plain(f"{run.name} · {run.dataset} · {run.state}"), style="bold")
+    heading = Text(plain(f"{run.name} · {run.dataset} · {run.state}"), style="bold")
     parts: list[RenderableType] = [heading, _Scores(report)]
-    parts += [Padding(Text(_plain(f"• {line}")), (0, 1)) for line in findings(report)]
-    parts += [Padding(Text(_plain(f"• {note}")), (0, 1)) for note in report.notes]
+    parts += [Padding(Text(plain(f"• {line}")), (0, 1)) for line in findings(report)]
+    parts += [Padding(Text(plain(f"• {note}")), (0, 1)) for note in report.notes]
     for example in report.examples[:examples]:
         parts += [Text(), _captions(example)]
     if len(report.examples) > examples > 0:
@@ -63,7 +62,7 @@ def _table(report: RunReport, *, bounds: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=padding, caption=legend, caption_justify="left")
     table.add_column("round", overflow="fold", min_width=12)
     for benchmark in report.benchmarks:
-        name = Text(_plain(benchmark.name))
+        name = Text(plain(benchmark.name))
         table.add_column(name, justify="right", overflow="fold", min_width=5)
     table.add_column("macro", justify="right", min_width=5)
     table.add_column("against the best before", min_width=13)
@@ -80,7 +79,7 @@ def _row(report: RunReport, round_: Round, *, bounds: bool) -> list[RenderableTy
     label = f"{round_.name}\n(control)" if round_.kind == "control" else round_.name
     scores = [round_.scores.get(benchmark.name) for benchmark in report.benchmarks]
     shown = [_score(score, bounds=bounds) for score in (*scores, round_.macro)]
-    return [Text(_plain(label)), *shown, _verdict(round_, bounds=bounds)]
+    return [Text(plain(label)), *shown, _verdict(round_, bounds=bounds)]
 
 
 def _score(score: MacroScore | None, *, bounds: bool) -> Text:
@@ -104,21 +103,11 @@ def _verdict(round_: Round, *, bounds: bool) -> Text:
 
 
 def _captions(example: Example) -> Table:
-    table = Table(title=Text(_plain(example.key)), title_justify="left", show_header=False)
+    table = Table(title=Text(plain(example.key)), title_justify="left", show_header=False)
     table.box = box.SIMPLE
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("original", Text(_plain(example.original)))
+    table.add_row("original", Text(plain(example.original)))
     for name, caption in example.captions.items():
-        table.add_row(Text(_plain(name)), Text(_plain(caption)))
+        table.add_row(Text(plain(name)), Text(plain(caption)))
     return table
-
-
-def _plain(text: str) -> str:
-    """Replace control and direction-changing characters, which a terminal would obey."""
-    return "".join(
-        character
-        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
-        else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )

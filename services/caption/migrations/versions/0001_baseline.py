@@ -18,9 +18,16 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
         sa.Column("endpoint", sa.String(length=60), nullable=False),
-        sa.Column("model", sa.String(length=120), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("model_prefix", sa.String(length=200), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("asked_by", sa.String(length=60), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("skip_golden", sa.Boolean(), nullable=False),
+        sa.Column("require", sa.JSON(), nullable=False),
+        sa.Column("evaluations", sa.JSON(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("golden", sa.JSON(), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
@@ -47,24 +54,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("team", "day"),
     )
     op.create_table(
-        "kept_replies",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("claim", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("headers", sa.JSON(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
-
-    op.create_table(
         "layer_jobs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("layer", sa.String(length=40), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("model_prefix", sa.String(length=200), nullable=False),
@@ -81,11 +73,13 @@ def upgrade() -> None:
         sa.Column("waiting_until", sa.Float(), server_default="0", nullable=False),
         sa.Column("error", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("team", "token"),
     )
     with op.batch_alter_table("layer_jobs", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_layer_jobs_state"), ["state"], unique=False)
-        batch_op.create_index(batch_op.f("ix_layer_jobs_token"), ["token"], unique=False)
 
     op.create_table(
         "served_models",
@@ -129,14 +123,9 @@ def downgrade() -> None:
     op.drop_table("work_units")
     op.drop_table("served_models")
     with op.batch_alter_table("layer_jobs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_layer_jobs_token"))
         batch_op.drop_index(batch_op.f("ix_layer_jobs_state"))
 
     op.drop_table("layer_jobs")
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
-
-    op.drop_table("kept_replies")
     op.drop_table("image_days")
     op.drop_table("endpoints")
     with op.batch_alter_table("deployments", schema=None) as batch_op:

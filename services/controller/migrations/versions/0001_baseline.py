@@ -27,20 +27,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_estimates_team"), ["team"], unique=False)
 
     op.create_table(
-        "kept_replies",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("claim", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("headers", sa.JSON(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
-
-    op.create_table(
         "leases",
         sa.Column("role", sa.String(length=40), nullable=False),
         sa.Column("holder", sa.String(length=120), nullable=False),
@@ -52,7 +38,6 @@ def upgrade() -> None:
         "runs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("recipe_hash", sa.String(length=16), nullable=False),
@@ -65,6 +50,8 @@ def upgrade() -> None:
         sa.Column("events", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("finished_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("team", "token"),
     )
@@ -156,10 +143,6 @@ def downgrade() -> None:
 
     op.drop_table("runs")
     op.drop_table("leases")
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
-
-    op.drop_table("kept_replies")
     with op.batch_alter_table("estimates", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_estimates_team"))
         batch_op.drop_index(batch_op.f("ix_estimates_recipe_hash"))

@@ -38,20 +38,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_history_team"), ["team"], unique=False)
 
     op.create_table(
-        "kept_replies",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("claim", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("headers", sa.JSON(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
-
-    op.create_table(
         "takedowns",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -96,7 +82,6 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("dataset_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("licence", sa.String(length=200), nullable=False),
         sa.Column("format", sa.String(length=20), nullable=False),
@@ -116,16 +101,16 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_id"],
             ["datasets.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("dataset_id", "number"),
+        sa.UniqueConstraint("dataset_id", "token"),
     )
-    with op.batch_alter_table("versions", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_versions_token"), ["token"], unique=False)
-
     op.create_table(
         "audits",
         sa.Column("version_id", sa.Integer(), nullable=False),
@@ -152,11 +137,14 @@ def upgrade() -> None:
         sa.Column("waiver", sa.String(length=2000), nullable=False),
         sa.Column("by_key", sa.String(length=20), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["version_id"],
             ["versions.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("team", "token"),
     )
     with op.batch_alter_table("exports", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_exports_team"), ["team"], unique=False)
@@ -166,7 +154,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("version_id", sa.Integer(), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("recipe_hash", sa.String(length=64), nullable=False),
         sa.Column("captioner", sa.String(length=200), nullable=False),
@@ -175,14 +162,16 @@ def upgrade() -> None:
         sa.Column("captioned", sa.BigInteger(), nullable=False),
         sa.Column("quarantined", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["version_id"],
             ["versions.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("team", "token"),
     )
     with op.batch_alter_table("layers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_layers_token"), ["token"], unique=False)
         batch_op.create_index(batch_op.f("ix_layers_version_id"), ["version_id"], unique=False)
 
     op.create_table(
@@ -243,7 +232,6 @@ def downgrade() -> None:
     op.drop_table("shards")
     with op.batch_alter_table("layers", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_layers_version_id"))
-        batch_op.drop_index(batch_op.f("ix_layers_token"))
 
     op.drop_table("layers")
     with op.batch_alter_table("exports", schema=None) as batch_op:
@@ -251,9 +239,6 @@ def downgrade() -> None:
 
     op.drop_table("exports")
     op.drop_table("audits")
-    with op.batch_alter_table("versions", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_versions_token"))
-
     op.drop_table("versions")
     with op.batch_alter_table("work_units", schema=None) as batch_op:
         batch_op.drop_index("ix_work_units_state_subject")
@@ -264,10 +249,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_takedowns_sha256"))
 
     op.drop_table("takedowns")
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
-
-    op.drop_table("kept_replies")
     with op.batch_alter_table("history", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_history_team"))
 

@@ -53,7 +53,6 @@ def upgrade() -> None:
         "jobs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
@@ -67,7 +66,6 @@ def upgrade() -> None:
         sa.Column("run", sa.String(length=200), nullable=False),
         sa.Column("parent", sa.String(length=40), nullable=False),
         sa.Column("children", sa.Integer(), nullable=False),
-        sa.Column("seed", sa.BigInteger(), nullable=True),
         sa.Column("unit", sa.String(length=8), nullable=False),
         sa.Column("processes", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
@@ -75,10 +73,11 @@ def upgrade() -> None:
         sa.Column("cancel_wanted", sa.Boolean(), nullable=False),
         sa.Column("waiting", sa.String(length=300), nullable=False),
         sa.Column("lineage", sa.JSON(), nullable=False),
-        sa.Column("mirrored", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("team", "token"),
     )
@@ -86,20 +85,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_jobs_parent"), ["parent"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_run"), ["run"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_state"), ["state"], unique=False)
-
-    op.create_table(
-        "kept_replies",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("claim", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("headers", sa.JSON(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_kept_replies_until"), ["until"], unique=False)
 
     op.create_table(
         "models",
@@ -116,11 +101,8 @@ def upgrade() -> None:
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("result", sa.JSON(), nullable=False),
         sa.Column("run", sa.String(length=200), nullable=False),
-        sa.Column("stage", sa.String(length=12), nullable=False),
-        sa.Column("line", sa.String(length=63), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("carded", sa.Integer(), nullable=False),
-        sa.Column("mirrored", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
@@ -136,45 +118,12 @@ def upgrade() -> None:
         sa.Column("set_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("team"),
     )
-    op.create_table(
-        "stage_changes",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("model", sa.String(length=200), nullable=False),
-        sa.Column("line", sa.String(length=63), nullable=False),
-        sa.Column("action", sa.String(length=12), nullable=False),
-        sa.Column("before", sa.String(length=12), nullable=False),
-        sa.Column("after", sa.String(length=12), nullable=False),
-        sa.Column("state", sa.String(length=12), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("replaced", sa.String(length=200), nullable=False),
-        sa.Column("asked_by", sa.String(length=60), nullable=False),
-        sa.Column("note", sa.String(), nullable=False),
-        sa.Column("require", sa.JSON(), nullable=False),
-        sa.Column("evidence", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("stage_changes", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_stage_changes_model"), ["model"], unique=False)
-        batch_op.create_index(batch_op.f("ix_stage_changes_state"), ["state"], unique=False)
-        batch_op.create_index(batch_op.f("ix_stage_changes_team"), ["team"], unique=False)
 
 
 def downgrade() -> None:
     """Undo this step."""
-    with op.batch_alter_table("stage_changes", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_stage_changes_team"))
-        batch_op.drop_index(batch_op.f("ix_stage_changes_state"))
-        batch_op.drop_index(batch_op.f("ix_stage_changes_model"))
-
-    op.drop_table("stage_changes")
     op.drop_table("quotas")
     op.drop_table("models")
-    with op.batch_alter_table("kept_replies", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_kept_replies_until"))
-
-    op.drop_table("kept_replies")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_jobs_state"))
         batch_op.drop_index(batch_op.f("ix_jobs_run"))

@@ -1,0 +1,131 @@
+"""Any engine, watched: what is asked of it, what comes back, and how long it is kept busy.
+
+The same for the embedded engine and for Triton, so that their dashboards are one; a span of the
+caller's trace tells each batch of questions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from services.caption.engines.engine import Engine, EngineInfo, Engines
+from services.chassis.telemetry.metrics import (
+    ENGINE_ANSWERS,
+    ENGINE_BUSY_SECONDS,
+    ENGINE_OPEN,
+    ENGINE_TOKENS,
+)
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.system import tracing
+
+
+class Meter:
+    """Open questions to one model, and the time during which there were any."""
+
+    def __init__(self, model: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.model, self._clock = model, clock
+        self._open, self._since = 0, 0.0
+        self._changing = threading.Lock()
+
+    def change(self, more: int) -> None:
+        """So many more, or fewer, questions are open."""
+        with self._changing:
+            now = self._clock()
+            if self._open:
+                ENGINE_BUSY_SECONDS.labels(self.model).inc(now - self._since)
+            self._open, self._since = self._open + more, now
+            ENGINE_OPEN.labels(self.model).set(self._open)
+
+    def answered(self, answers: Sequence[Generation]) -> None:
+        """These came back."""
+        ENGINE_ANSWERS.labels(self.model).inc(len(answers))
+        ENGINE_TOKENS.labels(self.model, "prompt").inc(sum(a.prompt_tokens for a in answers))
+        ENGINE_TOKENS.labels(self.model, "output").inc(sum(a.tokens for a in answers))
+
+
+class MeasuredEngine:
+    """An engine that counts."""
+
+    def __init__(self, inner: Engine, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+        self.image_size = inner.image_size
+
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        """As the engine does."""
+        settled = 0
+
+        def told(done: int) -> None:
+            nonlocal settled
+            self._meter.change(settled - done)
+            settled = done
+            progress(done)
+
+        with self._span("answer", len(requests)) as span:
+            self._meter.change(len(requests))
+            try:
+                made = self._inner.generate(requests, progress=told)
+            finally:
+                self._meter.change(settled - len(requests))
+            span.set(gen_ai__usage__output_tokens=sum(answer.tokens for answer in made))
+        self._meter.answered(made)
+        return made
+
+    def stream(self, request: Request) -> Iterator[str | Generation]:
+        """As the engine does; a span here would outlive the step that it began in."""
+        self._meter.change(1)
+        try:
+            for piece in self._inner.stream(request):
+                if isinstance(piece, Generation):
+                    self._meter.answered([piece])
+                yield piece
+        finally:
+            self._meter.change(-1)
+
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        """As the engine does."""
+        with self._span("score", len(requests)):
+            self._meter.change(len(requests))
+            try:
+                return self._inner.score(requests)
+            finally:
+                self._meter.change(-len(requests))
+
+    def _span(self, what: str, questions: int) -> AbstractContextManager[tracing.Span]:
+        return tracing.span(
+            f"engine {what}",
+            kind="client",
+            gen_ai__request__model=self._meter.model,
+            vila2__questions=questions,
+        )
+
+
+class MeasuredEngines:
+    """Engines that count."""
+
+    def __init__(self, inner: Engines) -> None:
+        self._inner = inner
+        self._meters: dict[str, Meter] = {}
+        self.no_scores = inner.no_scores
+
+    def info(self) -> EngineInfo:
+        """As the engines do."""
+        return self._inner.info()
+
+    def get(self, prefix: str) -> MeasuredEngine:
+        """The engine of that model, loaded if need be."""
+        engine = self._inner.get(prefix)
+        meter = self._meters.setdefault(prefix, Meter(prefix.rpartition("/")[2]))
+        return MeasuredEngine(engine, meter)
+
+    def release(self, prefix: str) -> bool:
+        """As the engines do."""
+        return self._inner.release(prefix)
+
+    def close(self) -> None:
+        """As the engines do."""
+        self._inner.close()

@@ -1,0 +1,315 @@
+"""The engine on a Triton server: a bounded, adaptive window of requests, and patience.
+
+A server that is full, dead or coming back is waited for politely: one probe asks whether it is
+there, all requests wait for that answer, and only those without an answer are asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from queue import Queue
+from typing import Any, TypeVar
+
+import numpy as np
+import structlog
+
+from services.caption.engines.engine import CannotScore, EngineInfo, EngineUnavailable
+from services.caption.engines.triton_connection import (
+    Busy,
+    Connection,
+    Crashed,
+    Down,
+    NotLoaded,
+    TritonError,
+)
+from services.caption.engines.window import Window
+from services.caption.triton.prompts import PromptFormat
+from services.caption.triton.served import ServedModels
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.telemetry.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.schemas.sampling import Sampling
+
+A = TypeVar("A", Request, Scoring)
+T = TypeVar("T")
+_log = structlog.get_logger()
+# After so long without any answer a unit is given back, so that its lease holds nobody up.
+PATIENCE_SECONDS = 45.0
+_SILENCE_SECONDS = 5.0
+_BUSY_SECONDS = 0.1
+_BUSY_PATIENCE = 6
+_REVIVALS = 3
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class TritonEngine:
+    """One model on the server."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        served: ServedModels,
+        prefix: str,
+        prompts: PromptFormat,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._connection, self._served, self._prefix = connection, served, prefix
+        self._name = name_of(prefix)
+        self._prompts, self._patience = prompts, patience
+        self.image_size = prompts.image_size
+        self.window = window = connection.run(_window())
+        # Asked when somebody looks, so that an engine that is idle says so.
+        ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: window.in_flight)
+        ENGINE_WINDOW.labels(self._name).set_function(lambda: int(window.limit))
+        self._mending: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._open: set[asyncio.Task[Any]] = set()  # requests at the server
+        self._answered = time.monotonic()
+        self._revivals = 0  # since the last answer
+
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        """Answer all, in order."""
+        self._answered = time.monotonic()
+        return self._connection.run(self._all(requests, self._connection.infer, progress))
+
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        """Score all, in order; raises `CannotScore` where the backend is vLLM."""
+        if self._served.no_scores:
+            raise CannotScore(self._served.no_scores)
+        self._answered = time.monotonic()
+        return self._connection.run(self._all(requests, self._connection.score, lambda _: None))
+
+    def stream(self, request: Request) -> Iterator[str | Generation]:
+        """Pieces of the text as they come, then the answer; asked again only before the first."""
+        events: Queue[Any] = Queue()
+        self._answered = time.monotonic()
+        # Whoever stops listening leaves the stream to end by itself: see `Connection.pieces`.
+        self._connection.begin(self._pieces(request, events))
+        while True:
+            event = events.get()
+            if isinstance(event, Exception):
+                raise event
+            yield event
+            if isinstance(event, Generation):
+                return
+
+    async def _all(
+        self,
+        requests: Sequence[A],
+        send: Callable[[str, str, A], Coroutine[Any, Any, T]],
+        progress: Callable[[int], None],
+    ) -> list[T]:
+        answers: dict[int, T] = {}
+        waiting = iter(range(len(requests)))
+        done = 0
+
+        async def some() -> None:
+            nonlocal done
+            for number in waiting:  # the same iterator for all: each takes the next
+                answers[number] = await self._one(requests[number], send)
+                done += 1
+                progress(done)
+                self._served.touch(self._prefix)
+
+        # As many as the window can ever hold; it lets in those for whom there is room. After an
+        # error the others end by themselves: to cancel many streams at once harms the server.
+        takers = (some() for _ in range(min(len(requests), self.window.most)))
+        ended = await asyncio.gather(*takers, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+        return [answers[number] for number in range(len(requests))]
+
+    async def _one(self, request: A, send: Callable[[str, str, A], Coroutine[Any, Any, T]]) -> T:
+        prompt = self._prompts.render(request.question)
+        attempt = 0
+        while True:
+            async with self.window.slot() as epoch:
+                try:
+                    answer = await self._watched(send(self._name, prompt, request))
+                    self.window.succeeded()
+                    self._answered, self._revivals = time.monotonic(), 0
+                    return answer
+                except (Busy, Down, NotLoaded, Crashed) as error:
+                    trouble: TritonError = error
+                    self.window.overfull(epoch)
+            await self._wait_out(trouble, attempt)
+            attempt += 1
+
+    async def _pieces(self, request: Request, events: Queue[Any]) -> None:
+        prompt = self._prompts.render(request.question)
+        attempt, said = 0, False
+        while True:
+            try:
+
+                async def take() -> None:
+                    nonlocal said
+                    async for piece in self._connection.pieces(self._name, prompt, request):
+                        events.put(piece)
+                        said = True
+
+                await self._watched(take())
+                self._served.touch(self._prefix)
+                return
+            except (Busy, Down, NotLoaded, Crashed) as error:
+                try:
+                    if said:
+                        raise EngineUnavailable(str(error)) from error
+                    await self._wait_out(error, attempt)
+                except Exception as final:
+                    events.put(final)
+                    return
+                attempt += 1
+            except Exception as error:
+                events.put(error)
+                return
+
+    async def _watched(self, request: Coroutine[Any, Any, T]) -> T:
+        """Wait for a request; raises `Crashed` where the model's process took it along."""
+        task = asyncio.create_task(request)
+        self._open.add(task)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelled() and task not in self._open:
+                raise Crashed(f"the process of {self._name} ended with the request") from None
+            task.cancel()
+            raise
+        finally:
+            self._open.discard(task)
+
+    async def _watch(self) -> None:
+        """While requests are open and nothing comes back, find out whether anybody is there.
+
+        When a model's process dies, Triton refuses new requests but leaves the open ones hanging.
+        """
+        while self._open:
+            await asyncio.sleep(1.0)
+            if time.monotonic() - self._answered < _SILENCE_SECONDS or not self._open:
+                continue
+            pixels = np.zeros((self.image_size, self.image_size, 3), np.uint8)
+            canary = Request(pixels, "canary", 0, Sampling(max_new_tokens=1))
+            try:
+                prompt = self._prompts.render(canary.question)
+                await self._connection.infer(self._name, prompt, canary)
+                self._answered = time.monotonic()
+            except (Crashed, NotLoaded) as error:
+                await asyncio.shield(self._mend_once(error))
+            except TritonError as error:
+                _log.info("canary was not answered", model=self._name, reason=str(error)[:200])
+
+    def _mend_once(self, trouble: TritonError) -> asyncio.Task[None]:
+        """One mends, all wait for it."""
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend(trouble))
+        return self._mending
+
+    async def _wait_out(self, trouble: TritonError, attempt: int) -> None:
+        """Come back when it is worth asking again; raises `EngineUnavailable` when it is not."""
+        ENGINE_TROUBLE.labels(type(trouble).__name__.lower()).inc()
+        if self._mending is not None and not self._mending.done():
+            # Loading a model anew may take longer than patience with a server that says nothing.
+            await asyncio.shield(self._mending)
+            return
+        # A server that says that it is full is there, and others may be ahead of us.
+        patience = self._patience * (_BUSY_PATIENCE if isinstance(trouble, Busy) else 1)
+        if time.monotonic() - self._answered > patience:
+            raise EngineUnavailable(f"the inference server gives no answer: {trouble}")
+        if isinstance(trouble, Busy):
+            # The window is half as wide now, and that is what keeps a full server from more.
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _BUSY_SECONDS)
+            return
+        await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        await asyncio.shield(self._mend_once(trouble))
+
+    async def _mend(self, trouble: TritonError) -> None:
+        if isinstance(trouble, Crashed):
+            lost, self._open = self._open, set()
+            for request in lost:
+                request.cancel()
+        attempt = 0
+        while not await self._connection.ready():
+            if time.monotonic() - self._answered > self._patience:
+                raise EngineUnavailable(f"the inference server is down: {trouble}")
+            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            attempt += 1
+        if self._revivals >= _REVIVALS:
+            self._revivals = 0
+            raise EngineUnavailable(
+                f"{self._name} was loaded {_REVIVALS} times and ended each time without an "
+                f"answer: {trouble}. The inference server's log says why"
+            )
+        self._revivals += 1
+        # A server that was started anew knows no model; one whose process died must be reloaded.
+        await asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
+        self._answered = time.monotonic()
+
+
+class TritonEngines:
+    """Models on one Triton server, which several processes may use."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        objects: ObjectStore,
+        served: ServedModels,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._connection, self._objects, self._served = connection, objects, served
+        self._patience = patience
+        self.no_scores = served.no_scores
+        self._known: dict[str, TritonEngine] = {}
+        self._version = ""
+        self._lock = threading.Lock()
+        for kind in (Busy, Down, NotLoaded, Crashed):  # from 0 on, so that the first is seen
+            ENGINE_TROUBLE.labels(kind.__name__.lower())
+
+    def info(self) -> EngineInfo:
+        """The server's backend and version, by what it said last if it does not answer."""
+        try:
+            self._version = self._connection.run(self._connection.version())
+        except Down as error:
+            if not self._version:
+                raise EngineUnavailable(str(error)) from error
+        return EngineInfo(f"triton-{self._served.backend}", self._version)
+
+    def get(self, prefix: str) -> TritonEngine:
+        """The engine of that model, loaded if need be."""
+        self._served.ensure(prefix)
+        with self._lock:
+            engine = self._known.get(prefix)
+            if engine is None:
+                prompts = PromptFormat.of_model(self._objects, prefix)
+                engine = TritonEngine(
+                    self._connection, self._served, prefix, prompts, patience=self._patience
+                )
+                self._known[prefix] = engine
+            return engine
+
+    def release(self, prefix: str) -> bool:
+        """Unload it, once its requests have ended."""
+        return self._served.release(prefix)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def name_of(prefix: str) -> str:
+    """Triton's name for a model: its registered name, which holds its digest."""
+    return prefix.rpartition("/")[2]
+
+
+async def _window() -> Window:
+    """Made on the loop that it is used on."""
+    return Window()

@@ -1,0 +1,243 @@
+"""One connection to Triton for all threads of this process: requests in, answers out.
+
+Everything asynchronous happens on one event loop in a thread of its own. Errors come out as what
+the caller must do: wait and ask again (`Busy`, `Down`), load the model (`NotLoaded`), start it anew
+(`Crashed`), or give up (`Refused`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from services.caption.engines.engine import CannotScore
+from services.caption.triton.contract import (
+    OUTPUTS,
+    SCORED,
+    picture_text,
+    sampling_text,
+    scoring_text,
+)
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.system import tracing
+
+T = TypeVar("T")
+# A picture is small and an answer short; models' configurations are not sent through here.
+_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class TritonError(RuntimeError):
+    """A request that failed; see the kinds below."""
+
+
+class Busy(TritonError):
+    """The model's queue is full."""
+
+
+class Down(TritonError):
+    """The server does not answer."""
+
+
+class NotLoaded(TritonError):
+    """The server does not know the model, or is not ready with it."""
+
+
+class Crashed(TritonError):
+    """The model's process is gone, though the server still calls the model ready."""
+
+
+class Refused(TritonError):
+    """The request itself is wrong."""
+
+
+class Connection:
+    """A server by its gRPC address, HOST:PORT."""
+
+    def __init__(self, url: str, *, request_seconds: float = 600.0) -> None:
+        self.url, self._seconds = url, request_seconds
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="triton-client", daemon=True
+        )
+        self._thread.start()
+        self._client: triton.InferenceServerClient = self.run(self._connect())
+
+    async def _connect(self) -> triton.InferenceServerClient:
+        options = [
+            ("grpc.max_send_message_length", _MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+            # A server that comes back is found within two seconds, not after gRPC's two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        return triton.InferenceServerClient(self.url, channel_args=options)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something on the loop and wait for it."""
+        return self.begin(work).result()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Do something on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """Close the connection and end the thread."""
+        self.run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def ready(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return bool(await self._client.is_server_ready(client_timeout=2.0))
+        except (InferenceServerException, grpc.RpcError):
+            return False
+
+    async def version(self) -> str:
+        """The server's version; raises `Down`."""
+        try:
+            about: Any = await self._client.get_server_metadata(client_timeout=2.0)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise Down(f"the inference server does not answer: {error}") from error
+        return str(about.version)
+
+    def load(self, model: str) -> None:
+        """Load a model, or do nothing if it is; raises `Refused` with Triton's reason."""
+        self.run(self._control(self._client.load_model(model)))
+
+    def unload(self, model: str) -> None:
+        """Unload a model; it ends what it is at."""
+        self.run(self._control(self._client.unload_model(model)))
+
+    async def _control(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except InferenceServerException as error:
+            if "UNAVAILABLE" in str(error.status()):
+                raise Down(error.message()) from error
+            raise Refused(error.message()) from error
+
+    async def score(self, model: str, prompt: str, request: Scoring) -> float:
+        """One caption's consistency score; raises `CannotScore` where the server generated."""
+        made = await self.infer(model, prompt, request)
+        if made.finish_reason != SCORED:
+            raise CannotScore(
+                f"{model} was put into Triton's repository by a version that cannot score: remove "
+                f"its folder there and load it again"
+            )
+        return made.logprob
+
+    async def infer(self, model: str, prompt: str, request: Request | Scoring) -> Generation:
+        """One answer."""
+        async for piece in self.pieces(model, prompt, request, stream=False):
+            if isinstance(piece, Generation):
+                return piece
+        raise Down(f"{model} ended an answer without its last part")
+
+    async def pieces(
+        self, model: str, prompt: str, request: Request | Scoring, *, stream: bool = True
+    ) -> AsyncIterator[str | Generation]:
+        """Pieces of the text as they come, then the answer."""
+        # Encoded in a thread: it would hold up all other requests of this process.
+        inputs = await asyncio.to_thread(_inputs, prompt, request, stream)
+
+        async def one() -> AsyncIterator[dict[str, Any]]:
+            yield {"model_name": model, "inputs": inputs, "outputs": _WANTED}
+
+        said, last = "", None
+        try:
+            # Triton's own spans, where it records any, go into the trace of the question.
+            answers: Any = self._client.stream_infer(
+                one(), stream_timeout=self._seconds, headers=tracing.headers()
+            )
+            async for result, error in answers:
+                if error is not None:
+                    raise _kind(error.message())
+                piece = _text(result.as_numpy("text_output"))
+                said += piece
+                if piece and stream:
+                    yield piece
+                if _text(result.as_numpy("finish_reason")):
+                    last = _answer(said, result)
+            # Only now: leaving a stream before the server ends it cancels it, and Triton has a race
+            # there that ends the whole server (triton-inference-server/server#8034).
+            if last is not None:
+                yield last
+        except InferenceServerException as error:
+            raise _kind(str(error)) from error
+        except grpc.RpcError as error:
+            raise Down(str(error)) from error
+
+
+_WANTED = [triton.InferRequestedOutput(tensor.name) for tensor in OUTPUTS]
+
+
+def _inputs(prompt: str, request: Request | Scoring, stream: bool) -> list[Any]:
+    if isinstance(request, Scoring):
+        sampling = scoring_text(request.caption)
+    else:
+        sampling = sampling_text(request.sampling, seed=request.seed)
+    values: dict[str, str | bool] = {
+        "text_input": prompt,
+        "image": picture_text(request.pixels),
+        "stream": stream,
+        "sampling_parameters": sampling,
+        "exclude_input_in_output": True,
+        "return_finish_reason": True,
+        "return_cumulative_logprob": True,
+        "return_num_input_tokens": True,
+        "return_num_output_tokens": True,
+    }
+    return [_input(name, value) for name, value in values.items()]
+
+
+def _input(name: str, value: str | bool) -> Any:
+    kind, given = (object, value.encode()) if isinstance(value, str) else (bool, value)
+    array = np.array([given], dtype=kind)
+    tensor = triton.InferInput(name, [1], np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def _answer(text: str, result: Any) -> Generation:
+    finish = _text(result.as_numpy("finish_reason"))
+    counted = int(_last(result.as_numpy("num_output_tokens")))
+    return Generation(
+        text=text.strip(),
+        # Theirs counts the token that ends an answer.
+        tokens=counted - (finish == "stop"),
+        logprob=float(_last(result.as_numpy("cumulative_logprob"))) / max(1, counted),
+        finish_reason=finish,
+        prompt_tokens=int(_last(result.as_numpy("num_input_tokens"))),
+    )
+
+
+def _last(array: Any) -> Any:
+    return 0 if array is None or not array.size else array.reshape(-1)[-1]
+
+
+def _text(array: Any) -> str:
+    value = _last(array)
+    return value.decode() if isinstance(value, bytes) else ""
+
+
+def _kind(message: str) -> TritonError:
+    """Triton tells what happened in words only, on a stream."""
+    lower = message.lower()
+    if "maximum queue size" in lower:
+        return Busy(message)
+    if "is not healthy" in lower or "stub process" in lower:
+        return Crashed(message)
+    if "unknown model" in lower or "is not ready" in lower or "not found" in lower:
+        return NotLoaded(message)
+    if any(word in lower for word in ("unavailable", "deadline", "cancelled", "shutting down")):
+        return Down(message)
+    return Refused(message)

@@ -1,0 +1,51 @@
+"""The caption gate: what a generated caption must pass before it counts.
+
+Cheap text checks only. They know nothing of the picture, so a fluent lie passes. The share of
+human captions that each check rejects is measured by `bench/gate.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from services.caption.gate import form, wording
+from services.caption.gate.candidate import Candidate, GateLimits
+from services.caption.gate.language import language as not_english
+from services.caption.gate.repetition import repetition
+
+__all__ = ["CHECKS", "Candidate", "GateLimits", "check"]
+
+LANGUAGE = "language"
+
+# The most telling reason first: a loop that ran into the token limit is a loop.
+CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
+    {
+        "empty": form.empty,
+        "bad-characters": form.bad_characters,
+        "repetition": repetition,
+        "prompt-leak": wording.prompt_leak,
+        "refusal": wording.refusal,
+        "no-content": wording.no_content,
+        "boilerplate": wording.boilerplate,
+        "markup": form.markup,
+        LANGUAGE: not_english,
+        "length-truncated": form.length_truncated,
+        "too-short": form.too_short,
+        "too-long": form.too_long,
+    }
+)
+
+
+def check(
+    caption: str, *, prompt: str, finish_reason: str, limits: GateLimits, language: bool = True
+) -> str | None:
+    """The slug of the first check that fails, in the order of `CHECKS`, or `None`; never raises.
+
+    `finish_reason` is the engine's: `stop` or `length`. `language` off accepts every language.
+    """
+    candidate = Candidate(caption, prompt, finish_reason, limits)
+    for slug, fails in CHECKS.items():
+        if (language or slug != LANGUAGE) and fails(candidate):
+            return slug
+    return None

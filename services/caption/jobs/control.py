@@ -1,0 +1,120 @@
+"""What a person does with a layer in the making: pause, resume, retry, ask what went wrong."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.caption.jobs.layer_jobs import LayerJobs, job_row
+from services.caption.jobs.layer_steps import LAST_SHARD, unit_id
+from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.web.errors import Conflict
+from services.chassis.work.units import DONE, FAILED, RECORDED, WorkUnits
+from vila2.data.layers import QUARANTINED, decode_layer_shard
+from vila2.schemas.rest import caption as api
+
+# Of one answer: quarantined samples, and shards that are looked at.
+_SAMPLES, _SHARDS = 200, 5000
+
+
+class LayerControl:
+    """Changes the state of jobs and their units; the work itself is `LayerJobs`."""
+
+    def __init__(
+        self, database: Database, objects: ObjectStore, units: WorkUnits, jobs: LayerJobs
+    ) -> None:
+        self._database, self._objects, self._units, self._jobs = database, objects, units, jobs
+
+    def pause(self, team: str, job_id: str) -> api.LayerJob:
+        """Begin no further shard; those in the middle finish."""
+        with self._database.transaction() as session:
+            row = _moved(session, team, job_id, ("running",), "paused")
+            self._units.pause(session, row.id)
+        return self._jobs.get(team, job_id)
+
+    def resume(self, team: str, job_id: str) -> api.LayerJob:
+        """Go on with the shards that wait."""
+        with self._database.transaction() as session:
+            row = _moved(session, team, job_id, ("paused",), "running")
+            # A job that waits for its team's quota goes on when the quota lets it.
+            if not row.waiting:
+                self._units.resume(session, row.id)
+        self._jobs.steps.settle(job_id)
+        return self._jobs.get(team, job_id)
+
+    def retry_failed(self, team: str, job_id: str) -> api.LayerJob:
+        """Give the shards that gave up all their attempts again."""
+        with self._database.transaction() as session:
+            row = _moved(session, team, job_id, ("failed",), "running")
+            row.error = ""
+            self._units.retry(session, row.id)
+        return self._jobs.get(team, job_id)
+
+    def failures(self, team: str, job_id: str, *, reason: str, first: int) -> api.Failures:
+        """Shards that gave up, and quarantined samples, both from shard `first` on.
+
+        One answer looks at no more than some shards, and `next` says where to go on.
+        """
+        with self._database.reading() as session:
+            row = job_row(session, team, job_id)
+            units = (
+                session.execute(
+                    select(WorkUnitRow)
+                    .where(
+                        WorkUnitRow.subject == row.id,
+                        WorkUnitRow.id.between(unit_id(row.id, first), unit_id(row.id, LAST_SHARD)),
+                    )
+                    .order_by(WorkUnitRow.id)
+                    .limit(_SHARDS + 1)
+                )
+                .scalars()
+                .all()
+            )
+        shards: list[api.FailedShard] = []
+        samples: list[api.QuarantinedSample] = []
+        for seen, unit in enumerate(units):
+            shard = int(unit.payload["shard"])
+            if seen == _SHARDS or len(samples) >= _SAMPLES:
+                return api.Failures(shards=shards, samples=samples, next=shard)
+            if unit.state == FAILED:
+                shards.append(
+                    api.FailedShard(shard=shard, attempts=unit.attempts, error=unit.error)
+                )
+            elif unit.state in (DONE, RECORDED) and unit.result.get("quarantined"):
+                samples += self._quarantined(shard, unit.result["object_key"], reason)
+        return api.Failures(shards=shards, samples=samples, next=None)
+
+    def _quarantined(self, shard: int, key: str, reason: str) -> list[api.QuarantinedSample]:
+        try:
+            rows = decode_layer_shard(self._objects.get(key))
+        except KeyError:
+            return []  # a take-down has put another object in its place
+        return [
+            api.QuarantinedSample(
+                key=row.key,
+                shard=shard,
+                reason=row.reason,
+                attempts=row.attempt + 1,
+                prompt=row.prompt,
+                text=row.caption,
+            )
+            for row in rows
+            if row.status == QUARANTINED and reason in ("", row.reason)
+        ]
+
+
+def _moved(
+    session: Session, team: str, job_id: str, states: tuple[str, ...], to: str
+) -> LayerJobRow:
+    row = job_row(session, team, job_id, lock=True)
+    if row.state in states:
+        row.state = to
+    elif row.state != to:
+        raise Conflict(
+            f"job {job_id} is {row.state}, not {' or '.join(states)}",
+            field="job",
+            fix="look at its state first",
+        )
+    return row

@@ -1,0 +1,28 @@
+"""How far the layers in the making are, for /metrics."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from services.caption.tables import LayerJobRow
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.metrics import LAYER_SAMPLES
+
+
+def measure(database: Database) -> None:
+    """Set the samples of every layer that is not sealed, as far as they are recorded."""
+    with database.reading() as session:
+        rows = session.scalars(
+            select(LayerJobRow).where(LayerJobRow.state.in_(("running", "paused")))
+        ).all()
+    LAYER_SAMPLES.show(
+        {
+            (row.id, str(row.body.get("run", "")), str(row.body["model"]), what): float(samples)
+            for row in rows
+            for what, samples in (
+                ("captioned", row.captioned),
+                ("quarantined", sum(row.quarantined.values())),
+                ("total", row.samples),
+            )
+        }
+    )

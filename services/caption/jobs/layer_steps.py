@@ -1,0 +1,233 @@
+"""The steps of a layer job that nobody asks for: add its units, record what is done, seal.
+
+Each step takes at most a page of shards, so that neither memory nor any one transaction grows with
+the dataset, and each is safe to take twice or in two processes at once: adding a unit again leaves
+it as it is, the first record of a shard stays, and a unit is counted once. A process that died
+between two steps is made up for by whoever takes the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.caption.jobs.days import Spent
+from services.caption.jobs.quotas import ImageQuotas
+from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.chassis.crashpoint import crashpoint
+from services.chassis.storage.database import Database
+from services.chassis.work.units import DONE, FAILED, TRACE, WorkUnits
+from vila2.client import Client
+from vila2.schemas.rest.datasets import LayerShard, LayerShardIn
+from vila2.system.tracing import within
+
+SHARD_TASK = "caption.shard"
+PAGE = 1000  # shards
+LAST_SHARD = 9_999_999  # the highest number that a unit's id has room for
+_log = structlog.get_logger()
+
+
+class LayerSteps:
+    """Carries running jobs on; `platform` gives a client that acts for a team."""
+
+    def __init__(
+        self,
+        database: Database,
+        units: WorkUnits,
+        platform: Callable[[str], Client],
+        quotas: ImageQuotas,
+    ) -> None:
+        self._database, self._units, self._platform = database, units, platform
+        self._quotas = quotas
+
+    def take_all(self) -> None:
+        """Carry every job on as far as it can go now; one that cannot does not hold the others."""
+        with self._database.reading() as session:
+            jobs = session.execute(
+                select(LayerJobRow.id, LayerJobRow.team, LayerJobRow.state, LayerJobRow.waiting)
+                .where(LayerJobRow.state.in_(("running", "paused")))
+                .order_by(LayerJobRow.created_at)
+            ).all()
+        for job_id, team, state, waiting in jobs:
+            with within(self._trace(job_id)), structlog.contextvars.bound_contextvars(job=job_id):
+                try:
+                    if state == "paused":
+                        self._hold(job_id)
+                    else:
+                        self._go_on(job_id, team, waiting=bool(waiting))
+                except Exception:
+                    _log.exception("layer job is stuck")
+
+    def _go_on(self, job_id: str, team: str, *, waiting: bool) -> None:
+        """Record what is done, and begin more where the team's images of today allow it."""
+        while self.record(job_id):
+            pass
+        spent = self._quotas.spent(team)
+        if spent is not None:
+            self._wait(job_id, spent)
+            return
+        if waiting:
+            self._wait_no_more(job_id)
+        while self.plan(job_id):
+            pass
+        self.settle(job_id)
+
+    def _trace(self, job_id: str) -> str:
+        """The trace that a job was asked for in, which its first unit keeps."""
+        with self._database.reading() as session:
+            first = session.get(WorkUnitRow, unit_id(job_id, 0))
+            return str(first.payload.get(TRACE, "")) if first else ""
+
+    def plan(self, job_id: str) -> bool:
+        """Add the next page of units; True while there are more to add."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "running":
+                self.add_page(session, row)
+            return row.state == "running" and row.planned < row.shards
+
+    def add_page(self, session: Session, row: LayerJobRow) -> None:
+        """Add the next page of units in the caller's transaction, which holds the job."""
+        # A version's shards are numbered from 0 without a gap.
+        end = min(row.planned + PAGE, row.shards)
+        units = [
+            WorkUnitRow(
+                id=unit_id(row.id, shard),
+                task=SHARD_TASK,
+                subject=row.id,
+                payload={"shard": shard},
+                progress=0,
+            )
+            for shard in range(row.planned, end)
+        ]
+        self._units.add(session, units)
+        row.planned = end
+
+    def record(self, job_id: str) -> bool:
+        """Record a page of captioned shards in the layer; True while there are more."""
+        with self._database.reading() as session:
+            row = session.get_one(LayerJobRow, job_id)
+            page = session.execute(
+                select(WorkUnitRow.id, WorkUnitRow.payload, WorkUnitRow.result)
+                .where(WorkUnitRow.state == DONE, WorkUnitRow.subject == job_id)
+                .order_by(WorkUnitRow.not_before, WorkUnitRow.id)
+                .limit(PAGE)
+            ).all()
+        if not page:
+            return False
+        self._platform(row.team).datasets.put_layer_shards(
+            row.layer,
+            [_of_the_layer(int(payload["shard"]), result) for _, payload, result in page],
+        )
+        crashpoint("caption.recorded")
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            quarantined, images = Counter(row.quarantined), 0
+            for result in self._units.record(session, [unit for unit, _, _ in page]):
+                row.captioned += result["captioned"]
+                row.tokens += result.get("tokens", 0)
+                row.seconds += result.get("seconds", 0.0)
+                quarantined.update(result["quarantined"])
+                images += result.get("images", 0)
+            row.quarantined = dict(quarantined)
+            if images:
+                self._quotas.add(session, row.team, images)
+        return len(page) == PAGE
+
+    def settle(self, job_id: str) -> None:
+        """If every unit of a running job has ended, record the rest, then seal the layer or fail.
+
+        Asked after each shard, so what it costs while units remain does not depend on how many.
+        """
+        with self._database.reading() as session:
+            row = session.get_one(LayerJobRow, job_id)
+            if row.state != "running" or row.planned < row.shards:
+                return
+            if self._units.unfinished(session, job_id):
+                return
+        while self.record(job_id):
+            pass
+        if self._failed(job_id):
+            return
+        self._platform(row.team).datasets.seal_layer(row.layer)
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "running":
+                row.state = "sealed"
+
+    def hold_back(self, session: Session, row: LayerJobRow, spent: Spent) -> None:
+        """Let a running job begin no shard in the caller's transaction, which holds the job."""
+        row.waiting, row.waiting_until = spent.why, spent.until
+        self._units.pause(session, row.id)
+
+    def _wait(self, job_id: str, spent: Spent) -> None:
+        """Let a job wait for its team's quota; one that has nothing left to begin ends."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "running":
+                self.hold_back(session, row, spent)
+        self.settle(job_id)
+
+    def _wait_no_more(self, job_id: str) -> None:
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row.waiting, row.waiting_until = "", 0.0
+            if row.state == "running":
+                self._units.resume(session, job_id)
+
+    def _hold(self, job_id: str) -> None:
+        """Keep the units of a paused job back: one that failed in the middle came back as ready."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "paused":
+                self._units.pause(session, job_id)
+        while self.record(job_id):
+            pass
+
+    def _failed(self, job_id: str) -> bool:
+        """Whether shards gave up, or the job was ended otherwise; the first one's error is told."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state != "running":
+                return True
+            counts = Counter(self._units.counts(session, job_id))
+            failed = counts[FAILED]
+            if not failed:
+                return False
+            first = session.scalar(
+                select(WorkUnitRow.error)
+                .where(WorkUnitRow.state == FAILED, WorkUnitRow.subject == job_id)
+                .order_by(WorkUnitRow.id)
+                .limit(1)
+            )
+            row.state = "failed"
+            row.error = f"{failed} of {counts.total()} shards failed: {first}"
+            return True
+
+
+class ShardResult(LayerShardIn):
+    """What a unit came to: its part of the layer, and what it took.
+
+    `tokens` were generated for it, rejected tries not counted; `seconds` at the engine; `images`
+    were shown to it, which in mode `keep` are not all.
+    """
+
+    tokens: int
+    seconds: float
+    images: int
+
+
+def _of_the_layer(number: int, result: Mapping[str, Any]) -> LayerShard:
+    """What the dataset store is told of a shard."""
+    kept = {name: result[name] for name in LayerShardIn.model_fields}
+    return LayerShard(number=number, **kept)
+
+
+def unit_id(job_id: str, shard: int) -> str:
+    """A unit's id; of one job, ids are in the order of the shards."""
+    return f"{job_id}-{shard:07d}"

@@ -1,0 +1,52 @@
+"""The recipe hash of captions: two layers of one hash differ in nothing but their dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from services.caption.engines.engine import EngineInfo
+from services.chassis.storage.objects import ObjectStore
+from vila2.data.images import DECODE_VERSION, DECODED_MODE
+from vila2.model.preset import PRESET_FILE
+from vila2.schemas.canonical import canonical_json
+from vila2.schemas.rest.caption import LayerJobIn
+
+# Raised by hand when the same request comes to give other captions: when prompts are drawn in
+# another way, or attempts, the gate or a specialist's filter decide otherwise.
+CAPTION_CODE_VERSION = 1
+
+
+def recipe_hash(body: LayerJobIn, engine: EngineInfo, *, image_size: int) -> str:
+    """16 hex digits over everything that decides a caption besides the image.
+
+    `body.model` is a registered model, whose name holds the digest of its weights. Scores that are
+    stored beside captions change none of them. A layer that starts from another is decided by that
+    one as well.
+    """
+    ingredients = {
+        "model": body.model,
+        "prompts": body.prompts,
+        "sampling": body.sampling.model_dump(),
+        "gate": body.gate.model_dump(),
+        "seed": body.seed,
+        "task": body.task,
+        "preprocessing": {
+            "image_size": image_size,
+            "mode": DECODED_MODE,
+            "decode": DECODE_VERSION,
+        },
+        "engine": {"kind": engine.kind, "version": engine.version},
+        "code": CAPTION_CODE_VERSION,
+        "base": None if body.mode == "overwrite" else [body.mode, body.base_layer],
+    }
+    return hashlib.sha256(canonical_json(ingredients)).hexdigest()[:16]
+
+
+def image_size_of(objects: ObjectStore, prefix: str) -> int:
+    """Side of the square image that a stored model is given, pixels; 0 if it is the model's own."""
+    try:
+        preset = json.loads(objects.get(f"{prefix}/{PRESET_FILE}"))
+    except KeyError:
+        return 0  # a model that was not saved by this platform
+    return int(preset["image_size"])

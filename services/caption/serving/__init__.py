@@ -1,0 +1,1 @@
+"""Answers now: online captions, the chat endpoint, and deployments behind endpoints."""

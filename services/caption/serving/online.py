@@ -1,0 +1,118 @@
+"""Captions and answers now, for a picture in the request: no layer, no work units."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from services.caption.engines.engine import Engine, Engines
+from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
+from services.caption.jobs.quotas import ImageQuotas
+from services.caption.serving.deployments import Deployments
+from services.caption.serving.openai_chat import DEFAULT_TOKENS, picture_of, question_of
+from services.chassis.web.errors import Invalid
+from vila2.client import Client
+from vila2.data.admission import admit
+from vila2.data.images import decode
+from vila2.data.sample import RawSample, Sample
+from vila2.engine.requests import Request
+from vila2.schemas.rest import caption as api
+from vila2.schemas.rest import openai
+from vila2.schemas.sampling import Sampling
+
+
+class Direct:
+    """Asks the same engines as the layers do."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        platform: Callable[[str], Client],
+        deployments: Deployments,
+        quotas: ImageQuotas,
+    ) -> None:
+        self._engines, self._platform, self._deployments = engines, platform, deployments
+        self._quotas = quotas
+
+    def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
+        """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
+        check_scoring(body, self._engines)
+        samples = [
+            _sample(picture_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
+            for n, image in enumerate(body.images)
+        ]
+        name = self._deployments.resolve(team, body.model)
+        how = Captioning.of(body, model=name)
+        engine = self._engine(team, name)
+        self._quotas.admit(team, len(samples))
+        rows = caption_samples(samples, how, engine)
+        return preview_of(rows)
+
+    def chat(self, team: str, body: openai.ChatIn) -> Iterator[str | openai.ChatCompletion]:
+        """One answer, as the model gives it: pieces of its text, then all of it.
+
+        No gate, no second attempt. What can be wrong with the request is raised here, before the
+        first piece.
+        """
+        picture, question = question_of(body.messages)
+        sample = _sample(picture, "image", field="messages[0].content")
+        engine = self._engine(team, self._deployments.resolve(team, body.model))
+        size = engine.image_size
+        request = Request(
+            pixels=decode(sample.image, size=(size, size)),
+            question=question,
+            seed=body.seed,
+            sampling=Sampling(
+                temperature=body.temperature,
+                top_p=body.top_p,
+                max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            ),
+            sha256=sample.sha256,
+        )
+        self._quotas.admit(team, 1)
+        return _completing(body, engine, request)
+
+    def models(self, team: str) -> openai.ServedModels:
+        """The team's endpoints and models, any of which may be asked."""
+        names = [endpoint.name for endpoint in self._deployments.endpoints(team) if endpoint.model]
+        names += [model.name for model in self._platform(team).training.models()]
+        served = [openai.ServedModel(id=name, owned_by=team) for name in names]
+        return openai.ServedModels(data=served)
+
+    def _engine(self, team: str, model: str) -> Engine:
+        return self._engines.get(self._platform(team).training.model(model).object_prefix)
+
+
+def _sample(picture: bytes, key: str, *, field: str) -> Sample:
+    """The picture, held to the same limits as one that is submitted."""
+    made = admit(RawSample(key, key, picture), captionless=True)
+    if isinstance(made, Sample):
+        return made
+    raise Invalid(made.detail, field=field, fix=f"send another picture ({made.reason})")
+
+
+def _completing(
+    body: openai.ChatIn, engine: Engine, request: Request
+) -> Iterator[str | openai.ChatCompletion]:
+    identity, created = f"chatcmpl-{uuid.uuid4().hex[:24]}", int(time.time())
+    for piece in engine.stream(request):
+        if isinstance(piece, str):
+            yield piece
+            continue
+        yield openai.ChatCompletion(
+            id=identity,
+            created=created,
+            model=body.model,
+            choices=[
+                openai.Choice(
+                    message=openai.ChatMessage(content=piece.text),
+                    finish_reason="length" if piece.finish_reason == "length" else "stop",
+                )
+            ],
+            usage=openai.Usage(
+                prompt_tokens=piece.prompt_tokens,
+                completion_tokens=piece.tokens,
+                total_tokens=piece.prompt_tokens + piece.tokens,
+            ),
+        )

@@ -1,9 +1,0 @@
-"""The migrations of identity: one file per step in `versions/`, numbered."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-from services.chassis.migrations import Migrations
-
-MIGRATIONS = Migrations("identity", Path(__file__).parent)

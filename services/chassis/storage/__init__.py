@@ -1,0 +1,1 @@
+"""Databases and their migrations, and the object store port with its adapters."""

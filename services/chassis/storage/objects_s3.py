@@ -1,0 +1,185 @@
+"""Objects in an S3 bucket, through the `minio` client; any S3-compatible server will do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import urllib3
+from minio import Minio
+from minio.error import S3Error
+
+from services.chassis.storage.objects import ObjectStore, checked
+from vila2.schemas.canonical import canonical_json
+
+# Lies below a stored directory's prefix once all its files do. `checked` refuses such a name, so
+# no caller can write or read it as an object.
+_WHOLE = ".whole"
+_ABSENT = ("NoSuchKey", "NoSuchBucket")
+
+
+class S3Objects(ObjectStore):
+    """An object store in one bucket, with a local cache for what must be read as a file.
+
+    `connections` should be the number of threads that use the store: the client's own pool of ten
+    makes more than ten workers open a new connection per request.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        bucket: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        cache: Path,
+        secure: bool = True,
+        region: str = "us-east-1",
+        connections: int = 16,
+        create: bool = True,
+    ) -> None:
+        pool = urllib3.PoolManager(
+            maxsize=connections,
+            timeout=urllib3.Timeout(connect=5, read=60),
+            retries=urllib3.Retry(total=5, backoff_factor=0.2, status_forcelist=[500, 502, 503]),
+        )
+        self._client = Minio(
+            endpoint,
+            access_key=access_key,
+            secret_key=secret_key,
+            secure=secure,
+            region=region,
+            http_client=pool,
+        )
+        self._bucket = bucket
+        self._cache = cache
+        self._cache.mkdir(parents=True, exist_ok=True)
+        if create and not self._client.bucket_exists(bucket):
+            self._make_bucket()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Upload; S3 shows an object whole or not at all, in several parts where it is large."""
+        self._client.put_object(self._bucket, checked(key), io.BytesIO(data), len(data))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """A conditional write (If-None-Match: *); the server decides between several at once."""
+        try:
+            # The client has no public way to send the condition with a write.
+            self._client._put_object(
+                self._bucket, checked(key), data, cast("Any", {"If-None-Match": "*"})
+            )
+        except S3Error as error:
+            if error.code in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return False
+            raise
+        return True
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload from disk, in several parts where it is large."""
+        self._client.fput_object(self._bucket, checked(key), str(path))
+
+    def get(self, key: str) -> bytes:
+        """Download; a missing object is a `KeyError`."""
+        try:
+            response = self._client.get_object(self._bucket, checked(key))
+        except S3Error as error:
+            if error.code in _ABSENT:
+                raise KeyError(key) from error
+            raise
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Download to a file; a missing object is a `KeyError`."""
+        try:
+            self._client.fget_object(self._bucket, checked(key), str(path))
+        except S3Error as error:
+            if error.code in _ABSENT:
+                raise KeyError(key) from error
+            raise
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        return self._etag(checked(key)) is not None
+
+    def delete(self, key: str) -> None:
+        """Remove the object; S3 does not mind a missing one."""
+        self._client.remove_object(self._bucket, checked(key))
+
+    def keys(self, prefix: str | None = None) -> Iterator[str]:
+        """Keys below `prefix`, sorted here: not every server lists by the whole key's bytes."""
+        below = "" if prefix is None else checked(prefix)
+        yield from sorted(key for key, _ in self._listed(below))
+
+    def put_directory(self, prefix: str, directory: Path) -> None:
+        """Upload a directory's files, then a mark that all are there.
+
+        One that died half-way left no mark: its files are uploaded again over what is there.
+        """
+        mark = f"{checked(prefix)}/{_WHOLE}"
+        if self._etag(mark) is not None:
+            return  # prefixes of directories are content-addressed: the same files are there
+        for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+            key = checked(f"{prefix}/{path.relative_to(directory).as_posix()}")
+            self._client.fput_object(self._bucket, key, str(path))
+        self._client.put_object(self._bucket, mark, io.BytesIO(b""), 0)
+
+    def local(self, key: str) -> Path:
+        """Download what the cache lacks; the cache is addressed by the objects' ETags.
+
+        Raises `KeyError` where there is neither an object nor anything below the prefix.
+        """
+        etag = self._etag(checked(key))
+        if etag is not None:
+            return self._cached([(key, etag)], of=key)
+        found = list(self._listed(key))
+        if not found:
+            raise KeyError(key)
+        return self._cached(found, of=key)
+
+    def _cached(self, objects: list[tuple[str, str]], *, of: str) -> Path:
+        version = hashlib.sha256(canonical_json(sorted(objects))).hexdigest()[:32]
+        target = self._cache / version
+        if not target.exists():
+            partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".partial-"))
+            try:
+                for key, _ in objects:
+                    self._client.fget_object(self._bucket, key, str(partial / key))
+                partial.rename(target)
+            except OSError:
+                if not target.exists():  # another process was first: its files are the same
+                    raise
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        return target / of
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, str]]:
+        below = f"{prefix}/" if prefix else ""
+        for held in self._client.list_objects(self._bucket, prefix=below, recursive=True):
+            name = held.object_name or ""
+            if not name.endswith(f"/{_WHOLE}"):
+                yield name, held.etag or ""
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self._client.stat_object(self._bucket, key).etag or ""
+        except S3Error as error:
+            if error.code in _ABSENT:
+                return None
+            raise
+
+    def _make_bucket(self) -> None:
+        try:
+            self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            # Several services start at once, and one of them makes it.
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise

@@ -1,0 +1,52 @@
+"""Structured logs: JSON lines to a file or standard error, secrets never among them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from vila2.system import tracing
+
+_SECRET = ("authorization", "key", "secret", "token", "password")
+
+
+def _hide_secrets(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    for name in event:
+        if name.lower() in _SECRET:
+            event[name] = "(hidden)"
+    return event
+
+
+def _add_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if tracing.current():
+        event.setdefault("trace_id", tracing.trace_id())
+    return event
+
+
+def configure_logging(*, path: Path | None = None) -> None:
+    """Send structured logs to `path`, or to standard error where there is none."""
+    import sys
+
+    stream: TextIO = sys.stderr
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a", buffering=1)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            _add_trace,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _hide_secrets,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,1 @@
+"""The app factory and the conventions of every service's REST interface."""

@@ -1,0 +1,142 @@
+"""The app factory: what every service has in common, put together once.
+
+Each app gets the error handler, the door that its service hands in, request ids in logs and
+replies, metrics, health routes, and start and stop hooks for its long-lived objects.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from importlib.metadata import version
+from typing import Protocol
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
+from services.chassis.web.body_settings import BodySettings
+from services.chassis.web.errors import add_error_handlers, unforeseen
+from services.chassis.web.middleware import KeyThenBody
+from services.chassis.web.openapi import complete_document
+from vila2.system import tracing
+from vila2.system.request_id import request_id as current_request
+
+_log = structlog.get_logger()
+_VERSION = version("vila2")
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_OPERATIONS = ("/healthz", "/metrics")  # asked every few seconds, so not traced
+
+
+class Door(Protocol):
+    """Who lets a request in; services hand in `services.identity`."""
+
+    def principal(self, bearer: str, /) -> object:
+        """Who sends this bearer token; raises `Unauthenticated`. It may ask a database."""
+
+    def watch(self, app: FastAPI, service: str, /) -> None:
+        """Add what records requests around the whole app."""
+
+
+class Context(Protocol):
+    """A service's long-lived objects: made before the app, started and stopped with it."""
+
+    def start(self) -> None:
+        """Begin background work."""
+
+    def stop(self) -> None:
+        """End background work and close what was opened."""
+
+
+def create_service(
+    name: str, *, title: str, routers: Sequence[APIRouter], context: Context, identity: Door
+) -> FastAPI:
+    """Build a service's app around its routes and context.
+
+    Several routers come side by side: FastAPI builds what it needs of a route when the service is
+    first asked, but at once, and twice, where one router lies in another.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        context.start()
+        try:
+            yield
+        finally:
+            context.stop()
+
+    app = FastAPI(
+        title=f"VILA² {title}",
+        version="1",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.identity = identity
+    app.state.context = context
+    add_error_handlers(app)
+    complete_document(app)
+    app.add_middleware(KeyThenBody, authenticate=identity.principal, bounds=BodySettings())
+    _add_middleware(app, name)
+    identity.watch(app, name)
+    for router in routers:
+        app.include_router(router)
+    add_operations(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, service: str) -> None:
+    @app.middleware("http")
+    async def observe(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        given = request.headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        current_request.set(request_id)
+        structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
+        started = time.perf_counter()
+        with _span_of(request) as span:
+            try:
+                response = await call_next(request)
+            except Exception:
+                _log.exception("request broke", path=request.url.path)
+                response = unforeseen()
+            # The route's template, not the path: ids would make a series of each.
+            route = getattr(request.scope.get("route"), "path", "unmatched")
+            span.rename(f"{request.method} {route}")
+            span.set(http__route=route, http__response__status_code=response.status_code)
+            if response.status_code >= 500:
+                _log.error("request failed", route=route, status=response.status_code)
+        seconds = time.perf_counter() - started
+        REQUESTS.labels(service, request.method, route, str(response.status_code)).inc()
+        REQUEST_SECONDS.labels(service, request.method, route).observe(seconds)
+        response.headers["X-Request-Id"] = request_id
+        return response
+
+
+def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
+    if request.url.path.endswith(_OPERATIONS):
+        return nullcontext(tracing.Span(""))
+    return tracing.span(
+        request.method,
+        kind="server",
+        parent=request.headers.get(tracing.HEADER, ""),
+        http__request__method=request.method,
+        url__path=request.url.path,
+    )
+
+
+def add_operations(app: FastAPI) -> None:
+    """The routes for whoever runs the platform: open, and told to nobody by OpenAPI."""
+
+    @app.get("/healthz", include_in_schema=False)
+    def live() -> dict[str, str | float]:
+        # Version and clock, so that `vila2 doctor` can compare the services.
+        return {"status": "ok", "version": _VERSION, "time": time.time()}
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,106 @@
+"""`Idempotency-Key`: a POST that creates something, sent again, answers with what it created.
+
+The key is the `token` of the row that the request creates, so it holds for as long as the row does.
+A key counts among the resources of its kind in a team, or below their parent where they have one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header
+from pydantic import BaseModel
+from sqlalchemy import String, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from services.chassis.storage.database import Database
+from services.chassis.web.errors import Invalid
+
+HEADER = "Idempotency-Key"
+PATTERN = r"^[!-~]{1,255}$"
+
+Row = TypeVar("Row", bound="TokenColumns")
+T = TypeVar("T")
+
+
+class TokenColumns:
+    """Columns of a row that a request with a key creates; the table makes `token` unique."""
+
+    token: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64), default="")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A creating request: its key, if it has one, and a digest of what it asks for."""
+
+    token: str | None
+    fingerprint: str
+
+    @classmethod
+    def of(cls, token: str | None, body: BaseModel, *path: str) -> KeyedRequest:
+        """`path` is what the route's path says beside the body, such as whose branch it is.
+
+        A field at its default counts as one that is left out.
+        """
+        asked = [*path, body.model_dump(exclude_defaults=True)]
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return cls(token or None, hashlib.sha256(text.encode()).hexdigest())
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """What `TokenColumns` of a new row hold."""
+        return {"token": self.token, "fingerprint": self.fingerprint}
+
+    def part(self, body: BaseModel) -> str | None:
+        """A key for what this request has another service create."""
+        return self.token and KeyedRequest.of(None, body, self.token).fingerprint
+
+    def find(self, session: Session, table: type[Row], **within: Any) -> Row | None:
+        """What this request created before; raises `Invalid` if another one has its key."""
+        if self.token is None:
+            return None
+        row = session.scalar(select(table).filter_by(token=self.token, **within))
+        if row is not None and row.fingerprint != self.fingerprint:
+            raise Invalid(
+                "this key came with another request before",
+                field=HEADER,
+                fix="send a key again only with the same request; make a new one for each other",
+            )
+        return row
+
+
+def create_once(database: Database, work: Callable[[Session], T]) -> T:
+    """Do `work`, which looks a request up and inserts its row if there is none.
+
+    If the same request is at work elsewhere, the unique constraint lets one of the two through; the
+    other looks again, and finds the row.
+    """
+    try:
+        with database.transaction() as session:
+            return work(session)
+    except IntegrityError:
+        with database.transaction() as session:
+            return work(session)
+
+
+def _given(
+    token: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            pattern=PATTERN,
+            description="The same request with the same key answers with what the first one "
+            "created; another request with it is refused.",
+        ),
+    ] = None,
+) -> str | None:
+    return token
+
+
+IdempotencyKey = Annotated[str | None, Depends(_given)]

@@ -1,0 +1,1 @@
+"""Durable work: units, leases, workers, the relay, and the queue port with its adapters."""

@@ -1,0 +1,176 @@
+"""What a worker does with a hint: claim, keep the lease alive, run, and settle the outcome."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from services.chassis.telemetry.metrics import (
+    LEASES_LOST,
+    UNIT_SECONDS,
+    UNITS_CLAIMED,
+    UNITS_ENDED,
+    UNITS_REDELIVERED,
+)
+from services.chassis.work.loop import Loop
+from services.chassis.work.queue import Queue
+from services.chassis.work.relay import Relay
+from services.chassis.work.transient_errors import is_passing
+from services.chassis.work.units import LEASE_SECONDS, Claim, Postponed, WorkUnits
+from vila2.system import tracing
+
+_log = structlog.get_logger()
+
+# How long what a unit needs is left in peace before somebody asks again.
+POSTPONED_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
+# A worker that no hint reaches looks for itself: the broker may be away, or its client deaf.
+IDLE_SECONDS = 5.0
+Report = Callable[[int], None]
+Run = Callable[[Claim, Report], None]
+
+
+class PermanentError(Exception):
+    """The unit cannot succeed however often it is tried; the message says why."""
+
+
+class Worker:
+    """Runs one service's units: `tasks` maps a task's name to what does it.
+
+    A task is told its claim and a function to report progress with; it completes the unit itself,
+    in the transaction that records what it made. It may run twice and must not mind.
+    """
+
+    def __init__(self, units: WorkUnits, queue: Queue, tasks: dict[str, Run]) -> None:
+        self._units, self._queue, self._tasks = units, queue, tasks
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._hints = Relay(units, queue.publish)
+        self._relay = Loop("relay", self.relay_once, seconds=0.5)
+        self._look = Loop("look", self._look_for_work, seconds=IDLE_SECONDS)
+        self._took = time.monotonic()
+        self._busy, self._ending = 0, False
+        self._counting = threading.Lock()
+        for task in tasks:
+            queue.register(task, self.take)
+            # From 0 on: what first appears as 1 has not increased, as Prometheus sees it.
+            for counter in (UNITS_CLAIMED, UNITS_REDELIVERED, LEASES_LOST):
+                counter.labels(task)
+
+    def start(self, *, relay: bool = True) -> None:
+        """Deliver hints; with `relay` publish one for every unit that waits, else work by them."""
+        self._queue.start()
+        (self._relay if relay else self._look).start()
+
+    def stop(self) -> None:
+        """Publish no more and let the present units end."""
+        self._ending = True
+        self._relay.stop()
+        self._look.stop()
+        self._queue.stop()
+
+    def nudge(self) -> None:
+        """New units were added."""
+        self._relay.nudge()
+
+    def relay_once(self) -> None:
+        """Publish hints for the units that wait, as far as the queue has room."""
+        self._hints.once()
+
+    def _look_for_work(self) -> None:
+        """What waits in SQL, while hints do not come."""
+        if time.monotonic() - self._took < IDLE_SECONDS:
+            return
+        while not (self._ending or self._busy):
+            found = self._units.claimable(limit=1)
+            if not found or not self.take(found[0][0]):
+                return
+
+    def take(self, unit_id: str) -> bool:
+        """Claim and run a unit; False where somebody else has."""
+        claim = self._units.claim(unit_id, owner=self._owner)
+        if claim is None:
+            return False
+        self._count(1)
+        named = {"task": claim.task, "unit": unit_id, "job": claim.subject}
+        try:
+            with (
+                tracing.span(f"unit {claim.task}", kind="consumer", parent=claim.trace) as span,
+                structlog.contextvars.bound_contextvars(**named, attempt=claim.attempt),
+            ):
+                span.set(**{f"vila2__{name}": value for name, value in named.items()})
+                span.set(vila2__outcome=self._run(unit_id, claim))
+        finally:
+            self._count(-1)
+        return True
+
+    def _give_back(self, claim: Claim, error: Exception) -> str:
+        """Settle a unit that its task has not completed; how it ended."""
+        postponed = isinstance(error, Postponed)
+        reason = str(error) if postponed else f"{type(error).__name__}: {error}"
+        if postponed or is_passing(error):
+            _log.warning("unit postponed", unit=claim.unit_id, reason=reason[:300])
+            self._insist(lambda: self._units.postpone(claim, reason, seconds=POSTPONED_SECONDS))
+            return "postponed"
+        if isinstance(error, PermanentError):
+            self._insist(lambda: self._units.fail(claim, str(error), final=True))
+            return "refused"
+        _log.error("unit failed", unit=claim.unit_id, attempt=claim.attempt, exc_info=error)
+        self._insist(lambda: self._units.fail(claim, reason))
+        return "failed"
+
+    def _insist(self, settle: Callable[[], None]) -> None:
+        """Settle though the database is away for a while: else only the lease would end it."""
+        deadline = time.monotonic() + LEASE_SECONDS
+        while True:
+            try:
+                settle()
+                return
+            except Exception as error:
+                if self._ending or not is_passing(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._busy += more
+            self._took = time.monotonic()
+
+    def _run(self, unit_id: str, claim: Claim) -> str:
+        UNITS_CLAIMED.labels(claim.task).inc()
+        if claim.taken_over:
+            UNITS_REDELIVERED.labels(claim.task).inc()
+        began, outcome = time.monotonic(), "done"
+        seen = {"progress": 0}
+
+        def report(done: int) -> None:
+            seen["progress"] = done
+
+        ending = threading.Event()
+
+        def beat() -> None:
+            # A third of the lease, and often enough that a watcher sees progress.
+            while not ending.wait(min(1.0, LEASE_SECONDS / 3)):
+                try:
+                    self._units.heartbeat(claim, progress=seen["progress"])
+                except Exception:  # the database is away: the heart goes on beating
+                    _log.warning("heartbeat missed", unit=unit_id, exc_info=True)
+
+        heart = threading.Thread(target=beat, name=f"heartbeat-{unit_id}", daemon=True)
+        heart.start()
+        try:
+            self._tasks[claim.task](claim, report)
+        except Exception as error:
+            outcome = self._give_back(claim, error)
+        finally:
+            ending.set()
+            heart.join()
+            seconds = time.monotonic() - began
+            UNITS_ENDED.labels(claim.task, outcome).inc()
+            UNIT_SECONDS.labels(claim.task).observe(seconds)
+        _log.info("unit ended", outcome=outcome, seconds=round(seconds, 3))
+        return outcome

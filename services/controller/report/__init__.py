@@ -1,0 +1,1 @@
+"""A run's report, gathered from the services that hold its figures."""

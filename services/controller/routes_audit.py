@@ -1,0 +1,35 @@
+"""The audit log's route."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from services.identity.audit import Wanted
+from services.identity.identity import Identity
+from services.identity.require import Principal, identity_of, require
+from vila2.schemas.rest import identity as api
+
+router = APIRouter(prefix="/v1")
+
+
+@router.get("/audit", summary="Who did what")
+def list_audit(
+    caller: Annotated[Principal, Depends(require("identity:read"))],
+    held: Annotated[Identity, Depends(identity_of)],
+    team: Annotated[str, Query(description="Empty: the caller's; of the admin, all.")] = "",
+    key: Annotated[str, Query(description="A key's prefix.")] = "",
+    user: str = "",
+    service: str = "",
+    method: str = "",
+    status: Annotated[int | None, Query(ge=100, le=599)] = None,
+    path: Annotated[str, Query(description="Part of the path, such as a run's id.")] = "",
+    since: Annotated[float | None, Query(description="Seconds since 1970.")] = None,
+    until: float | None = None,
+    cursor: Annotated[str, Query(description="The `next` of the page before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> api.AuditPage:
+    """Requests that changed something and refusals, of all services, the newest first."""
+    wanted = Wanted(team, key, user, service, method, status, path, since, until)
+    return held.audit.page(caller, wanted, cursor=cursor, limit=limit)

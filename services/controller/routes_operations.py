@@ -1,0 +1,95 @@
+"""Routes by which a person acts on a run; each answers with the run as it is then."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.started import Started
+from services.controller.access import Context, Writer
+from services.controller.context import ControllerContext
+from services.controller.runs import operations
+from services.controller.runs.branches import branch
+from services.controller.runs.views import run_view
+from services.controller.tables import RunRow
+from services.identity.require import Principal
+from vila2.schemas.rest import controller as api
+
+router = APIRouter(prefix="/v1")
+
+
+@router.post("/runs/{run}/pause", summary="Pause a run")
+def pause_run(run: str, caller: Writer, context: Context) -> api.Run:
+    """Begin nothing new; shards and jobs that are at work go on to their end."""
+    row = context.runs.get(caller.team, run)
+    operations.pause(context.runs, context.platform(caller.team), row, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/resume", summary="Resume a paused run")
+def resume_run(run: str, caller: Writer, context: Context) -> api.Run:
+    """Go on; a warning that the run was stopped for counts as seen."""
+    row = context.runs.get(caller.team, run)
+    operations.resume(context.runs, context.platform(caller.team), row, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/cancel", summary="Stop a run")
+def cancel_run(run: str, caller: Writer, context: Context) -> api.Run:
+    """Stop a run and everything that works for it; what it made stays."""
+    row = context.runs.get(caller.team, run)
+    operations.cancel(context.runs, context.platform(caller.team), row, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/retry", summary="Try failed rounds again", status_code=202)
+def retry_run(run: str, caller: Writer, context: Context, started: Started) -> api.Run:
+    """From the step that failed: a training from its checkpoint, a layer from its sealed shards."""
+    row = context.runs.get(caller.team, run)
+    started.tell(f"runs/{row.id}")
+    operations.retry(context.runs, context.platform(caller.team), row, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/rounds/{round}/verdict", summary="Overrule a verdict")
+def overrule_verdict(
+    run: str, round: str, body: api.OverruleIn, caller: Writer, context: Context
+) -> api.Run:
+    """A person's verdict decides in place of the computed one; the record keeps both."""
+    row = context.runs.get(caller.team, run)
+    operations.overrule(context.runs, row, round, body, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/recipe", summary="Change the recipe from the next round on")
+def amend_recipe(run: str, body: api.AmendIn, caller: Writer, context: Context) -> api.Run:
+    """Rounds that have begun keep the recipe that they began with."""
+    row = context.runs.get(caller.team, run)
+    operations.amend(context.runs, row, body, by=_who(caller))
+    return _shown(context, row)
+
+
+@router.post("/runs/{run}/branch", summary="Branch a run", status_code=202)
+def branch_run(
+    run: str,
+    body: api.BranchIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
+    key: IdempotencyKey,
+) -> api.Run:
+    """A new run with this one's rounds up to the named one, and its own way from there."""
+    row = branch(context.runs, context.runs.get(caller.team, run), body, key, by=_who(caller))
+    started.tell(f"runs/{row.id}")
+    return _shown(context, row)
+
+
+def _who(caller: Principal) -> str:
+    """The key's public part: enough to find whose it is."""
+    return f"key {caller.key}"
+
+
+def _shown(context: ControllerContext, row: RunRow) -> api.Run:
+    context.reconciler.loop.nudge()
+    fresh = context.runs.get(row.team, row.id)
+    return run_view(context.runs, context.platform(row.team), fresh)

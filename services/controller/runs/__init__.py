@@ -1,0 +1,1 @@
+"""Runs in the database, and what a person does with them."""

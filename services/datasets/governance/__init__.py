@@ -1,0 +1,1 @@
+"""Take-downs, audits, exports, history and storage quotas."""

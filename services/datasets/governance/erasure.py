@@ -1,0 +1,98 @@
+"""Copies of shards and layers without one picture. Writes objects, and no rows."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.sources import IN_PLACE
+from services.datasets.tables import LayerShardRow, ShardRow
+from vila2.data.index import SUFFIX, IndexRow, decode_index, encode_index
+from vila2.data.layers import decode_layer_shard, encode_layer_shard
+from vila2.data.shards import read_shard, write_shard
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A shard without a picture: its new objects, how many samples went, what else must go."""
+
+    object_key: str
+    index_key: str
+    sha256: str
+    bytes: int
+    samples: int
+    drop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedCaptions:
+    """A layer's shard without a picture's rows."""
+
+    object_key: str
+    sha256: str
+    captioned: int
+    quarantined: Mapping[str, int]
+
+
+class Erasing:
+    """Makes the copies; doing it twice makes the same objects."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def shard(self, shard: ShardRow, digest: str) -> Erased:
+        """A copy of the shard without the picture; of a tar in place, only of its index."""
+        looks = f"looks/{shard.version_id}/{shard.number:06d}-{shard.sha256[:16]}.parquet"
+        if shard.object_key.startswith(f"{IN_PLACE}/"):
+            return self._in_place(shard, digest, looks)
+        kept = (s for s in read_shard(self._objects.local(shard.object_key)) if s.sha256 != digest)
+        with tempfile.TemporaryDirectory(prefix="vila2-takedown-") as scratch:
+            partial = Path(scratch) / "shard.tar"
+            with partial.open("wb") as out:
+                summary = write_shard(kept, out)
+            key = f"shards/{summary.sha256[:2]}/{shard.number:06d}-{summary.sha256}.tar"
+            self._objects.put_file(key, partial)
+        folder = f"indexes/{shard.version_id}"
+        index_key = f"{folder}/{shard.number:06d}-{summary.sha256[:16]}{SUFFIX}"
+        self._objects.put(index_key, encode_index(summary.index))
+        return Erased(
+            object_key=key,
+            index_key=index_key,
+            sha256=summary.sha256,
+            bytes=summary.bytes,
+            samples=shard.samples - summary.samples,
+            drop=(shard.index_key, looks),
+        )
+
+    def captions(self, held: LayerShardRow, digest: str, takedown: str) -> ErasedCaptions:
+        """A copy of a layer's shard without the picture's rows."""
+        rows = decode_layer_shard(self._objects.get(held.object_key))
+        data, summary = encode_layer_shard([row for row in rows if row.sha256 != digest])
+        key = f"layers/{held.layer_id}/{held.number:06d}-{takedown}.parquet"
+        self._objects.put(key, data)
+        return ErasedCaptions(
+            object_key=key,
+            sha256=summary.sha256,
+            captioned=summary.captioned,
+            quarantined=summary.quarantined,
+        )
+
+    def _in_place(self, shard: ShardRow, digest: str, looks: str) -> Erased:
+        held = [IndexRow(**row) for row in decode_index(self._objects.get(shard.index_key))]
+        kept = [row for row in held if row.sha256 != digest]
+        index = encode_index(kept)
+        of_index = hashlib.sha256(index).hexdigest()[:32]
+        key = f"{shard.object_key.rsplit('/', 1)[0]}/{shard.version_id}-{of_index}{SUFFIX}"
+        self._objects.put(key, index)
+        return Erased(
+            object_key=key,
+            index_key=key,
+            sha256=shard.sha256,
+            bytes=shard.bytes,
+            samples=len(held) - len(kept),
+            drop=(looks,),
+        )

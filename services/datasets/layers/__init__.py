@@ -1,0 +1,1 @@
+"""Caption layers: opened, filled shard by shard, sealed, compared, imported."""

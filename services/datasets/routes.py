@@ -1,0 +1,255 @@
+"""The dataset store's routes for datasets and versions: parse, call, return."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from services.chassis.web.contents import answers, declared_bytes, received, takes
+from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.middleware import takes_body
+from services.chassis.web.numbers import Number
+from services.chassis.web.paging import Paged
+from services.chassis.web.started import Started
+from services.datasets.context import DatasetsContext
+from services.datasets.versions.content import shard_tar
+from services.datasets.versions.uploads import Piece
+from services.identity.require import Principal, require
+from vila2.schemas.rest import datasets as api
+
+router = APIRouter(prefix="/v1")
+Reader = Annotated[Principal, Depends(require("datasets:read"))]
+Writer = Annotated[Principal, Depends(require("datasets:write"))]
+QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
+
+
+def context_of(request: Request) -> DatasetsContext:
+    """The service's long-lived objects."""
+    context: DatasetsContext = request.app.state.context
+    return context
+
+
+Context = Annotated[DatasetsContext, Depends(context_of)]
+
+
+@router.post("/datasets", summary="Create a dataset", status_code=201)
+def create_dataset(body: api.DatasetIn, caller: Writer, context: Context) -> api.Dataset:
+    """Create a dataset, or return it where it exists with the same kind."""
+    return context.versions.create_dataset(caller.team, body)
+
+
+@router.get("/datasets", summary="List datasets")
+def list_datasets(
+    caller: Reader, context: Context, page: Paged, query: str = ""
+) -> list[api.Dataset]:
+    """The team's datasets whose names hold `query`, by name."""
+    return context.versions.list_datasets(caller.team, page, query=query)
+
+
+@router.get("/datasets/{name}", summary="A dataset")
+def get_dataset(name: str, caller: Reader, context: Context) -> api.Dataset:
+    """Its kind, and the version that its bare name means."""
+    return context.versions.dataset(caller.team, name)
+
+
+@router.post("/datasets/{name}/use", summary="Choose the version in use")
+def use_version(name: str, body: api.LatestIn, caller: Writer, context: Context) -> api.Dataset:
+    """Let the bare name mean this version, such as an earlier one; kept in the history."""
+    return context.versions.use(caller, name, body)
+
+
+@router.post("/datasets/{name}/versions", summary="Open a version", status_code=201)
+def create_version(
+    name: str, body: api.VersionIn, caller: Writer, context: Context, key: IdempotencyKey
+) -> api.Version:
+    """Open a version to upload to; the same key continues its version."""
+    return context.versions.create_version(caller.team, name, body, key)
+
+
+@router.get("/datasets/{name}/versions/{number}/uploads", summary="What was uploaded")
+def list_uploads(
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
+) -> list[api.Upload]:
+    """The pieces that the store has; a client that was cut sends the others."""
+    return context.uploads.of_version(caller.team, name, number, page)
+
+
+@router.put(
+    "/datasets/{name}/versions/{number}/parts/{part}",
+    summary="Upload a part",
+    **takes("application/x-tar"),
+)
+@takes_body("upload")
+async def put_part(
+    name: str, number: Number, part: Number, request: Request, caller: Writer, context: Context
+) -> api.Version:
+    """Upload one tar of raw samples; uploading a part again changes nothing."""
+    piece = Piece(caller.team, name, number, "", part)
+    await run_in_threadpool(context.uploads.expect, piece, declared_bytes(request))
+    async with received(request, context.spool) as body:
+        await run_in_threadpool(context.uploads.put_part, piece, body)
+    return await run_in_threadpool(context.versions.version, caller.team, name, number)
+
+
+@router.put(
+    "/datasets/{name}/versions/{number}/files/{file:path}/pieces/{piece}",
+    summary="Upload a piece of a file",
+    **takes("application/octet-stream"),
+)
+@takes_body("upload")
+async def put_piece(
+    name: str,
+    number: Number,
+    file: str,
+    piece: Number,
+    request: Request,
+    caller: Writer,
+    context: Context,
+) -> api.Version:
+    """Upload a piece (from 0 on) of a file as it is, to a version opened with a format."""
+    sent = Piece(caller.team, name, number, file, piece)
+    await run_in_threadpool(context.uploads.expect, sent, declared_bytes(request))
+    async with received(request, context.spool) as body:
+        await run_in_threadpool(context.uploads.put_piece, sent, body)
+    return await run_in_threadpool(context.versions.version, caller.team, name, number)
+
+
+@router.post("/datasets/{name}/versions/{number}/seal", summary="Seal", status_code=202)
+def seal_version(
+    name: str, number: Number, caller: Writer, context: Context, started: Started
+) -> api.Version:
+    """Close the version for uploads and ingest it."""
+    sealed = context.versions.seal(caller.team, name, number)
+    started.tell(f"datasets/{sealed.dataset}/versions/{sealed.version}")
+    context.worker.nudge()
+    return sealed
+
+
+@router.get("/datasets/{name}/versions/{number}", summary="A version")
+def get_version(name: str, number: Number, caller: Reader, context: Context) -> api.Version:
+    """State, counts and progress; number 0 is the version in use."""
+    return context.versions.version(caller.team, name, number)
+
+
+@router.get("/datasets/{name}/versions/{number}/shards", summary="Shards of a version")
+def list_shards(
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
+) -> list[api.Shard]:
+    """Where the version's tars lie, in order."""
+    return context.versions.shards(caller.team, name, number, page)
+
+
+@router.get("/datasets/{name}/versions/{number}/shards/{index}", summary="A shard of a version")
+def get_shard(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> api.Shard:
+    """Where one tar lies, as it is now."""
+    return context.versions.shard(caller.team, name, number, index)
+
+
+@router.get("/datasets/{name}/versions/{number}/rejected", summary="Rejected samples")
+def list_rejected(
+    name: str, number: Number, caller: Reader, context: Context, page: Paged
+) -> list[api.RejectedExample]:
+    """Examples of every reason for which samples were not admitted."""
+    return context.versions.rejected(caller.team, name, number, page)
+
+
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/content",
+    summary="A shard's tar",
+    **answers("application/x-tar"),
+)
+def get_shard_content(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> Response:
+    """The tar itself; of a tar registered in place, one with the admitted samples."""
+    found = context.versions.shard(caller.team, name, number, index)
+    return Response(shard_tar(context.objects, found), media_type="application/x-tar")
+
+
+@router.get(
+    "/datasets/{name}/versions/{number}/shards/{index}/index",
+    summary="A shard's index",
+    **answers("application/vnd.apache.parquet"),
+)
+def get_shard_index(
+    name: str, number: Number, index: Number, caller: Reader, context: Context
+) -> Response:
+    """Parquet: what the shard holds without the pictures, and where in the tar each lies."""
+    found = context.versions.shard(caller.team, name, number, index)
+    data = context.objects.get(found.index_key)
+    return Response(data, media_type="application/vnd.apache.parquet")
+
+
+@router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Lineage of a sample")
+def get_lineage(
+    name: str, number: Number, key: str, caller: Reader, context: Context
+) -> api.Lineage:
+    """Back to the picture and its source, forward to captions and the models trained on them."""
+    return context.reading.lineage(caller.team, name, number, key)
+
+
+@router.post("/datasets/{name}/versions/{number}/audit", summary="Audit", status_code=202)
+def start_audit(
+    name: str,
+    number: Number,
+    body: api.AuditIn,
+    caller: Writer,
+    context: Context,
+    started: Started,
+) -> api.Audit:
+    """Search a version for near-duplicates and for pictures of benchmarks."""
+    audit = context.audits.start(caller.team, name, number, body)
+    started.tell(f"datasets/{audit.dataset}/versions/{audit.version}/audit")
+    context.worker.nudge()
+    return audit
+
+
+@router.get("/datasets/{name}/versions/{number}/audit", summary="An audit's findings")
+def get_audit(name: str, number: Number, caller: Reader, context: Context) -> api.Audit:
+    """How far the audit is, and what it found."""
+    return context.audits.get(caller.team, name, number)
+
+
+@router.post("/takedowns", summary="Take a picture down", status_code=202)
+def start_takedown(
+    body: api.TakedownIn, caller: Writer, context: Context, started: Started
+) -> api.Takedown:
+    """Take a picture out of every version, layer and future export; the record stays."""
+    takedown = context.takedowns.start(caller, body)
+    started.tell(f"takedowns/{takedown.id}")
+    context.worker.nudge()
+    return takedown
+
+
+@router.get("/takedowns", summary="List take-downs")
+def list_takedowns(caller: Reader, context: Context, page: Paged) -> list[api.Takedown]:
+    """The team's take-downs, newest first."""
+    return context.takedowns.of_team(caller.team, page)
+
+
+@router.get("/takedowns/{takedown}", summary="A take-down")
+def get_takedown(takedown: str, caller: Reader, context: Context) -> api.Takedown:
+    """The record of a take-down."""
+    return context.takedowns.get(caller.team, takedown)
+
+
+@router.get("/history", summary="What changed which data is in use")
+def list_history(caller: Reader, context: Context, page: Paged) -> list[api.HistoryEntry]:
+    """Newest first: versions chosen, layers withdrawn and restored, and by which key."""
+    return context.history.of_team(caller.team, page)
+
+
+@router.get("/quota", summary="The caller's storage")
+def get_own_quota(caller: Reader, context: Context) -> api.StorageQuota:
+    """How many bytes the caller's team stores, and how many it may."""
+    return context.storage.get(caller.team)
+
+
+@router.get("/quotas/{team}", summary="A team's storage")
+def get_quota(team: str, caller: QuotaReader, context: Context) -> api.StorageQuota:
+    """The same of any team, for whoever keeps the limits."""
+    return context.storage.get(team)

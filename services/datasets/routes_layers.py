@@ -1,0 +1,137 @@
+"""The dataset store's routes for caption layers and exports: parse, call, return."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+
+from services.chassis.web.contents import answers
+from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.numbers import Number
+from services.chassis.web.paging import Paged
+from services.datasets.routes import Context, Reader
+from services.identity.require import Principal, require
+from vila2.schemas.rest import datasets as api
+
+router = APIRouter(prefix="/v1")
+CaptionReader = Annotated[Principal, Depends(require("captions:read"))]
+CaptionWriter = Annotated[Principal, Depends(require("captions:write"))]
+
+
+@router.post("/layers", summary="Open a caption layer", status_code=201)
+def open_layer(
+    body: api.LayerIn, caller: CaptionWriter, context: Context, key: IdempotencyKey
+) -> api.Layer:
+    """Open a layer over a ready version."""
+    return context.layers.open(caller.team, body, key)
+
+
+@router.get("/layers", summary="List layers")
+def list_layers(caller: CaptionReader, context: Context, page: Paged) -> list[api.Layer]:
+    """The team's layers, oldest first."""
+    return context.layers.of_team(caller.team, page)
+
+
+@router.post("/layers/import", summary="Import captions as a layer", status_code=201)
+def import_layer(body: api.LayerImport, caller: CaptionWriter, context: Context) -> api.Layer:
+    """Match another dataset's captions to this one's pictures by digest."""
+    return context.imports.run(caller.team, body)
+
+
+@router.get("/layers/{layer}", summary="A layer")
+def get_layer(layer: str, caller: CaptionReader, context: Context) -> api.Layer:
+    """A layer by id, or the newest sealed one of that name."""
+    return context.layers.get(caller.team, layer)
+
+
+@router.get("/layers/{layer}/shards", summary="Shards of a layer")
+def list_layer_shards(
+    layer: str, caller: CaptionReader, context: Context, page: Paged
+) -> list[api.LayerShard]:
+    """Where the captions of each shard lie, in order; only those that are there."""
+    return context.layers.shards(caller.team, layer, page)
+
+
+@router.put("/layers/{layer}/shards/{number}", summary="Record a shard's captions")
+def put_layer_shard(
+    layer: str, number: Number, body: api.LayerShardIn, caller: CaptionWriter, context: Context
+) -> api.Layer:
+    """Record where the captions of one shard lie; every sample must be accounted for."""
+    shard = api.LayerShard(number=number, **body.model_dump())
+    return context.layers.put_shards(caller.team, layer, [shard])
+
+
+@router.put("/layers/{layer}/shards", summary="Record many shards' captions")
+def put_layer_shards(
+    layer: str,
+    body: Annotated[list[api.LayerShard], Body(min_length=1, max_length=1000)],
+    caller: CaptionWriter,
+    context: Context,
+) -> api.Layer:
+    """Record where the captions of shards lie, all or none; those that are recorded stay."""
+    return context.layers.put_shards(caller.team, layer, body)
+
+
+@router.post("/layers/{layer}/seal", summary="Seal a layer")
+def seal_layer(layer: str, caller: CaptionWriter, context: Context) -> api.Layer:
+    """Make a complete layer immutable."""
+    return context.layers.seal(caller.team, layer)
+
+
+@router.post("/layers/{layer}/withdraw", summary="Withdraw a layer")
+def withdraw_layer(
+    layer: str, body: api.ReasonIn, caller: CaptionWriter, context: Context
+) -> api.Layer:
+    """Take a sealed layer out of use, so that its name means the one before."""
+    return context.layers.withdraw(caller, layer, body.reason)
+
+
+@router.post("/layers/{layer}/restore", summary="Restore a layer")
+def restore_layer(
+    layer: str, body: api.ReasonIn, caller: CaptionWriter, context: Context
+) -> api.Layer:
+    """Put a withdrawn layer back into use; kept in the history."""
+    return context.layers.restore(caller, layer, body.reason)
+
+
+@router.get("/layers/{layer}/diff", summary="Compare two layers")
+def diff_layers(
+    layer: str,
+    against: str,
+    caller: CaptionReader,
+    context: Context,
+    first: Annotated[int, Query(ge=0, description="Go on from this shard.")] = 0,
+    examples: Annotated[int, Query(ge=0, le=100)] = 10,
+) -> api.LayerDiff:
+    """What changed from layer `against` to this one, over the next shards that both have."""
+    return context.reading.diff(caller.team, layer, against, first=first, examples=examples)
+
+
+@router.get(
+    "/layers/{layer}/shards/{number}/content",
+    summary="A layer shard's Parquet",
+    **answers("application/vnd.apache.parquet"),
+)
+def get_layer_content(
+    layer: str, number: Number, caller: CaptionReader, context: Context, export: str = ""
+) -> Response:
+    """The captions of one shard; a layer that is not sealed needs an export that waived it."""
+    held = context.layers.get(caller.team, layer)
+    context.exports.check_readable(caller.team, held, export)
+    data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
+    return Response(data, media_type="application/vnd.apache.parquet")
+
+
+@router.post("/exports", summary="Begin an export", status_code=201)
+def begin_export(
+    body: api.ExportIn, caller: Reader, context: Context, key: IdempotencyKey
+) -> api.Export:
+    """Record an export; a layer that is not sealed is refused unless the waiver says why not."""
+    return context.exports.begin(caller, body, key)
+
+
+@router.get("/exports", summary="List exports")
+def list_exports(caller: Reader, context: Context, page: Paged) -> list[api.Export]:
+    """The team's exports, newest first."""
+    return context.exports.of_team(caller.team, page)

@@ -1,0 +1,1 @@
+"""Datasets and their versions: uploads, ingest, and finding samples."""

@@ -1,0 +1,217 @@
+"""Datasets and their versions: create, seal, look up, choose which is in use."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.chassis.storage.database import Database, exclusively
+from services.chassis.storage.sources import Sources
+from services.chassis.web.errors import Conflict, Invalid, NotFound
+from services.chassis.web.idempotency import KeyedRequest
+from services.chassis.web.paging import Page
+from services.chassis.work.units import FAILED, WorkUnits
+from services.datasets.governance.history import record
+from services.datasets.governance.quotas import Storage
+from services.datasets.lookup import (
+    dataset_row,
+    find_dataset,
+    ready_version,
+    version_row,
+)
+from services.datasets.tables import DatasetRow, ShardRow, UploadRow, VersionRow, WorkUnitRow
+from services.datasets.versions.ingest import INGEST_TASK
+from services.identity.require import Principal
+from vila2.schemas.rest import datasets as api
+from vila2.schemas.rest.base import Progress
+
+
+class Versions:
+    """Owns the tables `datasets`, `versions` and `shards`, but for what ingest writes."""
+
+    def __init__(
+        self, database: Database, units: WorkUnits, sources: Sources, storage: Storage
+    ) -> None:
+        self._database, self._units, self._sources = database, units, sources
+        self._storage = storage
+
+    def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
+        """Create a dataset; the same name and kind again returns the one there is."""
+        with self._database.transaction() as session:
+            exclusively(session, f"dataset:{team}:{body.name}")
+            row = find_dataset(session, team, body.name)
+            if row is None:
+                row = DatasetRow(team=team, name=body.name, kind=body.kind, latest=0)
+                session.add(row)
+            elif row.kind != body.kind:
+                raise Conflict(
+                    f"dataset {body.name} exists with kind {row.kind}",
+                    field="kind",
+                    fix="choose another name, or submit data of that kind",
+                )
+            return _dataset(row)
+
+    def list_datasets(self, team: str, page: Page, *, query: str) -> list[api.Dataset]:
+        """The team's datasets whose name holds `query`, by name."""
+        chosen = select(DatasetRow).where(
+            DatasetRow.team == team, DatasetRow.name.contains(query, autoescape=True)
+        )
+        with self._database.reading() as session:
+            return [_dataset(row) for row in page.rows(session, chosen, DatasetRow.name)]
+
+    def dataset(self, team: str, name: str) -> api.Dataset:
+        """A dataset by name."""
+        with self._database.reading() as session:
+            return _dataset(dataset_row(session, team, name))
+
+    def create_version(
+        self, team: str, name: str, body: api.VersionIn, token: str | None = None
+    ) -> api.Version:
+        """Open a version; a token that the dataset knows returns its version instead."""
+        if body.origin:
+            self._sources.check(body.origin, team)
+            if body.format != "webdataset":
+                raise Invalid(
+                    "only WebDataset tars are registered in place",
+                    field="format",
+                    fix="say webdataset, or copy the data by submitting it",
+                )
+        asked = KeyedRequest.of(token, body)
+        with self._database.transaction() as session:
+            dataset = dataset_row(session, team, name)
+            # Two that open a version at once must not get one number.
+            session.refresh(dataset, with_for_update=True)
+            known = asked.find(session, VersionRow, dataset_id=dataset.id)
+            if known is not None:
+                return self._version(session, dataset, known)
+            if not body.origin:
+                self._storage.check(session, team, body.upload_bytes, field="upload_bytes")
+            newest = session.scalar(
+                select(func.max(VersionRow.number)).where(VersionRow.dataset_id == dataset.id)
+            )
+            row = VersionRow(
+                dataset_id=dataset.id,
+                number=(newest or 0) + 1,
+                **asked.columns,
+                source=body.source,
+                licence=body.licence,
+                format=body.format or "",
+                options=body.options.model_dump(),
+                origin=body.origin,
+                prefix=body.prefix.strip("/"),
+                shard_samples=body.shard_samples,
+            )
+            session.add(row)
+            session.flush()
+            return self._version(session, dataset, row)
+
+    def seal(self, team: str, name: str, number: int) -> api.Version:
+        """Close a version for uploads and have it ingested; sealing twice changes nothing.
+
+        Where ingest failed or gave up, it is tried again.
+        """
+        with self._database.transaction() as session:
+            dataset = dataset_row(session, team, name)
+            row = version_row(session, dataset, number)
+            session.refresh(row, with_for_update=True)
+            if row.state == "open":
+                pieces = select(UploadRow.number).where(UploadRow.version_id == row.id).limit(1)
+                if not row.origin and session.scalar(pieces) is None:
+                    raise Conflict(f"version {number} of {name} has no parts", fix="upload first")
+                row.state = "ingesting"
+                unit = WorkUnitRow(
+                    id=f"ingest-{row.id}",
+                    task=INGEST_TASK,
+                    subject=f"version-{row.id}",
+                    payload={"version_id": row.id},
+                )
+                self._units.add(session, [unit])
+            elif row.state != "ready" and self._units.retry(session, f"version-{row.id}"):
+                # A failed one as well: what could not be fetched may be there by now.
+                row.state, row.error = "ingesting", ""
+            return self._version(session, dataset, row)
+
+    def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:
+        """Let the bare name mean this version from now on, such as an earlier one."""
+        with self._database.transaction() as session:
+            row = ready_version(session, caller.team, name, body.version)
+            dataset = dataset_row(session, caller.team, name)
+            if dataset.latest != row.number:
+                subject = f"{name}: {dataset.latest} -> {row.number}"
+                record(session, caller, "version-in-use", subject, body.reason)
+                dataset.latest = row.number
+            return _dataset(dataset)
+
+    def version(self, team: str, name: str, number: int) -> api.Version:
+        """A version; number 0 is the one in use."""
+        with self._database.reading() as session:
+            dataset = dataset_row(session, team, name)
+            return self._version(session, dataset, version_row(session, dataset, number))
+
+    def shards(self, team: str, name: str, number: int, page: Page) -> list[api.Shard]:
+        """Shards of a ready version in order."""
+        with self._database.reading() as session:
+            row = ready_version(session, team, name, number)
+            chosen = select(ShardRow).where(ShardRow.version_id == row.id)
+            return [_shard(shard) for shard in page.rows(session, chosen, ShardRow.number)]
+
+    def shard(self, team: str, name: str, number: int, index: int) -> api.Shard:
+        """One shard of a ready version."""
+        with self._database.reading() as session:
+            version = ready_version(session, team, name, number)
+            row = session.get(ShardRow, (version.id, index))
+            if row is None:
+                raise NotFound(f"version has no shard {index}", field="index")
+            return _shard(row)
+
+    def rejected(self, team: str, name: str, number: int, page: Page) -> list[api.RejectedExample]:
+        """Examples of what was not admitted, some of every reason; ingest wrote them once."""
+        with self._database.reading() as session:
+            row = version_row(session, dataset_row(session, team, name), number)
+            return page.numbered([api.RejectedExample(**example) for example in row.examples])
+
+    def _version(self, session: Session, dataset: DatasetRow, row: VersionRow) -> api.Version:
+        unit = session.get(WorkUnitRow, f"ingest-{row.id}")
+        # Ingest marks a version whose data is bad; where it gave up, only its unit can tell.
+        gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
+        state = "failed" if gave_up else row.state
+        parts = session.scalars(
+            select(UploadRow.number)
+            .where(UploadRow.version_id == row.id, UploadRow.file == "")
+            .order_by(UploadRow.number)
+        ).all()
+        return api.Version(
+            dataset=dataset.name,
+            version=row.number,
+            kind=dataset.kind,
+            state=state,
+            source=row.source or "",
+            licence=row.licence or "",
+            origin=row.origin or "",
+            parts=list(parts),
+            shards=row.shards or 0,
+            samples=row.samples or 0,
+            bytes=row.bytes or 0,
+            rejected=row.rejected or {},
+            repeated_captions=row.repeated_captions or 0,
+            notes=row.notes or {},
+            taken_down=row.taken_down or 0,
+            sha256=row.sha256 or "",
+            error=row.error or (unit.error if unit is not None else "") or "",
+            progress=Progress(done=unit.progress if unit else 0, phase=state),
+        )
+
+
+def _dataset(row: DatasetRow) -> api.Dataset:
+    return api.Dataset(name=row.name, kind=row.kind, team=row.team, latest=row.latest or 0)  # type: ignore[arg-type]
+
+
+def _shard(row: ShardRow) -> api.Shard:
+    return api.Shard(
+        index=row.number,
+        object_key=row.object_key,
+        index_key=row.index_key,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        samples=row.samples,
+    )

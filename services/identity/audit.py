@@ -1,0 +1,176 @@
+"""The audit log: which key did what, when, and how it ended.
+
+Recorded is every request of a route whose scope lets it change something, and every request that
+was refused for who asked (401 and 403), before the reply is sent. Refusals of nobody known are
+bounded, so that a stranger cannot fill the disk; those beyond are counted. Entries are kept for
+ever, or for as many days as the process is told.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import structlog
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.chassis.storage.database import Database
+from services.chassis.telemetry.metrics import AUDIT_UNRECORDED
+from services.chassis.web.errors import Invalid
+from services.identity.limiter import Limiter
+from services.identity.scopes import PLATFORM_ADMIN, Principal, changes_something
+from services.identity.tables import AuditRow
+from services.identity.teams import see
+from vila2.schemas.rest import identity as api
+
+_log = structlog.get_logger()
+STRANGERS_PER_MINUTE = 60
+PRUNE_SECONDS = 3600.0
+# At a time, so that nobody who writes waits long for it; what is left goes at the next look.
+PRUNE_MOST = 10_000
+_REFUSED = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A request and how it ended; `key` is empty where nobody known sent it."""
+
+    service: str
+    method: str
+    route: str
+    path: str
+    status: int
+    key: str = ""
+    user_name: str = ""
+    team: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries to show; an empty field takes all."""
+
+    team: str = ""
+    key: str = ""
+    user: str = ""
+    service: str = ""
+    method: str = ""
+    status: int | None = None
+    path: str = ""
+    since: float | None = None
+    until: float | None = None
+
+
+def worth_recording(scope: str, status: int) -> bool:
+    """Whether a request of a route with this scope belongs into the log. Pure."""
+    return status in _REFUSED or (changes_something(scope) and status != 429)
+
+
+class Audit:
+    """Owns the table `audit`. Safe to use from many threads."""
+
+    def __init__(self, database: Database, *, days: int | None = None) -> None:
+        self._database, self._days = database, days
+        self._strangers = Limiter()
+        self._pruned, self._lock = float("-inf"), threading.Lock()
+
+    def record(self, made: AuditRecord) -> None:
+        """Write one entry; where that fails, the process's own log has it instead."""
+        if not made.key and not self._room_for_a_stranger():
+            AUDIT_UNRECORDED.labels("strangers").inc()
+            return
+        try:
+            with self._database.transaction() as session:
+                session.add(AuditRow(at=time.time(), **asdict(made)))
+        except SQLAlchemyError:
+            AUDIT_UNRECORDED.labels("database").inc()
+            _log.exception("not in the audit log", **asdict(made))
+            return
+        if self._days is not None and self._time_to_prune():
+            self.prune(time.time() - self._days * api.DAY)
+
+    def prune(self, before: float) -> int:
+        """Remove the oldest entries from before that time, at most `PRUNE_MOST`; returns how many.
+
+        Where it fails, the entries stay until the next time.
+        """
+        old = select(AuditRow.id).where(AuditRow.at < before).order_by(AuditRow.at)
+        try:
+            with self._database.transaction() as session:
+                ids = session.scalars(old.limit(PRUNE_MOST)).all()
+                session.execute(delete(AuditRow).where(AuditRow.id.in_(ids)))
+        except SQLAlchemyError:
+            _log.exception("the audit log was not pruned")
+            return 0
+        if ids:
+            _log.info("the audit log was pruned", entries=len(ids), before=before)
+        return len(ids)
+
+    def page(
+        self, caller: Principal, wanted: Wanted, *, cursor: str = "", limit: int = 50
+    ) -> api.AuditPage:
+        """Entries of the caller's team, or of every team for the platform's admin."""
+        team = wanted.team
+        if PLATFORM_ADMIN not in caller.scopes:
+            team = team or caller.team
+            see(caller, team)
+        query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
+        for column, value in (
+            (AuditRow.team, team),
+            (AuditRow.key, wanted.key),
+            (AuditRow.user_name, wanted.user),
+            (AuditRow.service, wanted.service),
+            (AuditRow.method, wanted.method.upper()),
+            (AuditRow.status, wanted.status),
+        ):
+            if value not in ("", None):
+                query = query.where(column == value)
+        if wanted.path:
+            query = query.where(AuditRow.path.contains(wanted.path, autoescape=True))
+        if wanted.since is not None:
+            query = query.where(AuditRow.at >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(AuditRow.at < wanted.until)
+        if cursor:
+            query = query.where(AuditRow.id < _number(cursor))
+        with self._database.reading() as session:
+            rows = session.scalars(query).all()
+        more = len(rows) > limit
+        entries = [_entry(row) for row in rows[:limit]]
+        return api.AuditPage(entries=entries, next=str(entries[-1].id) if more else None)
+
+    def _time_to_prune(self) -> bool:
+        with self._lock:
+            due = time.monotonic() - self._pruned > PRUNE_SECONDS
+            if due:
+                self._pruned = time.monotonic()
+            return due
+
+    def _room_for_a_stranger(self) -> bool:
+        return self._strangers.wait("strangers", STRANGERS_PER_MINUTE) == 0
+
+
+def _number(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise Invalid(
+            f"{cursor[:40]!r} is no cursor", field="cursor", fix="give the `next` of a page"
+        )
+    return int(cursor)
+
+
+def _entry(row: AuditRow) -> api.AuditEntry:
+    return api.AuditEntry(
+        id=row.id,
+        at=row.at,
+        service=row.service,
+        method=row.method,
+        route=row.route,
+        path=row.path,
+        status=row.status,
+        key=row.key,
+        user=row.user_name,
+        team=row.team,
+        request_id=row.request_id,
+    )

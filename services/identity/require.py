@@ -1,0 +1,71 @@
+"""What every route asks for: a caller whose key holds the route's scope.
+
+`require` checks the scope of the caller that the middleware found out, holds the team to its rate
+limit, and leaves what the audit log needs in the request's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.chassis.web.errors import Forbidden
+from services.chassis.web.middleware import CALLER
+from services.identity.identity import Identity
+from services.identity.scopes import (
+    ACT_AS,
+    ADMIN_SCOPES,
+    ALL_SCOPES,
+    PLATFORM_ADMIN,
+    TEAM_SCOPES,
+    Principal,
+)
+
+__all__ = [
+    "ACT_AS", "ADMIN_SCOPES", "ALL_SCOPES", "PLATFORM_ADMIN", "TEAM_HEADER", "TEAM_SCOPES",
+    "Principal", "identity_of", "require",
+]  # fmt: skip
+
+TEAM_HEADER = "x-vila2-team"
+# For the OpenAPI document alone, which shows each route's scope.
+_BEARER = HTTPBearer(
+    scheme_name="apiKey",
+    auto_error=False,
+    description="`Authorization: Bearer PREFIX.SECRET`, or a token of the configured issuer.",
+)
+
+
+def identity_of(request: Request) -> Identity:
+    """The identity that this service's app was built with."""
+    identity: Identity = request.app.state.identity
+    return identity
+
+
+def require(scope: str) -> Callable[..., Principal]:
+    """A dependency that lets a request in when its key holds `scope`."""
+
+    def check(
+        request: Request,
+        # Not an annotation: there, `scope` is out of sight.
+        _: HTTPAuthorizationCredentials | None = Security(_BEARER, scopes=[scope]),
+    ) -> Principal:
+        caller: Principal = getattr(request.state, CALLER)
+        request.state.scope = scope
+        request.state.principal = caller
+        if scope not in caller.scopes:
+            raise Forbidden(f"this key lacks the scope {scope!r}", fix="ask for a key with it")
+        team = request.headers.get(TEAM_HEADER)
+        if team is not None:
+            if not caller.is_service:
+                raise Forbidden(
+                    "only a service may name a team", field=TEAM_HEADER, fix="leave it out"
+                )
+            caller = Principal(caller.key, team, caller.scopes, caller.user)
+            request.state.principal = caller
+        identity_of(request).limit(caller)
+        return caller
+
+    check.scope = scope  # type: ignore[attr-defined]
+    return check

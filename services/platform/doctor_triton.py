@@ -1,0 +1,84 @@
+"""Whether Triton answers, and each model on it: one whose process is gone is still called ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+from services.caption.migrations import MIGRATIONS
+from services.caption.settings import CaptionSettings
+from services.caption.tables import ServedModelRow
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.settings import StorageSettings
+from services.chassis.storage.sources import sources_of
+from vila2.doctor.finding import Finding, attempted, ok, problem
+from vila2.engine.requests import Request
+from vila2.schemas.sampling import Sampling
+
+
+def inference(
+    caption: CaptionSettings, storage: StorageSettings, workspace: Path
+) -> Iterator[Finding]:
+    """The server, and one answer of each model that it should have loaded."""
+    if not caption.triton_url:
+        return
+    from services.caption.engines.triton_connection import Connection
+
+    connection = Connection(caption.triton_url, request_seconds=30)
+    try:
+        if not connection.run(connection.ready()):
+            yield problem("Triton", f"no answer from {caption.triton_url}",
+                          fix="start it, or correct VILA2_TRITON_URL")  # fmt: skip
+            return
+        yield ok("Triton", f"{caption.triton_url} answers")
+        prefixes = _loaded(storage, workspace)
+        if not prefixes:
+            yield ok("models on Triton", "none is loaded; the next layer loads its own")
+        objects = storage.objects(workspace, sources_of(workspace), create=False)
+        for prefix in prefixes:
+            name = prefix.rpartition("/")[2]
+            yield attempted(
+                f"model {name} on Triton", _canary(connection, objects, prefix),
+                fix="unload it on Triton (the next layer loads it again), or restart Triton",
+            )  # fmt: skip
+    finally:
+        connection.close()
+
+
+def _loaded(storage: StorageSettings, workspace: Path) -> list[str]:
+    """Prefixes of the models that the caption service believes to be loaded."""
+    from services.caption.triton.served import READY
+
+    url = storage.database_url.get_secret_value()
+    engine = create_engine(url or f"sqlite:///{workspace / 'db' / 'caption.sqlite'}")
+    schemas = {None: MIGRATIONS.service} if url else {}
+    try:
+        if MIGRATIONS.revision(engine) != MIGRATIONS.revisions[-1]:
+            return []  # said elsewhere
+        chosen = select(ServedModelRow.prefix).where(ServedModelRow.state == READY)
+        with Session(engine.execution_options(schema_translate_map=schemas)) as session:
+            return list(session.scalars(chosen))
+    finally:
+        engine.dispose()
+
+
+def _canary(connection: object, objects: ObjectStore, prefix: str) -> Callable[[], str]:
+    from services.caption.engines.triton import name_of
+    from services.caption.engines.triton_connection import Connection
+    from services.caption.triton.prompts import PromptFormat
+
+    assert isinstance(connection, Connection)
+
+    def look() -> str:
+        prompts = PromptFormat.of_model(objects, prefix)
+        pixels = np.full((prompts.image_size, prompts.image_size, 3), 127, np.uint8)
+        question = "Describe the image."
+        request = Request(pixels, question, 0, Sampling(max_new_tokens=4))
+        connection.run(connection.infer(name_of(prefix), prompts.render(question), request))
+        return "answers about a grey picture"
+
+    return look

@@ -1,0 +1,1 @@
+"""The execution backend port and its adapters: local, Slurm, Kubernetes."""

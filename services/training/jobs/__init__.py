@@ -1,0 +1,1 @@
+"""Jobs: submitted, specified, dispatched, and what they leave in their folders."""

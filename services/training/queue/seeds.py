@@ -1,0 +1,31 @@
+"""A job with seeds and the jobs that it is made of: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vila2.schemas.rest.training import JobIn, JobState
+
+ENDED = ("succeeded", "stopped", "failed", "cancelled")
+
+
+def child_body(body: JobIn, seed: int) -> JobIn:
+    """The job of one seed."""
+    assert body.train is not None  # submit checked it
+    return body.model_copy(
+        update={
+            "name": f"{body.name}-s{seed}",
+            "seeds": [],
+            "train": body.train.model_copy(update={"seed": seed}),
+        }
+    )
+
+
+def together(states: Sequence[JobState]) -> JobState:
+    """The state of the whole: it ends when all have ended, and succeeds only if all did."""
+    if any(state not in ENDED for state in states):
+        return "queued" if all(state == "queued" for state in states) else "running"
+    for state in ("failed", "cancelled", "stopped"):
+        if state in states:
+            return state
+    return "succeeded"

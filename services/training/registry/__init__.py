@@ -1,0 +1,1 @@
+"""The model registry: lineage, scores, cards, and scores of other programs."""

@@ -1,0 +1,160 @@
+"""The model card: what a stranger must know of a model, with the header that hubs read. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from vila2.schemas.rest.training import Evaluation, LineageItem, ModelDetails
+
+LIMITS = (
+    "It was trained on captions by a model, which may name what a picture does not show, miss what "
+    "it does, and repeat the biases of the data behind them.",
+    "Its scores hold for the benchmarks named here, each with its interval over pictures; they say "
+    "nothing of other pictures, languages or questions.",
+    "It must not be relied on where a wrong answer can hurt somebody.",
+)
+_MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+def model_card(model: ModelDetails) -> str:
+    """Return the card as Markdown with a YAML header (the Hugging Face hub's model card).
+
+    Names and texts are escaped: they come from users.
+    """
+    lines = [
+        "---",
+        *yaml.safe_dump(header(model), sort_keys=False, allow_unicode=True).splitlines(),
+        "---",
+        "",
+        f"# {_plain(model.name)}",
+        "",
+        f"- Parameters: {model.parameters:,}",
+        f"- Digest: sha256 `{model.sha256}`",
+        f"- Made from: {_plain(model.parent)}",
+        f"- By: job `{model.job}`" + (f" of {_plain(model.run)}" if model.run else ""),
+        *_section("Training data", _data(model.lineage)),
+        *_section("Training", _training(model)),
+        *_section("Evaluation", _scores(model.evaluations)),
+        *_section("Use", _USE.splitlines()),
+        *_section("Limits", [f"- {limit}" for limit in LIMITS]),
+        *_section("Licence", [_licence_text(model.lineage)]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_USE = """The weights are safetensors in the layout of transformers' InternVL classes; load with
+`AutoModelForImageTextToText.from_pretrained(FOLDER)` and `AutoTokenizer.from_pretrained(FOLDER)`.
+`vila2_golden.json` holds a few questions with the trainer's own greedy answers to compare with."""
+
+
+def header(model: ModelDetails) -> dict[str, Any]:
+    """What stands in the YAML block; `license` is only named where all data has the same one."""
+    about: dict[str, Any] = {
+        "pipeline_tag": "image-text-to-text",
+        "library_name": "transformers",
+        "tags": ["vila2", "synthetic-captions"] if _captioners(model.lineage) else ["vila2"],
+    }
+    licences = _licences(model.lineage)
+    if len(licences) == 1 and None not in licences:
+        about = {"license": "other", "license_name": str(next(iter(licences))), **about}
+    newest = list(_newest(model.evaluations))
+    if newest:
+        about["model-index"] = [{"name": model.name, "results": [_result(e) for e in newest]}]
+    return about
+
+
+def _result(evaluation: Evaluation) -> dict[str, Any]:
+    interval = f"interval {evaluation.interval(4)}, {evaluation.items} items"
+    return {
+        "task": {"type": "image-text-to-text"},
+        "dataset": {"type": evaluation.benchmark, "name": evaluation.version},
+        "metrics": [
+            {"type": "score", "value": round(evaluation.value, 6), "name": f"score ({interval})"}
+        ],
+    }
+
+
+def _data(lineage: Sequence[LineageItem]) -> list[str]:
+    if not lineage:
+        return ["Not recorded."]
+    rows = ["| stage | dataset | samples | text | layers |", "|---|---|---:|---|---|"]
+    for item in lineage:
+        layers = "; ".join(
+            f"{_plain(layer['name'])} by {_plain(layer['captioner'])} (recipe "
+            f"`{layer['recipe_hash'][:16]}`)"
+            for layer in item.layers
+        )
+        policy = str(item.assembly.get("policy", ""))
+        rows.append(
+            f"| {_plain(item.stage)} | {_plain(item.dataset)}@{item.version} | {item.samples:,} "
+            f"| {_plain(policy)} | {layers or '-'} |"
+        )
+    return rows
+
+
+def _training(model: ModelDetails) -> list[str]:
+    told = model.result.get("stages", {})
+    lines = []
+    for stage in model.config.get("stages", []):
+        name = str(stage["name"])
+        early = told.get(name, {}).get("stopped_early")
+        lines.append(
+            f"- {_plain(name)}: {stage['steps']} steps of {stage['batch_size']} samples, learning "
+            f"rate {stage['lr']:g}, trains {', '.join(stage['trainable'])}"
+            + (f"; ended early: {_plain(json.dumps(early))}" if early else "")
+        )
+    for name in ("seed", "precision", "processes"):
+        if name in model.config:
+            lines.append(f"- {name}: {model.config[name]}")
+    return lines or ["Not recorded."]
+
+
+def _scores(evaluations: Sequence[Evaluation]) -> list[str]:
+    if not evaluations:
+        return ["Not evaluated yet."]
+    return [
+        "| benchmark | version | score (interval) | items | job |",
+        "|---|---|---:|---:|---|",
+        *(
+            f"| {_plain(e.benchmark)} | {_plain(e.version)} | {e.value:.3f} ({e.interval()}) "
+            f"| {e.items:,} | `{e.job}` |"
+            for e in _newest(evaluations)
+        ),
+    ]
+
+
+def _newest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The last score of each benchmark and version, by name."""
+    last: dict[tuple[str, str], Evaluation] = {}
+    for evaluation in sorted(evaluations, key=lambda e: e.at):
+        last[evaluation.benchmark, evaluation.version] = evaluation
+    return [last[key] for key in sorted(last)]
+
+
+def _licences(lineage: Sequence[LineageItem]) -> set[str | None]:
+    return {item.licence or None for item in lineage}
+
+
+def _licence_text(lineage: Sequence[LineageItem]) -> str:
+    if not lineage:
+        return "That of the data is not known."
+    stated = {item.dataset: item.licence or "not stated" for item in lineage}
+    told = "; ".join(f"{_plain(name)}: {_plain(stated[name])}" for name in sorted(stated))
+    return f"Of the data: {told}."
+
+
+def _captioners(lineage: Sequence[LineageItem]) -> bool:
+    return any(item.layers for item in lineage)
+
+
+def _section(title: str, body: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *body] if body else []
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))

@@ -1,0 +1,253 @@
+"""The model registry: what was trained, from what, on what, and how well it does.
+
+Weights are immutable and named by their digest; a score that is found later raises the model's
+revision, which tells that its card is out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from services.chassis.storage.database import Database, exclusively
+from services.chassis.storage.objects import ObjectStore
+from services.chassis.web.errors import NotFound
+from services.chassis.web.paging import WHOLE, Page
+from services.training.registry.card import model_card
+from services.training.tables import EvaluationRow, ModelRow
+from vila2.model.digest import file_digest
+from vila2.schemas.rest import training as api
+from vila2.wire.manifests_pb2 import ModelManifest
+
+CARD = "README.md"
+
+
+class Registry:
+    """Owns the tables `models` and, with `Imports`, `evaluations`."""
+
+    def __init__(self, database: Database, objects: ObjectStore) -> None:
+        self._database, self._objects = database, objects
+
+    def add(
+        self,
+        *,
+        team: str,
+        base_name: str,
+        folder: Path,
+        sha256: str,
+        parent: str,
+        job: str,
+        parameters: int,
+        data: Sequence[str],
+        run: str = "",
+        lineage: Sequence[Mapping[str, Any]] = (),
+        config: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Store a trained model and return its immutable name, `<name>-<short digest>`.
+
+        `data` names what was read, `lineage` tells it stage by stage with versions, `config` is the
+        training as asked for, `result` what the trainer said. Doing it again changes nothing.
+        """
+        # The job is part of the name: two jobs may well give the same weights.
+        name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
+        prefix = f"models/{name}"
+        self._objects.put_directory(prefix, folder)
+        manifest = ModelManifest(
+            model=name,
+            sha256=sha256,
+            job_id=job,
+            parent=parent,
+            object_prefix=prefix,
+            data=list(data),
+        )
+        text = json_format.MessageToJson(manifest, sort_keys=True)
+        self._objects.put(f"models/{name}.manifest.json", text.encode())
+        files = [
+            api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(folder.iterdir())
+            if path.is_file()
+        ]
+        with self._database.transaction() as session:
+            exclusively(session, f"model:{name}")
+            if session.get(ModelRow, name) is None:
+                session.add(
+                    ModelRow(
+                        name=name,
+                        team=team,
+                        sha256=sha256,
+                        parent=parent,
+                        job=job,
+                        object_prefix=prefix,
+                        parameters=parameters,
+                        data=list(data),
+                        files=[file.model_dump() for file in files],
+                        lineage=[dict(item) for item in lineage],
+                        config=dict(config or {}),
+                        result=dict(result or {}),
+                        run=run,
+                    )
+                )
+        return name
+
+    def record_evaluations(
+        self,
+        team: str,
+        model: str,
+        *,
+        job: str,
+        version: str,
+        scores: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Keep what an evaluation job found; doing it again changes nothing."""
+        with self._database.transaction() as session:
+            exclusively(session, f"model:{model}")
+            row = self._row(session, team, model)
+            known = set(
+                session.scalars(select(EvaluationRow.benchmark).where(EvaluationRow.job == job))
+            )
+            found = [score for score in scores if score["benchmark"] not in known]
+            for score in found:
+                session.add(
+                    EvaluationRow(
+                        job=job,
+                        benchmark=score["benchmark"],
+                        model=model,
+                        version=version[:400],
+                        value=score["score"],
+                        low=score["low"],
+                        high=score["high"],
+                        items=score["n"],
+                        metric=score.get("metric", ""),
+                        figures=list(score.get("figures", [])),
+                    )
+                )
+            if found:
+                row.revision += 1
+
+    def get(self, team: str, name: str) -> api.RegisteredModel:
+        """A model by name."""
+        with self._database.transaction() as session:
+            return model_of(self._row(session, team, name))
+
+    def details(self, team: str, name: str) -> api.ModelDetails:
+        """All that is known of a model, with its scores, the newest first."""
+        with self._database.transaction() as session:
+            return _details(session, self._row(session, team, name))
+
+    def of_team(self, team: str, page: Page = WHOLE) -> list[api.RegisteredModel]:
+        """The team's models, oldest first."""
+        with self._database.reading() as session:
+            chosen = select(ModelRow).where(ModelRow.team == team)
+            rows = page.rows(session, chosen, ModelRow.created_at, ModelRow.name)
+            return [model_of(row) for row in rows]
+
+    def locate(self, team: str, name: str) -> Path:
+        """The folder of a model's files on this machine."""
+        with self._database.transaction() as session:
+            return self._objects.local(self._row(session, team, name).object_prefix)
+
+    def file(self, team: str, name: str, file: str) -> Path:
+        """One of a model's files; a name is not a path."""
+        details = self.details(team, name)
+        if file not in [held.name for held in details.files]:
+            raise NotFound(f"{name} has no file {file!r}", field="file", fix="list its files")
+        path = self._objects.local(f"{details.object_prefix}/{file}")
+        if not path.is_file():
+            raise NotFound(f"the file {file!r} of {name} is lost", fix="train the model again")
+        return path
+
+    def card(self, team: str, name: str) -> str:
+        """The model's card as it stands now."""
+        with self._database.transaction() as session:
+            return _card(session, self._row(session, team, name))
+
+    def write_cards(self) -> None:
+        """Bring the cards beside the weights up to date."""
+        with self._database.transaction() as session:
+            behind = session.scalars(select(ModelRow).where(ModelRow.carded < ModelRow.revision))
+            cards = [
+                (row.name, row.object_prefix, row.revision, _card(session, row)) for row in behind
+            ]
+        for name, prefix, revision, text in cards:
+            self._objects.put(f"{prefix}/{CARD}", text.encode())
+            with self._database.transaction() as session:
+                session.execute(
+                    update(ModelRow)
+                    .where(ModelRow.name == name, ModelRow.carded < revision)
+                    .values(carded=revision)
+                )
+
+    def _row(self, session: Session, team: str, name: str) -> ModelRow:
+        return model_row(session, team, name)
+
+
+def model_row(session: Session, team: str, name: str) -> ModelRow:
+    """A team's model; another team's is not found."""
+    row = session.get(ModelRow, name)
+    if row is None or row.team != team:
+        raise NotFound(
+            f"no model {name!r}", field="model", fix="`vila2 models list` tells which there are"
+        )
+    return row
+
+
+def model_of(row: ModelRow) -> api.RegisteredModel:
+    """A row as the API tells it."""
+    return api.RegisteredModel(
+        name=row.name,
+        sha256=row.sha256,
+        parent=row.parent,
+        job=row.job,
+        object_prefix=row.object_prefix,
+        parameters=row.parameters,
+        data=row.data,
+        created_at=row.created_at,
+    )
+
+
+def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
+    """A model's scores, the newest first."""
+    rows = session.scalars(
+        select(EvaluationRow)
+        .where(EvaluationRow.model == model)
+        .order_by(EvaluationRow.created_at.desc(), EvaluationRow.benchmark)
+    )
+    return [
+        api.Evaluation(
+            model=row.model,
+            benchmark=row.benchmark,
+            version=row.version,
+            value=row.value,
+            low=row.low,
+            high=row.high,
+            items=row.items,
+            job=row.job,
+            at=row.created_at,
+            metric=row.metric,
+            source=row.source,
+            figures=[api.Figure.model_validate(figure) for figure in row.figures],
+        )
+        for row in rows
+    ]
+
+
+def _details(session: Session, row: ModelRow) -> api.ModelDetails:
+    return api.ModelDetails(
+        **model_of(row).model_dump(),
+        run=row.run,
+        files=[api.File.model_validate(file) for file in row.files],
+        lineage=[api.LineageItem.model_validate(item) for item in row.lineage],
+        config=row.config,
+        result=row.result,
+        evaluations=evaluations_of(session, row.name),
+    )
+
+
+def _card(session: Session, row: ModelRow) -> str:
+    return model_card(_details(session, row))

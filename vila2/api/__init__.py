@@ -1,1 +1,0 @@
-"""REST models, one file per service: the one definition that client and server both use."""

@@ -1,0 +1,194 @@
+"""The typed client of the dataset store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+from vila2.client.http import PAGE, Rest, segment
+from vila2.schemas.rest import datasets as api
+
+
+class DatasetsClient(Rest):
+    """The dataset store."""
+
+    def create(self, body: api.DatasetIn) -> api.Dataset:
+        """Create a dataset, or find it."""
+        return self.one(api.Dataset, "POST", "datasets", json=body.model_dump())
+
+    def all(self, query: str = "") -> list[api.Dataset]:
+        """All datasets of the team whose names hold `query`, by name."""
+        return self.many(api.Dataset, "datasets", params={"query": query})
+
+    def get(self, name: str) -> api.Dataset:
+        """A dataset by name."""
+        return self.one(api.Dataset, "GET", f"datasets/{segment(name)}")
+
+    def quota(self, team: str = "") -> api.StorageQuota:
+        """What a team stores, the caller's own without a name."""
+        return self.one(api.StorageQuota, "GET", f"quotas/{team}" if team else "quota")
+
+    def use(self, name: str, body: api.LatestIn) -> api.Dataset:
+        """Choose the version that the bare name means."""
+        return self.one(
+            api.Dataset, "POST", f"datasets/{segment(name)}/use", json=body.model_dump()
+        )
+
+    def open_version(self, name: str, body: api.VersionIn, token: str | None = None) -> api.Version:
+        """Open a version; the same token finds it again, to continue it."""
+        return self.create_one(api.Version, f"datasets/{segment(name)}/versions", body, token=token)
+
+    def put_part(self, name: str, version: int, part: int, data: bytes) -> api.Version:
+        """Upload a part."""
+        path = f"datasets/{segment(name)}/versions/{version}/parts/{part}"
+        return self.one(api.Version, "PUT", path, content=data)
+
+    def put_piece(self, name: str, version: int, file: str, piece: int, data: bytes) -> api.Version:
+        """Upload a piece of a file as it is."""
+        path = f"datasets/{segment(name)}/versions/{version}/files/{quote(file)}/pieces/{piece}"
+        return self.one(api.Version, "PUT", path, content=data)
+
+    def uploads(self, name: str, version: int) -> list[api.Upload]:
+        """The pieces that the store has."""
+        return self.many(api.Upload, f"datasets/{segment(name)}/versions/{version}/uploads")
+
+    def seal_version(self, name: str, version: int) -> api.Version:
+        """Close a version and have it ingested."""
+        return self.one(api.Version, "POST", f"datasets/{segment(name)}/versions/{version}/seal")
+
+    def version(self, name: str, version: int = 0) -> api.Version:
+        """A version; 0 is the newest that is ready."""
+        return self.one(api.Version, "GET", f"datasets/{segment(name)}/versions/{version}")
+
+    def shards(self, name: str, version: int = 0) -> list[api.Shard]:
+        """The shards of a version."""
+        return list(self.each_shard(name, version))
+
+    def each_shard(self, name: str, version: int = 0) -> Iterator[api.Shard]:
+        """The shards of a version, page by page."""
+        # Version 0 is whichever is in use; all pages must be of the same.
+        number = version or self.version(name).version
+        return self.each(api.Shard, f"datasets/{segment(name)}/versions/{segment(number)}/shards")
+
+    def shard(self, name: str, version: int, index: int) -> api.Shard:
+        """One shard as it is now."""
+        return self.one(
+            api.Shard,
+            "GET",
+            f"datasets/{segment(name)}/versions/{version}/shards/{index}",
+        )
+
+    def rejected(self, name: str, version: int) -> list[api.RejectedExample]:
+        """Examples of what was not admitted."""
+        path = f"datasets/{segment(name)}/versions/{version}/rejected"
+        return self.many(api.RejectedExample, path)
+
+    def shard_content(self, name: str, version: int, index: int) -> bytes:
+        """A shard's tar."""
+        path = f"datasets/{segment(name)}/versions/{version}/shards/{index}/content"
+        return self.send("GET", path).content
+
+    def shard_index(self, name: str, version: int, index: int) -> bytes:
+        """A shard's index: Parquet."""
+        return self.send(
+            "GET",
+            f"datasets/{segment(name)}/versions/{version}/shards/{index}/index",
+        ).content
+
+    def lineage(self, name: str, version: int, key: str) -> api.Lineage:
+        """Where a sample comes from and what was made of it."""
+        path = f"datasets/{segment(name)}/versions/{version}/samples/{segment(key)}"
+        return self.one(api.Lineage, "GET", path)
+
+    def start_audit(self, name: str, version: int, body: api.AuditIn) -> api.Audit:
+        """Search a version for near-duplicates and benchmark pictures."""
+        path = f"datasets/{segment(name)}/versions/{version}/audit"
+        return self.one(api.Audit, "POST", path, json=body.model_dump())
+
+    def audit(self, name: str, version: int = 0) -> api.Audit:
+        """How far an audit is, and what it found."""
+        return self.one(api.Audit, "GET", f"datasets/{segment(name)}/versions/{version}/audit")
+
+    def take_down(self, body: api.TakedownIn) -> api.Takedown:
+        """Take a picture down."""
+        return self.one(api.Takedown, "POST", "takedowns", json=body.model_dump())
+
+    def takedown(self, takedown: str) -> api.Takedown:
+        """The record of a take-down."""
+        return self.one(api.Takedown, "GET", f"takedowns/{segment(takedown)}")
+
+    def takedowns(self) -> list[api.Takedown]:
+        """All take-downs, newest first."""
+        return self.many(api.Takedown, "takedowns")
+
+    def history(self, limit: int = 100) -> list[api.HistoryEntry]:
+        """What changed which data is in use: the `limit` newest entries."""
+        return list(islice(self.each(api.HistoryEntry, "history", page=min(limit, PAGE)), limit))
+
+    def begin_export(self, body: api.ExportIn) -> api.Export:
+        """Record an export, or be refused."""
+        return self.create_one(api.Export, "exports", body)
+
+    def exports(self) -> list[api.Export]:
+        """All exports, newest first."""
+        return self.many(api.Export, "exports")
+
+    def open_layer(self, body: api.LayerIn, token: str | None = None) -> api.Layer:
+        """Open a caption layer; the same token finds it again."""
+        return self.create_one(api.Layer, "layers", body, token=token)
+
+    def layers(self) -> list[api.Layer]:
+        """All layers of the team."""
+        return self.many(api.Layer, "layers")
+
+    def layer(self, layer: str) -> api.Layer:
+        """A layer by id or name."""
+        return self.one(api.Layer, "GET", f"layers/{segment(layer)}")
+
+    def layer_shards(self, layer: str) -> list[api.LayerShard]:
+        """Where the captions of each shard lie; only of shards that have them."""
+        return self.many(api.LayerShard, f"layers/{segment(layer)}/shards")
+
+    def withdraw_layer(self, layer: str, reason: str = "") -> api.Layer:
+        """Take a layer out of use."""
+        return self.one(
+            api.Layer, "POST", f"layers/{segment(layer)}/withdraw", json={"reason": reason}
+        )
+
+    def restore_layer(self, layer: str, reason: str = "") -> api.Layer:
+        """Put a withdrawn layer back into use."""
+        return self.one(
+            api.Layer, "POST", f"layers/{segment(layer)}/restore", json={"reason": reason}
+        )
+
+    def diff_layers(
+        self, layer: str, against: str, *, first: int = 0, examples: int = 10
+    ) -> api.LayerDiff:
+        """What changed from layer `against` to `layer`, over the next shards from `first` on."""
+        given: dict[str, Any] = {"against": against, "first": first, "examples": examples}
+        return self.one(api.LayerDiff, "GET", f"layers/{segment(layer)}/diff", params=given)
+
+    def put_layer_shard(self, layer: str, shard: int, body: api.LayerShardIn) -> api.Layer:
+        """Record a shard's captions."""
+        path = f"layers/{segment(layer)}/shards/{shard}"
+        return self.one(api.Layer, "PUT", path, json=body.model_dump())
+
+    def put_layer_shards(self, layer: str, shards: Sequence[api.LayerShard]) -> api.Layer:
+        """Record the captions of up to 1,000 shards at once, all or none."""
+        body = [shard.model_dump() for shard in shards]
+        return self.one(api.Layer, "PUT", f"layers/{segment(layer)}/shards", json=body)
+
+    def seal_layer(self, layer: str) -> api.Layer:
+        """Seal a layer."""
+        return self.one(api.Layer, "POST", f"layers/{segment(layer)}/seal")
+
+    def import_layer(self, body: api.LayerImport) -> api.Layer:
+        """Turn another dataset's captions into a layer."""
+        return self.one(api.Layer, "POST", "layers/import", json=body.model_dump())
+
+    def layer_content(self, layer: str, shard: int, *, export: str = "") -> bytes:
+        """The Parquet of one shard's captions; `export` names one that waived sealing."""
+        path = f"layers/{segment(layer)}/shards/{shard}/content"
+        return self.send("GET", path, params={"export": export}).content

@@ -1,0 +1,261 @@
+"""Requests to one service, and what a refusal looks like to a caller.
+
+If a reply is lost, the request is sent again, unless that could do its work twice: any but a POST
+may be repeated, and a POST that creates something carries an `Idempotency-Key`, by which the
+service finds what it created. Lists come in pages; `each` and `many` walk all of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter
+
+from vila2.schemas.rest.problem import Problem
+from vila2.system import tracing
+from vila2.system.request_id import HEADER, request_id
+
+# What a connection raises that broke after the request may have arrived.
+_LOST = (
+    httpx2.ReadError,
+    httpx2.WriteError,
+    httpx2.CloseError,
+    httpx2.RemoteProtocolError,
+)
+# Seconds before a request is sent again whose reply was lost: two further attempts.
+_PAUSES = (0.2, 1.0)
+IDEMPOTENCY_KEY = "Idempotency-Key"
+PAGE = 1000
+
+TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
+# Seconds that a request waits where a service says `429` and when to come back. A limit of requests
+# per minute is over by then; a quota of the day is not, and is told at once.
+PATIENCE = 90.0
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def http_client(url: str, **options: Any) -> httpx2.Client:
+    """An HTTP client of one address. Loopback is asked directly, whatever proxy the shell names."""
+    mounts = {f"all://{authority(url)}": None} if is_loopback(url) else {}
+    return httpx2.Client(base_url=url, mounts=mounts, **options)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is of this machine alone."""
+    host = httpx2.URL(url).host
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified
+
+
+def authority(url: str) -> str:
+    """An address's host as it is written in a URL."""
+    host = httpx2.URL(url).host
+    return f"[{host}]" if ":" in host else host
+
+
+class ApiError(Exception):
+    """A request that a service refused; `problem` says which field and what to do.
+
+    `retry_after` is the number of seconds after which the service would take it, where it said so.
+    """
+
+    def __init__(self, problem: Problem, *, retry_after: float | None = None) -> None:
+        where = f" [{problem.field}]" if problem.field else ""
+        fix = f". {problem.fix[0].upper()}{problem.fix[1:]}" if problem.fix else ""
+        super().__init__(f"{problem.detail}{where}{fix}")
+        self.problem = problem
+        self.retry_after = retry_after
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is of the moment: too many requests, or the service itself is unwell."""
+        return self.problem.status in (408, 425, 429) or self.problem.status >= 500
+
+
+class Unreachable(Exception):
+    """Nothing, or something else, answers at a service's address."""
+
+
+def segment(name: str | int) -> str:
+    """A name as one segment of a path; raises `ApiError` for what could lead to another path."""
+    text = str(name)
+    if text in ("", ".", "..") or "/" in text:
+        raise ApiError(
+            Problem(
+                type="urn:vila2:problem:not-found",
+                title="NotFound",
+                status=404,
+                detail=f"nothing is called {text[:200]!r}",
+                fix="give the name or id of one that exists",
+            )
+        )
+    return quote(text, safe="")
+
+
+class Rest:
+    """Requests to one service: a user's, or with `team` those of a service that works for it."""
+
+    def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
+        self._http = http
+        self._headers = {"x-vila2-team": team} if team else {}
+
+    def send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx2.Response:
+        """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence.
+
+        A service that asks to come back later is waited for, up to `PATIENCE` in all.
+        """
+        given = {**self._given(), **(headers or {})}
+        waited = 0.0
+        while True:
+            response = self._until_answered(method, path, headers=given, **options)
+            if response.status_code < 400:
+                return response
+            pause = pause_before_retry(response, waited=waited)
+            if pause is None:
+                raise _refusal(response, f"{method} {path}")
+            time.sleep(pause)
+            waited += pause
+
+    def _until_answered(
+        self, method: str, path: str, *, headers: Mapping[str, str], **options: Any
+    ) -> httpx2.Response:
+        """The first reply that arrives."""
+        repeatable = method != "POST" or IDEMPOTENCY_KEY in headers
+        pauses = iter(_PAUSES if repeatable else ())
+        while True:
+            try:
+                return self._http.request(method, f"v1/{path}", headers=headers, **options)
+            except _LOST as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise self._silence(error) from error
+                time.sleep(pause)
+            except httpx2.TransportError as error:
+                raise self._silence(error) from error
+
+    def _given(self) -> dict[str, str]:
+        """Headers of every request: the team, and the request and trace in which it is made."""
+        within = request_id.get()
+        return {**self._headers, **tracing.headers(), **({HEADER: within} if within else {})}
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """A body piece by piece, for what does not fit into memory; raises as `send` does."""
+        try:
+            with self._http.stream("GET", f"v1/{path}", headers=self._given()) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refusal(response, f"GET {path}")
+                yield response.iter_bytes()
+        except httpx2.TransportError as error:
+            raise self._silence(error) from error
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raises `Unreachable` for a reply that is not this platform's."""
+        try:
+            yield
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise Unreachable(
+                f"{self._http.base_url} does not answer as a platform of this version ({reason}): "
+                "check the address, and with `vila2 doctor` the versions"
+            ) from error
+
+    def _silence(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"no answer from {self._http.base_url} ({error}); is `vila2 up` running?"
+        )
+
+    def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
+        """A request that answers with one model."""
+        response = self.send(method, path, **options)
+        with self._understood():
+            return model.model_validate(response.json())
+
+    def create_one(
+        self, model: type[M], path: str, body: BaseModel, *, token: str | None = None
+    ) -> M:
+        """A POST that creates something once for each `token`, or else for each call."""
+        headers = {IDEMPOTENCY_KEY: token or uuid.uuid4().hex}
+        return self.one(model, "POST", path, json=body.model_dump(), headers=headers)
+
+    def many(
+        self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None
+    ) -> list[M]:
+        """A whole list, whatever number of pages it has."""
+        return list(self.each(model, path, params=params))
+
+    def each(
+        self,
+        model: type[M],
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        page: int = PAGE,
+    ) -> Iterator[M]:
+        """A list entry by entry, fetched page by page as it is read."""
+        pages: TypeAdapter[list[M]] = TypeAdapter(list[model])  # type: ignore[valid-type]
+        given = {**(params or {}), "limit": page}
+        while True:
+            response = self.send("GET", path, params=given)
+            with self._understood():
+                entries = pages.validate_python(response.json())
+            yield from entries
+            cursor = _next_cursor(response)
+            if not cursor:
+                return
+            given["cursor"] = cursor
+
+
+def _next_cursor(response: httpx2.Response) -> str:
+    """Where the next page begins, by the `Link` header; empty on the last page.
+
+    Only the cursor is taken from it, so that no reply leads to another address.
+    """
+    url = response.links.get("next", {}).get("url", "")
+    return parse_qs(urlsplit(url).query).get("cursor", [""])[0]
+
+
+def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:
+    """Seconds to wait before a request is sent again; `None`: it is refused, or asks for too long.
+
+    A little is added by chance, so that those who were refused together do not return together.
+    """
+    after = _retry_after(response)
+    if response.status_code != 429 or after is None or waited + after > PATIENCE:
+        return None
+    return after + random.uniform(0, 0.1 * after)
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    told = response.headers.get("retry-after", "")
+    return float(told) if told.isascii() and told.isdigit() else None
+
+
+def _refusal(response: httpx2.Response, what: str) -> ApiError:
+    """What a service said, or its status where it said nothing that we know."""
+    try:
+        problem = Problem.model_validate(response.json())
+    except ValueError:
+        problem = Problem(
+            type="about:blank",
+            title="Error",
+            status=response.status_code,
+            detail=f"{what}: status {response.status_code}",
+        )
+    return ApiError(problem, retry_after=_retry_after(response))

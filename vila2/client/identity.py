@@ -1,0 +1,79 @@
+"""Typed client of teams, keys and the audit log; the controller serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from vila2.client.http import Rest
+from vila2.schemas.rest import identity as api
+
+
+class IdentityClient(Rest):
+    """Teams, users, keys and who did what."""
+
+    def whoami(self) -> api.Caller:
+        """Who this client's key is."""
+        return self.one(api.Caller, "GET", "whoami")
+
+    def create_team(self, name: str) -> api.Team:
+        """Make a team; for the platform's admin."""
+        return self.one(api.Team, "POST", "teams", json={"name": name})
+
+    def teams(self) -> list[api.Team]:
+        """The team of this client's key; for the platform's admin, all."""
+        return self.many(api.Team, "teams")
+
+    def team(self, team: str) -> api.Team:
+        """A team."""
+        return self.one(api.Team, "GET", f"teams/{team}")
+
+    def set_limits(self, team: str, body: api.LimitsIn) -> api.Limits:
+        """Set a team's limits, in whole."""
+        return self.one(api.Limits, "PUT", f"teams/{team}/limits", json=body.model_dump())
+
+    def put_member(self, team: str, user: str, role: api.Role) -> api.Member:
+        """Give a user a role in a team."""
+        path = f"teams/{team}/members/{quote(user, safe='')}"
+        return self.one(api.Member, "PUT", path, json={"role": role})
+
+    def remove_member(self, team: str, user: str) -> None:
+        """Take a user out of a team."""
+        self.send("DELETE", f"teams/{team}/members/{quote(user, safe='')}")
+
+    def users(self) -> list[api.User]:
+        """Everybody; for the platform's admin."""
+        return self.many(api.User, "users")
+
+    def create_key(self, team: str, body: api.KeyIn) -> api.NewKey:
+        """Make a key; its secret is in this reply and nowhere else."""
+        return self.one(api.NewKey, "POST", f"teams/{team}/keys", json=body.model_dump())
+
+    def keys(self, team: str) -> list[api.Key]:
+        """Every key that a team has or had."""
+        return self.many(api.Key, f"teams/{team}/keys")
+
+    def rotate_key(self, team: str, prefix: str, *, overlap_hours: float = 24.0) -> api.NewKey:
+        """A new key in place of one, which goes on for the overlap."""
+        path = f"teams/{team}/keys/{prefix}/rotate"
+        return self.one(api.NewKey, "POST", path, json={"overlap_hours": overlap_hours})
+
+    def revoke_key(self, team: str, prefix: str) -> api.Key:
+        """End a key."""
+        return self.one(api.Key, "DELETE", f"teams/{team}/keys/{prefix}")
+
+    def audit_page(self, **wanted: Any) -> api.AuditPage:
+        """A page of the audit log; see the route for what `wanted` may hold."""
+        given = {name: value for name, value in wanted.items() if value not in ("", None)}
+        return self.one(api.AuditPage, "GET", "audit", params=given)
+
+    def audit(self, *, limit: int, **wanted: Any) -> Iterator[api.AuditEntry]:
+        """The newest `limit` entries, page by page."""
+        cursor = ""
+        while limit > 0:
+            page = self.audit_page(**wanted, cursor=cursor, limit=min(limit, 200))
+            yield from page.entries
+            limit, cursor = limit - len(page.entries), page.next or ""
+            if not cursor:
+                return

@@ -1,0 +1,225 @@
+"""Submitting a dataset: read it here and upload it in parts, or have the store read it.
+
+A submission is named by its content, so submitting the same data again finds the version that it
+made before, and one that was cut goes on with what is missing. Nothing is held but one part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from vila2.client.client import Client
+from vila2.data.errors import DataError
+from vila2.data.readers import ReadOptions, open_reader
+from vila2.data.readers.base import is_pattern
+from vila2.data.sample import RawSample
+from vila2.data.shards import write_raw_shard
+from vila2.schemas.rest.datasets import DatasetIn, Kind, ReadOptionsIn, Version, VersionIn
+
+PART_BYTES = 48 * 1024 * 1024
+PART_SAMPLES = 4000
+KIND_OF_FORMAT: dict[str, Kind] = {
+    "folder": "pairs",
+    "webdataset": "pairs",
+    "img2dataset": "pairs",
+    "llava": "conversations",
+    "parquet": "pairs",
+    "urls": "pairs",
+    "benchmark": "benchmark",
+}
+# Addresses are fetched by the store: it goes on after a crash, and holds the limits.
+READ_BY_STORE = ("urls",)
+# Above this, files are told apart by name, size and time instead of being read once more.
+_READ_FOR_TOKEN = 20 * 1024**3
+
+Report = Callable[[str, int, int | None], None]  # phase, done, total
+
+
+def submit(
+    client: Client,
+    path: Path,
+    *,
+    name: str,
+    format: str,
+    shard_samples: int = 2000,
+    options: ReadOptions | None = None,
+    source: str = "",
+    licence: str = "",
+    by_store: bool = False,
+    again: bool = False,
+    report: Report = lambda *_: None,
+    poll_seconds: float = 0.3,
+) -> Version:
+    """Read, upload and seal; returns the version once it is ingested.
+
+    With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
+    `again` a new version is made even of data that was submitted before.
+    Raises `DataError` for data that cannot be read, `ApiError` where the store refuses. Check the
+    returned version's `state` and `rejected`.
+    """
+    options = options or ReadOptions()
+    by_store = by_store or format in READ_BY_STORE
+    dataset = DatasetIn(name=name, kind=KIND_OF_FORMAT[format])  # a wrong name before all else
+    reader = open_reader(format, path, options)  # says at once what is wrong with the path
+    client.datasets.create(dataset)
+    wanted = VersionIn(
+        source=source or path.name,
+        licence=licence,
+        shard_samples=shard_samples,
+        format=format if by_store else None,  # type: ignore[arg-type]
+        options=ReadOptionsIn(**asdict(options)),
+        # Of parts it is known only when they are made; the store looks at each of them.
+        upload_bytes=_bytes(path) if by_store else 0,
+    )
+    how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
+    opened = client.datasets.open_version(name, wanted, _token(path, how))
+    total = reader.count()
+    if opened.state == "open":
+        if by_store:
+            _send_files(client, opened, path, report)
+        else:
+            total = _send_parts(client, opened, reader.read(), total, report)
+    return _ingested(client, opened, report, poll_seconds, total)
+
+
+def register(
+    client: Client,
+    origin: str,
+    prefix: str,
+    *,
+    name: str,
+    kind: Kind = "pairs",
+    options: ReadOptions | None = None,
+    licence: str = "",
+    token: str = "",
+    report: Report = lambda *_: None,
+    poll_seconds: float = 0.3,
+) -> Version:
+    """Register the WebDataset tars below `prefix` in a configured source, without copying them.
+
+    Registering again makes a new version, since tars may have been added; with a `token` it finds
+    the version of that token.
+    """
+    client.datasets.create(DatasetIn(name=name, kind=kind))
+    opened = client.datasets.open_version(
+        name,
+        VersionIn(
+            source=f"s3://{origin}/{prefix}",
+            licence=licence,
+            format="webdataset",
+            options=ReadOptionsIn(**asdict(options or ReadOptions())),
+            origin=origin,
+            prefix=prefix,
+        ),
+        token,
+    )
+    return _ingested(client, opened, report, poll_seconds)
+
+
+def _send_parts(
+    client: Client, opened: Version, raws: Iterator[RawSample], total: int | None, report: Report
+) -> int:
+    """Send every part that the store lacks; returns the number of samples read."""
+    held = _held(client, opened)
+    done = number = 0
+    for number, part in enumerate(_parts(raws)):
+        buffer = io.BytesIO()
+        write_raw_shard(part, buffer)
+        data = buffer.getvalue()
+        if held.get(("", number)) != hashlib.sha256(data).hexdigest():
+            client.datasets.put_part(opened.dataset, opened.version, number, data)
+        done += len(part)
+        report("uploading", done, total)
+    if not done:
+        raise DataError("holds no sample", fix="Check the path and the format")
+    if any(part > number for _, part in held):
+        raise DataError(
+            "has changed while it was submitted: the store has more parts than there are now",
+            fix="Submit it again under another name",
+        )
+    return done
+
+
+def _send_files(client: Client, opened: Version, path: Path, report: Report) -> None:
+    files = _files(path)
+    held, sent = _held(client, opened), 0
+    total = _bytes(path)
+    for name, file in files:
+        with file.open("rb") as content:
+            for piece, data in enumerate(iter(lambda: content.read(PART_BYTES), b"")):
+                if held.get((name, piece)) != hashlib.sha256(data).hexdigest():
+                    client.datasets.put_piece(opened.dataset, opened.version, name, piece, data)
+                sent += len(data)
+                report("uploading (bytes)", sent, total)
+
+
+def _held(client: Client, opened: Version) -> dict[tuple[str, int], str]:
+    uploads = client.datasets.uploads(opened.dataset, opened.version)
+    return {(held.file, held.number): held.sha256 for held in uploads}
+
+
+def _ingested(
+    client: Client,
+    opened: Version,
+    report: Report,
+    poll_seconds: float,
+    total: int | None = None,
+) -> Version:
+    version = client.datasets.seal_version(opened.dataset, opened.version)
+    while version.state == "ingesting":
+        time.sleep(poll_seconds)
+        version = client.datasets.version(opened.dataset, opened.version)
+        report("checking", version.progress.done, total)
+    return version
+
+
+def _files(path: Path) -> list[tuple[str, Path]]:
+    """The files of a submission, by their names in it; what is hidden is left out."""
+    if path.is_file():
+        return [(path.name, path)]
+    if is_pattern(path) and not path.exists():
+        return [(file.name, file) for file in sorted(path.parent.glob(path.name))]
+    found = ((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
+    return sorted(
+        (name.as_posix(), file)
+        for name, file in found
+        if not any(part.startswith(".") for part in name.parts)
+    )
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for _, file in _files(path))
+
+
+def _token(path: Path, how: str) -> str:
+    """A key of what is submitted and how: of its content, or of more than 20 GiB of its listing."""
+    files = _files(path)
+    read = sum(file.stat().st_size for _, file in files) <= _READ_FOR_TOKEN
+    digest = hashlib.sha256(how.encode())
+    for name, file in files:
+        about = file.stat()
+        marks = [name, about.st_size, None if read else about.st_mtime_ns]
+        digest.update(json.dumps(marks).encode())
+        if read:
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _parts(raws: Iterator[RawSample]) -> Iterator[list[RawSample]]:
+    part: list[RawSample] = []
+    size = 0
+    for raw in raws:
+        part.append(raw)
+        size += len(raw.image or b"")
+        if size >= PART_BYTES or len(part) >= PART_SAMPLES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -1,0 +1,279 @@
+"""Admission: every raw sample becomes a sample of the version, or is rejected with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from vila2.data.benchmark_items import item_problem
+from vila2.data.dedup_index import Seen
+from vila2.data.images import ImageLimits, ImageRejected, inspect
+from vila2.data.readers.keys import clean_key
+from vila2.data.sample import RawSample, Rejected, Sample, Turn
+from vila2.data.text import clean_text, needs_repair
+from vila2.schemas.canonical import canonical_json
+
+MAX_CAPTION_CHARACTERS = 8_000
+MAX_TURN_CHARACTERS = 32_000
+EXAMPLES_PER_REASON = 20
+
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
+_PICTURE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+
+
+class _NotAdmitted(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+
+
+def admit(
+    raw: RawSample,
+    *,
+    limits: ImageLimits | None = None,
+    captionless: bool = False,
+    decoded: bool = True,
+) -> Sample | Rejected:
+    """Check one raw sample by itself; pure.
+
+    Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
+    item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
+    With `captionless`, a picture without any text is admitted: a model will give it one. Without
+    `decoded`, the structure of a picture is checked and not its pixels.
+    """
+    try:
+        if raw.problem is not None:
+            reason, _, detail = raw.problem.partition(": ")
+            if not _SLUG.fullmatch(reason):
+                reason, detail = "sample-unreadable", raw.problem
+            raise _NotAdmitted(reason, detail or reason)
+        info = inspect(raw.image, limits=limits or ImageLimits(), decoded=decoded)
+        image = raw.image or b""
+        return Sample(
+            key=clean_key(raw.key),
+            image=image,
+            extension=info.extension,
+            sha256=hashlib.sha256(image).hexdigest(),
+            width=info.width,
+            height=info.height,
+            caption=_caption(raw, captionless=captionless),
+            turns=tuple(_turn(turn) for turn in raw.turns),
+            items=tuple(_item(item) for item in raw.items),
+            source=clean_text(raw.source)[:500],
+        )
+    except (ImageRejected, _NotAdmitted) as error:
+        return _rejected(raw.key, raw.source, error.reason, error.detail)
+
+
+def _rejected(key: str, source: str, reason: str, detail: str) -> Rejected:
+    shown = clean_text(source)[:500]
+    return Rejected(clean_text(key)[:200], shown, reason, f"{shown}: {clean_text(detail)[:1000]}")
+
+
+def _caption(raw: RawSample, *, captionless: bool) -> str:
+    caption = clean_text(raw.caption or "")
+    if not caption and not raw.turns and not raw.items and not captionless:
+        raise _NotAdmitted(
+            "caption-empty",
+            "field caption is empty; give some text, drop the row, or say --captionless",
+        )
+    if len(caption) > MAX_CAPTION_CHARACTERS:
+        raise _NotAdmitted(
+            "caption-too-long",
+            f"field caption has {len(caption):,} characters, the limit is "
+            f"{MAX_CAPTION_CHARACTERS:,}; shorten it",
+        )
+    return caption
+
+
+def _turn(turn: Turn) -> Turn:
+    cleaned = Turn(clean_text(turn.question, lines=True), clean_text(turn.answer, lines=True))
+    if not cleaned.question or not cleaned.answer:
+        raise _NotAdmitted(
+            "turn-empty",
+            "field conversations has an empty question or answer; fill it or drop the pair",
+        )
+    if max(len(cleaned.question), len(cleaned.answer)) > MAX_TURN_CHARACTERS:
+        raise _NotAdmitted(
+            "turn-too-long",
+            f"field conversations has a text of more than {MAX_TURN_CHARACTERS:,} characters; "
+            "shorten it",
+        )
+    return cleaned
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark question with all that evaluation will ask of it; further fields may stay."""
+    cleaned: dict[str, Any] = {}
+    for given, value in item.items():
+        name = clean_text(given)
+        if name in ("answers", "options") and isinstance(value, list):
+            texts = [clean_text(text) if isinstance(text, str) else text for text in value]
+            cleaned[name] = [text for text in texts if text != ""]
+        elif isinstance(value, str):
+            cleaned[name] = clean_text(value, lines=name == "question")
+        elif value is None or (isinstance(value, int | float) and abs(value) < 1e300):
+            cleaned[name] = value
+        else:
+            raise _NotAdmitted(
+                "item-malformed", f"field {name} must be a text or a number; write it as text"
+            )
+    if problem := item_problem(cleaned):
+        raise _NotAdmitted("item-malformed", f"a question: {problem}")
+    return cleaned
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a version's raw samples: every one is in `accepted` or under a reason.
+
+    `notes` counts what was admitted with a remark: extension-differs (the file's name says another
+    format than its bytes) and text-repaired (undecodable or control characters were taken out).
+    """
+
+    accepted: int
+    rejected: Mapping[str, int]
+    notes: Mapping[str, int]
+    repeated_captions: int
+    examples: Mapping[str, tuple[Rejected, ...]]
+
+
+@dataclass
+class Admission:
+    """Admits samples one after another and remembers what a version may hold only once.
+
+    `accepted` and `rejected` count them; `examples` keeps some rejections of each reason;
+    `repeated_captions` counts the admitted samples whose caption another one has too. Beside the
+    reasons of `admit`: duplicate-caption (the same picture with the same texts), duplicate-image
+    (the same picture with other texts), duplicate-key, duplicate-item. The first always stays.
+    taken-down refuses a picture whose sha256 `taken_down` knows. What was seen is kept on disk.
+    """
+
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    captionless: bool = False
+    decoded: bool = True
+    taken_down: Callable[[str], bool] = lambda _: False
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Rejected]] = field(default_factory=dict)
+    repeated_captions: int = 0
+    _seen: Seen = field(default_factory=Seen)
+
+    def through(self, raws: Iterable[RawSample], *, workers: int = 1) -> Iterator[Sample]:
+        """Yield the samples that pass, in order; count the others.
+
+        Pictures are checked by `workers` threads: decoding and hashing leave Python's lock alone.
+        """
+        for raw, outcome in self._checked(raws, workers):
+            counted = self._count(raw, outcome)
+            if isinstance(counted, Sample):
+                yield counted
+
+    def admit(self, raw: RawSample) -> Sample | Rejected:
+        """Check one raw sample by itself and against those before it, and count it."""
+        return self._count(raw, self._alone(raw))
+
+    def _checked(
+        self, raws: Iterable[RawSample], workers: int
+    ) -> Iterator[tuple[RawSample, Sample | Rejected]]:
+        if workers <= 1:
+            yield from ((raw, self._alone(raw)) for raw in raws)
+            return
+        with ThreadPoolExecutor(workers, thread_name_prefix="admit") as pool:
+            waiting: deque[tuple[RawSample, Future[Sample | Rejected]]] = deque()
+            for raw in raws:
+                waiting.append((raw, pool.submit(self._alone, raw)))
+                if len(waiting) >= 4 * workers:
+                    first, outcome = waiting.popleft()
+                    yield first, outcome.result()
+            while waiting:
+                first, outcome = waiting.popleft()
+                yield first, outcome.result()
+
+    def _alone(self, raw: RawSample) -> Sample | Rejected:
+        return admit(raw, limits=self.limits, captionless=self.captionless, decoded=self.decoded)
+
+    def _count(self, raw: RawSample, outcome: Sample | Rejected) -> Sample | Rejected:
+        if isinstance(outcome, Sample):
+            outcome = self._once(outcome)
+        if isinstance(outcome, Sample):
+            self.accepted += 1
+            self._note(raw, outcome)
+        else:
+            self.rejected[outcome.reason] += 1
+            kept = self.examples.setdefault(outcome.reason, [])
+            if len(kept) < EXAMPLES_PER_REASON:
+                kept.append(outcome)
+        return outcome
+
+    def close(self) -> None:
+        """Forget what was seen."""
+        self._seen.close()
+
+    def summary(self) -> Summary:
+        """The counts so far."""
+        return Summary(
+            accepted=self.accepted,
+            rejected=dict(self.rejected),
+            notes=dict(self.notes),
+            repeated_captions=self.repeated_captions,
+            examples={reason: tuple(kept) for reason, kept in self.examples.items()},
+        )
+
+    def _once(self, sample: Sample) -> Sample | Rejected:
+        """Refuse a picture, key or question that the version already holds."""
+
+        def refused(reason: str, detail: str) -> Rejected:
+            return _rejected(sample.key, sample.source, reason, detail)
+
+        if self.taken_down(sample.sha256):
+            return refused("taken-down", "this picture was taken down and is not taken in again")
+        turns = [(turn.question, turn.answer) for turn in sample.turns]
+        texts = _digest(canonical_json([sample.caption, turns, sample.items]))
+        digest = bytes.fromhex(sample.sha256)
+        held = self._seen.picture(digest)
+        if held is not None:
+            first, first_texts = held
+            if texts == first_texts:
+                return refused("duplicate-caption", f"the same picture and texts as {first}")
+            return refused(
+                "duplicate-image",
+                f"the same picture as {first}, byte for byte, with other texts; only the first is "
+                "kept, so put all texts of a picture into one sample",
+            )
+        if self._seen.has_name("key", sample.key):
+            return refused(
+                "duplicate-key", f"key {sample.key} occurs twice; give each sample its own"
+            )
+        items = [str(item["id"]) for item in sample.items]
+        known = self._seen.has_name
+        repeated = next((i for n, i in enumerate(items) if i in items[:n] or known("item", i)), "")
+        if repeated:
+            return refused(
+                "duplicate-item", f"field id: {repeated} occurs twice; give each question its own"
+            )
+        self._seen.add_name("key", sample.key)
+        for item in items:
+            self._seen.add_name("item", item)
+        self._seen.add_picture(digest, texts, sample.source)
+        return sample
+
+    def _note(self, raw: RawSample, sample: Sample) -> None:
+        named = _PICTURE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
+        if named is not None and named != sample.extension:
+            self.notes["extension-differs"] += 1
+        texts = [raw.caption or ""]
+        texts += [text for turn in raw.turns for text in (turn.question, turn.answer)]
+        if any(needs_repair(text) for text in texts):
+            self.notes["text-repaired"] += 1
+        if sample.caption:
+            self.repeated_captions += self._seen.add_caption(_digest(sample.caption.encode()))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=12).digest()

@@ -1,0 +1,109 @@
+"""The batched captioner: pictures and questions in, answers out. One code path for all uses.
+
+Preview, batch captioning and evaluation call the same object, embedded or behind a server. A row's
+random draws depend on its own seed and position alone, so the same request gives the same caption
+whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from vila2.engine.continuous_batch import RunningBatch, VisionInput
+from vila2.engine.reference import read_reference
+from vila2.engine.requests import Generation, Request, Scoring
+from vila2.model.build import VLM
+from vila2.model.features import VisionFeatures
+
+
+class Captioner:
+    """A loaded model that answers requests in batches; not safe for concurrent use."""
+
+    def __init__(
+        self,
+        vlm: VLM,
+        *,
+        batch_size: int = 64,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Take the model to `device`; `dtype` is bfloat16 on a GPU and float32 on a CPU."""
+        self.vlm = vlm
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        if dtype is None:
+            dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.vlm.model.to(self.device, dtype).eval()
+        self.chat = vlm.chat()
+        self._features: VisionFeatures | None = None
+        # Of the consistency score (`reference.py`); `load` reads it where the model carries one.
+        self.reference: torch.Tensor | None = None
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        batch_size: int = 64,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> Captioner:
+        """Load a saved model directory; `threads` limits torch's CPU threads of this process."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        captioner = cls(VLM.load(directory), batch_size=batch_size, device=device)
+        captioner.reference = read_reference(directory, captioner.vlm)
+        return captioner
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square picture that a request must carry, pixels."""
+        return self.vlm.preset.image_size
+
+    def use_features(self, features: VisionFeatures) -> None:
+        """Take the tower's output for known pictures from a cache instead of computing it."""
+        self._features = features
+
+    def vision(self, requests: Sequence[Request | Scoring]) -> VisionInput:
+        """Context that yields the pictures as the tower wants them, or their cached features."""
+        return VisionInput(self.vlm, self._features, requests, self.device)
+
+    def batch(self) -> RunningBatch:
+        """An empty batch of this model."""
+        return RunningBatch(self.vlm, self.chat, device=self.device, features=self._features)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """Answer every request, in order. `progress` is told how many are done so far."""
+        prompts = [self.chat.prompt(request.question) for request in requests]
+        # Prompts of like length are read in together, with little padding.
+        waiting = sorted(range(len(requests)), key=lambda i: len(prompts[i]), reverse=True)
+        answers: dict[object, Generation] = {}
+        running = self.batch()
+        while waiting or len(running):
+            room = admits(running=len(running), waiting=len(waiting), capacity=self.batch_size)
+            if room:
+                rows = [waiting.pop() for _ in range(room)]
+                running.admit(rows, [requests[i] for i in rows], [prompts[i] for i in rows])
+            ended = running.step()
+            answers.update(ended)
+            if progress and ended:
+                progress(len(answers))
+        return [answers[i] for i in range(len(requests))]
+
+
+def admits(*, running: int, waiting: int, capacity: int) -> int:
+    """How many requests to read in before the next step. Pure.
+
+    Reading in costs a pass over whole prompts and a copy of the cache, so rows are let in by the
+    quarter of a batch, not one by one - unless nothing runs at all.
+    """
+    room = min(waiting, capacity - running)
+    return room if running == 0 or room * 4 >= capacity or room == waiting else 0

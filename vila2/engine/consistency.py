@@ -1,0 +1,132 @@
+"""How much a caption owes to its picture, by the captioner itself.
+
+The score is the gain [NLL(caption | reference) - NLL(caption | picture)] per token, in nats, where
+the reference stands for no picture in particular (`reference.py`). A caption that is likely with
+any picture ("a photo of something") has a high log-probability and a gain near 0; one that belongs
+to another picture has a gain below 0. It is the pointwise mutual information of caption and picture
+under the model, with one pass in place of the sum over all pictures.
+
+The model judges itself: what it cannot see, it cannot miss. `bench/consistency.py` measures how
+well the score tells matching captions from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from vila2.engine.captioner import Captioner
+from vila2.engine.reference import grey_embedding, image_embeddings
+from vila2.engine.requests import Scoring
+
+# Positions that go through the output layer at a time: (positions x vocabulary) is the largest
+# tensor of a pass.
+_POSITIONS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean NLL per token, nats, with the picture and with the reference.
+
+    `tokens` counts the caption's and the one that ends it.
+    """
+
+    given_picture: float
+    given_reference: float
+    tokens: int
+
+    @property
+    def gain(self) -> float:
+        """The consistency score, nats per token; above 0 where the picture helped."""
+        return self.given_reference - self.given_picture
+
+
+class Scorer:
+    """Scores captions with a captioner's model; not safe for concurrent use.
+
+    `reference` (image tokens, hidden) is by default the one that the model carries, or a grey
+    picture's. A score depends on its own request alone, but for rounding.
+    """
+
+    def __init__(self, captioner: Captioner, *, reference: torch.Tensor | None = None) -> None:
+        self._captioner, self._vlm = captioner, captioner.vlm
+        if reference is None:
+            reference = captioner.reference
+        if reference is None:
+            reference = grey_embedding(captioner.vlm)
+        self._reference = reference.to(captioner.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Requests in one pass: each takes two of the captioner's rows."""
+        return max(1, self._captioner.batch_size // 2)
+
+    def score(self, requests: Sequence[Scoring]) -> list[Score]:
+        """Score every request, in order."""
+        rows = [self._row(request) for request in requests]
+        # Rows of like length run together, with little padding.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+        made: dict[int, Score] = {}
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            scores = self._pass([requests[i] for i in chosen], [rows[i] for i in chosen])
+            made.update(zip(chosen, scores, strict=True))
+        return [made[i] for i in range(len(rows))]
+
+    def _row(self, request: Scoring) -> tuple[list[int], int]:
+        """Token ids of the whole row, and how many at its end are the caption's."""
+        chat = self._captioner.chat
+        answer = [*chat.text_ids(request.caption), chat.eos_id]
+        return chat.prompt(request.question) + answer, len(answer)
+
+    @torch.inference_mode()
+    def _pass(
+        self, requests: Sequence[Scoring], rows: Sequence[tuple[list[int], int]]
+    ) -> list[Score]:
+        with self._captioner.vision(requests) as pixel_values:
+            pictures = image_embeddings(self._vlm, pixel_values)
+        references = self._reference.to(pictures.dtype).expand_as(pictures)
+        nll = self._nll([*rows, *rows], torch.cat([pictures, references]))
+        return [
+            Score(nll[number], nll[number + len(rows)], tokens)
+            for number, (_, tokens) in enumerate(rows)
+        ]
+
+    def _nll(self, rows: Sequence[tuple[list[int], int]], pictures: torch.Tensor) -> list[float]:
+        """Mean NLL of each row's answer, given what stands in the picture's place."""
+        longest = max(len(ids) for ids, _ in rows)
+        ids = torch.full((len(rows), longest), self._captioner.chat.pad_id)
+        answers = torch.zeros_like(ids, dtype=torch.bool)
+        attention = torch.zeros_like(ids)
+        for number, (row, tokens) in enumerate(rows):
+            # Padded on the right: positions count from 0, and no token of a row looks that far.
+            ids[number, : len(row)] = torch.tensor(row)
+            attention[number, : len(row)] = 1
+            answers[number, len(row) - tokens : len(row)] = True
+        ids, attention = ids.to(pictures.device), attention.to(pictures.device)
+        answers = answers.to(pictures.device)
+        model, decoder = self._vlm.model, self._vlm.part("language")
+        embeds = model.get_input_embeddings()(ids)
+        places = ids.eq(self._vlm.image_token_id).unsqueeze(-1)
+        hidden = decoder(
+            inputs_embeds=embeds.masked_scatter(places, pictures.to(embeds.dtype)),
+            attention_mask=attention,
+            use_cache=False,
+        ).last_hidden_state
+        # A token is foretold at the position before it.
+        foretelling, wanted = hidden[:, :-1][answers[:, 1:]], ids[answers]
+        likely = torch.cat(
+            [
+                model.get_output_embeddings()(states)
+                .float()
+                .log_softmax(-1)
+                .gather(1, tokens[:, None])
+                for states, tokens in zip(
+                    foretelling.split(_POSITIONS), wanted.split(_POSITIONS), strict=True
+                )
+            ]
+        )[:, 0]
+        counts = [tokens for _, tokens in rows]
+        return [-float(part.double().mean()) for part in likely.split(counts)]

@@ -1,0 +1,79 @@
+"""The golden set: a few questions with the answers that the trainer itself got from the model.
+
+It travels in the model's folder. A server that loads the weights in another version, precision or
+engine must answer alike before anybody relies on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vila2.data.images import decode
+from vila2.data.sample import Sample
+
+GOLDEN_FILE = "vila2_golden.json"
+PICTURES = 8
+MAX_NEW_TOKENS = 24
+DEFAULT_QUESTION = "Describe the image."
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenItem:
+    """A picture (base64 of a PNG at the model's size), a question, and the greedy answer."""
+
+    image: str
+    question: str
+    text: str
+    logprob: float
+    max_new_tokens: int = MAX_NEW_TOKENS
+
+    def pixels(self) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+        return decode(base64.b64decode(self.image))
+
+
+def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
+    """Ask a saved model about the first few pictures and store its answers beside its weights."""
+    from vila2.engine.captioner import Captioner
+    from vila2.engine.requests import Request
+    from vila2.schemas.sampling import Sampling
+
+    captioner = Captioner.load(directory)
+    size = captioner.image_size
+    sampling = Sampling(temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+    requests = [
+        Request(
+            decode(sample.image, size=(size, size)),
+            sample.turns[0].question if sample.turns else DEFAULT_QUESTION,
+            0,
+            sampling,
+        )
+        for sample in islice(samples, PICTURES)
+    ]
+    items = [
+        GoldenItem(_png(request.pixels), request.question, made.text, made.logprob)
+        for request, made in zip(requests, captioner.generate(requests), strict=True)
+    ]
+    text = json.dumps([asdict(item) for item in items], indent=1)
+    (directory / GOLDEN_FILE).write_text(text)
+    return len(items)
+
+
+def read_golden(data: bytes) -> list[GoldenItem]:
+    """The items of a golden file."""
+    return [GoldenItem(**item) for item in json.loads(data)]
+
+
+def _png(pixels: np.ndarray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,94 @@
+"""The reference of the consistency score: what the language model sees of no picture in particular.
+
+It is the mean, over some pictures, of what the projector makes of a picture, and travels in the
+model's folder. The file lies in a folder of its own, because vLLM reads every `*.safetensors` that
+lies beside the weights as weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vila2.data.images import decode
+from vila2.data.sample import Sample
+from vila2.model.build import VLM
+from vila2.model.external_models import image_rows
+
+REFERENCE_FILE = Path("consistency", "vila2_reference.safetensors")
+PICTURES = 128
+GREY = 128
+_BATCH = 32
+
+
+@torch.inference_mode()
+def image_embeddings(vlm: VLM, pixel_values: torch.Tensor) -> torch.Tensor:
+    """What stands in a picture's place in the language model's input: (B, image tokens, hidden).
+
+    `pixel_values` as `VLM.normalise` gives them, or a tower's features under its bypass.
+    """
+    made = image_rows(vlm.model.get_image_features(pixel_values=pixel_values))
+    return made.reshape(len(pixel_values), vlm.image_tokens, -1)
+
+
+def mean_embedding(vlm: VLM, pictures: Iterable[np.ndarray]) -> torch.Tensor:
+    """Mean of `image_embeddings` over uint8 pictures (H, W, 3): (image tokens, hidden), float32.
+
+    Raises `ValueError` for no pictures.
+    """
+    device, dtype = vlm.model.device, vlm.model.dtype
+    total, count, rest = None, 0, iter(pictures)
+    while batch := list(islice(rest, _BATCH)):
+        pixels = vlm.normalise(torch.from_numpy(np.stack(batch)).to(device)).to(dtype)
+        # Summed in double: the mean must not depend on how the pictures were cut into batches.
+        made = image_embeddings(vlm, pixels).double().sum(0)
+        total, count = made if total is None else total + made, count + len(batch)
+    if total is None:
+        raise ValueError("a reference needs at least one picture")
+    return (total / count).float()
+
+
+def grey_embedding(vlm: VLM) -> torch.Tensor:
+    """The embedding of an even grey picture: the reference of a model that carries none."""
+    size = vlm.preset.image_size
+    return mean_embedding(vlm, [np.full((size, size, 3), GREY, np.uint8)])
+
+
+def write_reference(directory: Path, samples: Iterable[Sample]) -> int:
+    """Store the reference of a saved model, over the first pictures; returns how many they were."""
+    from safetensors.torch import save_file
+
+    vlm = VLM.load(directory)
+    vlm.model.eval()
+    size = vlm.preset.image_size
+    chosen = [decode(s.image, size=(size, size)) for s in islice(samples, PICTURES)]
+    path = directory / REFERENCE_FILE
+    path.parent.mkdir(exist_ok=True)
+    made = {"embedding": mean_embedding(vlm, chosen).contiguous()}
+    save_file(made, path, metadata={"pictures": str(len(chosen))})
+    return len(chosen)
+
+
+def read_reference(directory: Path, vlm: VLM) -> torch.Tensor | None:
+    """The stored reference (image tokens, hidden), or `None` where the model carries none.
+
+    Raises `ValueError` where it is another model's.
+    """
+    from safetensors.torch import load_file
+
+    path = directory / REFERENCE_FILE
+    if not path.exists():
+        return None
+    found = load_file(path).get("embedding")
+    wanted = (vlm.image_tokens, vlm.model.config.get_text_config().hidden_size)
+    if found is None or tuple(found.shape) != wanted:
+        held = "no embedding" if found is None else f"an embedding of {tuple(found.shape)}"
+        raise ValueError(
+            f"{path} holds {held}, this model's is {wanted}: remove the file, and a grey picture "
+            "is the reference"
+        )
+    return found

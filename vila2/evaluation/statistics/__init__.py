@@ -1,0 +1,1 @@
+"""Intervals: bootstrap over items and seeds, and ratios of sums."""

@@ -1,0 +1,106 @@
+"""A recipe as a list of its fields: what each does, what it is, and where the value is from. Pure.
+
+`vila2 recipes show` prints what is made here; the JSON schema is for editors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from vila2.recipes.recipe import Recipe
+
+REQUIRED = "(required)"
+# What the schema is called, wherever it is kept.
+SCHEMA_ID = "urn:vila2:recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldView:
+    """One value: `path` is dotted; `default` is `REQUIRED` where there is none.
+
+    `citation` is the one of the field, or of the nearest thing around it, or empty.
+    """
+
+    path: str
+    value: Any
+    default: Any
+    description: str
+    citation: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether the recipe says something else than the default."""
+        return bool(self.value != self.default)
+
+
+def fields_of(recipe: Recipe) -> list[FieldView]:
+    """Every value of a recipe, in the order of its definition; `cites` itself is left out."""
+    return list(_fields(recipe, "", recipe.cites))
+
+
+def differences(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
+    """(path, value there, value here) of what differs; `None` where one has no such field."""
+    left = {view.path: view.value for view in fields_of(first)}
+    right = {view.path: view.value for view in fields_of(second)}
+    paths = [*left, *(path for path in right if path not in left)]
+    return [
+        (path, left.get(path), right.get(path))
+        for path in paths
+        if left.get(path) != right.get(path) or (path in left) != (path in right)
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe (draft 2020-12), with every field's description."""
+    made = Recipe.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **made,
+        "title": "VILA² run recipe",
+    }
+
+
+def citation_of(path: str, cites: Mapping[str, str]) -> str:
+    """The citation of a field: its own, or that of the nearest thing around it."""
+    while path:
+        if path in cites:
+            return cites[path]
+        path = path.rpartition(".")[0]
+    return ""
+
+
+def _fields(model: BaseModel, prefix: str, cites: Mapping[str, str]) -> Iterator[FieldView]:
+    for name, about in type(model).model_fields.items():
+        path, value = f"{prefix}{name}", getattr(model, name)
+        if path == "cites":
+            continue
+        below = _below(value)
+        if below:
+            for inner, held in below.items():
+                yield from _fields(held, f"{path}.{inner}." if inner else f"{path}.", cites)
+            continue
+        default = about.get_default(call_default_factory=True)
+        yield FieldView(
+            path=path,
+            value=value,
+            default=REQUIRED if default is PydanticUndefined else default,
+            description=about.description or "",
+            citation=citation_of(path, cites),
+        )
+
+
+def _below(value: Any) -> dict[str, BaseModel]:
+    """What a value consists of, by name; empty for a value that is one."""
+    if isinstance(value, BaseModel):
+        return {"": value}
+    if isinstance(value, dict):
+        return {key: held for key, held in value.items() if isinstance(held, BaseModel)}
+    if isinstance(value, list):
+        return {str(vars(held)["name"]): held for held in value if isinstance(held, BaseModel)}
+    return {}

@@ -1,0 +1,30 @@
+"""What all schemas share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class Strict(BaseModel):
+    """A value that does not change: an unknown key is an error, and so is a value of another type.
+
+    A whole number may be written as a float (`12.0`): JSON does not tell the two apart.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: whole(value) for name, value in given.items()}
+
+
+def whole(value: Any) -> Any:
+    """A float that is a whole number as an int, also within a list; anything else as it is."""
+    if isinstance(value, list):
+        return [whole(held) for held in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

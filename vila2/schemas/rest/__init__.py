@@ -1,0 +1,1 @@
+"""The REST models of each service, with an example beside each."""

@@ -1,0 +1,525 @@
+"""REST models of the dataset store."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
+from vila2.schemas.rest.base import Body, Count, Model, Progress
+from vila2.schemas.rest.examples import AT, CAPTION, DIGEST, DONE, LAYER, MODEL, example
+
+Kind = Literal["pairs", "conversations", "benchmark"]
+Format = Literal["folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark"]
+VersionState = Literal["open", "ingesting", "ready", "failed"]
+LayerState = Literal["open", "sealed", "withdrawn"]
+NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+class DatasetIn(Body):
+    """A dataset to create."""
+
+    model_config = example(name="web-photos", kind="pairs")
+
+    name: str = Field(pattern=NAME, examples=["web-photos"])
+    kind: Kind = Field(description="Pictures with captions, with conversations, or questions.")
+
+
+class Dataset(DatasetIn):
+    """A named dataset of a team."""
+
+    model_config = example(name="web-photos", kind="pairs", team="local", latest=1)
+
+    team: str
+    latest: int = Field(description="The version that the bare name means; 0 while there is none.")
+
+
+class LatestIn(Body):
+    """Which version the bare name of a dataset means from now on."""
+
+    model_config = example(version=1, reason="version 2 lacks captions")
+
+    version: int = Field(ge=1, le=2**31 - 1, description="A version that is ready.")
+    reason: str = Field("", max_length=2000, description="Kept in the history.")
+
+
+class ReadOptionsIn(Body):
+    """Which columns hold what; empty: the reader looks for the usual names."""
+
+    image_field: str = Field("", max_length=200)
+    caption_field: str = Field("", max_length=200)
+    url_field: str = Field("", max_length=200)
+    captionless: bool = Field(False, description="Admit pictures that have no text.")
+    structure_only: bool = Field(
+        False, description="Check that pictures are whole, and do not decode their pixels."
+    )
+
+
+class VersionIn(Body):
+    """A version to fill, by parts of raw samples, by files as they are, or from a source."""
+
+    model_config = example(
+        source="crawl of June", licence="CC-BY-4.0", shard_samples=2000, format="folder"
+    )
+
+    source: str = Field("", description="Where the data comes from, for the dataset card.")
+    licence: str = Field("", max_length=200, description="Its licence, for the dataset card.")
+    shard_samples: int = Field(2000, ge=1, le=50_000)
+    format: Format | None = Field(
+        None, description="How the uploaded files are read; null: parts of raw samples are sent."
+    )
+    options: ReadOptionsIn = ReadOptionsIn()
+    origin: str = Field(
+        "",
+        max_length=63,
+        description="A source that the operator configured: its tars are registered in place.",
+    )
+    prefix: str = Field("", max_length=400, description="Where the tars lie within the origin.")
+    upload_bytes: int = Field(
+        0, ge=0, description="What will be sent, if that is known: refused now if it does not fit."
+    )
+
+
+class StorageQuota(Model):
+    """What a team stores: its versions' shards, and uploads that are not ingested yet."""
+
+    model_config = example(team="photos", storage_bytes=None, storage_bytes_used=1_204_112)
+
+    team: str
+    storage_bytes: int | None = Field(description="Null: no limit.")
+    storage_bytes_used: int
+
+
+class Upload(Model):
+    """A piece of an upload that the store has."""
+
+    model_config = example(file="photos/p0.jpg", number=0, sha256=DIGEST, bytes=48_213)
+
+    file: str = Field(description="Name of the file; empty for a part of raw samples.")
+    number: int
+    sha256: str
+    bytes: int
+
+
+class RejectedExample(Model):
+    """One sample that was not admitted."""
+
+    model_config = example(
+        key="p17", source="photos/p17.jpg", reason="too-small", detail="8x8 pixels"
+    )
+
+    key: str
+    source: str
+    reason: str
+    detail: str
+
+
+class Version(Model):
+    """A version of a dataset; immutable once it is ready, but for take-downs."""
+
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        kind="pairs",
+        state="ready",
+        source="crawl of June",
+        licence="CC-BY-4.0",
+        parts=[0, 1],
+        shards=2,
+        samples=4000,
+        bytes=193_331_200,
+        rejected={"too-small": 7},
+        sha256=DIGEST,
+        progress=DONE,
+    )
+
+    dataset: str
+    version: int
+    kind: Kind
+    state: VersionState
+    source: str = ""
+    licence: str = ""
+    origin: str = ""
+    parts: list[int] = Field(description="Numbers of the parts of raw samples uploaded so far.")
+    shards: int
+    samples: int
+    bytes: int
+    rejected: dict[str, int] = Field(description="Quarantined samples by reason.")
+    repeated_captions: int = Field(0, description="Samples whose caption another has too.")
+    notes: dict[str, int] = Field(
+        default_factory=dict, description="Admitted samples that something was noted about."
+    )
+    taken_down: int = Field(0, description="Samples taken down since it was ready.")
+    sha256: str = ""
+    error: str = ""
+    progress: Progress
+
+
+class Shard(Model):
+    """One tar of a version and where it lies."""
+
+    model_config = example(
+        index=0,
+        object_key="shards/9f86d081884c7d65.tar",
+        index_key="shards/9f86d081884c7d65.index.parquet",
+        sha256=DIGEST,
+        bytes=96_665_600,
+        samples=2000,
+    )
+
+    index: int
+    object_key: str
+    index_key: str = ""
+    sha256: str
+    bytes: int
+    samples: int
+
+
+class LayerIn(Body):
+    """A caption layer to open."""
+
+    model_config = example(
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        recipe_hash="b1946ac92492d234",
+        captioner=MODEL,
+    )
+
+    name: str = Field(max_length=200)
+    dataset: str
+    version: Count
+    recipe_hash: str = Field(max_length=64)
+    captioner: str = Field(max_length=200)
+
+
+_LAYER_SHARD: dict[str, Any] = {
+    "object_key": f"layers/{LAYER}/00000-1.parquet",
+    "sha256": DIGEST,
+    "captioned": 1994,
+    "quarantined": {"repetition": 6},
+}
+
+
+class LayerShardIn(Body):
+    """The captions of one shard: written to the object store, now to be counted."""
+
+    model_config = example(**_LAYER_SHARD)
+
+    object_key: str = Field(max_length=400)
+    sha256: str = Field(max_length=64)
+    captioned: Count
+    quarantined: dict[str, Count]
+
+
+class LayerShard(LayerShardIn):
+    """The captions of one shard and where they lie."""
+
+    model_config = example(**_LAYER_SHARD, number=0)
+
+    number: Count
+
+
+class Layer(Model):
+    """Captions for every sample of one dataset version."""
+
+    model_config = example(
+        id=LAYER,
+        name="round 1",
+        dataset="web-photos",
+        version=1,
+        recipe_hash="b1946ac92492d234",
+        captioner=MODEL,
+        state="sealed",
+        captioned=3988,
+        quarantined={"repetition": 12},
+        shards=2,
+        recorded=2,
+    )
+
+    id: str
+    name: str
+    dataset: str
+    version: int
+    recipe_hash: str
+    captioner: str
+    state: LayerState
+    captioned: int
+    quarantined: dict[str, int]
+    shards: int = Field(description="Shards of the version.")
+    recorded: int = Field(description="Shards whose captions are there.")
+
+
+class LayerImport(Body):
+    """Turn another dataset version's captions into a layer, matched by picture."""
+
+    model_config = example(
+        name="captions of the web", dataset="web-photos", from_dataset="web-photos-recaptioned"
+    )
+
+    name: str
+    dataset: str = Field(description="Dataset whose pictures get the captions.")
+    from_dataset: str = Field(description="Dataset whose captions they are.")
+
+
+class ReasonIn(Body):
+    """Why something is done; kept in the history."""
+
+    model_config = example(reason="the captioner saw the wrong pictures")
+
+    reason: str = Field("", max_length=2000)
+
+
+class DiffExample(Model):
+    """One sample whose caption differs."""
+
+    key: str
+    before: str
+    after: str
+
+
+class LayerDiff(Model):
+    """How the captions of two layers of one version differ, over some of its shards."""
+
+    model_config = example(
+        shards=2,
+        next=None,
+        same=310,
+        changed=3678,
+        words_before=39_880,
+        words_after=71_784,
+        examples=[{"key": "p0", "before": "a fox", "after": CAPTION}],
+    )
+
+    shards: int = Field(description="Shards compared.")
+    next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
+    same: int = 0
+    changed: int = 0
+    gained: int = Field(0, description="Quarantined before, captioned after.")
+    lost: int = Field(0, description="Captioned before, quarantined after.")
+    neither: int = Field(0, description="Quarantined in both.")
+    words_before: int = Field(0, description="Words of all captions before.")
+    words_after: int = 0
+    examples: list[DiffExample] = []
+
+
+class AuditIn(Body):
+    """What to search a version for."""
+
+    model_config = example(benchmarks=["shapes-vqa"], max_distance=7)
+
+    benchmarks: list[DatasetRef] | None = Field(
+        None, description="Benchmarks to hold it against, NAME or NAME@VERSION; null: all."
+    )
+    max_distance: int = Field(
+        7, ge=0, le=15, description="Bits of 64 in which the perceptual hashes may differ."
+    )
+
+
+class Pair(Model):
+    """Two samples that look alike."""
+
+    key: str
+    other: str
+    distance: int
+
+
+class Contamination(Model):
+    """Pictures of a benchmark that a version holds as well."""
+
+    benchmark: str
+    pictures: int
+    exact: int = Field(description="Benchmark pictures that are there byte for byte.")
+    near: int = Field(description="Further ones that look alike.")
+    examples: list[Pair] = []
+
+
+class Audit(Model):
+    """Near-duplicates within a version and benchmark pictures in it."""
+
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        state="done",
+        max_distance=7,
+        samples=4000,
+        clusters=21,
+        near_duplicates=34,
+        examples=[{"key": "p3", "other": "p9", "distance": 2}],
+        contamination=[{"benchmark": "shapes-vqa", "pictures": 1, "exact": 1, "near": 0}],
+        progress=DONE,
+    )
+
+    dataset: str
+    version: int
+    state: Literal["running", "done", "failed"]
+    max_distance: int
+    samples: int = 0
+    clusters: int = Field(0, description="Groups of pictures that look alike.")
+    near_duplicates: int = Field(0, description="Pictures beyond the first of their group.")
+    uncompared: int = Field(0, description="Pictures too alike to thousands to be compared.")
+    examples: list[Pair] = []
+    contamination: list[Contamination] = []
+    error: str = ""
+    progress: Progress
+
+
+class TakedownIn(Body):
+    """A picture that must go, by digest or by one sample that shows it."""
+
+    model_config = example(
+        dataset="web-photos",
+        key="p0",
+        reason="request of the rights holder",
+        requested_by="rights@example.org",
+    )
+
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    dataset: OptionalDatasetRef = Field("", description="NAME or NAME@VERSION, with `key`.")
+    key: str = ""
+    reason: str = Field(min_length=3, max_length=2000, examples=["request of the rights holder"])
+    requested_by: str = Field(min_length=1, max_length=200)
+
+
+class Takedown(Model):
+    """The record of a take-down."""
+
+    model_config = example(
+        id="takedown-5d41402abc4b",
+        sha256=DIGEST,
+        reason="request of the rights holder",
+        requested_by="rights@example.org",
+        state="done",
+        samples=1,
+        captions=2,
+        versions=["web-photos@1"],
+        layers=[LAYER],
+        created_at=AT,
+        progress={"done": 2, "total": 2, "unit": "shards"},
+    )
+
+    id: str
+    sha256: str
+    reason: str
+    requested_by: str
+    state: Literal["running", "done", "failed"]
+    samples: int = Field(0, description="Samples taken out, over all versions.")
+    captions: int = Field(0, description="Rows taken out of caption layers.")
+    versions: list[str] = []
+    layers: list[str] = []
+    exports: list[str] = Field([], description="Exports made before, which may hold the picture.")
+    models: list[str] = Field([], description="Models trained on data that held the picture.")
+    left_in_place: list[str] = Field(
+        [], description="Tars of sources registered in place; take the picture out of them there."
+    )
+    error: str = ""
+    created_at: float
+    progress: Progress
+
+
+_EXPORT: dict[str, Any] = {
+    "dataset": "web-photos",
+    "version": 1,
+    "layer": LAYER,
+    "format": "webdataset",
+    "text": "concat",
+}
+
+
+class ExportIn(Body):
+    """An export about to be made."""
+
+    model_config = example(**_EXPORT)
+
+    dataset: str
+    version: Count = 0
+    layer: str = ""
+    format: str = Field(max_length=20)
+    text: str = Field(max_length=20)
+    waiver: str = Field(
+        "", max_length=2000, description="Why a layer that is not sealed may go out; recorded."
+    )
+
+
+class Export(ExportIn):
+    """The record of an export."""
+
+    model_config = example(**_EXPORT, id="export-7d793037a076", by_key="1f0e3dad", created_at=AT)
+
+    id: str
+    by_key: str
+    created_at: float
+
+
+class CaptionOf(Model):
+    """One layer's caption of a sample and how it was made."""
+
+    layer: str
+    name: str
+    state: LayerState
+    captioner: str
+    caption: str
+    status: str
+    reason: str
+    prompt_id: str
+    prompt: str
+    model: str
+    seed: int
+    attempt: int
+    temperature: float
+    tokens: int
+    logprob: float
+    finish_reason: str
+    consistency: float | None = Field(None, description="Nats per token; null: not scored.")
+    models: list[str] = Field(description="Models trained on this layer.")
+
+
+class Lineage(Model):
+    """One sample: back to its picture and source, forward to captions and models."""
+
+    model_config = example(
+        dataset="web-photos",
+        version=1,
+        key="p0",
+        sha256=DIGEST,
+        width=640,
+        height=480,
+        source="photos/p0.jpg",
+        caption="a fox",
+        shard=0,
+        offset=1536,
+        captions=[],
+        models=[MODEL],
+    )
+
+    dataset: str
+    version: int
+    key: str
+    sha256: str
+    width: int
+    height: int
+    source: str
+    caption: str
+    shard: int
+    offset: int = Field(description="Where the picture begins in its tar.")
+    captions: list[CaptionOf]
+    models: list[str] = Field(description="Models trained on this version without a layer too.")
+
+
+class HistoryEntry(Model):
+    """Something that changed which version or layer is in use."""
+
+    model_config = example(
+        action="version-in-use",
+        subject="web-photos: 2 -> 1",
+        detail="version 2 lacks captions",
+        by_key="1f0e3dad",
+        at=AT,
+    )
+
+    action: str
+    subject: str
+    detail: str
+    by_key: str
+    at: float

@@ -1,0 +1,145 @@
+"""REST models of OpenAI's chat interface, as far as one question about one picture goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vila2.schemas.rest.base import Body, Model
+from vila2.schemas.rest.examples import AT, CAPTION, PIXEL, example
+
+
+class TextPart(Body):
+    """A piece of text in a message."""
+
+    type: Literal["text"]
+    text: str = Field(max_length=32_000)
+
+
+class ImageUrl(Body):
+    """A picture as a data URL: `data:image/jpeg;base64,...`."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImagePart(Body):
+    """A picture in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(Body):
+    """A message; this model answers one `user` message."""
+
+    role: Literal["user", "system", "developer", "assistant"]
+    content: str | list[Part]
+    name: str | None = None
+
+
+class StreamOptions(Body):
+    """What a stream tells beside the text."""
+
+    include_usage: bool = False
+
+
+class ChatIn(Body):
+    """A question about a picture. A parameter that is not listed here is an error, not ignored."""
+
+    model_config = example(
+        model="captioner",
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is in the picture?"},
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": PIXEL},
+                    },
+                ],
+            }
+        ],
+        max_tokens=48,
+    )
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    temperature: float = Field(0.0, ge=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=4096)
+    max_completion_tokens: int | None = Field(None, ge=1, le=4096)
+    seed: int = Field(0, ge=0)
+    n: Literal[1] = 1
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+
+class Usage(Model):
+    """Tokens of a reply; `prompt_tokens` counts the text and the picture."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatMessage(Model):
+    """The reply's text."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(Model):
+    """The one reply."""
+
+    index: int = 0
+    message: ChatMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None = None
+
+
+class ChatCompletion(Model):
+    """A reply that came in one piece."""
+
+    model_config = example(
+        id="chatcmpl-0cc175b9c0f1b6a831c399e2",
+        created=int(AT),
+        model="captioner",
+        choices=[{"message": {"content": CAPTION}, "finish_reason": "stop"}],
+        usage={"prompt_tokens": 74, "completion_tokens": 12, "total_tokens": 86},
+    )
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class ServedModel(Model):
+    """A model that can be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str
+
+
+class ServedModels(Model):
+    """All models of the team."""
+
+    model_config = example(data=[{"id": "captioner", "owned_by": "local"}])
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]
+
+
+Chunk = dict[str, Any]

@@ -1,0 +1,65 @@
+"""REST models of the specialist service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vila2.schemas.refs import DatasetRef
+from vila2.schemas.rest.base import Model, Progress
+from vila2.schemas.rest.examples import JOB, MODEL, TRAINING, example
+from vila2.schemas.rest.training import STAGE_IN, StageIn
+from vila2.schemas.sampling import Gate, Sampling
+from vila2.schemas.stages import Execution
+
+SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
+
+
+class SpecialistIn(Execution):
+    """Finetune a specialist and let it recaption a dataset."""
+
+    model_config = example(
+        specialist="ocr",
+        name="web-photos ocr",
+        parent=MODEL,
+        stage=STAGE_IN,
+        dataset="web-photos@1",
+        prompts=["Read the text in the image."],
+    )
+
+    specialist: Literal["spatial", "ocr", "grounding"]
+    # The layer's name adds the specialist's.
+    name: str = Field(max_length=180)
+    parent: str = Field(description="Model that it is finetuned from.")
+    stage: StageIn
+    dataset: DatasetRef = Field(description="What it recaptions: name or name@version.")
+    prompts: list[str] = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    gate: Gate = Gate()
+    seed: int = 0
+    run: str = Field("", description="The run on whose account it is trained.")
+
+
+class Specialist(Model):
+    """A specialist at work."""
+
+    model_config = example(
+        id="specialist-92eb5ffee6ae",
+        specialist="ocr",
+        name="web-photos ocr",
+        state="training",
+        job=JOB,
+        progress=TRAINING,
+    )
+
+    id: str
+    specialist: str
+    name: str
+    state: SpecialistState
+    model: str = ""
+    layer: str = ""
+    layer_job: str = Field("", description="The caption service's job that makes the layer.")
+    job: str = ""
+    error: str = ""
+    progress: Progress

@@ -1,0 +1,84 @@
+"""What a training job is told: one JSON file that names everything it reads and writes.
+
+The dispatcher writes it, the trainer obeys it, and its hash decides whether a checkpoint may be
+resumed. No torch here, so that a service can build a spec without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vila2.schemas.assembly import SourceOptions
+from vila2.schemas.base import Strict
+from vila2.schemas.canonical import canonical_json
+from vila2.schemas.stages import Execution, Schedule
+
+
+class Source(SourceOptions):
+    """Shards, and the layers over them."""
+
+    name: str
+    shards: list[str] = Field(min_length=1, description="Paths of WebDataset tars.")
+    sizes: list[int] = Field(
+        default_factory=list, description="Samples of each shard; empty reads the shards' indexes."
+    )
+    layers: dict[str, list[str]] = Field(
+        default_factory=dict, description="Layer name -> Parquet paths, one per shard, in order."
+    )
+
+
+class Stage(Schedule):
+    """One stage: which parts learn, on what, for how long."""
+
+    name: str
+    sources: list[Source] = Field(min_length=1)
+
+
+class NewModel(Strict):
+    """Compose a model from a preset; its tokenizer, if trained, learns from these sources."""
+
+    kind: Literal["new"]
+    preset: str
+    tokenizer_sources: list[Source] = Field(default_factory=list)
+
+
+class FromBase(Strict):
+    """Start from the base's vision and language weights with a fresh projector."""
+
+    kind: Literal["base"]
+    path: str
+
+
+class Continue(Strict):
+    """Go on from a trained model as it is (specialists)."""
+
+    kind: Literal["continue"]
+    path: str
+
+
+Init = Annotated[NewModel | FromBase | Continue, Field(discriminator="kind")]
+
+
+# Where files are written and how fast, which changes nothing of the result.
+_BESIDE_THE_RESULT = {
+    "output", "cache", "checkpoint_seconds", "processes", "threads", "image_memory", "loaders",
+    "tensorboard",
+}  # fmt: skip
+
+
+class TrainSpec(Execution):
+    """A training job. Every path is local to the machine that trains."""
+
+    init: Init
+    stages: list[Stage] = Field(default_factory=list)
+    seed: int = 0
+    output: str = Field(description="Folder for the model, checkpoints, progress and metrics.")
+    cache: str = Field(description="Folder for cached images and features, shared by jobs.")
+
+    def digest(self) -> str:
+        """Hash over everything that decides the result; where files are written does not."""
+        fields = self.model_dump(mode="json", exclude=_BESIDE_THE_RESULT)
+        return hashlib.sha256(canonical_json(fields)).hexdigest()[:16]

@@ -1,0 +1,216 @@
+"""What commands print. Text from users and data is never obeyed as markup or terminal codes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import to_json
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.table import Column, Table
+from rich.text import Text
+
+# Terminal commands (C0, C1, DEL), lone surrogates, and characters that are invisible or change the
+# direction of what follows. The joiners U+200C and U+200D stay: scripts and emoji need them.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# Columns of sentences and tables that go into a pipe; a wider table is not cut.
+_PIPED = 200
+# Between two columns of a table.
+_GAP = 2
+
+
+def plain(text: str) -> str:
+    """Text as a terminal may show it; each character that it would obey becomes U+FFFD."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+class _Terminal(Console):
+    """A console that reads no markup and lets no control character through, whoever prints."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+        if width is None and not self.is_terminal:
+            self.width = _PIPED
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not _UNSAFE.search(segment.text):
+                yield segment
+            else:
+                yield segment._replace(text=plain(segment.text))
+
+
+def console() -> Console:
+    """For what was asked for."""
+    return _Terminal()
+
+
+def errors() -> Console:
+    """For what people should read and programs should not."""
+    return _Terminal(stderr=True)
+
+
+def bold(text: str) -> Text:
+    """Text in bold."""
+    return Text(plain(text), style="bold")
+
+
+def dim(text: str) -> Text:
+    """Text that matters less."""
+    return Text(plain(text), style="dim")
+
+
+def sentence(*parts: str | Text, style: str = "") -> Text:
+    """One text of several parts."""
+    return Text.assemble(*_texts(parts), style=style)
+
+
+def say(*parts: str | Text, style: str = "") -> None:
+    """Print a sentence; a long one is not wrapped, so that it can be copied."""
+    console().print(sentence(*parts, style=style), soft_wrap=True)
+
+
+class _Table(Table):
+    """A table whose columns are as wide as their words, as far as there is room."""
+
+    def __init__(self, **layout: Any) -> None:
+        super().__init__(**layout)
+        self.words: list[int] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for most in (24, 16, 12, 8, 1):
+            least = [self.words[0], *(min(words, most) for words in self.words[1:])]
+            if sum(least) + _GAP * len(least) <= options.max_width:
+                break
+        for column, width in zip(self.columns, least, strict=True):
+            column.min_width = width
+        return super().__rich_console__(console, options)
+
+
+def table(
+    *columns: str | Column,
+    rows: Iterable[Sequence[RenderableType]],
+    title: str = "",
+    **layout: Any,
+) -> Table:
+    """A table in which every string is plain text; columns that hold nothing are left out.
+
+    The first column is what a user copies, so it is never broken over lines; the others are broken
+    between words as long as there is room.
+    """
+    cells = [_texts(row) for row in rows]
+    compact: dict[str, Any] = {
+        "box": box.SIMPLE_HEAD, "show_edge": False, "padding": (0, 1, 0, 0),
+    }  # fmt: skip
+    made = _Table(
+        title=Text(title) if title else None, title_justify="left", **{**compact, **layout}
+    )
+    kept = [
+        place
+        for place in range(len(columns))
+        if not cells or any(row[place] != Text() for row in cells)
+    ]
+    for place in kept:
+        given, held = columns[place], [row[place] for row in cells]
+        column = Column(given) if isinstance(given, str) else given
+        header = Text(plain(str(column.header)))
+        made.add_column(
+            header,
+            justify=column.justify,
+            no_wrap=column.no_wrap or place == 0,
+            overflow="fold",
+        )
+        made.words.append(_longest_word([header, *held], whole=place == 0))
+    for row in cells:
+        made.add_row(*(row[place] for place in kept))
+    if not cells:
+        made.add_row(dim("(none)"))
+    return made
+
+
+def number(heading: str) -> Column:
+    """A column of numbers."""
+    return Column(heading, justify="right")
+
+
+def stack(*parts: RenderableType) -> Group:
+    """Several things, one below the other."""
+    return Group(*_texts(parts))
+
+
+def show(shown: RenderableType) -> None:
+    """Print what was made: within the terminal's width, or into a pipe without breaking a line."""
+    out = console()
+    if out.is_terminal:
+        out.print(shown)
+    elif isinstance(shown, Group):
+        for part in shown.renderables:
+            show(part)
+    elif isinstance(shown, Table):
+        natural = Measurement.get(out, out.options.update(max_width=10**6), shown).maximum
+        _Terminal(width=max(natural, out.width)).print(shown)
+    else:
+        out.print(shown, soft_wrap=isinstance(shown, Text))
+
+
+def show_json(found: Any) -> None:
+    """Print models, or lists and mappings of them, as JSON."""
+    text = to_json(found, indent=1).decode()
+    sys.stdout.write(_UNSAFE.sub(lambda held: _escaped(held[0]), text) + "\n")
+
+
+def show_file(text: str) -> None:
+    """Print a file's text: as it is into a pipe, and as plain text on a terminal."""
+    sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def moment(seconds: float | None) -> str:
+    """Seconds since 1970 as people read them; nothing for none."""
+    if not seconds:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def progress_bar() -> Progress:
+    """On stderr: what is done, how much of it, and for how long; removed when it ends."""
+    out = errors()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}", markup=False),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+        disable=not out.is_terminal,
+    )
+
+
+def _texts(parts: Iterable[Any]) -> list[Any]:
+    return [Text(plain(part)) if isinstance(part, str) else part for part in parts]
+
+
+def _longest_word(cells: Iterable[Any], *, whole: bool) -> int:
+    """Columns of the longest word, or with `whole` of the longest line."""
+    lines = [line for cell in cells if isinstance(cell, Text) for line in cell.plain.split("\n")]
+    pieces = lines if whole else [word for line in lines for word in line.split()]
+    return max(map(cell_len, pieces), default=1)
+
+
+def _escaped(character: str) -> str:
+    """The character as JSON writes it in ASCII; line breaks of the layout stay."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -1,0 +1,1 @@
+"""From shards to the tensors of a training step: order, texts, packing, images."""
