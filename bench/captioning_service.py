@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-from captioning_workload import QUESTION, SMALL, built, pictures, timed
+from captioning_workload import QUESTION, SMALL, built, images, timed
 from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
@@ -31,7 +31,7 @@ from vila2.schemas.sampling import Gate, Sampling
 
 
 class Layers:
-    """A platform with pictures and a model in it, whose layers can be timed."""
+    """A platform with images and a model in it, whose layers can be timed."""
 
     def __init__(self, platform: EmbeddedPlatform, model: str, count: int, tokens: int) -> None:
         self._platform, self._count, self._tokens = platform, count, tokens
@@ -49,7 +49,7 @@ class Layers:
         caption = self._platform.client.caption
         job = caption.start_layer(
             LayerJobIn(
-                name=name, dataset="pictures", model=self.model, prompts=[QUESTION],
+                name=name, dataset="images", model=self.model, prompts=[QUESTION],
                 sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip
@@ -70,18 +70,18 @@ def filled(
     tokens: int,
     shard: int,
 ) -> Layers:
-    """Register the model and submit the pictures."""
-    model, source = folder / "model", folder / "pictures"
+    """Register the model and submit the images."""
+    model, source = folder / "model", folder / "images"
     vlm.save(model)
     source.mkdir()
     for n, jpeg in enumerate(jpegs):
         (source / f"p{n:05d}.jpg").write_bytes(jpeg)
-        (source / f"p{n:05d}.txt").write_text(f"picture {n}")
+        (source / f"p{n:05d}.txt").write_text(f"image {n}")
     name = platform.apps["training"].state.context.registry.add(
         team="local", base_name="bench", folder=model, sha256="0" * 64, parent="",
         job="bench-0000", parameters=1, data=[],
     )  # fmt: skip
-    submit(platform.client, source, name="pictures", format="folder", shard_samples=shard)
+    submit(platform.client, source, name="images", format="folder", shard_samples=shard)
     return Layers(platform, name, len(jpegs), tokens)
 
 
@@ -113,7 +113,7 @@ def on_triton(
 def workers_apart(
     vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, batch: int
 ) -> dict[str, dict[str, float]]:
-    """Pictures a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
+    """Images a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
 
     `cores` is what all processes used together; the machine has no more to give than it has.
     """
@@ -146,7 +146,7 @@ def workers_apart(
             before = _cpu_seconds()
             seconds = layers.seconds()
             figures[f"{number} worker(s)"] = {
-                "pictures_per_s": len(jpegs) / seconds,
+                "images_per_s": len(jpegs) / seconds,
                 "cores": (_cpu_seconds() - before) / seconds,
             }
     return figures
@@ -177,7 +177,7 @@ def _cpu_seconds() -> float:
 
 
 def peak_of(count: int) -> dict[str, float]:
-    """A layer of `count` pictures in a process of its own: its peak memory in MiB, and seconds."""
+    """A layer of `count` images in a process of its own: its peak memory in MiB, and seconds."""
     done = subprocess.run(
         [sys.executable, __file__, str(count)], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -186,8 +186,8 @@ def peak_of(count: int) -> dict[str, float]:
 
 
 def fill(folder: Path, count: int) -> None:
-    """A workspace with `count` pictures and a small model."""
-    jpegs = pictures(64)
+    """A workspace with `count` images and a small model."""
+    jpegs = images(64)
     many = [_marked(jpegs[n % 64], n) for n in range(count)]
     with EmbeddedPlatform(folder / "workspace") as platform:
         layers = filled(platform, folder, built(SMALL), many, tokens=4, shard=500)
@@ -197,7 +197,7 @@ def fill(folder: Path, count: int) -> None:
 def main() -> None:
     """What `peak_of` runs: the service's own memory, the engine being in Triton's process.
 
-    The pictures are submitted by another process, whose memory does not count.
+    The images are submitted by another process, whose memory does not count.
     """
     count = int(sys.argv[1])
     if len(sys.argv) > 2:
@@ -220,7 +220,7 @@ def _peak_mib() -> float:
 
 
 def _marked(jpeg: bytes, number: int) -> bytes:
-    """The same picture with another comment, so that it is no duplicate."""
+    """The same image with another comment, so that it is no duplicate."""
     comment = b"%012d" % number
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 

@@ -18,7 +18,7 @@ from services.platform.embedded import EmbeddedPlatform
 from tests.backup.conftest import Site, Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
@@ -93,7 +93,7 @@ def test_a_lost_shard_is_restored_by_its_digest(sites: Sites, tmp_path: Path) ->
     site = sites("there")
     site.use()
     with EmbeddedPlatform(site.workspace) as platform:
-        submitted(platform.client, pictures(tmp_path / "in"), name="foxes", shard_samples=2)
+        submitted(platform.client, images(tmp_path / "in"), name="foxes", shard_samples=2)
         held = list(site.objects.keys("shards")) + list(site.objects.keys("indexes"))
         site.back_up(tmp_path / "backup")
         for key in held:

@@ -62,13 +62,13 @@ def test_a_layer_is_withdrawn_and_the_history_says_why(workspace: Path) -> None:
 
 
 def test_the_lineage_of_a_sample_is_told(workspace: Path) -> None:
-    """Picture, source, captions, models."""
+    """Image, source, captions, models."""
     shown = told(workspace, "datasets", "show", "foxes", "p3")
     for word in ("p3.png", "quarantined: repetition", "a p3", "models trained", "seed"):
         assert word in shown
 
 
-def test_a_picture_is_taken_down_by_command(workspace: Path) -> None:
+def test_a_image_is_taken_down_by_command(workspace: Path) -> None:
     """With a reason and who asked for it, and not without."""
     base = ("datasets", "takedown", "foxes", "p1")
     assert "--requested-by" in error(workspace, *base, "--yes")

@@ -16,7 +16,7 @@ from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest.controller import Run, RunIn
 from vila2.schemas.rest.estimates import Costs, Estimate, EstimateIn
 
-# Between the tokens that a layer took and those that half of its pictures foretold.
+# Between the tokens that a layer took and those that half of its images foretold.
 FACTOR = 1.15
 pytestmark = pytest.mark.slow  # a captioner is trained
 
@@ -58,7 +58,7 @@ def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: EmbeddedPl
         time.sleep(0.05)
         job = client.caption.layer_job(job.id)
     line = next(e for e in made.lines if e.work == "captioning" and e.round == "round 1")
-    assert line.pictures.mid == SIZES.corpus == job.captioned + sum(job.quarantined.values())
+    assert line.images.mid == SIZES.corpus == job.captioned + sum(job.quarantined.values())
     assert line.tokens is not None
     assert 1 / FACTOR < line.tokens.mid / job.tokens < FACTOR
     assert job.seconds > 0
@@ -76,7 +76,7 @@ def test_no_run_is_started_and_no_layer_is_kept(platform: EmbeddedPlatform) -> N
 def test_the_sample_is_of_several_shards_and_as_large_as_asked(platform: EmbeddedPlatform) -> None:
     made = platform.client.controller.estimate(asked(captioner=captioner(platform), device="cpu"))
     assert made.sampled is not None
-    assert made.sampled.pictures == 48
+    assert made.sampled.images == 48
     assert made.sampled.captioned + sum(made.sampled.quarantined.values()) == 48
     assert 0 < made.sampled.tokens.mid <= 32
 
@@ -137,14 +137,14 @@ def test_costs_stand_beside_what_was_expected(after: tuple[Run, Estimate, Costs]
 
 @pytest.mark.full
 def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs]) -> None:
-    """Visits are those planned, pictures those of two layers, hours those of the accounts."""
+    """Visits are those planned, images those of two layers, hours those of the accounts."""
     _, expected, costs = after
     training = {
-        (line.round, line.what): line.pictures for line in costs.lines if line.work == "training"
+        (line.round, line.what): line.images for line in costs.lines if line.work == "training"
     }
-    planned = {(e.round, e.what): e.pictures.mid for e in expected.lines if e.work == "training"}
+    planned = {(e.round, e.what): e.images.mid for e in expected.lines if e.work == "training"}
     assert training == planned
-    assert costs.pictures == 2 * SIZES.corpus
+    assert costs.images == 2 * SIZES.corpus
     jobs_hours = sum(line.hours for line in costs.lines if line.work != "captioning")
     assert costs.process_hours == pytest.approx(jobs_hours, rel=0.1)
     assert costs.money == pytest.approx(3.0 * (costs.process_hours + costs.captioning_hours))

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from services.chassis.storage.settings import StorageSettings
 from services.platform.embedded import EmbeddedPlatform
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from tests.datasets.captioned import dataset, layer
 from tests.datasets.test_takedown import taken_down
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.schemas.rest.datasets import AuditIn, DatasetIn, VersionIn
@@ -43,7 +43,7 @@ def store(storage: StorageSettings, tmp_path: Path) -> Iterator[EmbeddedPlatform
 
 
 def test_a_dataset_goes_its_whole_way(store: EmbeddedPlatform, tmp_path: Path) -> None:
-    """Submitted, captioned, compared, audited, and one picture of it taken down."""
+    """Submitted, captioned, compared, audited, and one image of it taken down."""
     client, objects = store.client, store.apps["datasets"].state.context.objects
     dataset(client, tmp_path / "foxes", count=5)
     first = layer(client, objects, name="one")
@@ -75,7 +75,7 @@ def test_clients_that_do_the_same_at_once_do_it_once(
 ) -> None:
     """One dataset, one version for a token, and different numbers for different ones."""
     client = store.client
-    folder = pictures(tmp_path / "foxes", count=6)
+    folder = images(tmp_path / "foxes", count=6)
     with ThreadPoolExecutor(6) as pool:
         for future in [
             pool.submit(client.datasets.create, DatasetIn(name="foxes", kind="pairs"))
@@ -100,7 +100,7 @@ def test_what_was_stored_is_there_for_the_next_process(
     store: EmbeddedPlatform, storage: StorageSettings, tmp_path: Path
 ) -> None:
     """Rows and objects outlive whoever wrote them."""
-    submitted(store.client, pictures(tmp_path / "foxes"), name="foxes")
+    submitted(store.client, images(tmp_path / "foxes"), name="foxes")
     store.__exit__(None, None, None)
     with EmbeddedPlatform(store.workspace, storage=storage) as again:
-        assert picture(2) in again.client.datasets.shard_content("foxes", 1, 0)
+        assert image(2) in again.client.datasets.shard_content("foxes", 1, 0)

@@ -13,7 +13,7 @@ import pytest
 
 from services.platform.embedded import EmbeddedPlatform
 from tests.chassis.asgi_request import Answer, request
-from tests.standalone import client_with, pictures, submitted
+from tests.standalone import client_with, images, submitted
 from vila2.client import ApiError, Client
 from vila2.client.submit import submit
 from vila2.schemas.rest.datasets import DatasetIn, VersionIn
@@ -27,7 +27,7 @@ def red(platform: EmbeddedPlatform) -> Client:
 
 @pytest.fixture
 def foxes(tmp_path: Path) -> Path:
-    return pictures(tmp_path / "foxes")
+    return images(tmp_path / "foxes")
 
 
 def limit(platform: EmbeddedPlatform, storage_bytes: int | None) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.datasets.tables import VersionRow, WorkUnitRow
 from services.platform.embedded import EmbeddedPlatform
-from tests.data.made_pictures import picture, tar_of
+from tests.data.made_images import image, tar_of
 from tests.standalone import until
 from vila2.client import ApiError, Client
 from vila2.data.sample import RawSample
@@ -18,7 +18,7 @@ from vila2.schemas.rest.datasets import DatasetIn, Version, VersionIn
 
 def part(*numbers: int) -> bytes:
     out = io.BytesIO()
-    write_raw_shard([RawSample(f"p{n}", f"p{n}.png", picture(n), f"fox {n}") for n in numbers], out)
+    write_raw_shard([RawSample(f"p{n}", f"p{n}.png", image(n), f"fox {n}") for n in numbers], out)
     return out.getvalue()
 
 

@@ -1,6 +1,6 @@
 """The whole loop through the real services: from a submitted folder to a report.
 
-It is run twice: once undisturbed, in processes that cannot read the truth of the pictures, and once
+It is run twice: once undisturbed, in processes that cannot read the truth of the images, and once
 as `vila2 demo` that is killed again and again.
 """
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 SCALE = 0.02
 SIZES = WorldSizes().scaled(SCALE)
-# Blocks the picture world's truth in every process of the run, jobs included.
+# Blocks the image world's truth in every process of the run, jobs included.
 BLOCK = """
 import sys
 class _NoTruth:
@@ -92,7 +92,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which no process can import the package that draws the pictures."""
+    """An environment in which no process can import the package that draws the images."""
     folder = tmp_path_factory.mktemp("block")
     (folder / "sitecustomize.py").write_text(BLOCK)
     return {**os.environ, "PYTHONPATH": str(folder)}
@@ -190,7 +190,7 @@ def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
             assert layer.captioned + sum(layer.quarantined.values()) == version.samples
 
 
-def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path) -> None:
+def test_a_caption_leads_back_to_its_image_model_and_prompt(undisturbed: Path) -> None:
     with EmbeddedPlatform(undisturbed) as platform:
         client = platform.client
         layer = client.datasets.layers()[0]
@@ -251,7 +251,7 @@ def test_the_report_is_one_page_without_outside_requests(killed: Path) -> None:
 
 
 def test_the_undisturbed_run_could_not_read_the_truth(blind: dict[str, str]) -> None:
-    """The package that draws the pictures is unimportable in every process of it."""
+    """The package that draws the images is unimportable in every process of it."""
     for program in ("import vila2.scenes", "import vila2.scenes.datasets"):
         done = subprocess.run(
             [sys.executable, "-c", program], env=blind, capture_output=True, text=True, check=False
@@ -260,7 +260,7 @@ def test_the_undisturbed_run_could_not_read_the_truth(blind: dict[str, str]) -> 
 
 
 def test_the_corpus_folder_holds_no_truth(undisturbed: Path) -> None:
-    """Its texts are the noisy alt-texts; a clean caption is nowhere in it, nor in a picture."""
+    """Its texts are the noisy alt-texts; a clean caption is nowhere in it, nor in an image."""
     truth = true_captions(sizes=SIZES, seed=0)
     corpus = undisturbed / "world" / "corpus"
     written = b"".join(path.read_bytes() for path in corpus.iterdir())

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.made_pictures import picture, tar_of
+from tests.data.made_images import image, tar_of
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 
@@ -24,13 +24,13 @@ SECONDS = 15
 
 def upload() -> bytes:
     out = io.BytesIO()
-    write_raw_shard([RawSample("a", "a.png", picture(0), "a fox")], out)
+    write_raw_shard([RawSample("a", "a.png", image(0), "a fox")], out)
     return out.getvalue()
 
 
 def parquet() -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.table({"image": [picture(0)], "caption": ["a fox"]}), out)
+    pq.write_table(pa.table({"image": [image(0)], "caption": ["a fox"]}), out)
     return out.getvalue()
 
 
@@ -39,8 +39,8 @@ TALK = [{"id": 1, "image": "a.png", "conversations": [
 SEEDS = {
     "tar": [tar_of(("a.png", b"x")), tar_of(("a.png", b"x"), mode="w:gz")],
     "upload": [upload()],
-    "picture": [picture(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP")],
-    "webdataset": [tar_of(("a.png", picture(0)), ("a.json", b'{"caption": "a fox"}'))],
+    "image": [image(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP")],
+    "webdataset": [tar_of(("a.png", image(0)), ("a.json", b'{"caption": "a fox"}'))],
     "table": [b'image,caption\na.png,"a fox, red"\n'],
     "conversations": [json.dumps(TALK).encode(), json.dumps(TALK[0]).encode()],
     "addresses": [b'{"url": "https://example.org/a.png", "caption": "a"}\n',

@@ -49,8 +49,8 @@ ALONE = """
 import json, sys
 from PIL import Image
 from transformers import pipeline
-folder, picture = sys.argv[1:]
-asked = [{"role": "user", "content": [{"type": "image", "image": Image.open(picture)},
+folder, image = sys.argv[1:]
+asked = [{"role": "user", "content": [{"type": "image", "image": Image.open(image)},
                                       {"type": "text", "text": "What is this?"}]}]
 ask = pipeline("image-text-to-text", model=folder, device="cpu")
 made = ask(text=asked, max_new_tokens=8, do_sample=False, return_full_text=False)

@@ -13,7 +13,7 @@ from services.platform.embedded import EmbeddedPlatform
 from services.specialist.specialists import Specialists
 from services.specialist.tables import Base, SpecialistRow
 from tests import tiny
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.client import ApiError, Client, Unreachable
 from vila2.schemas.rest.problem import Problem
 from vila2.schemas.rest.specialist import SpecialistIn
@@ -40,7 +40,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
                 team="local", base_name="general", folder=folder / "model", sha256="ab" * 32,
                 parent="", job="job-0001", parameters=1, data=[],
             )  # fmt: skip
-            submitted(platform.client, pictures(folder / "foxes", count=3), name="foxes")
+            submitted(platform.client, images(folder / "foxes", count=3), name="foxes")
             yield Studio(platform.client, parent)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from services.chassis.web.errors import Invalid
 from services.platform.embedded import EmbeddedPlatform
 from services.training.queue.early_stop import judge
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from tests.training_service.a_service import Service
 from vila2.schemas.rest.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
 
@@ -77,7 +77,7 @@ def test_a_rule_for_a_stage_that_is_not_trained_is_refused(service: Service) -> 
 def trained(platform: EmbeddedPlatform, folder: Path, rule: EarlyStopIn) -> Job:
     """A job that learns nothing, with this rule, once it has ended."""
     training = platform.client.training
-    submitted(platform.client, pictures(folder / "p"), name="foxes")
+    submitted(platform.client, images(folder / "p"), name="foxes")
     stage = StageIn(
         name="sft", steps=99, batch_size=1, lr=1.0, trainable=["projector"],
         sources=[SourceIn(dataset="foxes", assembly={"policy": "original"})],

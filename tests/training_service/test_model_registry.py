@@ -12,7 +12,7 @@ from services.chassis.web.errors import NotFound
 from services.platform.embedded import EmbeddedPlatform
 from services.training.registry.card import model_card
 from services.training.registry.registry import Registry
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from tests.training_service.a_service import Service
 from vila2.client.training import DownloadDiffers
 from vila2.model.digest import folder_digest
@@ -165,7 +165,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
 ) -> None:
     """By number, also where the job named none; a version that is made later changes nothing."""
     client = platform.client
-    submitted(client, pictures(tmp_path / "p"), name="foxes")
+    submitted(client, images(tmp_path / "p"), name="foxes")
     source = SourceIn(dataset=named, assembly={"policy": "original"})
     stage = StageIn(
         name="sft", steps=5, batch_size=1, lr=1.0, trainable=["projector"], sources=[source]

@@ -26,7 +26,7 @@ from vila2.system.terminal import bold, errors, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
-# dataset -> split of the picture world, format
+# dataset -> split of the image world, format
 DEMO_DATASETS = {
     "scenes-base": ("base", "llava"),
     "scenes-corpus": ("corpus", "folder"),

@@ -38,7 +38,7 @@ _COORDINATES = re.compile(r"\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(
 def parse_boxes(text: str) -> tuple[Box, ...]:
     """Read every `[xmin,ymin,xmax,ymax]` in a text, in order.
 
-    Co-ordinates are whole thousandths of the picture's width and height, 0 to 999 (arXiv
+    Co-ordinates are whole thousandths of the image's width and height, 0 to 999 (arXiv
     2407.17453, section 2.2). Raises `ValueError` for a bracket that does not hold four such
     numbers, is never closed, or whose box has no area (inverted or empty).
     """

@@ -1,6 +1,6 @@
 """Samples of a shard in any order, without reading the others: what shuffled visits need.
 
-A shard's index says where each picture lies in its tar. The index is made once, by reading the tar
+A shard's index says where each image lies in its tar. The index is made once, by reading the tar
 through, and kept in a cache folder for whoever opens the shard next.
 """
 
@@ -45,7 +45,7 @@ def shard_size(shard: Path, cache: Path) -> int:
 
 
 class OpenShard:
-    """A shard's texts in memory and its pictures in reach; safe for concurrent reads.
+    """A shard's texts in memory and its images in reach; safe for concurrent reads.
 
     The file is closed with the last reference: who still reads is not cut off.
     """
@@ -60,11 +60,11 @@ class OpenShard:
         return len(self.rows)
 
     def text(self, row: int) -> Sample:
-        """A sample without its picture."""
+        """A sample without its image."""
         return sample_of(self.rows[row], b"")
 
     def image(self, row: int) -> bytes:
-        """A sample's encoded picture; raises `ShardError` where the tar is cut."""
+        """A sample's encoded image; raises `ShardError` where the tar is cut."""
         held = self.rows[row]
         data = os.pread(self._handle, held.size, held.offset)
         if len(data) < held.size:

@@ -29,7 +29,7 @@ from vila2.schemas.evaluate_spec import EvaluateSpec
 from vila2.system.files import write_atomically
 from vila2.training.progress import Progress
 
-# Pictures of this many questions are held in memory at a time, whatever the benchmark's size.
+# Images of this many questions are held in memory at a time, whatever the benchmark's size.
 _CHUNK = 1024
 LATE_IMPORTS = build.LATE_IMPORTS
 

@@ -23,7 +23,7 @@ __all__ = [
     "benchmark_scores",
     "by_benchmark",
     "by_kind",
-    "item_pictures",
+    "item_images",
     "item_scores",
     "macro_score",
     "read_outcomes",
@@ -78,16 +78,16 @@ def item_scores(outcomes: Iterable[Outcome]) -> dict[str, dict[str, float]]:
     return scores
 
 
-def item_pictures(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
-    """Return benchmark -> item -> picture, the clusters of `statistics.macro_difference`.
+def item_images(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
+    """Return benchmark -> item -> image, the clusters of `statistics.macro_difference`.
 
-    An item without a picture gets a cluster of its own.
+    An item without an image gets a cluster of its own.
     """
-    pictures: dict[str, dict[str, str]] = {}
+    images: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
-        picture = outcome.picture or f"{outcome.benchmark}/{outcome.item}"
-        pictures.setdefault(outcome.benchmark, {})[outcome.item] = picture
-    return pictures
+        image = outcome.image or f"{outcome.benchmark}/{outcome.item}"
+        images.setdefault(outcome.benchmark, {})[outcome.item] = image
+    return images
 
 
 def benchmark_scores(
@@ -97,15 +97,15 @@ def benchmark_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[BenchmarkScore]:
-    """Score each benchmark: its mean, and its metric's figures, with intervals over pictures."""
+    """Score each benchmark: its mean, and its metric's figures, with intervals over images."""
     outcomes = list(outcomes)
-    pictures = item_pictures(outcomes)
+    images = item_images(outcomes)
     groups = by_benchmark(outcomes)
     scores = []
     for benchmark, items in item_scores(outcomes).items():
         interval = mean_interval(
             list(items.values()),
-            clusters=[pictures[benchmark][item] for item in items],
+            clusters=[images[benchmark][item] for item in items],
             confidence=confidence,
             resamples=resamples,
             seed=seed,

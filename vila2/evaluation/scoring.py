@@ -15,16 +15,14 @@ Item = Mapping[str, Any]
 
 
 def score_answers(asked: Sequence[tuple[str, Item]], answers: Sequence[str]) -> list[Outcome]:
-    """Score answers in order; `asked` names each item's picture by its sha256.
+    """Score answers in order; `asked` names each item's image by its sha256.
 
     CIDEr-D is computed over all of a benchmark's items together, as it is defined.
     """
-    given = [
-        (picture, item, answer) for (picture, item), answer in zip(asked, answers, strict=True)
-    ]
+    given = [(image, item, answer) for (image, item), answer in zip(asked, answers, strict=True)]
     consensus = _consensus([(item, answer) for _, item, answer in given])
     outcomes = []
-    for picture, item, answer in given:
+    for image, item, answer in given:
         expected, read, points = _judge(item, answer, consensus)
         outcomes.append(
             Outcome(
@@ -34,7 +32,7 @@ def score_answers(asked: Sequence[tuple[str, Item]], answers: Sequence[str]) -> 
                 score=points,
                 answer=answer,
                 expected=expected,
-                picture=picture,
+                image=image,
                 metric=str(item["metric"]),
                 read=read,
                 group=str(item.get("group") or ""),

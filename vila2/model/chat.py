@@ -1,4 +1,4 @@
-"""The chat format: how a picture, plain text and turns become token ids and a loss mask.
+"""The chat format: how an image, plain text and turns become token ids and a loss mask.
 
 One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
 carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
@@ -87,7 +87,7 @@ class ChatFormat:
         return self._bos + [self._image] * self.image_tokens
 
     def prompt(self, question: str) -> list[int]:
-        """Ids that ask `question` about the picture and leave the answer to the model."""
+        """Ids that ask `question` about the image and leave the answer to the model."""
         return [*self._start(), self._user, *self.text_ids(question), self._assistant]
 
     def question_of(self, rendered: str) -> str:
@@ -98,7 +98,7 @@ class ChatFormat:
         """
         start, end = f"{self.tokenizer.bos_token or ''}{IMAGE}{USER}", ASSISTANT
         if not (rendered.startswith(start) and rendered.endswith(end)):
-            raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
+            raise ValueError(f"text_input: write {start}QUESTION{end}, with one image")
         return rendered[len(start) : -len(end)]
 
     def encode(self, text: TrainingText, *, max_length: int) -> Encoded:

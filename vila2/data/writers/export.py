@@ -52,7 +52,7 @@ def export(
     the same `directory` on the same machine removes it. `samples` is passed over once and never
     held. `shard_size` is the number of samples per tar or Parquet file and has no meaning for
     other formats; `progress` is called with the number of samples passed to the writer so far. A
-    sample without text, a caption of another picture, a key that occurs twice, or no sample at all
+    sample without text, a caption of another image, a key that occurs twice, or no sample at all
     is a `DataError`.
     """
     check_target(format, directory)
@@ -134,7 +134,7 @@ def _checked(
         for layer, row in captioned.captions.items():
             if isinstance(row, CaptionRow) and row.sha256 != sample.sha256:
                 raise DataError(
-                    f"sample {sample.key}: layer {layer!r} describes another picture",
+                    f"sample {sample.key}: layer {layer!r} describes another image",
                     field="sha256",
                     fix="Export the version that the layer was made for",
                 )
