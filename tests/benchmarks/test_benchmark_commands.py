@@ -59,6 +59,7 @@ def test_a_benchmark_is_added_once_and_listed(tmp_path: Path) -> None:
     assert "arXiv 2305.10355" in shown
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     place: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def captioned(client: Client) -> int:
     return sum(layer.captioned for layer in client.datasets.layers())
 
 
+@pytest.mark.slow
 def test_a_teams_one_run_takes_as_many_looks_beside_five_of_another_as_alone(
     shared: Path, tmp_path: Path
 ) -> None:

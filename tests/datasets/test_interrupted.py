@@ -115,6 +115,7 @@ def test_parts_are_made_one_at_a_time(
     assert order == ["read", "sent"] * 3
 
 
+@pytest.mark.slow
 def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
     """Over HTTP, as processes; the killed one is started again. Nothing is lost or doubled."""
     workspace = tmp_path / "workspace"

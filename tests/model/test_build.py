@@ -59,6 +59,7 @@ print(json.dumps(made[0]["generated_text"]))
 """
 
 
+@pytest.mark.slow
 def test_transformers_alone_captions_with_a_saved_model(tmp_path: Path) -> None:
     """In a process that cannot import this project; the caption is the captioner's."""
     made = model(seed=3)

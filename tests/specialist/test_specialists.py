@@ -89,6 +89,7 @@ def service(studio: Studio, tmp_path: Path) -> Service:
     return Service(studio, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_specialist_is_finetuned_and_then_captions_by_its_task(studio: Studio) -> None:
     """Its model comes from its parent, and its layer is sealed and complete."""
     started = studio.client.specialist.start(studio.asked())
