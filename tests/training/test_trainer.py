@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.training.backend import Command
-from services.training.backend_folder import status
-from services.training.backend_local import LocalBackend
+from services.training.backends.backend import Command
+from services.training.backends.folder import status
+from services.training.backends.local import LocalBackend
 from tests.standalone import until
 from tests.tiny import model, source, spec, world
 from vila2.schemas.stages import Lora, Optimizer
