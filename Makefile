@@ -38,7 +38,7 @@ test-full: $(STAMP) ## the long tests: crashes, chaos, fuzzing, whole runs
 	$(PYTEST) -m full
 
 quick: $(STAMP)  ## the tests that train nothing and start no server
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -n logical --maxprocesses $(JOBS) -m 'not slow'
 
 check: $(STAMP)  ## lint, types, import rules, proto rules
 	$(BIN)/ruff format --check .

@@ -4,8 +4,8 @@
     python bench/caption_warnings.py --photos FOLDER     # and those of people, in captions.csv
 
 Prints the tables and writes bench/caption_warnings.json. False alarms: both "rounds" are captions
-of one kind, so that a warning is false. People's: two different people's captions of each picture.
-Drawn: the picture world's true captions of two sets of pictures. Found: people's captions (drawn
+of one kind, so that a warning is false. People's: two different people's captions of each image.
+Drawn: the image world's true captions of two sets of images. Found: people's captions (drawn
 ones without --photos) against a copy that was spoilt by a known amount. A second table gives the
 largest change of every figure that was seen without a cause, beside its bound.
 """
@@ -38,7 +38,7 @@ Draw = Callable[[np.random.Generator, int], Pair]
 
 
 def drawn() -> Draw:
-    """True captions of two sets of drawn pictures, out of one large pool."""
+    """True captions of two sets of drawn images, out of one large pool."""
     rng = np.random.default_rng(5)
     pool = [dense_caption(sample_scene(rng, nuisance=Nuisance())) for _ in range(3 * max(SIZES))]
 
@@ -51,16 +51,16 @@ def drawn() -> Draw:
 
 
 def of_people(table: Path) -> Draw:
-    """Two people's captions of each of some pictures."""
-    by_picture: dict[str, list[str]] = {}
+    """Two people's captions of each of some images."""
+    by_image: dict[str, list[str]] = {}
     with table.open(newline="") as file:
         for row in csv.DictReader(file):
-            by_picture.setdefault(row["image"], []).append(row["caption"])
-    pictures = [texts for texts in by_picture.values() if len(texts) > 1]
+            by_image.setdefault(row["image"], []).append(row["caption"])
+    images = [texts for texts in by_image.values() if len(texts) > 1]
 
     def draw(rng: np.random.Generator, count: int) -> Pair:
-        chosen = rng.choice(len(pictures), size=count, replace=False)
-        pairs = [rng.choice(pictures[i], size=2, replace=False) for i in chosen]
+        chosen = rng.choice(len(images), size=count, replace=False)
+        pairs = [rng.choice(images[i], size=2, replace=False) for i in chosen]
         return [str(a) for a, _ in pairs], [str(b) for _, b in pairs]
 
     return draw

@@ -1,10 +1,10 @@
-"""Captioning against what one would write instead, in one run with the same weights and pictures.
+"""Captioning against what one would write instead, in one run with the same weights and images.
 
     python bench/captioning.py                  # prints the table, writes bench/captioning.json
     python bench/captioning.py --device cuda    # what a GPU computes, with the shapes of vila2-2b
 
 Random weights, so that nothing needs to be downloaded; every contender makes the same number of
-tokens for each picture. All of them compute with `--threads` torch threads (1 by default, so that
+tokens for each image. All of them compute with `--threads` torch threads (1 by default, so that
 one engine fills one core and the rest of the service has the other). The bare engine and the
 service take turns `--repeats` times, and their ratio is of the medians.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from captioning_rivals import decoding, generated, piped
 from captioning_service import on_triton, peak_of, workers_apart
-from captioning_workload import LARGE, SMALL, TOKENS, built, lengths, pictures, requests, timed
+from captioning_workload import LARGE, SMALL, TOKENS, built, images, lengths, requests, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +54,7 @@ class Rates:
 
 def engines(rates: Rates, vlm: VLM, given: argparse.Namespace) -> dict[str, float]:
     """Service, bare engine and rivals."""
-    jpegs = pictures(given.count)
+    jpegs = images(given.count)
     same, varied = [TOKENS] * given.count, lengths(given.count)
     captioner = Captioner(vlm, batch_size=given.batch, device=given.device)
     side = captioner.image_size
@@ -93,15 +93,13 @@ def engines(rates: Rates, vlm: VLM, given: argparse.Namespace) -> dict[str, floa
 def around() -> tuple[dict[str, float], dict[str, object]]:
     """What no GPU computes: decoding, more workers, memory by size."""
     pixels = decoding(100)
-    workers = workers_apart(
-        built(SMALL), pictures(1024, width=1024, height=768), tokens=2, batch=64
-    )
+    workers = workers_apart(built(SMALL), images(1024, width=1024, height=768), tokens=2, batch=64)
     memory = [peak_of(count) for count in MEMORY_SIZES]
     ratios = {
-        "two workers / one (2 cores)": workers["2 worker(s)"]["pictures_per_s"]
-        / workers["1 worker(s)"]["pictures_per_s"],
+        "two workers / one (2 cores)": workers["2 worker(s)"]["images_per_s"]
+        / workers["1 worker(s)"]["images_per_s"],
         "decoding / transformers' processor (>= 3)": pixels["ratio"],
-        f"peak memory, {MEMORY_SIZES[1]:,} pictures / {MEMORY_SIZES[0]:,}": memory[1]["peak_mib"]
+        f"peak memory, {MEMORY_SIZES[1]:,} images / {MEMORY_SIZES[0]:,}": memory[1]["peak_mib"]
         / memory[0]["peak_mib"],
     }
     return ratios, {"decoding": pixels, "workers": workers, "memory": memory}
@@ -111,7 +109,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--count", type=int, default=768, help="pictures")
+    parser.add_argument("--count", type=int, default=768, help="images")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from captioning_workload import QUESTION, pictures, timed
+from captioning_workload import QUESTION, images, timed
 from PIL import Image
 
 from vila2.data.images import decode
@@ -17,7 +17,7 @@ from vila2.model.build import VLM
 
 
 def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int], *, device: str) -> float:
-    """Seconds of a loop over transformers' pipeline, picture by picture, as its pages show."""
+    """Seconds of a loop over transformers' pipeline, image by image, as its pages show."""
     from transformers import pipeline
 
     kept = torch.float32 if device == "cpu" else torch.bfloat16
@@ -84,7 +84,7 @@ def decoding(count: int) -> dict[str, float]:
     """Our decoding against the transformers processor's, one core, 1024x768 to 384."""
     from transformers import SiglipImageProcessor
 
-    jpegs = pictures(count, width=1024, height=768)
+    jpegs = images(count, width=1024, height=768)
     processor = SiglipImageProcessor(
         size={"height": 384, "width": 384}, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )

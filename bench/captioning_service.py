@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-from captioning_workload import QUESTION, SMALL, built, pictures, timed
+from captioning_workload import QUESTION, SMALL, built, images, timed
 from pydantic import SecretStr
 
 from services.caption.settings import CaptionSettings
 from services.caption.triton.repository import PREFIX
 from services.chassis.storage.settings import StorageSettings
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from tests.servers.postgres import postgres
 from tests.servers.triton import triton_server
@@ -31,9 +31,9 @@ from vila2.schemas.sampling import Gate, Sampling
 
 
 class Layers:
-    """A platform with pictures and a model in it, whose layers can be timed."""
+    """A platform with images and a model in it, whose layers can be timed."""
 
-    def __init__(self, platform: Standalone, model: str, count: int, tokens: int) -> None:
+    def __init__(self, platform: EmbeddedPlatform, model: str, count: int, tokens: int) -> None:
         self._platform, self._count, self._tokens = platform, count, tokens
         self.model = model
         self._made = 0
@@ -49,7 +49,7 @@ class Layers:
         caption = self._platform.client.caption
         job = caption.start_layer(
             LayerJobIn(
-                name=name, dataset="pictures", model=self.model, prompts=[QUESTION],
+                name=name, dataset="images", model=self.model, prompts=[QUESTION],
                 sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip
@@ -62,20 +62,26 @@ class Layers:
 
 
 def filled(
-    platform: Standalone, folder: Path, vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, shard: int
+    platform: EmbeddedPlatform,
+    folder: Path,
+    vlm: VLM,
+    jpegs: Sequence[bytes],
+    *,
+    tokens: int,
+    shard: int,
 ) -> Layers:
-    """Register the model and submit the pictures."""
-    model, source = folder / "model", folder / "pictures"
+    """Register the model and submit the images."""
+    model, source = folder / "model", folder / "images"
     vlm.save(model)
     source.mkdir()
     for n, jpeg in enumerate(jpegs):
         (source / f"p{n:05d}.jpg").write_bytes(jpeg)
-        (source / f"p{n:05d}.txt").write_text(f"picture {n}")
+        (source / f"p{n:05d}.txt").write_text(f"image {n}")
     name = platform.apps["training"].state.context.registry.add(
         team="local", base_name="bench", folder=model, sha256="0" * 64, parent="",
         job="bench-0000", parameters=1, data=[],
     )  # fmt: skip
-    submit(platform.client, source, name="pictures", format="folder", shard_samples=shard)
+    submit(platform.client, source, name="images", format="folder", shard_samples=shard)
     return Layers(platform, name, len(jpegs), tokens)
 
 
@@ -98,7 +104,7 @@ def on_triton(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+        with EmbeddedPlatform(folder / "workspace", captioning=settings, triton=True) as platform:
             layers = filled(platform, folder, vlm, jpegs, tokens=tokens, shard=shard)
             layers.make()  # the model is loaded, as it is in a service
             yield layers
@@ -107,7 +113,7 @@ def on_triton(
 def workers_apart(
     vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, batch: int
 ) -> dict[str, dict[str, float]]:
-    """Pictures a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
+    """Images a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
 
     `cores` is what all processes used together; the machine has no more to give than it has.
     """
@@ -122,7 +128,9 @@ def workers_apart(
             broker_url=SecretStr(broker.url), triton_url=triton.url, triton_batch_size=batch
         )
         storage = StorageSettings(database_url=SecretStr(url))
-        platform = held.enter_context(Standalone(workspace, captioning=settings, storage=storage))
+        platform = held.enter_context(
+            EmbeddedPlatform(workspace, captioning=settings, storage=storage)
+        )
         env = {
             "VILA2_DATABASE_URL": url,
             "VILA2_BROKER_URL": broker.url,
@@ -138,7 +146,7 @@ def workers_apart(
             before = _cpu_seconds()
             seconds = layers.seconds()
             figures[f"{number} worker(s)"] = {
-                "pictures_per_s": len(jpegs) / seconds,
+                "images_per_s": len(jpegs) / seconds,
                 "cores": (_cpu_seconds() - before) / seconds,
             }
     return figures
@@ -169,7 +177,7 @@ def _cpu_seconds() -> float:
 
 
 def peak_of(count: int) -> dict[str, float]:
-    """A layer of `count` pictures in a process of its own: its peak memory in MiB, and seconds."""
+    """A layer of `count` images in a process of its own: its peak memory in MiB, and seconds."""
     done = subprocess.run(
         [sys.executable, __file__, str(count)], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -178,10 +186,10 @@ def peak_of(count: int) -> dict[str, float]:
 
 
 def fill(folder: Path, count: int) -> None:
-    """A workspace with `count` pictures and a small model."""
-    jpegs = pictures(64)
+    """A workspace with `count` images and a small model."""
+    jpegs = images(64)
     many = [_marked(jpegs[n % 64], n) for n in range(count)]
-    with Standalone(folder / "workspace") as platform:
+    with EmbeddedPlatform(folder / "workspace") as platform:
         layers = filled(platform, folder, built(SMALL), many, tokens=4, shard=500)
         (folder / "name").write_text(layers.model)
 
@@ -189,7 +197,7 @@ def fill(folder: Path, count: int) -> None:
 def main() -> None:
     """What `peak_of` runs: the service's own memory, the engine being in Triton's process.
 
-    The pictures are submitted by another process, whose memory does not count.
+    The images are submitted by another process, whose memory does not count.
     """
     count = int(sys.argv[1])
     if len(sys.argv) > 2:
@@ -199,7 +207,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([sys.executable, __file__, str(count), name], check=True, stdout=2)
-        with Standalone(folder / "workspace", captioning=settings, triton=True) as platform:
+        with EmbeddedPlatform(folder / "workspace", captioning=settings, triton=True) as platform:
             layers = Layers(platform, (folder / "name").read_text(), count, 4)
             seconds = layers.seconds()
     print(json.dumps({"count": count, "peak_mib": _peak_mib(), "seconds": seconds}))
@@ -212,7 +220,7 @@ def _peak_mib() -> float:
 
 
 def _marked(jpeg: bytes, number: int) -> bytes:
-    """The same picture with another comment, so that it is no duplicate."""
+    """The same image with another comment, so that it is no duplicate."""
     comment = b"%012d" % number
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 

@@ -1,4 +1,4 @@
-"""What `captioning.py` captions: a model with random weights, made pictures, answers' lengths."""
+"""What `captioning.py` captions: a model with random weights, made images, answers' lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vila2.schemas.sampling import Sampling
 def preset(
     *, vision: dict[str, int], language: dict[str, int], side: int = 112, kind: str = "llama"
 ) -> Preset:
-    """The architecture, as wide and as deep as said, for pictures of `side` pixels."""
+    """The architecture, as wide and as deep as said, for images of `side` pixels."""
     return Preset.model_validate(
         {
             "name": "bench",
@@ -63,10 +63,10 @@ LARGE = preset(
 )  # fmt: skip
 LARGE_VOCABULARY = 151_936
 QUESTION = "Describe the image."
-TOKENS = 32  # of every picture, where all are alike
+TOKENS = 32  # of every image, where all are alike
 
 
-def pictures(count: int, *, width: int = 480, height: int = 360) -> list[bytes]:
+def images(count: int, *, width: int = 480, height: int = 360) -> list[bytes]:
     """JPEGs of smooth shapes with grain, about the bytes of a photograph."""
     rng = np.random.default_rng(0)
     made = []
@@ -100,7 +100,7 @@ def built(preset: Preset = PRESET) -> VLM:
 
 
 def requests(jpegs: Sequence[bytes], tokens: Sequence[int], *, side: int) -> list[Request]:
-    """What the bare engine is given: pictures that are decoded already."""
+    """What the bare engine is given: images that are decoded already."""
     return [
         Request(decode(jpeg, size=(side, side)), QUESTION, 0, Sampling(max_new_tokens=n))
         for jpeg, n in zip(jpegs, tokens, strict=True)

@@ -1,21 +1,21 @@
-"""How well the consistency score tells a picture's caption from another's, and what filtering does.
+"""How well the consistency score tells an image's caption from another's, and what filtering does.
 
-    python bench/consistency.py                    # drawn pictures
+    python bench/consistency.py                    # drawn images
     python bench/consistency.py --photos FOLDER    # photographs with human captions
 
 Prints the tables and writes them into bench/consistency.json. A captioner is trained briefly on
-true captions of some pictures; then it scores captions of pictures that it has not seen. The area
+true captions of some images; then it scores captions of images that it has not seen. The area
 under the ROC curve says how often a matching caption scores above one that does not match, 0.5
 being chance:
 
-    logprob        log-probability given the picture, which is what a layer has anyway
-    gain           the score as shipped: the reference is the mean embedding of 128 pictures
+    logprob        log-probability given the image, which is what a layer has anyway
+    gain           the score as shipped: the reference is the mean embedding of 128 images
     gain features  the same with the mean of the tower's output, projected afterwards
-    gain of 8      the same over 8 pictures only
-    gain grey      the same with a grey picture, as for a model that carries no reference
+    gain of 8      the same over 8 images only
+    gain grey      the same with a grey image, as for a model that carries no reference
 
-The mismatches: another picture's caption, and the picture's own caption with one attribute changed.
-Intervals are percentile bootstraps over pictures. FOLDER is laid out as for `photos_prepare.py`.
+The mismatches: another image's caption, and the image's own caption with one attribute changed.
+Intervals are percentile bootstraps over images. FOLDER is laid out as for `photos_prepare.py`.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ def trained(corpus: Corpus, folder: Path, how: Training) -> tuple[Captioner, flo
 
 
 class Judge:
-    """Scores captions of the corpus's test pictures in every way."""
+    """Scores captions of the corpus's test images in every way."""
 
     def __init__(self, captioner: Captioner, corpus: Corpus) -> None:
         self.captioner, self.corpus = captioner, corpus
-        vlm, pictures = captioner.vlm, np.stack(corpus.pictures)
+        vlm, images = captioner.vlm, np.stack(corpus.images)
         # Scored several times, read by the tower once.
-        self._digests = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+        self._digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
         features = VisionFeatures()
-        features.add(self._digests, compute_features(vlm, pictures))
+        features.add(self._digests, compute_features(vlm, images))
         captioner.use_features(features)
         assert captioner.reference is not None  # the trainer wrote it
         self._scorers = {
@@ -112,27 +112,27 @@ class Judge:
         }
 
     def scores(self, captions: Sequence[str]) -> Scores:
-        """Scores of one caption per test picture."""
-        held = zip(self.corpus.pictures, captions, self._digests, strict=True)
+        """Scores of one caption per test image."""
+        held = zip(self.corpus.images, captions, self._digests, strict=True)
         asked = [Scoring(pixels, QUESTION, caption, digest) for pixels, caption, digest in held]
         made: Scores = {}
         for way, scorer in self._scorers.items():
             found = scorer.score(asked)
-            made["logprob"] = np.array([-score.given_picture for score in found])
+            made["logprob"] = np.array([-score.given_image for score in found])
             made[way] = np.array([score.gain for score in found])
         return made
 
     def own(self) -> list[str]:
         """The captioner's own captions, greedy."""
         sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS)
-        held = zip(self.corpus.pictures, self._digests, strict=True)
+        held = zip(self.corpus.images, self._digests, strict=True)
         asked = [Request(pixels, QUESTION, 0, sampling, digest) for pixels, digest in held]
         return [made.text for made in self.captioner.generate(asked)]
 
 
 @torch.inference_mode()
 def _of_mean_features(captioner: Captioner, corpus: Corpus) -> torch.Tensor:
-    """The projected mean of the tower's output over the pictures of the stored reference."""
+    """The projected mean of the tower's output over the images of the stored reference."""
     features = torch.from_numpy(compute_features(captioner.vlm, corpus.reference)).float()
     bypass = Bypass(captioner.vlm)
     try:
@@ -175,7 +175,7 @@ def halves(scores: Scores, quality: Mapping[str, np.ndarray]) -> dict[str, dict[
 
 
 def swapped(captions: Sequence[str]) -> list[str]:
-    """Every picture gets another's caption, and not one that reads the same."""
+    """Every image gets another's caption, and not one that reads the same."""
     order = np.random.default_rng(1).permutation(len(captions))
     moved = [""] * len(captions)
     for place, index in enumerate(order):
@@ -190,7 +190,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
     judge = Judge(captioner, corpus)
     true = judge.scores(corpus.captions)
     other = judge.scores(swapped(corpus.captions))
-    apart = {"true / another picture's": told_apart(true, other)}
+    apart = {"true / another image's": told_apart(true, other)}
     for name, captions in corpus.altered.items():
         there = np.array([c != o for c, o in zip(captions, corpus.captions, strict=True)])
         changed = judge.scores(captions)
@@ -200,7 +200,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
         )
     own = judge.own()
     mine = judge.scores(own)
-    apart["own / own of another picture"] = told_apart(mine, judge.scores(swapped(own)))
+    apart["own / own of another image"] = told_apart(mine, judge.scores(swapped(own)))
     if corpus.preset == "tiny":
         found = zip(own, corpus.captions, strict=True)
         f1 = np.array([object_f1(caption, [truth]) for caption, truth in found])
@@ -216,7 +216,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
         references = {str(n): texts for n, texts in enumerate(corpus.references)}
         per = cider_d(named, references).per_item
         quality = {"CIDEr-D": np.array([per[str(n)] for n in range(len(own))])}
-    # A layer in which every second caption is another picture's.
+    # A layer in which every second caption is another image's.
     odd = np.arange(len(corpus.captions)) % 2 == 1
     mixed = {way: np.where(odd, other[way], true[way]) for way in true}
     return {
@@ -231,7 +231,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
         "median_gain": {
             "true": round(float(np.median(true["gain"])), 3),
             "own": round(float(np.median(mine["gain"])), 3),
-            "another picture's": round(float(np.median(other["gain"])), 3),
+            "another image's": round(float(np.median(other["gain"])), 3),
         },
     }  # fmt: skip
 
@@ -239,7 +239,7 @@ def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
 def shown(name: str, made: Mapping[str, Any]) -> None:
     """Print one corpus's tables."""
     ways = list(next(iter(made["auc"].values())))
-    table = Table("AUC", *ways, title=f"{name}: {made['tested_on']} unseen pictures")
+    table = Table("AUC", *ways, title=f"{name}: {made['tested_on']} unseen images")
     for pair, found in made["auc"].items():
         table.add_row(
             pair, *(f"{m:.3f}\n{low:.3f} to {high:.3f}" for m, low, high in found.values())

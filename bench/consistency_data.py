@@ -1,4 +1,4 @@
-"""The pictures and captions of `consistency.py`: some to train on, others to test on."""
+"""The images and captions of `consistency.py`: some to train on, others to test on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from vila2.data.images import decode
 from vila2.data.sample import Sample, Turn
 from vila2.data.shards import write_shard
-from vila2.engine.reference import PICTURES
+from vila2.engine.reference import IMAGES
 from vila2.scenes.language import dense_caption
 from vila2.scenes.world import (
     BACKGROUNDS,
@@ -36,17 +36,17 @@ PHOTOS_LABELLED, PHOTOS_TEST = 2500, 500
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A shard of labelled pictures, and test pictures with a true caption each.
+    """A shard of labelled images, and test images with a true caption each.
 
     `altered` holds by attribute the true captions with that attribute changed; one is left as it
-    is where nothing can be changed. `references` are all true captions of each test picture.
-    `reference` are the labelled pictures over which the trainer takes the stored reference.
+    is where nothing can be changed. `references` are all true captions of each test image.
+    `reference` are the labelled images over which the trainer takes the stored reference.
     """
 
     preset: str
     shard: Path
     labelled: int
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     captions: list[str]
     references: list[Sequence[str]]
     reference: np.ndarray
@@ -54,7 +54,7 @@ class Corpus:
 
 
 def drawn(folder: Path) -> Corpus:
-    """The picture world with its dense captions."""
+    """The image world with its dense captions."""
     labelled = [_scene("labelled", number) for number in range(DRAWN_LABELLED)]
     test = [_scene("test", number) for number in range(DRAWN_TEST)]
     samples = [
@@ -67,10 +67,10 @@ def drawn(folder: Path) -> Corpus:
         preset="tiny",
         shard=_shard(folder, samples),
         labelled=len(samples),
-        pictures=[pixels for _, pixels in test],
+        images=[pixels for _, pixels in test],
         captions=captions,
         references=[[caption] for caption in captions],
-        reference=np.stack([pixels for _, pixels in labelled[:PICTURES]]),
+        reference=np.stack([pixels for _, pixels in labelled[:IMAGES]]),
         altered={
             name: [
                 dense_caption(changed(scene, name, number)) for number, scene in enumerate(scenes)
@@ -96,7 +96,7 @@ def changed(scene: Scene, attribute: str, seed: int) -> Scene:
 
 
 def photographs(folder: Path, out: Path) -> Corpus:
-    """Photographs with human captions; split by picture as `photos_prepare.py` does."""
+    """Photographs with human captions; split by image as `photos_prepare.py` does."""
     found, _ = read_photos(folder)
     sizes = {"test": PHOTOS_TEST, "sft": PHOTOS_LABELLED}
     parts = split(found, sizes, seed=0)
@@ -108,10 +108,10 @@ def photographs(folder: Path, out: Path) -> Corpus:
         preset="photos",
         shard=_shard(out, samples),
         labelled=len(samples),
-        pictures=[_pixels(photo) for photo in parts["test"]],
+        images=[_pixels(photo) for photo in parts["test"]],
         captions=[photo.captions[0] for photo in parts["test"]],
         references=[photo.captions for photo in parts["test"]],
-        reference=np.stack([_pixels(photo) for photo in parts["sft"][:PICTURES]]),
+        reference=np.stack([_pixels(photo) for photo in parts["sft"][:IMAGES]]),
     )
 
 

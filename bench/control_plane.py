@@ -2,7 +2,7 @@
 
     python bench/control_plane.py [--units 1000 10000 100000] [--databases sqlite postgres]
 
-A unit is a shard; at 1,000 pictures a shard, 10^6 units are 10^9 pictures. For every size and
+A unit is a shard; at 1,000 images a shard, 10^6 units are 10^9 images. For every size and
 database a run is started through the controller's API and driven to a sealed layer, each size in a
 process of its own, one phase after another so that each has its own time (in the service they
 overlap), on the wall and in the CPUs. Where others use the machine, only the latter says much:

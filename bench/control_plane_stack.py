@@ -50,7 +50,7 @@ from vila2.schemas.rest.datasets import LayerShardIn
 from vila2.schemas.rest.training import Job, JobIn, RegisteredModel
 
 TEAM = "bench"
-SAMPLES = 1000  # pictures a shard
+SAMPLES = 1000  # images a shard
 WORKER = Path(__file__).with_name("control_plane_worker.py")
 
 

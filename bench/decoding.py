@@ -3,9 +3,9 @@
     python bench/decoding.py FOLDER --test captions_val2017.json val2017
 
 A captioner is trained briefly on human captions of FOLDER, laid out as for photos_prepare.py. Then
-it captions pictures of a COCO captions file twice, greedy: decoded our way (a JPEG is read at the
+it captions images of a COCO captions file twice, greedy: decoded our way (a JPEG is read at the
 smallest of its own scales that is large enough, then resized) and by transformers' processor (read
-whole, then resized). Only pictures at least twice as large as the model's count: smaller ones are
+whole, then resized). Only images at least twice as large as the model's count: smaller ones are
 read whole by both. Prints how many captions are the same and both CIDEr-D, with the paired interval
 of the difference, and writes bench/decoding.json.
 """
@@ -38,7 +38,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A picture with its human captions."""
+    """An image with its human captions."""
 
     name: str
     jpeg: bytes
@@ -46,7 +46,7 @@ class Tested:
 
 
 def large(file: Path, folder: Path, side: int) -> list[Tested]:
-    """The pictures of a COCO captions file that are there and at least twice `side` each way."""
+    """The images of a COCO captions file that are there and at least twice `side` each way."""
     told = json.loads(file.read_text())
     captions: dict[int, list[str]] = {}
     for held in told["annotations"]:
@@ -63,7 +63,7 @@ def large(file: Path, folder: Path, side: int) -> list[Tested]:
 
 
 def processed(jpegs: Sequence[bytes], side: int) -> list[np.ndarray]:
-    """As transformers' processor resizes pictures, uint8 (side, side, 3)."""
+    """As transformers' processor resizes images, uint8 (side, side, 3)."""
     from transformers import SiglipImageProcessor
 
     resize = SiglipImageProcessor(
@@ -77,15 +77,15 @@ def processed(jpegs: Sequence[bytes], side: int) -> list[np.ndarray]:
     return made
 
 
-def captions(captioner: Captioner, pictures: Sequence[np.ndarray]) -> list[str]:
+def captions(captioner: Captioner, images: Sequence[np.ndarray]) -> list[str]:
     """Greedy captions."""
     how = Sampling(max_new_tokens=MAX_NEW_TOKENS)
-    asked = [Request(pixels, QUESTION, 0, how) for pixels in pictures]
+    asked = [Request(pixels, QUESTION, 0, how) for pixels in images]
     return [made.text for made in captioner.generate(asked)]
 
 
 def interval(differences: np.ndarray) -> list[float]:
-    """95% percentile bootstrap of the mean over pictures."""
+    """95% percentile bootstrap of the mean over images."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(differences), (RESAMPLES, len(differences)))
     low, high = np.percentile(differences[drawn].mean(1), [2.5, 97.5])
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder with images/ and captions.csv")
     parser.add_argument(
         "--test", type=Path, nargs=2, action="append", required=True,
-        metavar=("CAPTIONS", "IMAGES"), help="a COCO captions file and its pictures; repeatable",
+        metavar=("CAPTIONS", "IMAGES"), help="a COCO captions file and its images; repeatable",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -112,9 +112,9 @@ def main() -> None:
     test = [photo for file, folder in given.test for photo in large(file, folder, side)]
     jpegs = [photo.jpeg for photo in test]
     references = {photo.name: photo.captions for photo in test}
-    pictures = {"ours": [decode(jpeg, size=(side, side)) for jpeg in jpegs],
+    images = {"ours": [decode(jpeg, size=(side, side)) for jpeg in jpegs],
                 "processor": processed(jpegs, side)}  # fmt: skip
-    said = {way: captions(captioner, held) for way, held in pictures.items()}
+    said = {way: captions(captioner, held) for way, held in images.items()}
     scores = {
         way: np.array(list(cider_d(dict(zip(references, texts, strict=True)), references)
                            .per_item.values()))
@@ -123,10 +123,10 @@ def main() -> None:
     same = [one == other for one, other in zip(said["ours"], said["processor"], strict=True)]
     gaps = [
         np.abs(one.astype(int) - other).mean()
-        for one, other in zip(pictures["ours"], pictures["processor"], strict=True)
+        for one, other in zip(images["ours"], images["processor"], strict=True)
     ]
     figures = {
-        "pictures": len(test), "side": side, "steps": given.steps,
+        "images": len(test), "side": side, "steps": given.steps,
         "mean_difference_of_255": float(np.mean(gaps)),
         "same_caption": float(np.mean(same)),
         "distinct_captions": len(set(said["ours"])),

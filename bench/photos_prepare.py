@@ -3,27 +3,27 @@
     python bench/photos_prepare.py PHOTOS OUT [--images N] [--sft 1200 --dev 400 --test 500]
 
 PHOTOS has the layout of Flickr8k (Hodosh et al. 2013): `images/` and `captions.csv` with the
-columns image and caption, several rows per picture. Flickr8k itself may be used for
+columns image and caption, several rows per image. Flickr8k itself may be used for
 non-commercial research only and is not part of this project: bring your own copy, or photographs
 of your own. OUT gets
 
-    corpus/  pictures, and captions.csv with one noisy alt-text each: what the loop recaptions
-    sft/     other pictures, and conversations.json with every human caption, as LLaVA writes them
-    dev/     other pictures, and items.jsonl: choose settings on these
-    test/    other pictures, and items.jsonl: report once on these
-    corpus_clean.csv   a human caption per corpus picture, for a "what if captions were perfect"
+    corpus/  images, and captions.csv with one noisy alt-text each: what the loop recaptions
+    sft/     other images, and conversations.json with every human caption, as LLaVA writes them
+    dev/     other images, and items.jsonl: choose settings on these
+    test/    other images, and items.jsonl: report once on these
+    corpus_clean.csv   a human caption per corpus image, for a "what if captions were perfect"
                        control alone; nothing of the loop may read it
     noise.csv          what was done to each alt-text, for later checks of a filter
 
-Splits are by picture. A picture's place follows from the seed and its bytes, test first, so the
-test set stays the same when `--images` or another split's size changes. Of pictures with the same
+Splits are by image. An image's place follows from the seed and its bytes, test first, so the
+test set stays the same when `--images` or another split's size changes. Of images with the same
 bytes one is kept, so none can stand in two splits.
 
-Alt-text noise, drawn per picture from the seed, follows what web alt-text looks like:
+Alt-text noise, drawn per image from the seed, follows what web alt-text looks like:
 
     junk       20 %  what a camera or template wrote: "IMG_2034.jpg", "photo"
-    swapped    30 %  another corpus picture's words: a confident, fluent lie
-    truncated  rest  the picture's own words
+    swapped    30 %  another corpus image's words: a confident, fluent lie
+    truncated  rest  the image's own words
 
 Both of the latter keep 2 to 5 content words of one human caption, in order, so that their form
 does not tell them apart. The summary prints what was measured, not what was asked for.
@@ -65,7 +65,7 @@ _FUNCTION_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture file with its human captions and the sha256 of its bytes."""
+    """An image file with its human captions and the sha256 of its bytes."""
 
     path: Path
     captions: tuple[str, ...]
@@ -74,14 +74,14 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class AltText:
-    """A corpus picture's noisy text and how it was made."""
+    """A corpus image's noisy text and how it was made."""
 
     text: str
     noise: Noise
 
 
 def read_photos(folder: Path) -> tuple[list[Photo], int]:
-    """Captioned pictures of a Flickr8k-like folder, and how many exact duplicates were left out."""
+    """Captioned images of a Flickr8k-like folder, and how many exact duplicates were left out."""
     table = folder / "captions.csv"
     if not table.is_file() or not (folder / "images").is_dir():
         raise SystemExit(f"{folder}: needs images/ and captions.csv with columns image,caption")
@@ -125,7 +125,7 @@ def split(
     if len(parts["corpus"]) < 2:
         asked = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise SystemExit(
-            f"{len(photos)} pictures are too few: {asked} "
+            f"{len(photos)} images are too few: {asked} "
             f"leave {len(parts['corpus'])} for the corpus; lower those sizes"
         )
     return parts
@@ -138,7 +138,7 @@ def content_words(caption: str, *, limit: int) -> str:
 
 
 def junk(rng: random.Random) -> str:
-    """A text that says nothing about its picture."""
+    """A text that says nothing about its image."""
     number = rng.randrange(10_000)
     return rng.choice(
         (f"IMG_{number:04d}.jpg", f"DSC{number:05d}", f"{number}.jpg", "photo", "image", "untitled")
@@ -146,7 +146,7 @@ def junk(rng: random.Random) -> str:
 
 
 def alt_texts(photos: Sequence[Photo], *, seed: int) -> list[AltText]:
-    """One noisy text per picture, as the module's docstring says; pure."""
+    """One noisy text per image, as the module's docstring says; pure."""
     made = []
     for place, photo in enumerate(photos):
         rng = random.Random(f"{seed}:{photo.digest}")
@@ -161,7 +161,7 @@ def alt_texts(photos: Sequence[Photo], *, seed: int) -> list[AltText]:
     return made
 
 
-def write_pictures(photos: Iterable[Photo], folder: Path) -> None:
+def write_images(photos: Iterable[Photo], folder: Path) -> None:
     """Hard links into `folder`/images, or copies where the file system allows no link."""
     images = folder / "images"
     images.mkdir(parents=True)
@@ -182,7 +182,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 def write_conversations(photos: Iterable[Photo], folder: Path) -> None:
-    """LLaVA rows, one per caption, so that a trainer may take one of a picture's per visit."""
+    """LLaVA rows, one per caption, so that a trainer may take one of an image's per visit."""
     rows = [
         {
             "id": f"{photo.path.stem}-{number}",
@@ -199,7 +199,7 @@ def write_conversations(photos: Iterable[Photo], folder: Path) -> None:
 
 
 def write_items(photos: Iterable[Photo], folder: Path) -> None:
-    """Benchmark lines, one per picture, with all human captions as references."""
+    """Benchmark lines, one per image, with all human captions as references."""
     lines = [
         json.dumps(
             {
@@ -218,7 +218,7 @@ def write_items(photos: Iterable[Photo], folder: Path) -> None:
 
 
 def summary(photos: Sequence[Photo], texts: Sequence[AltText]) -> str:
-    """What the corpus's alt-text is like, measured against the pictures' own captions."""
+    """What the corpus's alt-text is like, measured against the images' own captions."""
     references = {photo.digest: photo.captions for photo in photos}
     scores = cider_d(
         {photo.digest: text.text for photo, text in zip(photos, texts, strict=True)}, references
@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts = alt_texts(parts["corpus"], seed=options.seed)
 
     for name, chosen in parts.items():
-        write_pictures(chosen, options.out / name)
+        write_images(chosen, options.out / name)
     names = [photo.path.name for photo in parts["corpus"]]
     write_table(
         options.out / "corpus" / "captions.csv",

@@ -1,10 +1,10 @@
 """The dataset store against what a user would run instead: ratios, from one run on one machine.
 
-    python bench/store.py [--pictures DIR] [--samples 1000000] [--only ingest read shards memory]
+    python bench/store.py [--images DIR] [--samples 1000000] [--only ingest read shards memory]
 
-Without `--pictures` (a folder of JPEGs) 2,000 JPEGs of 500×375 are drawn. Prints a Markdown table.
+Without `--images` (a folder of JPEGs) 2,000 JPEGs of 500×375 are drawn. Prints a Markdown table.
 
-- ingest: pictures from disk into shards with hashing, full decoding, dimensions and duplicates
+- ingest: images from disk into shards with hashing, full decoding, dimensions and duplicates
   checked, against `webdataset.ShardWriter` writing the same bytes and nothing else.
 - read: a shard joined to its caption layer, against reading the tar alone with `webdataset`.
 - shards: pages, search and summary of a dataset of 100,000 shards against one of 100.
@@ -43,8 +43,8 @@ SHARD = 1000
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=Path, help="folder of JPEGs; default: drawn ones")
-    parser.add_argument("--limit", type=int, default=4000, help="pictures to use")
+    parser.add_argument("--images", type=Path, help="folder of JPEGs; default: drawn ones")
+    parser.add_argument("--limit", type=int, default=4000, help="images to use")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples of the memory part")
     parts = ("ingest", "read", "shards", "memory")
@@ -53,11 +53,11 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
     print("| what | ours | instead | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = _pictures(given.pictures, Path(scratch), given.limit)
+        images = _images(given.images, Path(scratch), given.limit)
         if "ingest" in given.only:
-            _ingest(pictures, Path(scratch), given.repeats)
+            _ingest(images, Path(scratch), given.repeats)
         if "read" in given.only:
-            _read(pictures, Path(scratch), given.repeats)
+            _read(images, Path(scratch), given.repeats)
         if "shards" in given.only:
             _shards(Path(scratch), given.repeats)
         if "memory" in given.only:
@@ -68,7 +68,7 @@ def _row(what: str, ours: str, instead: str, ratio: str) -> None:
     print(f"| {what} | {ours} | {instead} | {ratio} |", flush=True)
 
 
-def _pictures(folder: Path | None, scratch: Path, limit: int) -> list[Path]:
+def _images(folder: Path | None, scratch: Path, limit: int) -> list[Path]:
     if folder is not None:
         return sorted(folder.rglob("*.jpg"))[:limit]
     rng = np.random.default_rng(0)
@@ -96,19 +96,19 @@ def _alternating(
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _raws(pictures: list[Path]) -> Iterator[RawSample]:
-    for n, path in enumerate(pictures):
+def _raws(images: list[Path]) -> Iterator[RawSample]:
+    for n, path in enumerate(images):
         yield RawSample(path.stem, path.name, path.read_bytes(), f"caption number {n}")
 
 
-def _ingest(pictures: list[Path], scratch: Path, repeats: int) -> None:
+def _ingest(images: list[Path], scratch: Path, repeats: int) -> None:
     import webdataset
 
     def ours(*, decoded: bool) -> None:
         admission = Admission(decoded=decoded)
         # Decoding leaves Python's lock alone; what else there is gains nothing by threads.
         workers = (os.cpu_count() or 1) if decoded else 1
-        samples = admission.through(_raws(pictures), workers=workers)
+        samples = admission.through(_raws(images), workers=workers)
         for number in itertools.count():
             first = next(samples, None)
             if first is None:
@@ -122,31 +122,31 @@ def _ingest(pictures: list[Path], scratch: Path, repeats: int) -> None:
     def instead() -> None:
         pattern = str(scratch / "theirs-%06d.tar")
         with webdataset.ShardWriter(pattern, maxcount=SHARD, verbose=0) as sink:
-            for n, path in enumerate(pictures):
+            for n, path in enumerate(images):
                 text = f"caption number {n}"
                 sink.write({"__key__": path.stem, "jpg": path.read_bytes(), "txt": text})
 
     for decoded, checked in ((False, "structure"), (True, "every pixel decoded")):
         one, two = _alternating(repeats, functools.partial(ours, decoded=decoded), instead)
         _row(
-            f"ingest, {checked}, pictures/s (ShardWriter)",
-            f"{len(pictures) / one:,.0f}",
-            f"{len(pictures) / two:,.0f}",
+            f"ingest, {checked}, images/s (ShardWriter)",
+            f"{len(images) / one:,.0f}",
+            f"{len(images) / two:,.0f}",
             f"{two / one:.2f}",
         )
 
 
-def _read(pictures: list[Path], scratch: Path, repeats: int) -> None:
+def _read(images: list[Path], scratch: Path, repeats: int) -> None:
     import webdataset
 
     admission = Admission()
-    samples = list(itertools.islice(admission.through(_raws(pictures)), SHARD))
+    samples = list(itertools.islice(admission.through(_raws(images)), SHARD))
     with (scratch / "read.tar").open("wb") as out:
         write_shard(samples, out)
     rows = [
         CaptionRow(
             key=sample.key, sha256=sample.sha256, caption=f"a longer caption of {sample.key} " * 6,
-            status=CAPTIONED, reason="", prompt_id="p", prompt="Describe the picture in detail.",
+            status=CAPTIONED, reason="", prompt_id="p", prompt="Describe the image in detail.",
             model="captioner", seed=n, attempt=0, temperature=0.7, tokens=60, logprob=-0.7,
             finish_reason="stop",
         )
@@ -179,9 +179,9 @@ def _read(pictures: list[Path], scratch: Path, repeats: int) -> None:
 
 def _shards(scratch: Path, repeats: int) -> None:
     from services.datasets.tables import DatasetRow, ShardRow, VersionRow
-    from services.platform.embedded import Standalone
+    from services.platform.embedded import EmbeddedPlatform
 
-    with Standalone(scratch / "workspace") as platform:
+    with EmbeddedPlatform(scratch / "workspace") as platform:
         database = platform.apps["datasets"].state.context.database
         for name, count in (("small", 100), ("large", 100_000)):
             with database.transaction() as session:
@@ -212,7 +212,7 @@ def _shards(scratch: Path, repeats: int) -> None:
                 repeats * 5, functools.partial(ask, "large"), functools.partial(ask, "small")
             )
             _row(
-                f"{what}, of 100,000 shards with 10,000 pictures each (of 100 shards)",
+                f"{what}, of 100,000 shards with 10,000 images each (of 100 shards)",
                 f"{large * 1000:.1f} ms",
                 f"{small * 1000:.1f} ms",
                 f"{small / large:.2f}",
@@ -225,7 +225,7 @@ def _shards(scratch: Path, repeats: int) -> None:
 
 def _memory(scratch: Path, samples: int) -> None:
     def raws() -> Iterator[RawSample]:
-        # A tiny PNG whose one pixel row differs: small, valid and each its own picture.
+        # A tiny PNG whose one pixel row differs: small, valid and each its own image.
         for n in range(samples):
             pixels = np.frombuffer(n.to_bytes(192, "big"), dtype=np.uint8).reshape(8, 8, 3)
             out = io.BytesIO()

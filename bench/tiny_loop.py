@@ -2,20 +2,20 @@
 
     python bench/tiny_loop.py --seeds 0 1 2 --workspace .bench
 
-All seeds see one world (pictures, alt-text, benchmark), drawn from a seed of its own; each trains
+All seeds see one world (images, alt-text, benchmark), drawn from a seed of its own; each trains
 its own base, which all its arms share. The `tiny` recipe runs through the real services with every
 control:
 
 - `clean`: the corpus's true captions in place of round 1's: an upper bound, made by this program
   alone, which is the only place where the truth is read;
-- `shuffled`: round 1's captions, each given to another picture;
+- `shuffled`: round 1's captions, each given to another image;
 - `no-recaption`: the original captions for as many steps as the whole loop took, in pretraining;
 - `long-sft`: the original captions with the steps that round 1 took, in SFT;
 - `same-steps`: the best round's captions and the specialists' steps, but no specialist data;
 - `specialist-data`: as before, with the specialists' data straight in SFT, visited as often.
 
 Scores are on the test split, which no choice of the recipe has seen. Intervals are paired
-bootstraps over seeds and pictures. A workspace that exists is resumed.
+bootstraps over seeds and images. A workspace that exists is resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.controller.loop.verdicts import outcomes_of
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.cli.platform import DEMO_DATASETS
 from vila2.client.submit import submit
 from vila2.evaluation.outcomes import item_scores
@@ -44,7 +44,7 @@ from vila2.schemas.rest.controller import RunIn
 from vila2.schemas.rest.datasets import LayerImport
 
 WORLD_SEED = 2026  # no other program draws this world, so its test split is fresh
-TEST_PICTURES = 500  # more than the demo has: narrower intervals for the same training
+TEST_IMAGES = 500  # more than the demo has: narrower intervals for the same training
 GENERAL = ("caption", "vqa")
 SKILLS = ("ocr", "spatial", "grounding")
 CLEAN_LAYER = "clean"
@@ -95,7 +95,7 @@ def recipe_of(seed: int, *, general_only: bool) -> Recipe:
 
 
 def write_clean(world: Path, sizes: WorldSizes) -> Path:
-    """The corpus's pictures with their true captions, as a dataset of its own."""
+    """The corpus's images with their true captions, as a dataset of its own."""
     folder = world / "clean"
     if not (folder / "captions.csv").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,11 +111,11 @@ def write_clean(world: Path, sizes: WorldSizes) -> Path:
 
 def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores, float]:
     """Run all arms of one seed (or find them done); returns their scores and the seconds."""
-    sizes = WorldSizes(test=TEST_PICTURES)
+    sizes = WorldSizes(test=TEST_IMAGES)
     world = workspace.parent / "world"
     write_world(world, sizes=sizes, seed=WORLD_SEED)
     recipe = recipe_of(seed, general_only=general_only)
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         client = platform.client
         for name, (split, format) in DEMO_DATASETS.items():
             submit(client, world / split, name=name, format=format)

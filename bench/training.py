@@ -71,7 +71,7 @@ console = Console()
 
 
 def corpus(path: Path, *, samples: int) -> None:
-    """One shard of pictures with texts of the paper's lengths, in invented words."""
+    """One shard of images with texts of the paper's lengths, in invented words."""
     rng = np.random.default_rng(0)
     words = [f"w{n}" for n in range(1500)]
 
@@ -273,7 +273,7 @@ def by_length(
             one.repeat(count)[None], labels.repeat(count)[None], None, (length,) * count,
             torch.randint(0, 255, (count, side, side, 3), dtype=torch.uint8),
         )  # fmt: skip
-        pixels = vlm.normalise(batch.pictures.to(device)).to(vlm.model.dtype)
+        pixels = vlm.normalise(batch.images.to(device)).to(vlm.model.dtype)
 
         def step(batch: MicroBatch = batch, pixels: torch.Tensor = pixels) -> float:
             loss = objective(batch, pixels) / batch.loss_tokens

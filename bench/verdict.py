@@ -7,7 +7,7 @@ Prints the tables and writes bench/verdict.json. A trial draws two or more round
 and asks the shipped code for a verdict; only the loading of outcomes is left out. Three intervals
 are compared:
 
-    pictures   percentile bootstrap over pictures, the seeds' mean taken as it is
+    images   percentile bootstrap over images, the seeds' mean taken as it is
     plain      percentile bootstrap that also draws seeds with replacement (hierarchical)
     shipped    `statistics.resampling`: seeds' variance estimated, quantiles by Student's t
 
@@ -29,13 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from verdict_worlds import Floats, Questions, World
 
-from vila2.evaluation.statistics.resampling import Interval, PictureDraws, ScoreTable, interval_of
+from vila2.evaluation.statistics.resampling import ImageDraws, Interval, ScoreTable, interval_of
 from vila2.evaluation.verdict import VerdictKind, VerdictPolicy, decide, saturated
 
 OUT = Path(__file__).with_name("verdict.json")
 MIXED = World("four benchmarks", [(80, 3, 0.65), (160, 2, 0.5), (320, 1, 0.75), (640, 1, 0.6)])
 SHARED = World(
-    "one picture set", [(300, 1, 0.5), (300, 5, 0.7), (150, 1, 0.3), (300, 1, 0.4)], shared=True
+    "one image set", [(300, 1, 0.5), (300, 5, 0.7), (150, 1, 0.3), (300, 1, 0.4)], shared=True
 )
 RESAMPLES = 500
 POINT = 0.01
@@ -59,14 +59,14 @@ class Methods:
             confidence=0.95, seed=0, seed_sd=seed_sd,
         )  # fmt: skip
 
-    def pictures(self, table: ScoreTable, before: Sequence[int], after: Sequence[int]) -> Interval:
-        """Pictures drawn as often as there are; seeds as they are."""
+    def images(self, table: ScoreTable, before: Sequence[int], after: Sequence[int]) -> Interval:
+        """Images drawn as often as there are; seeds as they are."""
         sums = table.sums[list(after)].mean(0) - table.sums[list(before)].mean(0)
         drawn = ((self._plain @ sums) / (self._plain @ table.counts)).mean(1)
         return _percentiles(drawn, table, before, after)
 
     def plain(self, table: ScoreTable, before: Sequence[int], after: Sequence[int]) -> Interval:
-        """Pictures and seeds drawn with replacement, each as often as there are."""
+        """Images and seeds drawn with replacement, each as often as there are."""
         models, clusters, columns = table.sums.shape
         flat = table.sums.transpose(1, 0, 2).reshape(clusters, -1)
         sizes = self._plain @ table.counts
@@ -82,7 +82,7 @@ class Methods:
 def false_alarms(trials: int) -> Iterator[dict[str, Any]]:
     """Verdicts on rounds without a true difference, by seeds and by what the seeds differ in."""
     for world, spreads, methods in (
-        (MIXED, (0.0, 1.0, 2.0), ("pictures", "plain", "shipped")),
+        (MIXED, (0.0, 1.0, 2.0), ("images", "plain", "shipped")),
         (SHARED, (0.0, 1.0), ("shipped",)),
     ):
         questions = Questions(world)
@@ -101,17 +101,17 @@ def false_alarms(trials: int) -> Iterator[dict[str, Any]]:
                     }  # fmt: skip
 
 
-def few_pictures(trials: int) -> Iterator[dict[str, Any]]:
-    """One benchmark with few pictures and three questions about each, seeds alike."""
-    for pictures in (10, 20, 50, 200):
-        questions = Questions(World("", [(pictures, 3, 0.6)]))
+def few_images(trials: int) -> Iterator[dict[str, Any]]:
+    """One benchmark with few images and three questions about each, seeds alike."""
+    for images in (10, 20, 50, 200):
+        questions = Questions(World("", [(images, 3, 0.6)]))
         held = Methods(questions)
         found = _verdicts(
-            questions, {"pictures": held.pictures, "shipped": held.shipped}, trials,
+            questions, {"images": held.images, "shipped": held.shipped}, trials,
             seeds=1, seed_sd=0.0, gain=0.0,
         )  # fmt: skip
         for method, kinds in found.items():
-            yield {"pictures": pictures, "method": method, **_shares(kinds)}
+            yield {"images": images, "method": method, **_shares(kinds)}
 
 
 def power(trials: int) -> Iterator[dict[str, Any]]:
@@ -225,7 +225,7 @@ def _shares(kinds: Sequence[VerdictKind]) -> dict[str, float]:
     return {kind: kinds.count(kind) / len(kinds) for kind in ("improved", "worse")}
 
 
-def _plain_weights(draws: PictureDraws, *, seed: int) -> Floats:
+def _plain_weights(draws: ImageDraws, *, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     weights = np.zeros((draws.resamples, len(draws.counts)))
     for rows in draws.strata:
@@ -271,7 +271,7 @@ def main() -> None:
     console = Console(width=110)
     tables: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "false_alarms": lambda: false_alarms(given.trials),
-        "few_pictures": lambda: few_pictures(given.trials),
+        "few_images": lambda: few_images(given.trials),
         "power": lambda: power(given.trials),
         "one_seed": lambda: one_seed(given.trials),
         "whole_runs": lambda: whole_runs(given.trials),

@@ -36,7 +36,7 @@ def markdown(head: list[str], rows: list[list[object]]) -> str:
 
 
 def false_alarms(rows: Rows, trials: int) -> str:
-    """By seeds and spread: the three methods on four benchmarks; then the shared pictures."""
+    """By seeds and spread: the three methods on four benchmarks; then the shared images."""
     found = {(r["world"], r["seeds"], r["seed_sd"], r["method"]): r for r in rows}
     cells = sorted({(seeds, sd) for world, seeds, sd, _ in found if world == "four benchmarks"})
     lines: list[list[object]] = []
@@ -45,10 +45,10 @@ def false_alarms(rows: Rows, trials: int) -> str:
             both(held)
             if (held := found.get(("four benchmarks", seeds, sd, method)))
             else "as before"
-            for method in ("pictures", "plain", "shipped")
+            for method in ("images", "plain", "shipped")
         ]
         lines.append([seeds, f"{sd:g}", *each[:2], f"**{each[2]}**"])
-    head = ["seeds", "seeds differ by (points)", "pictures alone", "plain hierarchical", "shipped"]
+    head = ["seeds", "seeds differ by (points)", "images alone", "plain hierarchical", "shipped"]
     shared = "; ".join(
         f"{seeds} seed{'s' * (seeds > 1)}, spread {sd:g}: {both(row)}"
         for (world, seeds, sd, method), row in sorted(found.items())
@@ -63,7 +63,7 @@ def false_alarms(rows: Rows, trials: int) -> str:
     return (
         f"{markdown(head, lines)}\n\n"
         f"Improved / worse, {trials:,} trials a cell (standard error {_error(0.025, trials)} "
-        f"points). Shared pictures, as shipped: {shared}.\n"
+        f"points). Shared images, as shipped: {shared}.\n"
         f"Over all {len(covered)} cells in which the interval covers what varies, "
         f"{trials * len(covered):,} verdicts: {percent(mean['improved'])} improved, "
         f"{percent(mean['worse'])} worse; the highest cell has {percent(most['improved'])} "
@@ -71,14 +71,14 @@ def false_alarms(rows: Rows, trials: int) -> str:
     )
 
 
-def few_pictures(rows: Rows, trials: int) -> str:
+def few_images(rows: Rows, trials: int) -> str:
     """Percentile intervals as they were, and as shipped."""
-    found = {(r["pictures"], r["method"]): both(r) for r in rows}
+    found = {(r["images"], r["method"]): both(r) for r in rows}
     counts = sorted({count for count, _ in found})
     lines: list[list[object]] = [
-        [count, found[count, "pictures"], found[count, "shipped"]] for count in counts
+        [count, found[count, "images"], found[count, "shipped"]] for count in counts
     ]
-    head = ["pictures", "percentile, improved / worse", "shipped"]
+    head = ["images", "percentile, improved / worse", "shipped"]
     return f"{markdown(head, lines)}\n\n{trials:,} trials a cell."
 
 
@@ -133,7 +133,7 @@ def _error(share: float, trials: int) -> str:
 
 
 TABLES: dict[str, Callable[[Rows, int], str]] = {
-    "false_alarms": false_alarms, "few_pictures": few_pictures, "power": power,
+    "false_alarms": false_alarms, "few_images": few_images, "power": power,
     "one_seed": one_seed, "whole_runs": whole_runs,
 }  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Simulated evaluations: many models of known quality answer the same questions.
 
 Answers are right where a latent normal value exceeds a benchmark's bar. Its variance is shared out
-over what makes answers alike: a picture and a question are hard for everybody; a round's training
-data shifts some pictures and questions for all its seeds; the rest is one training's own luck. So
-answers about one picture are correlated, and two trainings of equal quality disagree on about one
+over what makes answers alike: an image and a question are hard for everybody; a round's training
+data shifts some images and questions for all its seeds; the rest is one training's own luck. So
+answers about one image are correlated, and two trainings of equal quality disagree on about one
 answer in five.
 """
 
@@ -16,20 +16,20 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from vila2.evaluation.statistics.resampling import PictureDraws, ScoreTable
+from vila2.evaluation.statistics.resampling import ImageDraws, ScoreTable
 
 Floats = npt.NDArray[np.float64]
 # Shares of the latent variance: they add up to 1.
-EVERYBODY = {"picture": 0.25, "item": 0.45}
-A_ROUND = {"picture": 0.03, "item": 0.05}
-A_TRAINING = {"picture": 0.05, "item": 0.17}
+EVERYBODY = {"image": 0.25, "item": 0.45}
+A_ROUND = {"image": 0.03, "item": 0.05}
+A_TRAINING = {"image": 0.05, "item": 0.17}
 
 
 @dataclass(frozen=True)
 class World:
-    """Benchmarks by (pictures, questions a picture, share answered right).
+    """Benchmarks by (images, questions an image, share answered right).
 
-    With `shared`, all ask about the same pictures, of which each takes the first so many.
+    With `shared`, all ask about the same images, of which each takes the first so many.
     """
 
     name: str
@@ -39,36 +39,36 @@ class World:
 
 @dataclass
 class Questions:
-    """A world's questions laid out: picture and benchmark of each, and the counts of the table."""
+    """A world's questions laid out: image and benchmark of each, and the counts of the table."""
 
     world: World
-    picture: npt.NDArray[np.int64] = field(init=False)
+    image: npt.NDArray[np.int64] = field(init=False)
     benchmark: npt.NDArray[np.int64] = field(init=False)
     counts: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        pictures, benchmarks = [], []
+        images, benchmarks = [], []
         offset = 0
         for column, (count, asked, _) in enumerate(self.world.benchmarks):
-            pictures.append(np.repeat(np.arange(count) + offset, asked))
+            images.append(np.repeat(np.arange(count) + offset, asked))
             benchmarks.append(np.full(count * asked, column))
             offset += 0 if self.world.shared else count
-        self.picture, self.benchmark = np.concatenate(pictures), np.concatenate(benchmarks)
+        self.image, self.benchmark = np.concatenate(images), np.concatenate(benchmarks)
         # In order of cell, so that answers add up by cell in one pass.
-        order = np.lexsort((self.benchmark, self.picture))
-        self.picture, self.benchmark = self.picture[order], self.benchmark[order]
-        self.counts = np.zeros((self.picture.max() + 1, len(self.world.benchmarks)))
-        np.add.at(self.counts, (self.picture, self.benchmark), 1.0)
-        cell = self.picture * self.counts.shape[1] + self.benchmark
+        order = np.lexsort((self.benchmark, self.image))
+        self.image, self.benchmark = self.image[order], self.benchmark[order]
+        self.counts = np.zeros((self.image.max() + 1, len(self.world.benchmarks)))
+        np.add.at(self.counts, (self.image, self.benchmark), 1.0)
+        cell = self.image * self.counts.shape[1] + self.benchmark
         self._starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]])
         bars = [NormalDist().inv_cdf(right) for _, _, right in self.world.benchmarks]
         self._bar = np.array(bars)[self.benchmark]
         # Latent shift that moves the macro score by 1.
         self._unit = 1 / float(np.mean([NormalDist().pdf(bar) for bar in bars]))
 
-    def draws(self, resamples: int) -> PictureDraws:
+    def draws(self, resamples: int) -> ImageDraws:
         """The resamples that every trial shares, as every verdict of a run shares its seed."""
-        return PictureDraws(self.counts, resamples=resamples, seed=0)
+        return ImageDraws(self.counts, resamples=resamples, seed=0)
 
     def answers(
         self, rng: np.random.Generator, rounds: Sequence[tuple[float, int]], *, seed_sd: float
@@ -86,12 +86,12 @@ class Questions:
                 models.append(of_round + quality + self._luck(rng, A_TRAINING) > 0)
         right = np.array(models, dtype=np.float64)
         sums = np.zeros((len(models), *self.counts.shape))
-        cells = (self.picture[self._starts], self.benchmark[self._starts])
+        cells = (self.image[self._starts], self.benchmark[self._starts])
         sums[:, cells[0], cells[1]] = np.add.reduceat(right, self._starts, axis=1)
         return ScoreTable(sums, self.counts)
 
     def _luck(self, rng: np.random.Generator, shares: dict[str, float]) -> Floats:
-        by_picture = np.sqrt(shares["picture"]) * rng.standard_normal(len(self.counts))
-        by_item = np.sqrt(shares["item"]) * rng.standard_normal(len(self.picture))
-        luck: Floats = by_picture[self.picture] + by_item
+        by_image = np.sqrt(shares["image"]) * rng.standard_normal(len(self.counts))
+        by_item = np.sqrt(shares["item"]) * rng.standard_normal(len(self.image))
+        luck: Floats = by_image[self.image] + by_item
         return luck

@@ -13,16 +13,18 @@
 set -euo pipefail
 folder=${1:?usage: backup.sh FOLDER}
 steps() { ${PYTHON:-python3} -m services.platform.backup "$folder" "$@"; }
-mkdir -p -m 700 "$folder" # keys and everybody's data are in it
+mkdir -p "$folder"
+chmod 700 "$folder" # it has keys and everyone's data
 if [ -n "$(ls -A "$folder")" ]; then
     echo "error: $folder is not empty: use a new folder for each backup" >&2
     exit 1
 fi
 folder=$(realpath "$folder")
 
+url=""
 address=$(steps save-objects address)
-eval "$address"
-if [ -n "${url:-}" ]; then
+eval "$address" # sets url, with PostgreSQL
+if [ -n "$url" ]; then
     ${PG_DUMP:-pg_dump} --format=custom "$url" >"$folder/rows.dump"
     steps save-objects save-files
 else

@@ -35,10 +35,11 @@ fi
 [ "$(find "$folder" -type f ! -name SHA256SUMS | wc -l)" = "$(wc -l <"$sums")" ] ||
     fail "$folder is damaged: it does not have the files that SHA256SUMS lists"
 check <"$sums"
+url=""
 address=$(steps check address)
-eval "$address"
+eval "$address" # sets url, with PostgreSQL
 # Rows last: a restore that is interrupted can be repeated, and nobody takes it for a platform.
-if [ -n "${url:-}" ]; then
+if [ -n "$url" ]; then
     [ -e "$folder/rows.dump" ] || fail "the backup is of SQLite: unset VILA2_DATABASE_URL"
     keys <"$sums" | steps put-objects put-files
     ${PG_RESTORE:-pg_restore} --no-owner --exit-on-error --single-transaction --dbname="$url" \

@@ -13,7 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 from services.chassis.telemetry.logging import configure_logging
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import Client
 
 pytest_plugins = (
@@ -28,13 +28,13 @@ def _log_to_a_file(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Standalone]:
+def platform(tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     """The five services, in a workspace of their own."""
-    with Standalone(tmp_path / "workspace") as made:
+    with EmbeddedPlatform(tmp_path / "workspace") as made:
         yield made
 
 
 @pytest.fixture
-def client(platform: Standalone) -> Client:
+def client(platform: EmbeddedPlatform) -> Client:
     """What a user of that platform holds."""
     return platform.client

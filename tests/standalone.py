@@ -9,19 +9,19 @@ from pathlib import Path
 
 import httpx2
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from vila2.client import Client
 from vila2.client.submit import submit
 from vila2.schemas.rest.datasets import Version
 
 
-def pictures(folder: Path, *, count: int = 4, first: int = 0, caption: str = "fox {n}") -> Path:
-    """A folder of made pictures with captions; the same number gives the same picture."""
+def images(folder: Path, *, count: int = 4, first: int = 0, caption: str = "fox {n}") -> Path:
+    """A folder of made images with captions; the same number gives the same image."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for n in range(first, first + count):
-        (folder / f"p{n}.png").write_bytes(picture(n))
+        (folder / f"p{n}.png").write_bytes(image(n))
         (folder / f"p{n}.txt").write_text(caption.format(n=n))
     return folder
 
@@ -35,7 +35,7 @@ def submitted(
     )
 
 
-def client_with(platform: Standalone, key: str) -> Client:
+def client_with(platform: EmbeddedPlatform, key: str) -> Client:
     """A client that holds this key."""
     return Client(
         lambda service: httpx2.Client(

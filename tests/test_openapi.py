@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
-import vila2.api
 
+import vila2.schemas.rest
 from services.chassis.web.openapi import operations
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import SERVICES
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest.base import Model
@@ -23,26 +23,26 @@ NO_EXAMPLE = {"list_metrics", "get_report", "get_recipe_schema"}
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    with Standalone(tmp_path_factory.mktemp("openapi")) as made:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPlatform]:
+    with EmbeddedPlatform(tmp_path_factory.mktemp("openapi")) as made:
         yield made
 
 
 @pytest.fixture(params=SERVICES)
-def document(request: pytest.FixtureRequest, platform: Standalone) -> dict[str, Any]:
+def document(request: pytest.FixtureRequest, platform: EmbeddedPlatform) -> dict[str, Any]:
     found: dict[str, Any] = platform.apps[request.param].openapi()
     return found
 
 
 def models() -> list[type[Model]]:
     """Every model of the REST interfaces that shows an example."""
-    for module in pkgutil.iter_modules(vila2.api.__path__):
-        importlib.import_module(f"vila2.api.{module.name}")
+    for module in pkgutil.iter_modules(vila2.schemas.rest.__path__):
+        importlib.import_module(f"vila2.schemas.rest.{module.name}")
     found, waiting = [], [Model]
     while waiting:
         model = waiting.pop()
         waiting += model.__subclasses__()
-        if model.__module__.startswith("vila2.api.") and model.model_config.get(
+        if model.__module__.startswith("vila2.schemas.rest.") and model.model_config.get(
             "json_schema_extra"
         ):
             found.append(model)
@@ -106,7 +106,7 @@ def test_what_starts_work_answers_202_and_where_it_is(document: dict[str, Any]) 
         assert reply is None or "Location" in reply["headers"], (method, path)
 
 
-def test_a_method_that_a_path_does_not_have_is_a_problem(platform: Standalone) -> None:
+def test_a_method_that_a_path_does_not_have_is_a_problem(platform: EmbeddedPlatform) -> None:
     with httpx2.Client(
         base_url="http://datasets/",
         headers={"authorization": f"Bearer {platform.key}"},

@@ -10,18 +10,18 @@ from fastapi.routing import APIRoute
 
 from services.chassis.web.asgi import InProcessTransport
 from services.identity.require import ALL_SCOPES
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.platform.mount import front
 from vila2.client import SERVICES
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    with Standalone(tmp_path_factory.mktemp("routes")) as made:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPlatform]:
+    with EmbeddedPlatform(tmp_path_factory.mktemp("routes")) as made:
         yield made
 
 
-def documented(platform: Standalone, service: str) -> list[tuple[str, str]]:
+def documented(platform: EmbeddedPlatform, service: str) -> list[tuple[str, str]]:
     """(METHOD, path) of all that the service's OpenAPI document lists."""
     paths = platform.apps[service].openapi()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
@@ -37,7 +37,7 @@ def scopes_of(route: APIRoute) -> list[str]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_of_the_document_names_its_one_scope(
-    platform: Standalone, service: str
+    platform: EmbeddedPlatform, service: str
 ) -> None:
     """Whoever reads the document knows which key to ask for; none is open."""
     document = platform.apps[service].openapi()
@@ -53,7 +53,7 @@ def test_every_operation_of_the_document_names_its_one_scope(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_of_the_document_tells_its_refusals(
-    platform: Standalone, service: str
+    platform: EmbeddedPlatform, service: str
 ) -> None:
     """401, 403 and 429 are problem documents, and the last says when to come back."""
     document = platform.apps[service].openapi()
@@ -68,7 +68,7 @@ def test_every_operation_of_the_document_tells_its_refusals(
     assert "detail" in document["components"]["schemas"]["Problem"]["properties"]
 
 
-def routes_of(platform: Standalone, service: str) -> list[APIRoute]:
+def routes_of(platform: EmbeddedPlatform, service: str) -> list[APIRoute]:
     found: list[APIRoute] = []
     waiting = list(platform.apps[service].routes)
     while waiting:
@@ -82,7 +82,7 @@ def routes_of(platform: Standalone, service: str) -> list[APIRoute]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_documented_route_is_refused_without_a_key(
-    platform: Standalone, service: str
+    platform: EmbeddedPlatform, service: str
 ) -> None:
     """401 comes before anything else, whatever the path and the body hold."""
     routes = documented(platform, service)
@@ -99,7 +99,7 @@ def test_every_documented_route_is_refused_without_a_key(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_route_declares_one_scope_that_keys_can_have(
-    platform: Standalone, service: str
+    platform: EmbeddedPlatform, service: str
 ) -> None:
     """And what changes something needs a scope to write."""
     routes = [route for route in routes_of(platform, service) if route.include_in_schema]
@@ -117,7 +117,7 @@ def test_every_route_declares_one_scope_that_keys_can_have(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_is_open_tells_nothing_but_health_and_counts(
-    platform: Standalone, service: str
+    platform: EmbeddedPlatform, service: str
 ) -> None:
     """Health and metrics need no key; nothing else is outside /v1 but the documents."""
     outside = {
@@ -136,7 +136,9 @@ def _filled(path: str) -> str:
     return "/".join(parts)
 
 
-def test_a_process_answers_for_itself_however_many_services_it_has(platform: Standalone) -> None:
+def test_a_process_answers_for_itself_however_many_services_it_has(
+    platform: EmbeddedPlatform,
+) -> None:
     """Health and metrics at the root; each service below its name, a single one there too."""
     one = {"caption": platform.apps["caption"]}
     for apps in (one, platform.apps):

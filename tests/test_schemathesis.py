@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.schemathesis_run import broken, fuzz, fuzzed_platform
 from vila2.client import SERVICES
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPlatform]:
     with fuzzed_platform(tmp_path_factory.mktemp("fuzzed")) as platform:
         yield platform
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_answer_is_as_documented(fuzzed: Standalone, service: str) -> None:
+def test_every_answer_is_as_documented(fuzzed: EmbeddedPlatform, service: str) -> None:
     documented = fuzzed.apps[service].openapi()["paths"]
     found = fuzz(fuzzed, service, max_examples=2)
     assert not found.failures, "\n\n".join(f"{k}\n{v}" for k, v in found.failures.items())

@@ -93,10 +93,10 @@ def get_failures(
     return context.control.failures(caller.team, job, reason=reason, first=first)
 
 
-@router.post("/captions", summary="Caption pictures now")
+@router.post("/captions", summary="Caption images now")
 @takes_body("data")
-def caption_pictures(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
-    """Caption the pictures in the request by the batch's path, gate and retries included."""
+def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
+    """Caption the images in the request by the batch's path, gate and retries included."""
     return context.direct.captions(caller.team, body)
 
 
@@ -108,7 +108,7 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
 
 @router.post(
     "/chat/completions",
-    summary="Ask about a picture (OpenAI)",
+    summary="Ask about an image (OpenAI)",
     response_model=None,
     responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
 )
@@ -116,7 +116,7 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
 def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
-    """One user message with a picture and a question; `stream` sends the words one by one."""
+    """One user message with an image and a question; `stream` sends the words one by one."""
     pieces = context.direct.chat(caller.team, body)
     if not body.stream:
         return next(piece for piece in pieces if not isinstance(piece, str))

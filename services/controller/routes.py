@@ -11,7 +11,7 @@ from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.controller.access import Context, Reader, Writer
-from services.controller.runs.comparison import compare
+from services.controller.report.comparison import compare
 from services.controller.runs.pins import pinned
 from services.controller.runs.views import run_view
 from vila2.schemas.rest import controller as api

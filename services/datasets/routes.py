@@ -178,7 +178,7 @@ def get_shard_content(
 def get_shard_index(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> Response:
-    """Parquet: what the shard holds without the pictures, and where in the tar each lies."""
+    """Parquet: what the shard holds without the images, and where in the tar each lies."""
     found = context.versions.shard(caller.team, name, number, index)
     data = context.objects.get(found.index_key)
     return Response(data, media_type="application/vnd.apache.parquet")
@@ -188,7 +188,7 @@ def get_shard_index(
 def get_lineage(
     name: str, number: Number, key: str, caller: Reader, context: Context
 ) -> api.Lineage:
-    """Back to the picture and its source, forward to captions and the models trained on them."""
+    """Back to the image and its source, forward to captions and the models trained on them."""
     return context.reading.lineage(caller.team, name, number, key)
 
 
@@ -201,7 +201,7 @@ def start_audit(
     context: Context,
     started: Started,
 ) -> api.Audit:
-    """Search a version for near-duplicates and for pictures of benchmarks."""
+    """Search a version for near-duplicates and for images of benchmarks."""
     audit = context.audits.start(caller.team, name, number, body)
     started.tell(f"datasets/{audit.dataset}/versions/{audit.version}/audit")
     context.worker.nudge()
@@ -214,11 +214,11 @@ def get_audit(name: str, number: Number, caller: Reader, context: Context) -> ap
     return context.audits.get(caller.team, name, number)
 
 
-@router.post("/takedowns", summary="Take a picture down", status_code=202)
+@router.post("/takedowns", summary="Take an image down", status_code=202)
 def start_takedown(
     body: api.TakedownIn, caller: Writer, context: Context, started: Started
 ) -> api.Takedown:
-    """Take a picture out of every version, layer and future export; the record stays."""
+    """Take an image out of every version, layer and future export; the record stays."""
     takedown = context.takedowns.start(caller, body)
     started.tell(f"takedowns/{takedown.id}")
     context.worker.nudge()

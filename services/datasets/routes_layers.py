@@ -35,7 +35,7 @@ def list_layers(caller: CaptionReader, context: Context, page: Paged) -> list[ap
 
 @router.post("/layers/import", summary="Import captions as a layer", status_code=201)
 def import_layer(body: api.LayerImport, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Match another dataset's captions to this one's pictures by digest."""
+    """Match another dataset's captions to this one's images by digest."""
     return context.imports.run(caller.team, body)
 
 

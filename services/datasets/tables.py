@@ -1,4 +1,4 @@
-"""The dataset store's tables: rows per shard, never per picture."""
+"""The dataset store's tables: rows per shard, never per image."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class LayerShardRow(Base):
 
 
 class AuditRow(Base):
-    """A search for near-duplicates and benchmark pictures in one version, and what it found."""
+    """A search for near-duplicates and benchmark images in one version, and what it found."""
 
     __tablename__ = "audits"
 
@@ -156,7 +156,7 @@ class AuditRow(Base):
 
 
 class TakedownRow(Base):
-    """A picture that must be gone from every version, layer and export, and what was done."""
+    """An image that must be gone from every version, layer and export, and what was done."""
 
     __tablename__ = "takedowns"
 

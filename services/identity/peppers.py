@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from vila2.system.files import create_atomically, write_atomically
 
 _LEAST_BYTES = 16
 
@@ -87,25 +88,13 @@ def pepper_name(hexadecimal: str) -> str:
 def write_private(path: Path, text: str) -> None:
     """Write a file that nobody but its owner can read, from its first byte on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(text)
-    partial.replace(path)
+    write_atomically(path, text, mode=0o600)
 
 
 def add_private(path: Path, text: str) -> bool:
     """The same for a file that may be there already: then it stays as it is, and this is False."""
-    mine = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    write_private(mine, text)
-    try:
-        os.link(mine, path)
-    except FileExistsError:
-        return False
-    finally:
-        mine.unlink()
-    return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return create_atomically(path, text, mode=0o600)
 
 
 def _bytes(hexadecimal: str) -> bytes:

@@ -79,6 +79,6 @@ def _canary(connection: object, objects: ObjectStore, prefix: str) -> Callable[[
         question = "Describe the image."
         request = Request(pixels, question, 0, Sampling(max_new_tokens=4))
         connection.run(connection.infer(name_of(prefix), prompts.render(question), request))
-        return "answers about a grey picture"
+        return "answers about a grey image"
 
     return look

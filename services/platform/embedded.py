@@ -43,7 +43,7 @@ class WorkspaceBusy(RuntimeError):
     """Another process runs this workspace."""
 
 
-class Standalone:
+class EmbeddedPlatform:
     """The platform in one workspace folder; use it as a context manager.
 
     `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
@@ -108,7 +108,7 @@ class Standalone:
             )
         )
 
-    def __enter__(self) -> Standalone:
+    def __enter__(self) -> EmbeddedPlatform:
         for app in self.apps.values():
             self._apps_thread.start(app)
         return self
@@ -142,7 +142,7 @@ class Standalone:
 class _Late(httpx2.BaseTransport):
     """Finds its app when it is first used, since clients are made before the apps they call."""
 
-    def __init__(self, platform: Standalone, service: str) -> None:
+    def __init__(self, platform: EmbeddedPlatform, service: str) -> None:
         self._platform, self._service = platform, service
         self._transport: InProcessTransport | None = None
 

@@ -69,7 +69,7 @@ Sites = Callable[[str], Site]
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sites:
+def embedded(tmp_path: Path) -> Sites:
     """Makes empty sites with SQLite and a directory."""
     return lambda name: Site(tmp_path / name, {}, lambda: None)
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from services.platform import backup as steps
-from services.platform.embedded import Standalone
-from tests.backup.conftest import Sites, small
+from services.platform.embedded import EmbeddedPlatform
+from tests.backup.conftest import Site, Sites, small
 from tests.plane.outcome import outcome
 from tests.plane.plane import Plane, start, workspace
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.schemas.rest.datasets import DatasetIn, VersionIn
 
 
@@ -50,12 +50,12 @@ def test_a_run_continues_from_a_backup_to_the_same_end(
 def test_keys_are_as_valid_as_before(sites: Sites, tmp_path: Path) -> None:
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         key = platform.key
         before.back_up(tmp_path / "backup")
     after.use()
     after.restore(tmp_path / "backup")
-    with Standalone(after.workspace) as platform:
+    with EmbeddedPlatform(after.workspace) as platform:
         assert platform.key == key
     assert (after.workspace / "key").stat().st_mode & 0o077 == 0
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
@@ -65,13 +65,13 @@ def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_pat
     """In PostgreSQL numbers come from sequences."""
     before, after = sites("before"), sites("after")
     before.use()
-    with Standalone(before.workspace) as platform:
+    with EmbeddedPlatform(before.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="one", kind="pairs"))
         platform.client.datasets.open_version("one", VersionIn())
         before.back_up(tmp_path / "backup")
     after.use()
     after.restore(tmp_path / "backup")
-    with Standalone(after.workspace) as platform:
+    with EmbeddedPlatform(after.workspace) as platform:
         platform.client.datasets.create(DatasetIn(name="two", kind="pairs"))
         made = platform.client.datasets.open_version("two", VersionIn())
         assert made.version == 1
@@ -80,10 +80,10 @@ def test_new_rows_do_not_take_the_numbers_of_restored_ones(sites: Sites, tmp_pat
 def test_a_platform_that_exists_is_not_overwritten(sites: Sites, tmp_path: Path) -> None:
     site, other = sites("there"), sites("other")
     other.use()
-    with Standalone(other.workspace):
+    with EmbeddedPlatform(other.workspace):
         other.back_up(tmp_path / "backup")
     site.use()
-    with Standalone(site.workspace) as platform:
+    with EmbeddedPlatform(site.workspace) as platform:
         assert "there is a platform already" in site.refuses(tmp_path / "backup")
         assert (site.workspace / "key").read_text().strip() == platform.key
 
@@ -92,8 +92,8 @@ def test_a_lost_shard_is_restored_by_its_digest(sites: Sites, tmp_path: Path) ->
     """With its index, while the platform runs; nothing else changes."""
     site = sites("there")
     site.use()
-    with Standalone(site.workspace) as platform:
-        submitted(platform.client, pictures(tmp_path / "in"), name="foxes", shard_samples=2)
+    with EmbeddedPlatform(site.workspace) as platform:
+        submitted(platform.client, images(tmp_path / "in"), name="foxes", shard_samples=2)
         held = list(site.objects.keys("shards")) + list(site.objects.keys("indexes"))
         site.back_up(tmp_path / "backup")
         for key in held:
@@ -109,25 +109,31 @@ def test_a_lost_layer_is_restored_by_its_id(sites: Sites, tmp_path: Path) -> Non
     site = sites("there")
     layers = ["layers/layer-1/000000-7.parquet", "layers/layer-1/manifest.json",
               "layers/layer-2/manifest.json"]  # fmt: skip
-    with Standalone(site.workspace):
-        for key in layers:
-            site.objects.put(key, key.encode())
-        site.back_up(tmp_path / "backup")
-        for key in layers:
-            site.objects.delete(key)
-        site.restore(tmp_path / "backup", "layer-1")
-        assert list(site.objects.keys("layers")) == layers[:2]
-        assert site.objects.get(layers[0]) == layers[0].encode()
+    for key in layers:
+        site.objects.put(key, key.encode())
+    site.back_up(tmp_path / "backup")
+    for key in layers:
+        site.objects.delete(key)
+    site.restore(tmp_path / "backup", "layer-1")
+    assert list(site.objects.keys("layers")) == layers[:2]
+    assert site.objects.get(layers[0]) == layers[0].encode()
+
+
+@pytest.fixture(scope="module")
+def taken_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of a workspace with one object."""
+    folder = tmp_path_factory.mktemp("taken-once")
+    site = Site(folder / "lost", {}, lambda: None)
+    with EmbeddedPlatform(site.workspace):
+        site.objects.put("shards/a.tar", b"images")
+        site.back_up(folder / "backup")
+    return folder / "backup"
 
 
 @pytest.fixture
-def backup(embedded: Sites, tmp_path: Path) -> Path:
-    """Of a workspace with one object."""
-    site = embedded("lost")
-    with Standalone(site.workspace):
-        site.objects.put("shards/a.tar", b"images")
-        site.back_up(tmp_path / "backup")
-    return tmp_path / "backup"
+def backup(taken_once: Path, tmp_path: Path) -> Path:
+    """The same for each test, which may damage it."""
+    return shutil.copytree(taken_once, tmp_path / "backup")
 
 
 def damage_an_object(backup: Path) -> None:

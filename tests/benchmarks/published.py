@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 
 
-def pictures(folder: Path, *names: str) -> Path:
+def images(folder: Path, *names: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture(seed, size=(100, 50)))
+        (folder / name).write_bytes(image(seed, size=(100, 50)))
     return folder
 
 
@@ -30,8 +30,8 @@ def document(path: Path, held: Any) -> Path:
 
 
 def pope(folder: Path) -> Path:
-    """Two splits of two questions, each about both pictures."""
-    pictures(folder / "val2014", "a.jpg", "b.jpg")
+    """Two splits of two questions, each about both images."""
+    images(folder / "val2014", "a.jpg", "b.jpg")
     for split, label in (("random", "no"), ("adversarial", "yes")):
         lines(
             folder / f"coco_pope_{split}.json",
@@ -43,7 +43,7 @@ def pope(folder: Path) -> Path:
 
 def sugarcrepe(folder: Path) -> Path:
     """Two kinds, of two pairs and one."""
-    pictures(folder, "a.jpg", "b.jpg")
+    images(folder, "a.jpg", "b.jpg")
     pair = {"filename": "a.jpg", "caption": "a dog", "negative_caption": "a cat"}
     other = {"filename": "b.jpg", "caption": "two dogs", "negative_caption": "three dogs"}
     document(folder / "replace_obj.json", {"0": pair, "1": other})
@@ -52,7 +52,7 @@ def sugarcrepe(folder: Path) -> Path:
 
 
 def coco_captions(folder: Path) -> Path:
-    pictures(folder, "a.jpg", "b.jpg", "c.jpg")
+    images(folder, "a.jpg", "b.jpg", "c.jpg")
     names = [{"id": n, "file_name": f"{name}.jpg"} for n, name in enumerate("abc")]
     said = [(0, "a dog"), (1, "a boat"), (0, "one dog"), (1, "boats")]
     notes = [{"image_id": image, "id": n, "caption": t} for n, (image, t) in enumerate(said)]
@@ -60,31 +60,31 @@ def coco_captions(folder: Path) -> Path:
 
 
 def karpathy(folder: Path) -> Path:
-    pictures(folder, "val2014/a.jpg", "val2014/b.jpg")
-    images = [
+    images(folder, "val2014/a.jpg", "val2014/b.jpg")
+    about = [
         {"filepath": "val2014", "filename": f"{name}.jpg", "split": split,
          "sentences": [{"raw": "a dog "}, {"raw": "one dog"}]}
         for name, split in (("a", "test"), ("b", "val"))
     ]  # fmt: skip
-    return document(folder / "dataset_coco.json", {"images": images})
+    return document(folder / "dataset_coco.json", {"images": about})
 
 
 def docvqa(folder: Path) -> Path:
-    pictures(folder, "documents/a.png")
+    images(folder, "documents/a.png")
     row = {"questionId": 7, "question": "What is the date?", "image": "documents/a.png",
            "answers": ["1/8/93", "1/8/1993"], "question_types": ["form"]}  # fmt: skip
     return document(folder / "val_v1.0.json", {"dataset_name": "docvqa", "data": [row]})
 
 
 def refcoco(folder: Path) -> Path:
-    pictures(folder, "a.jpg")
+    images(folder, "a.jpg")
     row = {"img_path": "a.jpg", "width": 100, "height": 50, "expression": "the dog",
            "bbox": [10.0, 5.0, 60.0, 50.0]}  # fmt: skip
     return lines(folder / "REC_refcoco_unc_val.jsonl", row)
 
 
 def easy_vqa(folder: Path) -> Path:
-    pictures(folder / "test" / "images", "0.png", "1.png")
+    images(folder / "test" / "images", "0.png", "1.png")
     asked = [["what color is the shape?", "red", 0], ["is there a circle?", "no", 1],
              ["what shape is it?", "circle", 0]]  # fmt: skip
     document(folder / "test" / "questions.json", asked)

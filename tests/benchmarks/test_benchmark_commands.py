@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.benchmarks import published
 from tests.benchmarks.test_lmms_eval import written
 from tests.caption.studio import registered
@@ -36,7 +36,7 @@ def error(workspace: Path, *arguments: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A workspace with a model that was never trained, and its name."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    with Standalone(folder / "workspace") as platform:
+    with EmbeddedPlatform(folder / "workspace") as platform:
         model = registered(platform, folder / "model", number=1)
     return folder / "workspace", model
 
@@ -59,6 +59,7 @@ def test_a_benchmark_is_added_once_and_listed(tmp_path: Path) -> None:
     assert "arXiv 2305.10355" in shown
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     place: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -89,7 +90,7 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     assert (theirs["value"], theirs["source"], theirs["version"]) == (
         0.75, "lmms-eval", "lmms-eval/pope@0.0",
     )  # fmt: skip
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         client = platform.client
         outcomes = tmp_path / "outcomes.jsonl"
         outcomes.write_text(client.training.artifact(own["job"], "outcomes.jsonl"))
@@ -103,21 +104,21 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     assert "no interval" in table
 
 
-def test_a_picture_of_the_benchmark_in_training_data_is_found(tmp_path: Path) -> None:
+def test_a_image_of_the_benchmark_in_training_data_is_found(tmp_path: Path) -> None:
     """With the dataset's name, and an exit status that a script can see."""
     workspace = tmp_path / "workspace"
     path = add_pope(workspace, tmp_path / "pope")
     folder = tmp_path / "train"
     folder.mkdir()
-    (folder / "z.png").write_bytes(published.picture(77, size=(100, 50)))
+    (folder / "z.png").write_bytes(published.image(77, size=(100, 50)))
     (folder / "z.txt").write_text("nothing of the benchmark")
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, folder, name="clean")
     check = ("datasets", "audit", "--against", "pope")
     assert "pope@1" in told(workspace, *check)
     shutil.copy(path / "val2014" / "a.jpg", folder / "a.jpg")
     (folder / "a.txt").write_text("a leak")
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, folder, name="leaking")
     assert "1 images of pope are in training data" in error(workspace, *check)
     assert "clean" in error(workspace, "datasets", "audit", "--against", "clean")

@@ -1,7 +1,7 @@
 """The bridge to lmms-eval: what it is told, and what is read of its results.
 
 `lmms_eval_0_7_3/` was written by lmms-eval itself, asked by `vila2 benchmarks lmms-eval` about four
-pictures and a model that was never trained; its `config` and `configs`, which hold paths, are left
+images and a model that was never trained; its `config` and `configs`, which hold paths, are left
 out. The other files are written by hand after its source, for what that run did not meet.
 """
 

@@ -17,10 +17,10 @@ from vila2.benchmarks.catalogue import CATALOGUE, source_named
 from vila2.benchmarks.refcoco import box_text
 from vila2.benchmarks.source import Where
 from vila2.data.admission import Admission
+from vila2.data.answers import parse_boxes
 from vila2.data.errors import DataError
 from vila2.data.readers import open_reader
 from vila2.data.sample import Sample
-from vila2.evaluation.metrics.scorers import parse_boxes
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "pope": published.pope,
@@ -51,7 +51,7 @@ def images_of(name: str, folder: Path) -> Path | None:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_source_gives_questions_that_the_store_admits(tmp_path: Path, name: str):
-    """Every one, with its picture."""
+    """Every one, with its image."""
     path = MAKERS[name](tmp_path / "published")
     images = images_of(name, tmp_path / "published")
     samples, admission = admitted(name, tmp_path / "out", path=path, images=images)
@@ -65,7 +65,7 @@ def test_every_source_with_files_of_its_makers_is_tested():
 
 
 def test_popes_splits_become_kinds(tmp_path: Path):
-    """Questions of both splits about one picture stand in one sample."""
+    """Questions of both splits about one image stand in one sample."""
     path = published.pope(tmp_path / "p")
     samples, _ = admitted("pope", tmp_path / "out", path=path, images=path / "val2014")
     assert len(samples) == 2
@@ -85,7 +85,7 @@ def test_sugarcrepe_is_asked_in_both_orders(tmp_path: Path):
 
 
 def test_coco_captions_come_with_all_references(tmp_path: Path):
-    """A picture without a caption is not asked about."""
+    """An image without a caption is not asked about."""
     path = published.coco_captions(tmp_path / "p")
     samples, _ = admitted("coco-captions", tmp_path / "out", path=path)
     assert [item["answers"] for item in items_of(samples)] == [["a dog", "one dog"],
@@ -115,7 +115,7 @@ def test_every_box_of_numbers_becomes_one_that_can_be_scored(box, size):
 
 
 def test_easy_vqa_reads_the_package_that_is_installed(tmp_path: Path):
-    """1,000 pictures and 9,673 questions of the test split; a few are read here."""
+    """1,000 images and 9,673 questions of the test split; a few are read here."""
     pytest.importorskip("easy_vqa")
     samples, admission = admitted("easy-vqa", tmp_path / "out", limit=60)
     assert len(items_of(samples)) == 60
@@ -130,8 +130,8 @@ def test_scenes_are_the_demos_test_split(tmp_path: Path):
     assert set(admission.rejected) <= {"caption-empty"}
 
 
-def test_a_picture_under_two_names_is_asked_the_questions_of_both(tmp_path: Path):
-    """The store keeps a picture once, and would refuse the second name's questions."""
+def test_a_image_under_two_names_is_asked_the_questions_of_both(tmp_path: Path):
+    """The store keeps an image once, and would refuse the second name's questions."""
     path = published.pope(tmp_path / "p")
     (path / "val2014" / "b.jpg").write_bytes((path / "val2014" / "a.jpg").read_bytes())
     (sample,), admission = admitted("pope", tmp_path / "out", path=path, images=path / "val2014")
@@ -139,7 +139,7 @@ def test_a_picture_under_two_names_is_asked_the_questions_of_both(tmp_path: Path
     assert not admission.rejected
 
 
-def test_a_picture_that_is_not_there_is_counted_and_named(tmp_path: Path):
+def test_a_image_that_is_not_there_is_counted_and_named(tmp_path: Path):
     """The others are read."""
     path = published.pope(tmp_path / "p")
     (path / "val2014" / "b.jpg").unlink()
@@ -149,9 +149,9 @@ def test_a_picture_that_is_not_there_is_counted_and_named(tmp_path: Path):
     assert "b.jpg" in admission.examples["image-missing"][0].detail
 
 
-def test_a_picture_outside_the_folder_is_not_read(tmp_path: Path):
+def test_a_image_outside_the_folder_is_not_read(tmp_path: Path):
     """Published files may come from anywhere."""
-    (tmp_path / "secret.jpg").write_bytes(published.picture(9))
+    (tmp_path / "secret.jpg").write_bytes(published.image(9))
     path = published.pope(tmp_path / "p")
     published.lines(
         path / "coco_pope_random.json",

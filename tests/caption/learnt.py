@@ -1,4 +1,4 @@
-"""A captioner that was trained for seconds, on few pictures of one object each."""
+"""A captioner that was trained for seconds, on few images of one object each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = WorldSizes(corpus=1, sft=1, specialist=1, base=64, dev=1, test=1)
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """The model's folder, and what it was taught: the question, and pictures with captions."""
+    """The model's folder, and what it was taught: the question, and images with captions."""
 
     folder: Path
     question: str

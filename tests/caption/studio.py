@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from services.chassis.storage.objects_directory import DirectoryObjects
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests import tiny
-from tests.data.made_pictures import picture
-from tests.standalone import pictures, submitted
+from tests.data.made_images import image
+from tests.standalone import images, submitted
 from vila2.data.sample import Sample
 from vila2.engine.golden import write_golden
 from vila2.model.digest import folder_digest
@@ -24,18 +24,20 @@ def opened(
     folder: Path, *, count: int = 5, shard_samples: int = 3, **standalone: Any
 ) -> Iterator[Studio]:
     """The platform in a folder of its own."""
-    with Standalone(folder / "workspace", **standalone) as platform:
+    with EmbeddedPlatform(folder / "workspace", **standalone) as platform:
         model = registered(platform, folder / "model", number=1)
-        submitted(platform.client, pictures(folder / "foxes", count=count), name="foxes",
+        submitted(platform.client, images(folder / "foxes", count=count), name="foxes",
                   shard_samples=shard_samples)  # fmt: skip
         yield Studio(platform, model)
 
 
-def registered(platform: Standalone, folder: Path, *, number: int, golden: bool = True) -> str:
+def registered(
+    platform: EmbeddedPlatform, folder: Path, *, number: int, golden: bool = True
+) -> str:
     """A model that was never trained, in the registry; another number gives other weights."""
     tiny.model(seed=number - 1).save(folder)
     if golden:
-        sample = Sample("p0", picture(0), "png", "ab" * 32, 32, 32, "a fox")
+        sample = Sample("p0", image(0), "png", "ab" * 32, 32, 32, "a fox")
         write_golden(folder, [sample] * 4)
     name: str = platform.apps["training"].state.context.registry.add(
         team="local", base_name="untrained", folder=folder, sha256=folder_digest(folder),
@@ -47,7 +49,7 @@ def registered(platform: Standalone, folder: Path, *, number: int, golden: bool 
 class Studio:
     """A platform with five foxes in two shards and a model that was never trained."""
 
-    def __init__(self, platform: Standalone, model: str) -> None:
+    def __init__(self, platform: EmbeddedPlatform, model: str) -> None:
         self.platform, self.client, self.model = platform, platform.client, model
         self.objects = DirectoryObjects(platform.workspace / "objects")
 
@@ -55,7 +57,7 @@ class Studio:
         return {
             "dataset": "foxes",
             "model": self.model,
-            "prompts": ["Describe the picture.", "What is this?"],
+            "prompts": ["Describe the image.", "What is this?"],
             "sampling": Sampling(temperature=1.0, max_new_tokens=6),
             "gate": Gate(attempts=2),
             "seed": 3,

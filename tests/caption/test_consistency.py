@@ -24,7 +24,7 @@ from services.chassis.storage.objects_directory import DirectoryObjects
 from services.chassis.web.errors import Invalid
 from tests.caption.learnt import Learnt
 from tests.caption.test_retries import GOOD, Scripted, how
-from tests.data.made_pictures import sample
+from tests.data.made_images import sample
 from tests.servers.triton import triton_server
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.engine.captioner import Captioner
@@ -78,7 +78,7 @@ def engine(request: pytest.FixtureRequest, embedded: EmbeddedEngine) -> Engine:
 
 
 def swapped(captions: Sequence[str]) -> list[str]:
-    """Every picture gets another's caption; none that reads the same."""
+    """Every image gets another's caption; none that reads the same."""
     return [next(other for other in (*captions[n:], *captions) if other != caption)
             for n, caption in enumerate(captions)]  # fmt: skip
 
@@ -99,7 +99,7 @@ def odd(model: Learnt) -> list[Scoring]:
     ]
 
 
-def test_a_picture_s_own_caption_scores_higher_than_another_s(
+def test_a_image_s_own_caption_scores_higher_than_another_s(
     model: Learnt, captioner: Captioner
 ) -> None:
     scorer = Scorer(captioner)
@@ -110,7 +110,7 @@ def test_a_picture_s_own_caption_scores_higher_than_another_s(
     assert np.mean([o.gain for o in own]) > 0.2 > 0 > np.mean([s.gain for s in other])
 
 
-def test_a_caption_that_is_the_same_for_all_pictures_gains_little(
+def test_a_caption_that_is_the_same_for_all_images_gains_little(
     model: Learnt, captioner: Captioner
 ) -> None:
     """The log-probability of such a text is high all the same: that is why there is a score."""
@@ -131,7 +131,7 @@ def test_a_score_does_not_depend_on_its_batch(model: Learnt, captioner: Captione
 
 
 def test_a_score_is_the_loss_that_training_sees(model: Learnt, captioner: Captioner) -> None:
-    """transformers' own loss over the answer's tokens, with the picture."""
+    """transformers' own loss over the answer's tokens, with the image."""
     asked = scorings(model, model.captions())[0]
     chat, vlm = captioner.chat, captioner.vlm
     prompt = chat.prompt(asked.question)
@@ -142,7 +142,7 @@ def test_a_score_is_the_loss_that_training_sees(model: Learnt, captioner: Captio
     with torch.inference_mode():
         loss = vlm.model(input_ids=ids, pixel_values=pixels, labels=labels).loss
     made = Scorer(captioner).score([asked])[0]
-    assert made.given_picture == pytest.approx(float(loss), abs=1e-5)
+    assert made.given_image == pytest.approx(float(loss), abs=1e-5)
     assert made.tokens == len(answer)
 
 
@@ -300,7 +300,7 @@ def test_nobody_is_asked_for_scores_that_nobody_wants() -> None:
 
 
 def test_a_text_that_fails_the_other_checks_is_not_scored() -> None:
-    """A loop is a loop, however well it fits the picture."""
+    """A loop is a loop, however well it fits the image."""
     engine = Judged()
     engine._script = lambda *_: "dog " * 12
     (row,) = rows_of(engine, gate=GATE)

@@ -8,7 +8,7 @@ import pytest
 
 from services.caption.jobs.merge import combined, to_caption
 from tests.caption.studio import Studio, opened
-from tests.data.made_pictures import caption_row, sample
+from tests.data.made_images import caption_row, sample
 from tests.datasets.captioned import layer
 from tests.standalone import until
 from vila2.client import ApiError

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.caption.studio import Studio, opened, registered
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from tests.servers.triton import triton_server
 from tests.standalone import until
 from vila2.client import ApiError
@@ -21,7 +21,7 @@ from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
 from vila2.schemas.sampling import Gate, Sampling
 
-DATA_URL = "data:image/png;base64," + base64.b64encode(picture(3)).decode()
+DATA_URL = "data:image/png;base64," + base64.b64encode(image(3)).decode()
 
 
 @pytest.fixture(scope="module")

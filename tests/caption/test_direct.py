@@ -1,4 +1,4 @@
-"""Pictures in the request: captions by the batch's path, and OpenAI's chat interface."""
+"""Images in the request: captions by the batch's path, and OpenAI's chat interface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.caption.serving.openai_chat import picture_of, question_of, stream_of
+from services.caption.serving.openai_chat import image_of, question_of, stream_of
 from services.chassis.web.errors import Invalid
 from tests.caption.studio import Studio, opened
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from tests.servers.platform_http import served
 from vila2.client import ApiError
 from vila2.schemas.rest import openai as api
@@ -42,8 +42,8 @@ def data_url(data: bytes) -> str:
 
 
 def asked(text: str = "What is this?", data: bytes | None = None) -> list:
-    image = {"type": "image_url", "image_url": {"url": data_url(data or picture(0))}}
-    return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
+    shown = {"type": "image_url", "image_url": {"url": data_url(data or image(0))}}
+    return [{"role": "user", "content": [{"type": "text", "text": text}, shown]}]
 
 
 def test_the_official_client_lists_the_models(client: openai.OpenAI, studio: Studio) -> None:
@@ -81,9 +81,9 @@ def test_a_stream_gives_the_same_text_in_pieces(client: openai.OpenAI, studio: S
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"messages": [{"role": "user", "content": "no picture"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "no image"}]}, "messages[0].content"),
         ({"messages": [{"role": "system", "content": "be brief"}, *asked()]}, "messages"),
-        ({"messages": asked(data=b"no picture at all")}, "messages[0].content"),
+        ({"messages": asked(data=b"no image at all")}, "messages[0].content"),
         ({"messages": asked(text=" ")}, "messages[0].content"),
     ],
 )
@@ -117,10 +117,10 @@ def test_an_unknown_model_and_an_unknown_key_are_told_apart(
 
 
 def test_captions_now_are_those_that_the_batch_makes(studio: Studio) -> None:
-    """The same picture, prompts and seed; a sample's key decides its prompt and its seed."""
+    """The same image, prompts and seed; a sample's key decides its prompt and its seed."""
     given = studio.asked()
     given.pop("dataset")
-    images = [data_url(picture(n)) for n in range(3)]
+    images = [data_url(image(n)) for n in range(3)]
     made = studio.client.caption.captions(CaptionsIn(images=images, **given))
     again = studio.client.caption.captions(CaptionsIn(images=images, **given))
     assert made == again
@@ -129,13 +129,13 @@ def test_captions_now_are_those_that_the_batch_makes(studio: Studio) -> None:
     assert set(made.captions[0].model_dump()) == set(previewed.captions[0].model_dump())
 
 
-def test_a_bad_picture_is_named_by_its_place(studio: Studio) -> None:
+def test_a_bad_image_is_named_by_its_place(studio: Studio) -> None:
     """The others of the request are not captioned either."""
     given = studio.asked()
     given.pop("dataset")
     with pytest.raises(ApiError) as refused:
         studio.client.caption.captions(
-            CaptionsIn(images=[data_url(picture(0)), data_url(b"x")], **given)
+            CaptionsIn(images=[data_url(image(0)), data_url(b"x")], **given)
         )
     assert refused.value.problem.field == "images[1]"
 
@@ -144,18 +144,18 @@ def test_a_bad_picture_is_named_by_its_place(studio: Studio) -> None:
 def test_addresses_are_not_fetched_for_a_request(text: str) -> None:
     """A service that fetches what it is told to reaches what the caller cannot."""
     with pytest.raises(Invalid, match="not fetched"):
-        picture_of(text, field="x")
+        image_of(text, field="x")
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_a_picture_or_a_clear_refusal(text: str) -> None:
+def test_any_text_is_a_image_or_a_clear_refusal(text: str) -> None:
     """Whatever is sent in place of a data URL."""
     with contextlib.suppress(Invalid):
-        assert isinstance(picture_of(text, field="x"), bytes)
+        assert isinstance(image_of(text, field="x"), bytes)
 
 
 def test_several_texts_of_a_message_are_one_question() -> None:
-    """In their order, around the picture."""
+    """In their order, around the image."""
     image = api.ImagePart(type="image_url", image_url=api.ImageUrl(url=data_url(b"abc")))
     parts = [
         api.TextPart(type="text", text="What"),

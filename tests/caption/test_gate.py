@@ -106,7 +106,7 @@ BAD = {
     "cannot": ("I cannot identify people in images.", "refusal"),
     "as an AI": ("As an AI language model, I have no eyes.", "refusal"),
     "no image": ("It seems that no image was provided.", "refusal"),
-    "please upload": ("Please upload the picture so that I can help.", "refusal"),
+    "please upload": ("Please upload the image so that I can help.", "refusal"),
     "unable": ("Unfortunately, I am not able to view the image.", "refusal"),
     "wholly quoted refusal": ('"I am unable to help with this."', "refusal"),
     "does not contain": ("The image does not contain any text.", "no-content"),
@@ -117,7 +117,7 @@ BAD = {
     "no text": ("no text.", "no-content"),
     "no visible text": ("There is no visible text in the image.", "no-content"),
     "there's no text": ("There's no text", "no-content"),
-    "does not appear": ("There does not appear to be any text in this picture.", "no-content"),
+    "does not appear": ("There does not appear to be any text in this image.", "no-content"),
     "can see none": ("In the image, there are no words.", "no-content"),
     "none": ("None.", "no-content"),
     "not available": ("N/A", "no-content"),
@@ -234,7 +234,7 @@ def test_a_prompts_image_token_does_not_hide_a_leak() -> None:
 @pytest.mark.parametrize(
     "prompt", [*tiny.CAPTION_PROMPTS, *tiny.OCR_PROMPTS, *tiny.GROUNDING_PROMPTS]
 )
-def test_the_picture_worlds_answers_pass_under_its_prompts(prompt: str) -> None:
+def test_the_image_worlds_answers_pass_under_its_prompts(prompt: str) -> None:
     """Dense captions and specialists' answers of the kind that the tiny loop trains on."""
     answers = (
         "a large red circle, a small blue square, a small green star and a large red cross "

@@ -20,7 +20,7 @@ from services.chassis.storage.database import Database
 from services.chassis.web.errors import TooManyRequests
 from services.chassis.work.queue_inprocess import InProcessQueue
 from tests.caption.studio import Studio, opened
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from tests.standalone import until
 from vila2.client import ApiError
 from vila2.schemas.rest.caption import CaptionsIn, LayerJob, PreviewIn
@@ -138,7 +138,7 @@ def test_a_waiting_layer_that_is_paused_and_resumed_still_waits(
 
 def test_a_direct_request_over_the_quota_is_told_when_to_come_back(studio: Studio) -> None:
     """429 with the seconds to midnight, at once; it counts nothing."""
-    url = f"data:image/png;base64,{base64.b64encode(picture(0)).decode()}"
+    url = f"data:image/png;base64,{base64.b64encode(image(0)).decode()}"
     body = CaptionsIn(model=studio.model, images=[url], prompts=["What is this?"])
     used = studio.client.caption.quota().images_today
     studio.client.identity.set_limits(TEAM, LimitsIn(images_per_day=used + 1))

@@ -165,12 +165,12 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
     job = service.jobs.start("local", studio.job())
     first, second = service.waiting()
     units = service.context.units
-    units.fail(service.claimed(units, first), "the picture is cut", final=True)
+    units.fail(service.claimed(units, first), "the image is cut", final=True)
     service.jobs.run_shard(service.claimed(units, second), ignore)
     service.jobs.steps.take_all()
     failed = service.jobs.get("local", job.id)
     assert failed.state == "failed"
-    assert "1 of 2 shards failed: the picture is cut" in failed.error
+    assert "1 of 2 shards failed: the image is cut" in failed.error
     assert studio.client.datasets.layer(job.layer).state == "open"
 
 

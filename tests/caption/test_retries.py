@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.caption.jobs.captioning import Captioning, caption_samples, sample_seed
-from tests.data.made_pictures import sample
+from tests.data.made_images import sample
 from vila2.data.layers import CAPTIONED, QUARANTINED
 from vila2.engine.requests import Generation, Request
 from vila2.schemas.sampling import Gate, Sampling
@@ -36,7 +36,7 @@ class Scripted:
 def how(**fields: Any) -> Captioning:
     given: dict[str, Any] = {
         "model": "vlm-0",
-        "prompts": ["Describe the picture.", "What is to be seen?"],
+        "prompts": ["Describe the image.", "What is to be seen?"],
         "sampling": Sampling(temperature=0.2),
         "gate": Gate(attempts=3, retry_temperature=0.9),
         "seed": 5,
@@ -112,11 +112,11 @@ def test_prompts_are_spread_over_the_samples_and_another_seed_spreads_them_other
         return [row.prompt for row in caption_samples(samples, how(seed=seed), engine)]
 
     engine = Scripted(lambda *_: GOOD)
-    assert 8 < asked(1).count("Describe the picture.") < 32
+    assert 8 < asked(1).count("Describe the image.") < 32
     assert asked(1) == asked(1) != asked(2)
 
 
-def test_a_picture_without_words_is_settled_at_once() -> None:
+def test_a_image_without_words_is_settled_at_once() -> None:
     """Where the specialist's word is final, asking again would only coax an invention."""
     engine = Scripted(lambda *_: "no text")
     (row,) = caption_samples([sample("a")], how(task="ocr"), engine)
@@ -135,10 +135,10 @@ def test_progress_never_goes_back() -> None:
     assert told == [3, 3]
 
 
-def test_a_picture_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
+def test_a_image_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
     """Of a version that was checked by structure alone; nothing is asked about it."""
     engine = Scripted(lambda _, __: GOOD)
-    rows = caption_samples([sample("a", image=b"no picture"), sample("b")], how(), engine)
+    rows = caption_samples([sample("a", image=b"no image"), sample("b")], how(), engine)
     assert [(row.key, row.status, row.reason) for row in rows] == [
         ("a", QUARANTINED, "image-format-not-allowed"),
         ("b", CAPTIONED, ""),

@@ -21,7 +21,7 @@ from services.caption.tables import Base
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects_directory import DirectoryObjects
 from services.chassis.web.errors import Conflict
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from vila2.engine.golden import GOLDEN_FILE
 from vila2.engine.requests import Generation, Request, Scoring
 from vila2.model.digest import folder_digest
@@ -91,8 +91,8 @@ class Serving:
 
     def model(self, name: str) -> str:
         """Store a model whose trainer got "a fox" too."""
-        image = base64.b64encode(picture(0)).decode()
-        golden = [{"image": image, "question": "?", "text": "a fox", "logprob": -1.0}] * 4
+        encoded = base64.b64encode(image(0)).decode()
+        golden = [{"image": encoded, "question": "?", "text": "a fox", "logprob": -1.0}] * 4
         self.objects.put(f"models/{name}/model.safetensors", name.encode())
         self.objects.put(f"models/{name}/{GOLDEN_FILE}", json.dumps(golden).encode())
         return name

@@ -69,7 +69,7 @@ def test_every_tensor_is_named_once() -> None:
 
 
 def test_vllm_gets_engine_arguments_and_python_its_options() -> None:
-    """model.json is AsyncEngineArgs for the one: a path, one picture a prompt, our batch."""
+    """model.json is AsyncEngineArgs for the one: a path, one image a prompt, our batch."""
     options = EngineOptions(backend="vllm", gpus=2, batch_size=256, checkpoints="/mnt/serving")
     made = json.loads(engine_text("m-1", options))
     assert made["model"] == "/mnt/serving/m-1/1/checkpoint"

@@ -6,7 +6,7 @@ start one again takes no longer than its own start. It reads requests from stand
 each ({"module", "arguments", "environment", "log"}), and answers with the process's number.
 
 CHAOS_CLOCK in the environment is by how many seconds that process's clock is wrong,
-CHAOS_PICTURE_SECONDS how long a caption takes.
+CHAOS_IMAGE_SECONDS how long a caption takes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class QuickEngine(InstantEngine):
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
-        time.sleep(float(os.environ.get("CHAOS_PICTURE_SECONDS", "0.2")) * len(requests))
+        time.sleep(float(os.environ.get("CHAOS_IMAGE_SECONDS", "0.2")) * len(requests))
         made = super().generate(requests, progress=progress)
         # Without the question, which the gate would take for a leak of the prompt.
         return [replace(one, text=one.text.rpartition(",")[0]) for one in made]

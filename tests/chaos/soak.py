@@ -89,5 +89,5 @@ def _judged(series: list[dict[str, tuple[float, float]]]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ["CHAOS_PICTURE_SECONDS"] = "0"
+    os.environ["CHAOS_IMAGE_SECONDS"] = "0"
     sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import ApiError, Unreachable
 from vila2.client import http as rest
 from vila2.client.training import TrainingClient
@@ -33,7 +33,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "_PAUSES", (0.0, 0.0))
 
 
-def client_that_loses(platform: Standalone, lost: int) -> tuple[TrainingClient, LosesReplies]:
+def client_that_loses(platform: EmbeddedPlatform, lost: int) -> tuple[TrainingClient, LosesReplies]:
     transport = LosesReplies(platform.transport("training"), lost)
     http = httpx2.Client(
         base_url="http://training/",
@@ -47,7 +47,7 @@ def a_job() -> JobIn:
     return JobIn(name="retries", train=TrainIn(init="base", preset="tiny", model="none"))
 
 
-def test_what_a_post_created_is_found_when_its_reply_is_lost(platform: Standalone) -> None:
+def test_what_a_post_created_is_found_when_its_reply_is_lost(platform: EmbeddedPlatform) -> None:
     """The same key is sent again; one job is there in the end."""
     client, transport = client_that_loses(platform, lost=2)
     job = client.submit(a_job())
@@ -58,7 +58,7 @@ def test_what_a_post_created_is_found_when_its_reply_is_lost(platform: Standalon
     platform.client.training.cancel(job.id)
 
 
-def test_what_is_created_without_a_token_has_a_key_of_its_own(platform: Standalone) -> None:
+def test_what_is_created_without_a_token_has_a_key_of_its_own(platform: EmbeddedPlatform) -> None:
     client, transport = client_that_loses(platform, lost=0)
     for job in (client.submit(a_job()), client.submit(a_job())):
         platform.client.training.cancel(job.id)
@@ -66,7 +66,7 @@ def test_what_is_created_without_a_token_has_a_key_of_its_own(platform: Standalo
     assert first != second
 
 
-def test_an_action_whose_reply_is_lost_is_not_sent_again(platform: Standalone) -> None:
+def test_an_action_whose_reply_is_lost_is_not_sent_again(platform: EmbeddedPlatform) -> None:
     """A second retry of a job would be refused, though the first one was done."""
     client, transport = client_that_loses(platform, lost=1)
     with pytest.raises(Unreachable):
@@ -74,7 +74,7 @@ def test_an_action_whose_reply_is_lost_is_not_sent_again(platform: Standalone) -
     assert len(transport.sent) == 1
 
 
-def test_a_reply_that_is_lost_for_good_is_silence(platform: Standalone) -> None:
+def test_a_reply_that_is_lost_for_good_is_silence(platform: EmbeddedPlatform) -> None:
     client, transport = client_that_loses(platform, lost=9)
     with pytest.raises(Unreachable, match="the connection broke"):
         client.quota()
@@ -82,7 +82,7 @@ def test_a_reply_that_is_lost_for_good_is_silence(platform: Standalone) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/details", "../quotas/red"])
-def test_a_name_leads_to_no_other_path(platform: Standalone, name: str) -> None:
+def test_a_name_leads_to_no_other_path(platform: EmbeddedPlatform, name: str) -> None:
     client, transport = client_that_loses(platform, lost=0)
     with pytest.raises(ApiError) as refused:
         client.model(name)
@@ -91,7 +91,7 @@ def test_a_name_leads_to_no_other_path(platform: Standalone, name: str) -> None:
 
 
 def test_the_id_of_a_request_is_passed_on_to_what_is_asked_within_it(
-    platform: Standalone,
+    platform: EmbeddedPlatform,
 ) -> None:
     client, transport = client_that_loses(platform, lost=0)
     token = request_id.set("asked-by-a-test")
@@ -103,7 +103,7 @@ def test_the_id_of_a_request_is_passed_on_to_what_is_asked_within_it(
 
 
 def test_a_problem_of_another_service_has_the_id_of_the_first_request(
-    platform: Standalone,
+    platform: EmbeddedPlatform,
 ) -> None:
     """The caption service asks the registry for the model, which has none."""
     body = {"model": "none", "prompts": ["?"], "dataset": "foxes", "keys": ["p0"]}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import Invalid
 from services.chassis.web.idempotency import HEADER, KeyedRequest, TokenColumns, create_once
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.standalone import client_with
 from vila2.client import ApiError, Client
 from vila2.schemas.rest.base import Body
@@ -109,7 +109,7 @@ def opened(client: Client, token: str, **body: Any) -> int:
 
 
 @pytest.fixture
-def red(platform: Standalone) -> Client:
+def red(platform: EmbeddedPlatform) -> Client:
     client = client_with(platform, platform.identity.keys.issue(team="red"))
     client.datasets.create(DatasetIn(name="foxes", kind="pairs"))
     return client
@@ -133,7 +133,7 @@ def test_a_key_is_visible_ascii_and_not_too_long(red: Client, wrong: str) -> Non
     assert (refused.value.problem.status, refused.value.problem.field) == (422, HEADER)
 
 
-def test_another_teams_key_is_another_request(platform: Standalone, red: Client) -> None:
+def test_another_teams_key_is_another_request(platform: EmbeddedPlatform, red: Client) -> None:
     blue = client_with(platform, platform.identity.keys.issue(team="blue"))
     blue.datasets.create(DatasetIn(name="foxes", kind="pairs"))
     opened(red, "a")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.chassis.asgi_request import Answer, request
 from tests.chassis.small_app import SmallApp, small_app
 from tests.servers.platform_http import served
@@ -81,7 +81,7 @@ def test_a_path_that_is_not_there_needs_a_key_too(app: SmallApp) -> None:
     assert app.send("POST", "/v1/nothing", key=app.keys.issue(team="red")).status_code == 404
 
 
-def test_a_server_answers_before_the_body_is_sent(platform: Standalone) -> None:
+def test_a_server_answers_before_the_body_is_sent(platform: EmbeddedPlatform) -> None:
     """The client has sent the head of its request alone."""
     head = (
         "POST /controller/v1/runs HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"

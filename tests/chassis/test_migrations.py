@@ -133,6 +133,7 @@ def test_threads_that_open_a_database_at_once_all_succeed(service: str, database
         assert all(threads.map(open_once, [service] * 4, [database_url] * 4))
 
 
+@pytest.mark.slow
 def test_processes_that_open_databases_at_once_all_succeed(
     database_url: str, tmp_path: Path
 ) -> None:

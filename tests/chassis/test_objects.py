@@ -166,7 +166,7 @@ def test_a_write_that_fails_leaves_no_object_and_no_rest(tmp_path: Path) -> None
     """What cannot be written whole is not there at all."""
     objects = DirectoryObjects(tmp_path)
     with pytest.raises(TypeError):
-        objects.put("a/x", "not bytes")  # type: ignore[arg-type]
+        objects.put("a/x", None)  # type: ignore[arg-type]
     assert not objects.exists("a/x")
     assert list((tmp_path / "a").iterdir()) == []
 

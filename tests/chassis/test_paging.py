@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import Invalid
 from services.chassis.web.paging import Key, Page
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import ApiError
 from vila2.schemas.rest.datasets import DatasetIn
 
@@ -114,18 +114,18 @@ def test_a_list_that_grows_at_its_end_keeps_its_numbers() -> None:
 
 
 @pytest.fixture
-def datasets(platform: Standalone) -> Standalone:
+def datasets(platform: EmbeddedPlatform) -> EmbeddedPlatform:
     """Five datasets, from `set-0` to `set-4`."""
     for number in range(5):
         platform.client.datasets.create(DatasetIn(name=f"set-{number}", kind="pairs"))
     return platform
 
 
-def ask(platform: Standalone, **params: Any) -> Any:
+def ask(platform: EmbeddedPlatform, **params: Any) -> Any:
     return platform.client.datasets.send("GET", "datasets", params=params)
 
 
-def test_the_link_header_leads_from_page_to_page(datasets: Standalone) -> None:
+def test_the_link_header_leads_from_page_to_page(datasets: EmbeddedPlatform) -> None:
     reply = ask(datasets, query="set", limit=2)
     assert [row["name"] for row in reply.json()] == ["set-0", "set-1"]
     following = reply.url.join(reply.links["next"]["url"])
@@ -134,7 +134,7 @@ def test_the_link_header_leads_from_page_to_page(datasets: Standalone) -> None:
     assert [row["name"] for row in reply.json()] == ["set-2", "set-3"]
 
 
-def test_the_client_walks_all_pages(datasets: Standalone) -> None:
+def test_the_client_walks_all_pages(datasets: EmbeddedPlatform) -> None:
     from vila2.schemas.rest.datasets import Dataset
 
     found = datasets.client.datasets.each(Dataset, "datasets", page=2)
@@ -148,7 +148,9 @@ def made_up(content: object) -> str:
 @pytest.mark.parametrize(
     "cursor", ["x", "%%%", made_up(7), made_up(["00000000", "set-1"]), "é", "W" * 1999]
 )
-def test_a_made_up_cursor_is_refused_with_field_and_fix(platform: Standalone, cursor: str) -> None:
+def test_a_made_up_cursor_is_refused_with_field_and_fix(
+    platform: EmbeddedPlatform, cursor: str
+) -> None:
     with pytest.raises(ApiError) as refused:
         ask(platform, cursor=cursor)
     problem = refused.value.problem
@@ -156,7 +158,7 @@ def test_a_made_up_cursor_is_refused_with_field_and_fix(platform: Standalone, cu
     assert "Link header" in (problem.fix or "")
 
 
-def test_a_cursor_holds_for_its_filters_only(datasets: Standalone) -> None:
+def test_a_cursor_holds_for_its_filters_only(datasets: EmbeddedPlatform) -> None:
     link = ask(datasets, query="set", limit=2).links["next"]["url"]
     cursor = ask(datasets).url.join(link).params["cursor"]
     with pytest.raises(ApiError, match="this list and its filters"):
@@ -164,7 +166,7 @@ def test_a_cursor_holds_for_its_filters_only(datasets: Standalone) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "many"])
-def test_a_wrong_limit_is_refused_with_its_field(platform: Standalone, limit: str) -> None:
+def test_a_wrong_limit_is_refused_with_its_field(platform: EmbeddedPlatform, limit: str) -> None:
     with pytest.raises(ApiError) as refused:
         ask(platform, limit=limit)
     assert refused.value.problem.field == "query.limit"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from vila2.cli.main import app
 from vila2.client import Client
@@ -36,7 +36,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Standalone(tmp_path_factory.mktemp("platform")) as platform, served(platform) as url:
+    with EmbeddedPlatform(tmp_path_factory.mktemp("platform")) as platform, served(platform) as url:
         yield Server(url, {"VILA2_URL": url, "VILA2_KEY": platform.key})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.cli.main import main
 
 
@@ -102,5 +102,5 @@ def test_a_folder_that_cannot_be_written_to_leaves_no_record_of_an_export(
     (tmp_path / "out" / "here").touch()
     told = said(["export", "photos", "out", "--text", "original"], monkeypatch, capsys)
     assert "not an empty folder" in told
-    with Standalone(tmp_path / ".vila2") as platform:
+    with EmbeddedPlatform(tmp_path / ".vila2") as platform:
         assert platform.client.datasets.exports() == []

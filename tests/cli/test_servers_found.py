@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from tests.standalone import until
 from vila2.cli.main import app
@@ -115,7 +115,7 @@ def test_loopback_is_asked_directly_whatever_proxy_the_shell_names(
     tmp_path: Path, proxy: socket.socket
 ) -> None:
     """Its request, with the key in it, goes nowhere else."""
-    with Standalone(tmp_path / "w") as platform, served(platform) as url:
+    with EmbeddedPlatform(tmp_path / "w") as platform, served(platform) as url:
         for address in (url, url.replace("127.0.0.1", "localhost")):
             client = Client.connect(address, key=platform.key)
             assert client.identity.whoami().team == "local"

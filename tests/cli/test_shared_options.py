@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from vila2.cli.main import app
 from vila2.cli.session import Session
@@ -34,7 +34,7 @@ def options(command: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Address and key of a platform with a team called red."""
-    with Standalone(tmp_path_factory.mktemp("platform")) as made, served(made) as url:
+    with EmbeddedPlatform(tmp_path_factory.mktemp("platform")) as made, served(made) as url:
         made.client.identity.create_team("red")
         yield url, made.key
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.datasets.captioned import dataset, layer
 from vila2.cli.main import app
 
@@ -31,7 +31,7 @@ def error(workspace: Path, *arguments: str) -> str:
 def workspace(tmp_path: Path) -> Path:
     """Four foxes with two sealed layers and an open one."""
     path = tmp_path / "workspace"
-    with Standalone(path) as platform:
+    with EmbeddedPlatform(path) as platform:
         objects = platform.apps["datasets"].state.context.objects
         dataset(platform.client, tmp_path / "foxes")
         layer(platform.client, objects, name="one")
@@ -41,7 +41,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def open_layer(workspace: Path) -> str:
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         return next(held.id for held in platform.client.datasets.layers() if held.name == "half")
 
 
@@ -62,13 +62,13 @@ def test_a_layer_is_withdrawn_and_the_history_says_why(workspace: Path) -> None:
 
 
 def test_the_lineage_of_a_sample_is_told(workspace: Path) -> None:
-    """Picture, source, captions, models."""
+    """Image, source, captions, models."""
     shown = told(workspace, "datasets", "show", "foxes", "p3")
     for word in ("p3.png", "quarantined: repetition", "a p3", "models trained", "seed"):
         assert word in shown
 
 
-def test_a_picture_is_taken_down_by_command(workspace: Path) -> None:
+def test_a_image_is_taken_down_by_command(workspace: Path) -> None:
     """With a reason and who asked for it, and not without."""
     base = ("datasets", "takedown", "foxes", "p1")
     assert "--requested-by" in error(workspace, *base, "--yes")

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.datasets.captioned import dataset, layer
 from tests.servers.platform_http import served
 from vila2.cli.main import app, main
@@ -27,7 +27,7 @@ SHOWN = "[bold]"
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A platform in which a colleague has used such text wherever it is taken."""
     folder = tmp_path_factory.mktemp("hostile")
-    with Standalone(folder / "workspace") as platform, served(platform) as url:
+    with EmbeddedPlatform(folder / "workspace") as platform, served(platform) as url:
         client, objects = platform.client, platform.apps["datasets"].state.context.objects
         dataset(client, folder / "foxes")
         layer(client, objects, name="one", text=f"a {HOSTILE} {{key}}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.standalone import submitted
 from vila2.recipes.recipe import Recipe, recipe_text
 from vila2.scenes.datasets import WorldSizes, write_world
@@ -16,7 +16,7 @@ SIZES = WorldSizes(corpus=96, sft=24, specialist=16, base=32, dev=4, test=12)
 _FORMATS = {"corpus": "folder", "test": "benchmark"}
 
 
-def small_world(platform: Standalone, folder: Path) -> None:
+def small_world(platform: EmbeddedPlatform, folder: Path) -> None:
     """Submit every dataset that `small_recipe` names."""
     write_world(folder / "world", sizes=SIZES, seed=1)
     for split in ("base", "corpus", "sft", "ocr", "test"):

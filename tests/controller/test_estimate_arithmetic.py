@@ -98,7 +98,7 @@ def test_an_assumed_caption_is_never_longer_than_it_may_be(most: int) -> None:
 
 
 def test_the_papers_captioning_speed_follows_from_the_assumption() -> None:
-    """10.6 pictures a second on an H100 (section 3.6) for the 8B, within a tenth."""
+    """10.6 images a second on an H100 (section 3.6) for the 8B, within a tenth."""
     from vila2.model.memory import forward_flops
     from vila2.model.plan import meta_model, shapes
     from vila2.model.preset import load_preset
@@ -147,8 +147,8 @@ def rates(**changes: Any) -> Rates:
     return Rates(**{**made, **changes})
 
 
-def estimated(recipe: Recipe, *, pictures: int = 1000, questions: int = 100, **how: Any) -> Total:
-    sizes = dict.fromkeys(recipe.datasets(), 50) | {recipe.data.pretrain: pictures}
+def estimated(recipe: Recipe, *, images: int = 1000, questions: int = 100, **how: Any) -> Total:
+    sizes = dict.fromkeys(recipe.datasets(), 50) | {recipe.data.pretrain: images}
     return total_of([line_of(phase, rates(**how)) for phase in phases(recipe, sizes, questions)])
 
 
@@ -157,10 +157,10 @@ def ends(value: Range) -> tuple[float, float, float]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(pictures=st.integers(1, 10**8), more=st.integers(0, 10**8))
-def test_more_pictures_never_cost_less(pictures: int, more: int) -> None:
+@given(images=st.integers(1, 10**8), more=st.integers(0, 10**8))
+def test_more_images_never_cost_less(images: int, more: int) -> None:
     tiny = load_recipe("tiny")
-    few, many = (estimated(tiny, pictures=count) for count in (pictures, pictures + more))
+    few, many = (estimated(tiny, images=count) for count in (images, images + more))
     for field in Total.model_fields:
         less, not_less = getattr(few, field), getattr(many, field)
         assert all(a <= b for a, b in zip(ends(less), ends(not_less), strict=True))
@@ -194,7 +194,7 @@ def test_seeds_multiply_what_rounds_are_trained_and_evaluated_and_nothing_else(s
         before, after = line_of(one, rates()), line_of(several, rates())
         shared = one.work == "captioning" or one.what or one.round == "base"
         times_over = 1 if shared else seeds
-        for field in ("pictures", "hours", "wall_hours"):
+        for field in ("images", "hours", "wall_hours"):
             wanted = [times_over * value for value in ends(getattr(before, field))]
             assert list(ends(getattr(after, field))) == pytest.approx(wanted)
 

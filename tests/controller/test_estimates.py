@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.controller.rounds import requests as jobs
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.caption.learnt import learnt
 from tests.controller.small import SIZES, small_recipe, small_world
 from vila2.client import ApiError
@@ -16,7 +16,7 @@ from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest.controller import Run, RunIn
 from vila2.schemas.rest.estimates import Costs, Estimate, EstimateIn
 
-# Between the tokens that a layer took and those that half of its pictures foretold.
+# Between the tokens that a layer took and those that half of its images foretold.
 FACTOR = 1.15
 pytestmark = pytest.mark.slow  # a captioner is trained
 
@@ -34,10 +34,10 @@ def asked(**fields: object) -> EstimateIn:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPlatform]:
     """The datasets of the small recipe, and a captioner that has learnt a little."""
     folder = tmp_path_factory.mktemp("estimates")
-    with Standalone(folder / "workspace") as made:
+    with EmbeddedPlatform(folder / "workspace") as made:
         small_world(made, folder)
         made.apps["training"].state.context.registry.add(
             team="local", base_name="learnt", folder=learnt(folder / "learnt").folder,
@@ -46,11 +46,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
         yield made
 
 
-def captioner(platform: Standalone) -> str:
+def captioner(platform: EmbeddedPlatform) -> str:
     return platform.client.training.models()[0].name
 
 
-def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: Standalone) -> None:
+def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: EmbeddedPlatform) -> None:
     name, client = captioner(platform), platform.client
     made = client.controller.estimate(asked(captioner=name, device="cpu"))
     job = client.caption.start_layer(jobs.caption_job(recipe(), name="all", model=name), "all")
@@ -58,14 +58,14 @@ def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: Standalone
         time.sleep(0.05)
         job = client.caption.layer_job(job.id)
     line = next(e for e in made.lines if e.work == "captioning" and e.round == "round 1")
-    assert line.pictures.mid == SIZES.corpus == job.captioned + sum(job.quarantined.values())
+    assert line.images.mid == SIZES.corpus == job.captioned + sum(job.quarantined.values())
     assert line.tokens is not None
     assert 1 / FACTOR < line.tokens.mid / job.tokens < FACTOR
     assert job.seconds > 0
     assert line.basis == "measured"
 
 
-def test_no_run_is_started_and_no_layer_is_kept(platform: Standalone) -> None:
+def test_no_run_is_started_and_no_layer_is_kept(platform: EmbeddedPlatform) -> None:
     layers = len(platform.client.datasets.layers())
     made = platform.client.controller.estimate(asked(captioner=captioner(platform), device="cpu"))
     assert platform.client.controller.runs() == []
@@ -73,36 +73,36 @@ def test_no_run_is_started_and_no_layer_is_kept(platform: Standalone) -> None:
     assert platform.client.controller.estimate_of(made.id) == made
 
 
-def test_the_sample_is_of_several_shards_and_as_large_as_asked(platform: Standalone) -> None:
+def test_the_sample_is_of_several_shards_and_as_large_as_asked(platform: EmbeddedPlatform) -> None:
     made = platform.client.controller.estimate(asked(captioner=captioner(platform), device="cpu"))
     assert made.sampled is not None
-    assert made.sampled.pictures == 48
+    assert made.sampled.images == 48
     assert made.sampled.captioned + sum(made.sampled.quarantined.values()) == 48
     assert 0 < made.sampled.tokens.mid <= 32
 
 
-def test_without_a_model_lengths_are_assumed_and_it_is_said(platform: Standalone) -> None:
+def test_without_a_model_lengths_are_assumed_and_it_is_said(platform: EmbeddedPlatform) -> None:
     made = platform.client.controller.estimate(asked(device="cpu"))
     assert made.sampled is None
     assert {line.basis for line in made.lines} == {"assumed"}
     assert any("nothing was captioned" in note for note in made.notes)
 
 
-def test_speeds_that_nobody_knows_are_not_guessed(platform: Standalone) -> None:
+def test_speeds_that_nobody_knows_are_not_guessed(platform: EmbeddedPlatform) -> None:
     with pytest.raises(ApiError, match="no job of the preset 'tiny' has run here") as refused:
         platform.client.controller.estimate(asked(captioner=captioner(platform)))
     assert refused.value.problem.field == "device"
     assert "h100" in (refused.value.problem.fix or "")
 
 
-def test_a_dataset_that_is_missing_is_named(platform: Standalone) -> None:
+def test_a_dataset_that_is_missing_is_named(platform: EmbeddedPlatform) -> None:
     content = recipe().model_dump(mode="json")
     content["data"]["pretrain"] = "nowhere"
     with pytest.raises(ApiError, match="nowhere"):
         platform.client.controller.estimate(EstimateIn(recipe=content, device="cpu"))
 
 
-def test_the_schema_and_the_shipped_recipes_are_served(platform: Standalone) -> None:
+def test_the_schema_and_the_shipped_recipes_are_served(platform: EmbeddedPlatform) -> None:
     shipped = {held.name: held for held in platform.client.controller.shipped_recipes()}
     assert {"tiny", "photos", "vila2-8b", "vila2-40b", "beyond"} == set(shipped)
     assert Recipe.model_validate(shipped["beyond"].content).digest() == (
@@ -112,7 +112,7 @@ def test_the_schema_and_the_shipped_recipes_are_served(platform: Standalone) -> 
 
 
 @pytest.fixture(scope="module")
-def after(platform: Standalone) -> tuple[Run, Estimate, Costs]:
+def after(platform: EmbeddedPlatform) -> tuple[Run, Estimate, Costs]:
     """An estimate, the run that it is of, and what that took."""
     client = platform.client
     expected = client.controller.estimate(
@@ -137,14 +137,14 @@ def test_costs_stand_beside_what_was_expected(after: tuple[Run, Estimate, Costs]
 
 @pytest.mark.full
 def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs]) -> None:
-    """Visits are those planned, pictures those of two layers, hours those of the accounts."""
+    """Visits are those planned, images those of two layers, hours those of the accounts."""
     _, expected, costs = after
     training = {
-        (line.round, line.what): line.pictures for line in costs.lines if line.work == "training"
+        (line.round, line.what): line.images for line in costs.lines if line.work == "training"
     }
-    planned = {(e.round, e.what): e.pictures.mid for e in expected.lines if e.work == "training"}
+    planned = {(e.round, e.what): e.images.mid for e in expected.lines if e.work == "training"}
     assert training == planned
-    assert costs.pictures == 2 * SIZES.corpus
+    assert costs.images == 2 * SIZES.corpus
     jobs_hours = sum(line.hours for line in costs.lines if line.work != "captioning")
     assert costs.process_hours == pytest.approx(jobs_hours, rel=0.1)
     assert costs.money == pytest.approx(3.0 * (costs.process_hours + costs.captioning_hours))
@@ -152,7 +152,7 @@ def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs])
 
 @pytest.mark.full
 def test_after_a_run_of_the_preset_all_speeds_are_measured(
-    platform: Standalone, after: tuple[Run, Estimate, Costs]
+    platform: EmbeddedPlatform, after: tuple[Run, Estimate, Costs]
 ) -> None:
     made = platform.client.controller.estimate(asked())
     assert made.device is None

@@ -120,7 +120,7 @@ def test_answers_go_to_the_original_caption_where_no_general_one_is_asked_for() 
 
 
 def test_the_recaption_prompt_never_holds_the_alt_text() -> None:
-    """The captioner sees the picture and an instruction only (paper, section 2.1)."""
+    """The captioner sees the image and an instruction only (paper, section 2.1)."""
     recipe = load_recipe("tiny")
     body = jobs.caption_job(recipe, name="n", model="m")
     assert body.prompts == recipe.captioning.prompts

@@ -58,8 +58,8 @@ def test_a_dataset_that_a_recipe_does_not_name_stays_unnamed() -> None:
     assert Recipe.model_validate(made.model_dump()) == made
 
 
-def test_costs_count_the_pictures_and_tokens_of_every_layer(plane: Plane) -> None:
-    """The instant engine writes twelve tokens of each picture."""
+def test_costs_count_the_images_and_tokens_of_every_layer(plane: Plane) -> None:
+    """The instant engine writes twelve tokens of each image."""
     run = plane.finish(start(plane, recipe(rounds={"maximum": 1, "patience": 1})))
     costs = plane.client.controller.costs(run.id)
     captions = [line for line in costs.lines if line.work == "captioning"]
@@ -67,7 +67,7 @@ def test_costs_count_the_pictures_and_tokens_of_every_layer(plane: Plane) -> Non
         ("round 1", ""),
         ("specialists", "ocr"),
     ]
-    assert costs.pictures == 2 * SIZES.corpus
+    assert costs.images == 2 * SIZES.corpus
     assert captions[0].tokens == 12 * SIZES.corpus
     assert costs.estimate == ""
     assert {line.round for line in costs.lines} == {held.name for held in run.rounds}

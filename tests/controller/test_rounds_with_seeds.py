@@ -123,7 +123,7 @@ def test_lineage_and_costs_are_of_all_seeds(finished: tuple[Plane, Run]) -> None
         for one in plane.client.controller.costs(run.id).lines
         if (one.round, one.work) == ("round 1", "evaluation")
     )
-    assert line.pictures == sum(questions)
+    assert line.images == sum(questions)
     assert line.state == "succeeded"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.client import ApiError, Client
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.controller import RunIn
@@ -16,7 +16,7 @@ from vila2.schemas.rest.controller import RunIn
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Standalone(tmp_path) as platform:
+    with EmbeddedPlatform(tmp_path) as platform:
         yield platform.client
 
 

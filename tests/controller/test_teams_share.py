@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.controller.test_operations import bare
 from tests.plane.plane import SIZES, Plane, submitted_world
 from vila2.client import Client
@@ -22,7 +22,7 @@ def shared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's workspace, in which the team `others` has the same datasets."""
     made = tmp_path_factory.mktemp("teams") / "workspace"
     shutil.copytree(world, made)
-    with Standalone(made) as platform:
+    with EmbeddedPlatform(made) as platform:
         submitted_world(platform._internal.as_team("others"), world.parent / "world")
     return made
 
@@ -61,6 +61,7 @@ def captioned(client: Client) -> int:
     return sum(layer.captioned for layer in client.datasets.layers())
 
 
+@pytest.mark.slow
 def test_a_teams_one_run_takes_as_many_looks_beside_five_of_another_as_alone(
     shared: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import sample
+from made_images import sample
 from pydantic import ValidationError
 
 from vila2.data.assembly import AssemblyCounts, MissingCaptionError, TrainingText, assemble
@@ -91,7 +91,7 @@ def test_a_sentence_that_has_its_mark_gets_no_other(end):
 
 
 def test_an_empty_alt_text_leaves_no_stray_full_stop():
-    """Half of web pictures have none."""
+    """Half of web images have none."""
     assert made(policy("concat"), caption="").plain == CAPTION
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import caption_row, picture, sample
+from made_images import caption_row, image, sample
 
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
@@ -56,8 +56,8 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30).map(clea
 @given(told=st.lists(texts | st.sampled_from(["=1+1", "'=x", "-a", "@b", "a,b"]), min_size=1))
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_export_is_read_back_by_the_reader_of_its_format(tmp_path_factory, format, told):
-    """Keys, pictures and texts, in order; a picture in a folder has the folder in its key."""
-    made = [captioned(f"-{n:03d}", text, image=picture(n)) for n, text in enumerate(told)]
+    """Keys, images and texts, in order; an image in a folder has the folder in its key."""
+    made = [captioned(f"-{n:03d}", text, image=image(n)) for n, text in enumerate(told)]
     found = read_back(format, written(format, tmp_path_factory.mktemp("e") / "out", *made))
     assert [(f.image, text_of(f)) for f in found] == [(m.sample.image, m.text) for m in made]
     if format != "txt":
@@ -72,7 +72,7 @@ def record_of(row: dict) -> dict:
 
 
 def records(format: str, out: Path) -> list[dict]:
-    """What the export says of each sample beside its picture."""
+    """What the export says of each sample beside its image."""
     if format == "parquet":
         return [record_of(row) for row in pq.read_table(out / "data").to_pylist()]
     if format != "webdataset":
@@ -126,10 +126,10 @@ def test_a_layer_of_texts_alone_and_numbers_that_json_lacks_are_written(tmp_path
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_caption_of_another_picture_is_not_exported(tmp_path, format):
+def test_a_caption_of_another_image_is_not_exported(tmp_path, format):
     """As where a layer is joined with a newer version of its dataset."""
     made = Captioned(sample("a"), "x", {"round1": caption_row("a", sha256="00" * 32)})
-    with pytest.raises(DataError, match=r"sample a: layer 'round1' describes another picture"):
+    with pytest.raises(DataError, match=r"sample a: layer 'round1' describes another image"):
         written(format, tmp_path / "out", made)
     assert list(tmp_path.iterdir()) == []
 
@@ -142,7 +142,7 @@ def test_samples_stream_through_and_progress_is_told(tmp_path, format):
     def fetched():
         for number in range(3):
             seen.append(("fetched", number + 1))
-            yield captioned(f"k{number}", "x", image=picture(number))
+            yield captioned(f"k{number}", "x", image=image(number))
 
     def told(number: int) -> None:
         seen.append(("told", number))
@@ -164,7 +164,7 @@ def test_the_card_is_the_readme_and_the_summary_counts_all_files(tmp_path, forma
 
 def test_tars_hold_at_most_shard_size_samples(tmp_path):
     """And none is empty."""
-    made = [captioned(f"k{n}", "x", image=picture(n)) for n in range(4)]
+    made = [captioned(f"k{n}", "x", image=image(n)) for n in range(4)]
     out = written("webdataset", tmp_path / "out", *made, shard_size=2)
     assert sorted(p.name for p in out.glob("*.tar")) == ["00000.tar", "00001.tar"]
     assert len(read_back("webdataset", out)) == 4
@@ -201,7 +201,7 @@ def test_a_spreadsheet_runs_nothing(tmp_path):
     [
         ([captioned("a", "x"), captioned("a", "y")], "twice"),
         ([captioned("a", "x"), captioned("b", " ")], "no text"),
-        ([captioned("a", "x"), captioned("../b", "y", image=picture())], "cannot name"),
+        ([captioned("a", "x"), captioned("../b", "y", image=image())], "cannot name"),
         ([], "no sample"),
     ],
 )

@@ -17,7 +17,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from made_pictures import sample
+from made_images import sample
 from vila2.data.writers import Captioned, export
 
 def slow():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_pictures import caption_row, picture, sample
+from made_images import caption_row, image, sample
 from test_card import GIVEN
 from test_export import record_of
 
@@ -52,7 +52,7 @@ def made(number: int) -> Captioned:
     key = f"k{number}"
     held = sample(
         key,
-        image=picture(number, size=(20 + number, 12)),
+        image=image(number, size=(20 + number, 12)),
         caption=f"original {number}",
         width=20 + number,
         source=f"https://e.org/{number}.png",
@@ -85,7 +85,7 @@ def told(request, tmp_path_factory) -> dict:
     return loaded(folder / "out", folder)
 
 
-def test_pictures_are_decoded_and_kept_byte_for_byte(told):
+def test_images_are_decoded_and_kept_byte_for_byte(told):
     """`image` is an `Image` column that names each file."""
     assert (told["image"], told["as_in_the_files"]) == ("Image", True)
     assert told["sizes"] == [[20 + number, 12] for number in range(5)]
@@ -106,7 +106,7 @@ def test_every_row_says_what_the_sample_and_its_layers_say(told):
 
 
 def test_plain_pyarrow_reads_the_same(tmp_path):
-    """Pictures and provenance, every field of each layer's row but what the row says itself."""
+    """Images and provenance, every field of each layer's row but what the row says itself."""
     export("parquet", map(made, range(3)), tmp_path / "out", shard_size=2, card="")
     rows = pq.read_table(tmp_path / "out" / "data").to_pylist()
     assert [row["image"]["bytes"] for row in rows] == [made(n).sample.image for n in range(3)]
@@ -128,7 +128,7 @@ def test_files_are_named_with_their_number_which_is_known_at_the_end(tmp_path):
 
 @pytest.mark.parametrize(("rows", "bytes", "sizes"), [(2, 10**9, [2, 2, 1]), (9, 1, [1] * 5)])
 def test_a_row_group_is_bounded_in_rows_and_in_bytes(tmp_path, monkeypatch, rows, bytes, sizes):
-    """So that neither writer nor reader holds a file; one picture may be larger."""
+    """So that neither writer nor reader holds a file; one image may be larger."""
     monkeypatch.setattr(writer, "GROUP_ROWS", rows)
     monkeypatch.setattr(writer, "GROUP_BYTES", bytes)
     export("parquet", map(made, range(5)), tmp_path / "out", card="")

@@ -1,4 +1,4 @@
-"""The formats that other trainers read from files beside the pictures: `vila` and `txt`."""
+"""The formats that other trainers read from files beside the images: `vila` and `txt`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import tarfile
 
 import pytest
-from made_pictures import picture
+from made_images import image
 from test_export import captioned, read_back, records, written
 
 from vila2.data.errors import DataError
@@ -14,11 +14,11 @@ from vila2.data.writers import txt as txt_writer
 
 
 def addressed(number: int, source: str):
-    return captioned(f"k{number}", f"a fox, {number}", image=picture(number), source=source)
+    return captioned(f"k{number}", f"a fox, {number}", image=image(number), source=source)
 
 
 def test_each_tar_has_a_table_of_its_captions_by_address(tmp_path):
-    """A picture that came from no web address goes by its name in the tar."""
+    """An image that came from no web address goes by its name in the tar."""
     sources = ["https://e.org/Ü.png", "HTTP://e.org/b", "folder/b.png", ""]
     made = [addressed(number, source) for number, source in enumerate(sources)]
     out = written("vila", tmp_path / "out", *made, shard_size=3)
@@ -53,7 +53,7 @@ def test_an_address_that_two_samples_of_a_tar_share_is_refused(tmp_path):
     assert len(read_back("vila", written("vila", tmp_path / "out", *made, shard_size=1))) == 2
 
 
-def test_text_files_lie_beside_pictures_in_folders_of_bounded_size(tmp_path, monkeypatch):
+def test_text_files_lie_beside_images_in_folders_of_bounded_size(tmp_path, monkeypatch):
     """And hold the caption and nothing else."""
     monkeypatch.setattr(txt_writer, "FOLDER_SAMPLES", 2)
     out = written("txt", tmp_path / "out", *(addressed(number, "") for number in range(3)))
@@ -64,7 +64,7 @@ def test_text_files_lie_beside_pictures_in_folders_of_bounded_size(tmp_path, mon
     assert (out / "00001" / "k2.txt").read_bytes() == b"a fox, 2"
 
 
-def test_the_record_of_a_text_export_finds_its_picture(tmp_path, monkeypatch):
+def test_the_record_of_a_text_export_finds_its_image(tmp_path, monkeypatch):
     """By the path from the export's root."""
     monkeypatch.setattr(txt_writer, "FOLDER_SAMPLES", 2)
     made = [addressed(number, "") for number in range(3)]

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import picture
+from made_images import image
 
-from tests.servers.pictures_web import Page, PicturesWeb, pictures_web
+from tests.servers.images_web import ImagesWeb, Page, images_web
 from vila2.data.fetch import Fetcher, FetchPolicy, FetchRefused
 from vila2.data.fetch.addresses import is_public
 from vila2.data.fetch.consent import opted_out
@@ -28,8 +28,8 @@ OPEN = FetchPolicy(allow_networks=("127.0.0.1/32",), timeout_seconds=3, max_byte
 
 
 @pytest.fixture
-def web() -> Iterator[PicturesWeb]:
-    with pictures_web({"/a.png": Page(picture(0))}) as made:
+def web() -> Iterator[ImagesWeb]:
+    with images_web({"/a.png": Page(image(0))}) as made:
         yield made
 
 
@@ -51,12 +51,12 @@ def answers(*addresses: str):
     return resolve
 
 
-def test_a_picture_is_fetched_with_where_it_came_from(web: PicturesWeb) -> None:
+def test_a_image_is_fetched_with_where_it_came_from(web: ImagesWeb) -> None:
     """Redirects are followed, each of them checked."""
     web.pages["/moved"] = Page(status=301, headers={"location": "/a.png"})
     with Fetcher(OPEN) as fetcher:
         found = fetcher.fetch(f"{web.url}/moved")
-    assert (found.data, found.url, found.status) == (picture(0), f"{web.url}/a.png", 200)
+    assert (found.data, found.url, found.status) == (image(0), f"{web.url}/a.png", 200)
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_public_addresses_are_public(address: str) -> None:
 def test_a_name_with_one_private_address_among_public_ones_is_refused() -> None:
     """Which of them would be connected to is not left to chance."""
     resolve = answers("93.184.216.34", "10.0.0.1")
-    assert refusal("http://pictures.example/a.png", resolve=resolve).reason == "address-not-public"
+    assert refusal("http://images.example/a.png", resolve=resolve).reason == "address-not-public"
 
 
-def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(web: PicturesWeb) -> None:
+def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(web: ImagesWeb) -> None:
     """A name server that answers differently the second time (rebinding) is not asked again."""
     port = web.url.rsplit(":", 1)[1]
     resolve = answers("127.0.0.1")
     policy = FetchPolicy(allow_networks=("127.0.0.1/32",), respect_robots=False)
     with Fetcher(policy, resolve=resolve) as fetcher:
-        assert fetcher.fetch(f"http://pictures.example:{port}/a.png").data == picture(0)
+        assert fetcher.fetch(f"http://images.example:{port}/a.png").data == image(0)
     assert resolve.asked == 1
 
 
@@ -116,14 +116,14 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(web: Pictu
     ["http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://[::1]/",
      "http://127.0.0.2/", "file:///etc/passwd", "gopher://127.0.0.1/"],
 )  # fmt: skip
-def test_a_redirect_to_where_it_must_not_go_is_refused(web: PicturesWeb, target: str) -> None:
+def test_a_redirect_to_where_it_must_not_go_is_refused(web: ImagesWeb, target: str) -> None:
     """Every hop is checked like the first."""
     web.pages["/away"] = Page(status=302, headers={"location": target})
     reason = "url-scheme" if target.startswith(("file", "gopher")) else "address-not-public"
     assert refusal(f"{web.url}/away").reason == reason
 
 
-def test_redirects_in_a_circle_end(web: PicturesWeb) -> None:
+def test_redirects_in_a_circle_end(web: ImagesWeb) -> None:
     """After five."""
     web.pages["/round"] = Page(status=302, headers={"location": "/round"})
     assert refusal(f"{web.url}/round").reason == "too-many-redirects"
@@ -147,7 +147,7 @@ def test_an_address_that_is_none_is_refused_before_anything_is_asked(url: str, r
 def test_only_the_webs_own_ports_are_reached() -> None:
     """A list must not knock at mail servers."""
     resolve = answers("93.184.216.34")
-    url = "http://pictures.example:25/a.png"
+    url = "http://images.example:25/a.png"
     assert refusal(url, FetchPolicy(), resolve=resolve).reason == "port-not-allowed"
 
 
@@ -166,7 +166,7 @@ def test_only_the_webs_own_ports_are_reached() -> None:
     ],
 )
 def test_a_reply_that_is_not_wanted_is_refused(
-    web: PicturesWeb, page: Page, reason: str, again: bool
+    web: ImagesWeb, page: Page, reason: str, again: bool
 ) -> None:
     """With a reason, and whether another attempt may help."""
     web.pages["/b.png"] = page
@@ -174,10 +174,10 @@ def test_a_reply_that_is_not_wanted_is_refused(
     assert (found.reason, found.retryable) == (reason, again)
 
 
-def test_robots_rules_are_asked_once_a_site_and_kept_to(web: PicturesWeb) -> None:
+def test_robots_rules_are_asked_once_a_site_and_kept_to(web: ImagesWeb) -> None:
     """RFC 9309, for our own name and for all."""
     web.pages["/robots.txt"] = Page(b"User-agent: vila2\nDisallow: /private/\n")
-    web.pages["/private/a.png"] = Page(picture(1))
+    web.pages["/private/a.png"] = Page(image(1))
     with Fetcher(OPEN) as fetcher:
         for _ in range(3):
             fetcher.fetch(f"{web.url}/a.png")
@@ -187,7 +187,7 @@ def test_robots_rules_are_asked_once_a_site_and_kept_to(web: PicturesWeb) -> Non
     assert not web.asked["/private/a.png"]
 
 
-def test_a_site_whose_robots_rules_cannot_be_read_is_left_alone_for_now(web: PicturesWeb) -> None:
+def test_a_site_whose_robots_rules_cannot_be_read_is_left_alone_for_now(web: ImagesWeb) -> None:
     """A server in trouble is not a permission."""
     web.pages["/robots.txt"] = Page(status=500)
     found = refusal(f"{web.url}/a.png")
@@ -248,7 +248,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(head: bytes) -> None:
 
 
 def test_a_server_that_sends_less_than_it_says_is_a_failure() -> None:
-    """Half a picture is not taken for one."""
+    """Half an image is not taken for one."""
 
     def lie(connection: socket.socket) -> None:
         with connection:

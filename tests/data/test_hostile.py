@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_pictures import encoded, picture, tar_of
+from made_images import encoded, image, tar_of
 from PIL import Image
 
 from vila2.data.errors import DataError, ShardError
@@ -92,10 +92,10 @@ def archive() -> bytes:
         b"MZ\x90",
     ],
 )
-def test_a_picture_that_is_something_else_as_well_is_refused(kind, tail):
+def test_a_image_that_is_something_else_as_well_is_refused(kind, tail):
     """Whoever unpacks or serves the dataset later would hand it on."""
     with pytest.raises(ImageRejected) as caught:
-        inspect(picture(0, kind=kind) + tail)
+        inspect(image(0, kind=kind) + tail)
     assert caught.value.reason == "image-polyglot"
 
 
@@ -103,7 +103,7 @@ def test_a_picture_that_is_something_else_as_well_is_refused(kind, tail):
                                   b"\0\0\0\x18ftypmp42 a film"])  # fmt: skip
 def test_what_cameras_and_tools_leave_behind_a_jpeg_stays(tail):
     """Padding, previews and motion photos are no attack."""
-    assert inspect(picture(0, kind="JPEG") + tail).extension == "jpg"
+    assert inspect(image(0, kind="JPEG") + tail).extension == "jpg"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_cameras_and_tools_leave_behind_a_jpeg_stays(tail):
 @given(seed=st.integers(0, 200), tail=st.binary(max_size=30))
 def test_the_end_of_a_jpeg_is_found_in_its_structure(options, seed, tail):
     """Whatever the coded data looks like; a stuffed byte is no marker."""
-    data = picture(seed, size=(40, 30), kind="PNG")
+    data = image(seed, size=(40, 30), kind="PNG")
     jpeg = encoded(Image.open(io.BytesIO(data)), "JPEG", **options)
     assert end_of(jpeg + tail, "jpg") == len(jpeg)
 
@@ -127,9 +127,9 @@ def test_any_bytes_have_an_end(data, extension):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @given(cut=st.floats(0, 0.999))
-def test_a_cut_picture_is_found_by_its_structure_alone(kind, cut):
+def test_a_cut_image_is_found_by_its_structure_alone(kind, cut):
     """Without decoding a pixel, wherever it was cut."""
-    data = picture(0, size=(40, 30), kind=kind)
+    data = image(0, size=(40, 30), kind=kind)
     assert inspect(data, decoded=False) == inspect(data)
     with pytest.raises(ImageRejected):
         inspect(data[: int(cut * len(data))], decoded=False)
@@ -138,7 +138,7 @@ def test_a_cut_picture_is_found_by_its_structure_alone(kind, cut):
 @given(at=st.integers(8, 2000), bit=st.integers(0, 7))
 def test_a_flipped_bit_of_a_png_is_found_by_its_checksums(at, bit):
     """Or by its header; nothing of it passes."""
-    data = bytearray(picture(0, size=(40, 30)))
+    data = bytearray(image(0, size=(40, 30)))
     data[min(at, len(data) - 1)] ^= 1 << bit
     with pytest.raises(ImageRejected):
         inspect(bytes(data), decoded=False)
@@ -150,7 +150,7 @@ def test_a_file_whose_reader_dies_is_a_clear_error(tmp_path: Path, monkeypatch):
 
     path = tmp_path / "captions.csv"
     path.write_text("image,caption\n")
-    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "a.png").write_bytes(image(0))
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho 'MemoryError: no more' >&2\nkill -9 $$\n")
     program.chmod(0o755)
@@ -161,8 +161,8 @@ def test_a_file_whose_reader_dies_is_a_clear_error(tmp_path: Path, monkeypatch):
 
 def test_an_error_that_the_reader_can_name_comes_through(tmp_path: Path):
     """With its field and its fix, as if it were read here."""
-    (tmp_path / "captions.csv").write_text("picture,text\na.png,a\n")
-    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "captions.csv").write_text("image,text\na.png,a\n")
+    (tmp_path / "a.png").write_bytes(image(0))
     with pytest.raises(DataError, match="has no column image, caption") as caught:
         list(read_apart("folder", tmp_path, ReadOptions()))
     assert caught.value.fix

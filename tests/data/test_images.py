@@ -1,4 +1,4 @@
-"""Pictures that strangers send."""
+"""Images that strangers send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import encoded, picture, png_claiming
+from made_images import encoded, image, png_claiming
 from PIL import Image, ImageFile
 
 from vila2.data.images import ImageLimits, ImageRejected, decode, inspect
@@ -31,14 +31,14 @@ def png_with_text_bomb() -> bytes:
     """A PNG whose comment, behind the pixels, unpacks to far more than itself."""
     comment = b"zTXtc\0\0" + zlib.compress(bytes(3_000_000))
     chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
-    plain = picture()
+    plain = image()
     return plain[:-12] + chunk + plain[-12:]
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
 def test_the_three_formats_are_admitted_with_their_size(kind, extension):
     """Width comes before height, and the extension follows from the bytes."""
-    info = inspect(picture(kind=kind))
+    info = inspect(image(kind=kind))
     assert (info.format, info.extension, info.width, info.height) == (kind, extension, 16, 12)
 
 
@@ -50,26 +50,26 @@ def test_the_three_formats_are_admitted_with_their_size(kind, extension):
         (b"a cat on a mat, renamed to cat.jpg", "image-format-not-allowed"),
         (film("GIF"), "image-format-not-allowed"),
         (encoded(Image.new("RGB", (16, 16)), "BMP"), "image-format-not-allowed"),
-        (picture(kind="JPEG", size=(64, 64))[:-200], "image-truncated"),
-        (picture(size=(64, 64))[:-200], "image-truncated"),
-        (picture(kind="WEBP", size=(64, 64))[:-200], "image-truncated"),
-        (picture(kind="JPEG")[:40], "image-truncated"),
-        (picture()[:12], "image-truncated"),
+        (image(kind="JPEG", size=(64, 64))[:-200], "image-truncated"),
+        (image(size=(64, 64))[:-200], "image-truncated"),
+        (image(kind="WEBP", size=(64, 64))[:-200], "image-truncated"),
+        (image(kind="JPEG")[:40], "image-truncated"),
+        (image()[:12], "image-truncated"),
         (png_with_text_bomb(), "image-truncated"),
         (png_claiming(100_000, 100_000), "image-too-many-pixels"),
         (png_claiming(9_000, 9_000), "image-too-many-pixels"),
         (png_claiming(64, 64), "image-truncated"),
-        (picture(size=(7, 40)), "image-too-small"),
+        (image(size=(7, 40)), "image-too-small"),
         (film("PNG"), "image-animated"),
         (film("WEBP"), "image-animated"),
     ],
 )
-def test_a_bad_picture_is_rejected_with_its_reason(data, reason):
+def test_a_bad_image_is_rejected_with_its_reason(data, reason):
     """Each kind of damage has a stable slug of its own."""
     assert reason_of(data) == reason
 
 
-def test_a_picture_of_too_many_bytes_is_not_opened():
+def test_a_image_of_too_many_bytes_is_not_opened():
     """The limit on encoded bytes holds before anything is parsed."""
     assert reason_of(b"\xff\xd8\xff" * 100, max_bytes=299) == "image-too-large-bytes"
 
@@ -82,11 +82,11 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(monkeypatch):
 
 def test_the_pixel_limit_is_ours_and_not_pillows():
     """A limit below Pillow's own holds."""
-    assert reason_of(picture(size=(20, 20)), max_pixels=399) == "image-too-many-pixels"
+    assert reason_of(image(size=(20, 20)), max_pixels=399) == "image-too-many-pixels"
 
 
 def test_a_cameras_jpeg_with_a_preview_is_a_plain_jpeg():
-    """Pillow calls such a file MPO and counts two frames; the first is the picture."""
+    """Pillow calls such a file MPO and counts two frames; the first is the image."""
     red, blue = Image.new("RGB", (32, 16), "red"), Image.new("RGB", (32, 16), "blue")
     data = encoded(red, "MPO", save_all=True, append_images=[blue])
     assert inspect(data).extension == "jpg"
@@ -94,7 +94,7 @@ def test_a_cameras_jpeg_with_a_preview_is_a_plain_jpeg():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_is_decoded_upright(orientation):
+def test_a_turned_image_is_decoded_upright(orientation):
     """The white corner ends up at the top left, and the size is the upright one."""
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :8] = 255
@@ -113,7 +113,7 @@ def test_a_turned_picture_is_decoded_upright(orientation):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("exif", [b"MM\0*\xff\xff\xff\xff", b"no TIFF", b""])
 def test_damaged_exif_does_not_matter(exif):
-    """A picture whose EXIF cannot be read is taken as it lies, by inspect and decode alike."""
+    """An image whose EXIF cannot be read is taken as it lies, by inspect and decode alike."""
     data = encoded(Image.new("RGB", (16, 12)), "JPEG", exif=b"Exif\0\0" + exif)
     assert inspect(data).width == 16
     assert decode(data).shape == (12, 16, 3)
@@ -170,8 +170,8 @@ def test_a_large_jpeg_resized_by_draft_looks_like_the_full_resize(orientation):
     keep=st.floats(0.05, 1.0),
 )
 def test_what_inspect_admits_decode_decodes(kind, edits, keep):
-    """Whatever bytes are changed or cut, a picture is rejected at once or never fails later."""
-    data = bytearray(picture(kind=kind, size=(24, 24)))
+    """Whatever bytes are changed or cut, an image is rejected at once or never fails later."""
+    data = bytearray(image(kind=kind, size=(24, 24)))
     for at, value in edits:
         data[at % len(data)] = value
     data = bytes(data[: max(1, int(len(data) * keep))])

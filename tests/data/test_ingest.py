@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import picture
+from made_images import image
 
 from vila2.data.admission import (
     EXAMPLES_PER_REASON,
@@ -23,7 +23,7 @@ from vila2.data.images import ImageLimits
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair
 
-PICTURE = picture()
+IMAGE = image()
 ITEM = {
     "id": "1",
     "benchmark": "vqa",
@@ -35,7 +35,7 @@ ITEM = {
 
 
 def raw(key: str = "a", **fields) -> RawSample:
-    given = {"source": f"{key}.png", "image": PICTURE, "caption": "a photo", **fields}
+    given = {"source": f"{key}.png", "image": IMAGE, "caption": "a photo", **fields}
     return RawSample(key, **given)
 
 
@@ -46,10 +46,10 @@ def rejected(made: RawSample) -> Rejected:
 
 
 def test_a_good_sample_is_admitted_with_what_its_bytes_say():
-    """Digest, size and extension come from the picture, not from the name."""
+    """Digest, size and extension come from the image, not from the name."""
     made = admit(raw("a", source="a.webp"))
     assert isinstance(made, Sample)
-    assert made.sha256 == hashlib.sha256(PICTURE).hexdigest()
+    assert made.sha256 == hashlib.sha256(IMAGE).hexdigest()
     assert (made.extension, made.width, made.height) == ("png", 16, 12)
 
 
@@ -59,7 +59,7 @@ def test_a_good_sample_is_admitted_with_what_its_bytes_say():
         ({"image": None}, "image-missing"),
         ({"image": b""}, "image-empty"),
         ({"image": b"text"}, "image-format-not-allowed"),
-        ({"image": PICTURE[:-60]}, "image-truncated"),
+        ({"image": IMAGE[:-60]}, "image-truncated"),
         ({"caption": ""}, "caption-empty"),
         ({"caption": None}, "caption-empty"),
         ({"caption": " \n\t\x00 "}, "caption-empty"),
@@ -118,7 +118,7 @@ def test_cleaned_text_is_valid_and_stays_as_it_is(text, lines):
         RawSample,
         key=st.text(st.characters()),
         source=st.text(st.characters()),
-        image=st.sampled_from([None, b"", PICTURE]),
+        image=st.sampled_from([None, b"", IMAGE]),
         caption=st.none() | st.text(st.characters()),
         items=st.lists(
             st.dictionaries(
@@ -146,8 +146,8 @@ def test_whatever_is_sent_comes_out_fit_to_store(made):
     [
         (raw("b"), "duplicate-caption"),
         (raw("b", caption="another"), "duplicate-image"),
-        (raw("a", image=picture(1)), "duplicate-key"),
-        (raw("b", image=picture(1), items=(ITEM,)), "duplicate-item"),
+        (raw("a", image=image(1)), "duplicate-key"),
+        (raw("b", image=image(1), items=(ITEM,)), "duplicate-item"),
     ],
 )
 def test_what_a_version_may_hold_only_once_is_rejected_the_second_time(second, reason):
@@ -167,7 +167,7 @@ def test_a_rejected_sample_does_not_take_a_key():
 @given(st.lists(st.sampled_from(["", "x", "y"]), max_size=8), st.integers(0, 3))
 def test_every_raw_sample_is_counted_once(captions, missing):
     """Accepted and rejected add up to what came in."""
-    sent = [raw(f"k{n}", image=picture(n), caption=text) for n, text in enumerate(captions)]
+    sent = [raw(f"k{n}", image=image(n), caption=text) for n, text in enumerate(captions)]
     sent += [raw(f"m{n}", image=None) for n in range(missing)]
     admission = Admission()
     admitted = list(admission.through(sent))

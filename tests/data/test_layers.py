@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import caption_row
+from made_images import caption_row
 
 from vila2.data.layers import CaptionRow, captions_of, decode_layer_shard, encode_layer_shard
 

@@ -1,4 +1,4 @@
-"""A folder of pictures with captions."""
+"""A folder of images with captions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_pictures import picture
+from made_images import image
 
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
@@ -22,7 +22,7 @@ from vila2.data.writers.csv_cells import escape_cell, unescape_cell
 def fill(root: Path, *names: str) -> None:
     for seed, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(picture(seed))
+        (root / name).write_bytes(image(seed))
 
 
 def table(root: Path, *rows: tuple[str, ...], header: tuple[str, ...] = ("image", "caption")):
@@ -39,7 +39,7 @@ def problems(root: Path) -> list[tuple[str, str]]:
     return [(r.source, r.problem.partition(":")[0]) for r in read(root) if r.problem]
 
 
-def test_a_table_gives_each_picture_its_caption(tmp_path):
+def test_a_table_gives_each_image_its_caption(tmp_path):
     """In the order of the table, with folders below and further columns."""
     fill(tmp_path, "b.png", "deep/er/a.png")
     table(
@@ -78,15 +78,15 @@ def test_an_option_without_a_meaning_is_refused(tmp_path):
         open_reader("folder", tmp_path, ReadOptions(url_field="link"))
 
 
-def test_pictures_may_lie_in_a_folder_named_images(tmp_path):
+def test_images_may_lie_in_a_folder_named_images(tmp_path):
     """The table then names them without it, and they are not reported as left over."""
     fill(tmp_path, "images/a.png")
     table(tmp_path, ("a.png", "an a"))
-    assert [(r.key, r.image, r.problem) for r in read(tmp_path)] == [("a", picture(0), None)]
+    assert [(r.key, r.image, r.problem) for r in read(tmp_path)] == [("a", image(0), None)]
 
 
-def test_a_text_beside_a_picture_is_its_caption(tmp_path):
-    """Also for two pictures of one name, whose keys differ."""
+def test_a_text_beside_a_image_is_its_caption(tmp_path):
+    """Also for two images of one name, whose keys differ."""
     fill(tmp_path, "a.jpg", "a.png")
     (tmp_path / "a.txt").write_bytes("\ufeffan a".encode())
     first, second = read(tmp_path)
@@ -110,8 +110,8 @@ def test_nothing_in_the_folder_passes_unseen(tmp_path):
     ]
 
 
-def test_a_picture_without_a_text_is_reported(tmp_path):
-    """Where there is no table, each picture needs a text of its name."""
+def test_a_image_without_a_text_is_reported(tmp_path):
+    """Where there is no table, each image needs a text of its name."""
     fill(tmp_path, "a.png")
     assert problems(tmp_path) == [("a.png", "caption-missing")]
 
@@ -158,7 +158,7 @@ def test_a_name_that_no_file_can_have_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("picture,caption\n", "no column image"),
+        ("image,caption\n", "no column image"),
         ("", "no column image, caption"),
         ('image,caption\na.png,"' + "x" * 140_000, "line 2 is not CSV"),
     ],
@@ -197,7 +197,7 @@ def test_keys_are_plain_unique_and_the_same_each_time(names):
 
 
 def test_a_plain_name_is_its_own_key():
-    """So that people find their pictures again."""
+    """So that people find their images again."""
     keys = Keys()
     assert keys.of_file("000123.jpg") == "000123"
     assert keys.of_file("000123.png").startswith("000123-")

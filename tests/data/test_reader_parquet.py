@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_pictures import picture, tar_of
+from made_images import image, tar_of
 
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
@@ -29,14 +29,14 @@ def read(path: Path, format: str = "parquet", **options: Any) -> list[RawSample]
 
 
 def row(n: int = 0, **fields: Any) -> dict[str, Any]:
-    return {"image": picture(n), "caption": f"fox {n}", **fields}
+    return {"image": image(n), "caption": f"fox {n}", **fields}
 
 
-@pytest.mark.parametrize("image", [picture(0), {"bytes": picture(0), "path": "a.png"}])
-def test_a_picture_is_bytes_or_hugging_faces_struct(tmp_path, image):
+@pytest.mark.parametrize("image", [image(0), {"bytes": image(0), "path": "a.png"}])
+def test_a_image_is_bytes_or_hugging_faces_struct(tmp_path, image):
     """As other tools write it, or as the Image feature does."""
     (made,) = read(written(tmp_path / "a.parquet", [row(image=image)]))
-    assert (made.image, made.caption, made.problem) == (picture(0), "fox 0", None)
+    assert (made.image, made.caption, made.problem) == (image(0), "fox 0", None)
 
 
 def test_the_files_of_a_folder_are_read_in_order_and_keys_do_not_collide(tmp_path):
@@ -54,22 +54,22 @@ def test_what_datasets_saved_is_read_without_its_cache(tmp_path):
     """`save_to_disk` writes Arrow streams, and `map` leaves caches beside them."""
     from datasets import Dataset, Features, Image, Value
 
-    rows = {"image": [{"bytes": picture(n), "path": None} for n in range(3)], "text": list("abc")}
+    rows = {"image": [{"bytes": image(n), "path": None} for n in range(3)], "text": list("abc")}
     features = Features({"image": Image(), "text": Value("string")})
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
     (arrow,) = (tmp_path / "saved").glob("*.arrow")
     (tmp_path / "saved" / "cache-123.arrow").write_bytes(arrow.read_bytes())
     held = read(tmp_path / "saved")
     assert [(raw.image, raw.caption) for raw in held] == [
-        (picture(n), text) for n, text in enumerate("abc")
+        (image(n), text) for n, text in enumerate("abc")
     ]
 
 
 def test_columns_can_be_named(tmp_path):
     """Where a file has several that could be meant."""
-    path = written(tmp_path / "a.parquet", [row(small=picture(9), note="a note")])
+    path = written(tmp_path / "a.parquet", [row(small=image(9), note="a note")])
     (made,) = read(path, image_field="small", caption_field="note")
-    assert (made.image, made.caption) == (picture(9), "a note")
+    assert (made.image, made.caption) == (image(9), "a note")
 
 
 def test_of_several_texts_the_first_is_taken_and_the_others_are_counted(tmp_path):
@@ -86,7 +86,7 @@ def test_conversations_are_read_as_the_export_writes_them(tmp_path):
     assert [(turn.question, turn.answer) for turn in made.turns] == [("Who?", "a fox")]
 
 
-def test_a_row_without_its_picture_is_a_problem_of_that_row(tmp_path):
+def test_a_row_without_its_image_is_a_problem_of_that_row(tmp_path):
     """A dataset that was saved with paths alone says how to save it."""
     rows = [row(), row(1, image=None)]
     held = read(written(tmp_path / "a.parquet", rows))
@@ -141,12 +141,12 @@ def test_a_pickled_extension_type_is_not_unpickled(tmp_path):
         },
     )
     table = pa.Table.from_arrays(
-        [pa.array([picture(0)]), pa.array(["a"])],
+        [pa.array([image(0)]), pa.array(["a"])],
         schema=pa.schema([field, pa.field("caption", pa.string())]),
     )
     pq.write_table(table, tmp_path / "a.parquet")
     (made,) = read(tmp_path / "a.parquet")
-    assert made.image == picture(0)
+    assert made.image == image(0)
     assert not (tmp_path / "owned").exists()
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_file_costs_its_own_rows_and_no_others(tmp_path):
     held = read(tmp_path)
     problems = [raw.problem for raw in held if raw.problem]
     assert len(problems) <= 1
-    assert held[-1].image == picture(50)
+    assert held[-1].image == image(50)
 
 
 @settings(
@@ -187,14 +187,14 @@ def test_metadata_that_ends_the_process_of_its_reader_is_an_error(tmp_path):
 
 
 def img2dataset(path: Path, *, layout: str) -> Path:
-    """Three pictures that came, one that did not, as img2dataset lays them out."""
+    """Three images that came, one that did not, as img2dataset lays them out."""
     path.mkdir()
     about = [{"key": f"{n:09d}", "url": f"https://example.org/{n}.png", "caption": f"fox {n}",
               "status": "success" if n < 3 else "failed_to_download",
               "error_message": None if n < 3 else "HTTP Error 404: Not Found"}
              for n in range(4)]  # fmt: skip
     if layout == "parquet":
-        rows = [{**row, "jpg": picture(n) if n < 3 else None} for n, row in enumerate(about)]
+        rows = [{**row, "jpg": image(n) if n < 3 else None} for n, row in enumerate(about)]
         written(path / "00000.parquet", rows)
         return path
     written(path / "00000.parquet", about)
@@ -203,7 +203,7 @@ def img2dataset(path: Path, *, layout: str) -> Path:
         (f"{n:09d}.{extension}", data)
         for n in range(3)
         for extension, data in (
-            ("png", picture(n)),
+            ("png", image(n)),
             ("txt", about[n]["caption"].encode()),
             ("json", json.dumps(about[n]).encode()),
         )
@@ -222,15 +222,13 @@ def test_img2datasets_output_is_read_with_what_it_could_not_download(tmp_path, l
     """The address is the source, and the counts add up to the list it was given."""
     held = read(img2dataset(tmp_path / "out", layout=layout), "img2dataset")
     good = [raw for raw in held if raw.problem is None]
-    assert [(raw.image, raw.caption) for raw in good] == [
-        (picture(n), f"fox {n}") for n in range(3)
-    ]
+    assert [(raw.image, raw.caption) for raw in good] == [(image(n), f"fox {n}") for n in range(3)]
     assert [raw.source for raw in good] == [f"https://example.org/{n}.png" for n in range(3)]
     (failed,) = [raw.problem for raw in held if raw.problem]
     assert failed.startswith("download-failed: HTTP Error 404")
 
 
-def test_a_picture_that_its_table_promises_is_missed(tmp_path):
+def test_a_image_that_its_table_promises_is_missed(tmp_path):
     """A tar that lost samples on its way is not taken for whole."""
     path = img2dataset(tmp_path / "out", layout="files")
     for file in (path / "00000").glob("000000001.*"):

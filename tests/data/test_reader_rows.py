@@ -1,4 +1,4 @@
-"""Conversations and benchmarks: JSON rows that name pictures."""
+"""Conversations and benchmarks: JSON rows that name images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_pictures import picture
+from made_images import image
 
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
@@ -34,9 +34,9 @@ def item(image: object, number: object, **changes: object) -> dict:
     }
 
 
-def pictures(root: Path, *names: str) -> None:
+def images(root: Path, *names: str) -> None:
     for seed, name in enumerate(names):
-        (root / name).write_bytes(picture(seed))
+        (root / name).write_bytes(image(seed))
 
 
 def conversations(root: Path, *rows: object) -> None:
@@ -56,9 +56,9 @@ def slugs(root: Path, format: str) -> list[str]:
     return [problem.partition(":")[0] for problem in found if problem is not None]
 
 
-def test_rows_of_one_picture_become_one_sample_with_all_turns(tmp_path):
+def test_rows_of_one_image_become_one_sample_with_all_turns(tmp_path):
     """In order; the image marker is taken out, and spelling of a path does not matter."""
-    pictures(tmp_path, "a.png", "b.png")
+    images(tmp_path, "a.png", "b.png")
     conversations(
         tmp_path,
         row("a.png", "<image>\nWho?", "Me.", "Where?", "Here."),
@@ -72,7 +72,7 @@ def test_rows_of_one_picture_become_one_sample_with_all_turns(tmp_path):
 
 def test_conversations_may_be_lines_in_a_file_of_any_name(tmp_path):
     """One line that is not JSON is reported; the others are read."""
-    pictures(tmp_path, "a.png")
+    images(tmp_path, "a.png")
     path = tmp_path / "train.jsonl"
     good = json.dumps(row("a.png", "Who?", "Me\u2028you."), ensure_ascii=False)
     path.write_text(good + "\n{oops\n\n" + "[" * 99999)
@@ -102,7 +102,7 @@ def test_conversations_may_be_lines_in_a_file_of_any_name(tmp_path):
 )
 def test_a_bad_conversation_is_reported_and_the_next_is_read(tmp_path, bad, slug):
     """Each kind of damage has its slug."""
-    pictures(tmp_path, "a.png", "b.png")
+    images(tmp_path, "a.png", "b.png")
     conversations(tmp_path, bad, row("b.png", "Who?", "Me."))
     assert slugs(tmp_path, "llava") == [slug]
     assert sum(r.problem is None for r in open_reader("llava", tmp_path).read()) == 1
@@ -116,9 +116,9 @@ def test_a_file_that_is_no_list_of_conversations_is_an_error(tmp_path, text):
         open_reader("llava", tmp_path)
 
 
-def test_questions_about_one_picture_become_one_sample(tmp_path):
-    """Fields of the team's own stay; the picture's name does not repeat."""
-    pictures(tmp_path, "a.png", "b.png")
+def test_questions_about_one_image_become_one_sample(tmp_path):
+    """Fields of the team's own stay; the image's name does not repeat."""
+    images(tmp_path, "a.png", "b.png")
     items(tmp_path, item("a.png", 1), item("b.png", 2), item("a.png", 3, level=5))
     first, second = Admission().through(read_benchmark(tmp_path))
     assert [i["id"] for i in first.items] == ["1", "3"]
@@ -144,7 +144,7 @@ def test_questions_about_one_picture_become_one_sample(tmp_path):
 )
 def test_a_bad_question_is_reported_and_the_others_are_read(tmp_path, bad, slug):
     """`9` is an id that occurs twice."""
-    pictures(tmp_path, "a.png", "b.png")
+    images(tmp_path, "a.png", "b.png")
     items(tmp_path, item("b.png", 9), bad)
     assert slugs(tmp_path, "benchmark") == [slug]
     assert len(list(Admission().through(read_benchmark(tmp_path)))) == 1
@@ -155,8 +155,8 @@ def test_a_bad_question_is_reported_and_the_others_are_read(tmp_path, bad, slug)
 )
 @given(asked=st.lists(st.sampled_from(["a.png", "b.png", "gone.png"]), min_size=1, max_size=12))
 def test_grouping_loses_and_doubles_nothing(tmp_path, asked):
-    """Every question is under its picture, in order, whatever the order of the lines."""
-    pictures(tmp_path, "a.png", "b.png")
+    """Every question is under its image, in order, whatever the order of the lines."""
+    images(tmp_path, "a.png", "b.png")
     items(tmp_path, *(item(name, n) for n, name in enumerate(asked)))
     found = {r.source: [i["id"] for i in r.items] for r in read_benchmark(tmp_path)}
     assert found == {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_pictures import picture, sample, tar_of
+from made_images import image, sample, tar_of
 
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
@@ -14,7 +14,7 @@ from vila2.data.readers import open_reader
 from vila2.data.sample import RawSample, Turn
 from vila2.data.shards import write_shard
 
-IMAGE = picture()
+IMAGE = image()
 
 
 def read(path: Path) -> list[RawSample]:
@@ -22,7 +22,7 @@ def read(path: Path) -> list[RawSample]:
 
 
 def problem_of(tmp_path: Path, *members: tuple[str, bytes]) -> str:
-    tar_of(*members, ("z.png", picture(9)), ("z.txt", b"last"), path=tmp_path / "0.tar")
+    tar_of(*members, ("z.png", image(9)), ("z.txt", b"last"), path=tmp_path / "0.tar")
     *_, bad, last = read(tmp_path)
     assert last.caption == "last"
     return (bad.problem or "").partition(":")[0]

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pictures import picture, sample, tar_of
+from made_images import image, sample, tar_of
 
 from vila2.data.errors import DataError, ShardError
 from vila2.data.sample import RawSample, Sample, Turn
@@ -69,7 +69,7 @@ def test_a_shard_gives_back_what_was_written(made):
 @settings(max_examples=60, deadline=None)
 @given(raws)
 def test_an_upload_gives_back_what_was_written(made):
-    """Bad bytes, missing pictures, problems and undecodable names included."""
+    """Bad bytes, missing images, problems and undecodable names included."""
     out = io.BytesIO()
     assert write_raw_shard(made, out) == len(made)
     assert list(read_raw_shard(out.getvalue())) == made
@@ -98,7 +98,7 @@ def test_a_shard_can_be_read_from_a_path_and_from_a_stream(tmp_path):
 
 
 def test_other_tools_can_read_a_shard():
-    """It is a plain WebDataset: picture, text and json stand together under one key."""
+    """It is a plain WebDataset: image, text and json stand together under one key."""
     with tarfile.open(fileobj=io.BytesIO(written([sample("a"), sample("b")]))) as tar:
         assert tar.getnames() == ["a.png", "a.txt", "a.json", "b.png", "b.txt", "b.json"]
 
@@ -107,11 +107,11 @@ def test_other_tools_can_read_a_shard():
 def test_a_key_that_cannot_name_a_file_is_not_written(key):
     """A shard that could not be read back must not come to be."""
     with pytest.raises(ShardError, match="cannot name"):
-        written([sample(key, image=picture())])
+        written([sample(key, image=image())])
 
 
 def test_a_key_that_occurs_twice_is_not_written():
-    """Keys are how captions find their pictures."""
+    """Keys are how captions find their images."""
     with pytest.raises(ShardError, match="twice"):
         written([sample("a"), sample("b"), sample("a")])
 
@@ -222,7 +222,7 @@ def test_an_upload_with_a_field_of_another_type_is_refused(changes):
         list(read_raw_shard(data))
 
 
-def test_a_picture_too_large_to_send_travels_as_a_problem():
+def test_a_image_too_large_to_send_travels_as_a_problem():
     """It is then counted at the store like any other."""
     out = io.BytesIO()
     huge = bytes(MAX_MEMBER_BYTES + 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.data.made_pictures import caption_row
-from tests.standalone import pictures, submitted
+from tests.data.made_images import caption_row
+from tests.standalone import images, submitted
 from vila2.client import Client
 from vila2.data.layers import QUARANTINED, encode_layer_shard
 from vila2.data.shards import read_shard
@@ -14,7 +14,7 @@ from vila2.schemas.rest.datasets import Layer, LayerIn, LayerShardIn
 
 def dataset(client: Client, folder: Path, *, name: str = "foxes", count: int = 4) -> None:
     """Two samples a shard."""
-    submitted(client, pictures(folder, count=count), name=name, shard_samples=2)
+    submitted(client, images(folder, count=count), name=name, shard_samples=2)
 
 
 def layer(

@@ -1,4 +1,4 @@
-"""Audits: pictures that look alike, and benchmark pictures among the training data."""
+"""Audits: images that look alike, and benchmark images among the training data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vila2.schemas.rest.datasets import Audit, AuditIn
 
 
 def drawing(seed: int) -> Image.Image:
-    """A picture of large shapes, which a perceptual hash can tell from others."""
+    """An image of large shapes, which a perceptual hash can tell from others."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", (160, 120), tuple(int(v) for v in rng.integers(0, 256, 3)))
     draw = ImageDraw.Draw(image)
@@ -64,7 +64,7 @@ def training(client: Client, path: Path) -> None:
     )
 
 
-def test_the_same_picture_in_another_size_is_found(client: Client, tmp_path: Path) -> None:
+def test_the_same_image_in_another_size_is_found(client: Client, tmp_path: Path) -> None:
     """Resized, recompressed and paler ones are one group; none of the others is."""
     training(client, tmp_path / "train")
     found = audited(client, "train")
@@ -75,20 +75,18 @@ def test_the_same_picture_in_another_size_is_found(client: Client, tmp_path: Pat
     }  # fmt: skip
 
 
-def test_benchmark_pictures_in_the_training_data_are_reported(
-    client: Client, tmp_path: Path
-) -> None:
+def test_benchmark_images_in_the_training_data_are_reported(client: Client, tmp_path: Path) -> None:
     """Those that are there byte for byte, and those that look alike."""
     training(client, tmp_path / "train")
     bench = tmp_path / "bench"
     bench.mkdir()
-    pictures = {
+    images = {
         "exact.png": saved(drawing(5)),
         "near.jpg": saved(drawing(6).resize((200, 150)), "JPEG", quality=60),
         "clean.png": saved(drawing(900)),
     }
     items = []
-    for n, (name, data) in enumerate(pictures.items()):
+    for n, (name, data) in enumerate(images.items()):
         (bench / name).write_bytes(data)
         items.append(
             {"id": str(n), "image": name, "benchmark": "b", "kind": "k", "question": "what?",
@@ -97,7 +95,7 @@ def test_benchmark_pictures_in_the_training_data_are_reported(
     (bench / "items.jsonl").write_text("\n".join(json.dumps(item) for item in items))
     submitted(client, bench, name="bench", format="benchmark")
     (held,) = audited(client, "train").contamination
-    assert (held.benchmark, held.pictures, held.exact, held.near) == ("bench@1", 3, 1, 1)
+    assert (held.benchmark, held.images, held.exact, held.near) == ("bench@1", 3, 1, 1)
     assert {(pair.key, pair.other) for pair in held.examples} == {
         ("exact", "other5"), ("near", "other6"),
     }  # fmt: skip

@@ -11,28 +11,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.made_pictures import picture, tar_of
-from tests.standalone import pictures, until
+from tests.data.made_images import image, tar_of
+from tests.standalone import images, until
 from vila2.client import ApiError, Client
 from vila2.client.submit import submit
 from vila2.schemas.rest.datasets import DatasetIn, Version, VersionIn
 
 
 def folder(path: Path) -> Path:
-    return pictures(path)
+    return images(path)
 
 
 def webdataset(path: Path) -> Path:
     path.mkdir()
     members = [(f"{n}.{e}", d) for n in range(4)
-               for e, d in (("png", picture(n)), ("txt", f"fox {n}".encode()))]  # fmt: skip
+               for e, d in (("png", image(n)), ("txt", f"fox {n}".encode()))]  # fmt: skip
     (path / "a.tar").write_bytes(tar_of(*members))
     return path
 
 
 def parquet(path: Path) -> Path:
     path.mkdir()
-    rows = [{"image": {"bytes": picture(n), "path": "p"}, "caption": f"fox {n}"} for n in range(4)]
+    rows = [{"image": {"bytes": image(n), "path": "p"}, "caption": f"fox {n}"} for n in range(4)]
     pq.write_table(pa.Table.from_pylist(rows), path / "train.parquet")
     return path
 
@@ -42,7 +42,7 @@ def img2dataset(path: Path) -> Path:
     members = []
     for n in range(4):
         about = json.dumps({"url": f"https://example.org/{n}.png", "caption": f"fox {n}"}).encode()
-        members += [(f"{n:09d}.png", picture(n)), (f"{n:09d}.json", about)]
+        members += [(f"{n:09d}.png", image(n)), (f"{n:09d}.json", about)]
     (path / "00000.tar").write_bytes(tar_of(*members))
     rows = [{"key": f"{n:09d}", "url": "u", "status": "success", "error_message": None}
             for n in range(4)]  # fmt: skip
@@ -51,7 +51,7 @@ def img2dataset(path: Path) -> Path:
 
 
 def llava(path: Path) -> Path:
-    pictures(path / "images")
+    images(path / "images")
     talk = [{"image": f"p{n}.png", "conversations": [
         {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": f"fox {n}"}]}
         for n in range(4)]  # fmt: skip
@@ -87,7 +87,7 @@ def sealed(client: Client) -> Version:
 def test_a_file_is_put_together_from_its_pieces(client: Client) -> None:
     """In the order of their numbers, whichever order they came in."""
     opened(client)
-    data = picture(0)
+    data = image(0)
     client.datasets.put_piece("d", 1, "a.png", 1, data[100:])
     client.datasets.put_piece("d", 1, "a.png", 0, data[:100])
     client.datasets.put_piece("d", 1, "a.txt", 0, b"a fox")
@@ -97,7 +97,7 @@ def test_a_file_is_put_together_from_its_pieces(client: Client) -> None:
 def test_a_missing_piece_fails_the_version_with_its_file(client: Client) -> None:
     """Half a file is not read as a whole one."""
     opened(client)
-    client.datasets.put_piece("d", 1, "a.png", 1, picture(0)[100:])
+    client.datasets.put_piece("d", 1, "a.png", 1, image(0)[100:])
     client.datasets.put_piece("d", 1, "a.txt", 0, b"a fox")
     version = sealed(client)
     assert version.state == "failed"
@@ -130,7 +130,7 @@ def test_a_hostile_parquet_file_fails_the_version_and_not_the_service(client: Cl
     """Its reader is a process of its own; the error names the file."""
     opened(client, "parquet")
     good = io.BytesIO()
-    pq.write_table(pa.table({"image": [picture(0)], "caption": ["a"]}), good)
+    pq.write_table(pa.table({"image": [image(0)], "caption": ["a"]}), good)
     data = bytearray(good.getvalue())
     data[4:200] = bytes(196)
     client.datasets.put_piece("d", 1, "bad.parquet", 0, bytes(data))
@@ -155,20 +155,20 @@ def test_the_reader_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return real(*arguments, **options)
 
     monkeypatch.setattr(subprocess, "Popen", spy)
-    assert len(list(read_apart("folder", pictures(tmp_path / "d"), ReadOptions()))) == 4
+    assert len(list(read_apart("folder", images(tmp_path / "d"), ReadOptions()))) == 4
     assert "LAB_SECRET_KEY" not in seen
 
 
 def test_what_was_uploaded_is_gone_once_the_version_is_ready(platform, tmp_path: Path) -> None:
     """The samples lie in shards; a second copy would double the store."""
-    submit(platform.client, pictures(tmp_path / "d"), name="d", format="folder", poll_seconds=0.02)
+    submit(platform.client, images(tmp_path / "d"), name="d", format="folder", poll_seconds=0.02)
     left = platform.workspace / "objects" / "uploads"
     until(lambda: not [f for f in left.rglob("*") if f.is_file()])
 
 
 def test_a_csv_with_a_formula_is_taken_as_text(client: Client, tmp_path: Path) -> None:
     """And goes out with an apostrophe (see the export's tests)."""
-    path = pictures(tmp_path / "d", count=1)
+    path = images(tmp_path / "d", count=1)
     (path / "p0.txt").unlink()
     with (path / "captions.csv").open("w", newline="") as out:
         csv.writer(out).writerows([["image", "caption"], ["p0.png", "=cmd|' /C calc'!A0"]])
@@ -178,11 +178,11 @@ def test_a_csv_with_a_formula_is_taken_as_text(client: Client, tmp_path: Path) -
 
 
 def test_a_version_may_be_checked_by_structure_alone(client: Client, tmp_path: Path) -> None:
-    """For pictures that were decoded before: what is cut is still found."""
+    """For images that were decoded before: what is cut is still found."""
     from vila2.data.readers import ReadOptions
 
-    path = pictures(tmp_path / "d", count=3)
-    (path / "p0.png").write_bytes(picture(0)[:-20])
+    path = images(tmp_path / "d", count=3)
+    (path / "p0.png").write_bytes(image(0)[:-20])
     options = ReadOptions(structure_only=True)
     version = submit(client, path, name="d", format="folder", options=options, poll_seconds=0.02)
     assert (version.samples, version.rejected) == (2, {"image-truncated": 1})

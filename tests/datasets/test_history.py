@@ -6,40 +6,42 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from tests.datasets.captioned import dataset, layer
-from tests.standalone import pictures, submitted
+from tests.standalone import images, submitted
 from vila2.client import ApiError
 from vila2.schemas.rest.datasets import LatestIn
 
 
-def objects(platform: Standalone):
+def objects(platform: EmbeddedPlatform):
     return platform.apps["datasets"].state.context.objects
 
 
-def test_a_dataset_goes_back_to_an_earlier_version(platform: Standalone, tmp_path: Path) -> None:
+def test_a_dataset_goes_back_to_an_earlier_version(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """The bare name means it from then on; the newer one stays, the history says who and why."""
     client = platform.client
     for count in (2, 3):
-        submitted(client, pictures(tmp_path / "foxes", count=count), name="foxes")
-    client.datasets.use("foxes", LatestIn(version=1, reason="the new pictures were wrong"))
+        submitted(client, images(tmp_path / "foxes", count=count), name="foxes")
+    client.datasets.use("foxes", LatestIn(version=1, reason="the new images were wrong"))
     assert client.datasets.version("foxes").samples == 2
     assert client.datasets.version("foxes", 2).samples == 3
     (entry,) = client.datasets.history()
     assert (entry.action, entry.subject) == ("version-in-use", "foxes: 2 -> 1")
-    assert entry.detail == "the new pictures were wrong"
+    assert entry.detail == "the new images were wrong"
 
 
-def test_only_a_ready_version_can_be_used(platform: Standalone, tmp_path: Path) -> None:
+def test_only_a_ready_version_can_be_used(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """An unknown number is an error, not an empty dataset."""
-    submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
+    submitted(platform.client, images(tmp_path / "foxes"), name="foxes")
     with pytest.raises(ApiError, match="has no version 7"):
         platform.client.datasets.use("foxes", LatestIn(version=7))
 
 
 def test_withdrawing_a_layer_gives_its_name_back_to_the_one_before(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """And restoring it turns that round again; both stand in the history."""
     client = platform.client
@@ -56,7 +58,9 @@ def test_withdrawing_a_layer_gives_its_name_back_to_the_one_before(
     assert actions == ["layer-sealed", "layer-withdrawn"]
 
 
-def test_two_layers_are_compared_sample_by_sample(platform: Standalone, tmp_path: Path) -> None:
+def test_two_layers_are_compared_sample_by_sample(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Same, changed, gained and lost add up to the samples."""
     client = platform.client
     dataset(client, tmp_path / "foxes", count=6)
@@ -70,21 +74,21 @@ def test_two_layers_are_compared_sample_by_sample(platform: Standalone, tmp_path
 
 
 def test_layers_of_different_versions_are_not_compared(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """They describe different samples."""
     client = platform.client
     made = []
     for count in (2, 3):
-        submitted(client, pictures(tmp_path / "foxes", count=count), name="foxes")
+        submitted(client, images(tmp_path / "foxes", count=count), name="foxes")
         made.append(layer(client, objects(platform)))
     with pytest.raises(ApiError, match="different dataset versions") as refused:
         client.datasets.diff_layers(made[1].id, made[0].id)
     assert refused.value.problem.field == "against"
 
 
-def test_lineage_leads_from_a_caption_back_to_the_picture(
-    platform: Standalone, tmp_path: Path
+def test_lineage_leads_from_a_caption_back_to_the_image(
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """Source, digest, the bytes within the tar, and every caption with how it was made."""
     client = platform.client
@@ -93,7 +97,7 @@ def test_lineage_leads_from_a_caption_back_to_the_picture(
     found = client.datasets.lineage("foxes", 0, "p3")
     assert (found.version, found.shard, found.source) == (1, 1, "p3.png")
     tar = client.datasets.shard_content("foxes", 1, found.shard)
-    assert tar[found.offset :].startswith(picture(3))
+    assert tar[found.offset :].startswith(image(3))
     (caption,) = found.captions
     assert (caption.layer, caption.captioner, caption.reason) == (made.id, "model-1", "repetition")
     with pytest.raises(ApiError, match="no sample 'p9'"):
@@ -101,7 +105,7 @@ def test_lineage_leads_from_a_caption_back_to_the_picture(
 
 
 def test_lineage_leads_forward_to_the_models_trained_on_it(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """By the layer, and by the dataset."""
     client = platform.client

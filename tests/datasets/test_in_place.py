@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture, tar_of
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image, tar_of
 from tests.datasets.captioned import layer
 from tests.servers.seaweedfs import S3Server
 from tests.standalone import until
@@ -25,13 +25,13 @@ from vila2.schemas.rest.datasets import TakedownIn, Version
 
 @dataclass
 class Lab:
-    """A bucket with two tars of two pictures each, one of which is broken, and a platform."""
+    """A bucket with two tars of two images each, one of which is broken, and a platform."""
 
-    platform: Standalone
+    platform: EmbeddedPlatform
     bucket: Minio
 
     def put(self, name: str, data: bytes) -> None:
-        self.bucket.put_object("pictures", name, io.BytesIO(data), len(data))
+        self.bucket.put_object("images", name, io.BytesIO(data), len(data))
 
     def register(self, prefix: str = "web", **how) -> Version:
         how.setdefault("name", "web")
@@ -41,7 +41,7 @@ class Lab:
 def tar(*numbers: int) -> bytes:
     members = []
     for n in numbers:
-        members += [(f"{n:05d}.png", picture(n)), (f"{n:05d}.json", json.dumps(
+        members += [(f"{n:05d}.png", image(n)), (f"{n:05d}.json", json.dumps(
             {"caption": f"fox {n}", "url": f"https://example.org/{n}.png"}).encode())]  # fmt: skip
     return tar_of(*members)
 
@@ -49,21 +49,21 @@ def tar(*numbers: int) -> bytes:
 @pytest.fixture
 def lab(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     bucket = Minio(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
-    if not bucket.bucket_exists("pictures"):
-        bucket.make_bucket("pictures")
-    for old in bucket.list_objects("pictures", recursive=True):
-        bucket.remove_object("pictures", old.object_name)
+    if not bucket.bucket_exists("images"):
+        bucket.make_bucket("images")
+    for old in bucket.list_objects("images", recursive=True):
+        bucket.remove_object("images", old.object_name)
     monkeypatch.setenv("LAB_KEY", s3.access_key)
     monkeypatch.setenv("LAB_SECRET", s3.secret_key)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     (workspace / "sources.yaml").write_text(
-        f"lab:\n  endpoint: {s3.endpoint}\n  bucket: pictures\n  secure: false\n"
+        f"lab:\n  endpoint: {s3.endpoint}\n  bucket: images\n  secure: false\n"
         "  access_key_env: LAB_KEY\n  secret_key_env: LAB_SECRET\n"
-        f"other:\n  endpoint: {s3.endpoint}\n  bucket: pictures\n  secure: false\n"
+        f"other:\n  endpoint: {s3.endpoint}\n  bucket: images\n  secure: false\n"
         "  access_key_env: LAB_KEY\n  secret_key_env: LAB_SECRET\n  teams: [blue]\n"
     )
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         made = Lab(platform, bucket)
         made.put("web/0.tar", tar(0, 1))
         made.put("web/1.tar", tar(2, 3))
@@ -84,16 +84,16 @@ def test_tars_are_registered_without_being_copied(lab: Lab) -> None:
     version = lab.register()
     assert (version.state, version.samples, version.shards) == ("ready", 4, 2), version.error
     assert [(s.image, s.caption) for s in samples(lab)] == [
-        (picture(n), f"fox {n}") for n in range(4)
+        (image(n), f"fox {n}") for n in range(4)
     ]
     stored = lab.platform.workspace / "objects"
-    assert not any(picture(0) in f.read_bytes() for f in stored.rglob("*") if f.is_file())
+    assert not any(image(0) in f.read_bytes() for f in stored.rglob("*") if f.is_file())
 
 
 def test_a_bad_sample_in_a_tar_is_counted_and_the_others_are_used(lab: Lab) -> None:
     """The index lists only what was admitted."""
-    lab.put("web/2.tar", tar_of(("x.png", b"no picture"), ("x.txt", b"x"),
-                                ("y.png", picture(9)), ("y.txt", b"fox 9")))  # fmt: skip
+    lab.put("web/2.tar", tar_of(("x.png", b"no image"), ("x.txt", b"x"),
+                                ("y.png", image(9)), ("y.txt", b"fox 9")))  # fmt: skip
     version = lab.register()
     assert version.samples == 5
     assert sum(version.rejected.values()) == 1
@@ -108,8 +108,8 @@ def test_captions_join_the_samples_of_a_tar_in_place(lab: Lab) -> None:
     assert [row.key for row in rows] == ["00002", "00003"]
 
 
-def test_a_tar_that_changes_in_place_is_an_error_and_not_another_picture(lab: Lab) -> None:
-    """Every picture is held against the digest it was registered with."""
+def test_a_tar_that_changes_in_place_is_an_error_and_not_another_image(lab: Lab) -> None:
+    """Every image is held against the digest it was registered with."""
     lab.register()
     lab.put("web/0.tar", tar(7, 8))
     with pytest.raises(ApiError) as refused:
@@ -119,7 +119,7 @@ def test_a_tar_that_changes_in_place_is_an_error_and_not_another_picture(lab: La
 
 
 def test_a_take_down_says_what_to_remove_in_the_bucket(lab: Lab) -> None:
-    """The store no longer serves the picture, and cannot change a bucket that is not its own."""
+    """The store no longer serves the image, and cannot change a bucket that is not its own."""
     lab.register()
     client = lab.platform.client
     found = client.datasets.take_down(
@@ -127,7 +127,7 @@ def test_a_take_down_says_what_to_remove_in_the_bucket(lab: Lab) -> None:
     )
     until(lambda: client.datasets.takedown(found.id).state == "done")
     assert client.datasets.takedown(found.id).left_in_place == ["lab/web/0.tar"]
-    assert picture(1) not in [sample.image for sample in samples(lab)]
+    assert image(1) not in [sample.image for sample in samples(lab)]
 
 
 @pytest.mark.parametrize("origin", ["other", "nowhere", "http://127.0.0.1"])

@@ -13,10 +13,10 @@ import httpx2
 import pytest
 
 import vila2.client.submit as submitting
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from tests.servers.platform_http import served
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.client import Client, Unreachable
 from vila2.data.shards import read_shard
 
@@ -42,7 +42,7 @@ class Cut(httpx2.BaseTransport):
         return self._inner.handle_request(request)
 
 
-def client_over(platform: Standalone, cut: Cut) -> Client:
+def client_over(platform: EmbeddedPlatform, cut: Cut) -> Client:
     return Client(
         lambda service: httpx2.Client(
             base_url=f"http://{service}/",
@@ -61,10 +61,10 @@ def keys(client: Client, name: str) -> list[str]:
 
 
 def test_a_client_that_is_cut_sends_only_the_rest(
-    platform: Standalone, tmp_path: Path, small_parts: None
+    platform: EmbeddedPlatform, tmp_path: Path, small_parts: None
 ) -> None:
     """Each part crosses the wire once over both attempts."""
-    folder = pictures(tmp_path / "foxes", count=10)
+    folder = images(tmp_path / "foxes", count=10)
     transport = platform.transport("datasets")
     first, second = Cut(transport, after=3), Cut(transport, after=99)
     with pytest.raises(Unreachable):
@@ -75,11 +75,11 @@ def test_a_client_that_is_cut_sends_only_the_rest(
 
 
 def test_a_file_that_is_cut_goes_on_with_its_next_piece(
-    platform: Standalone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large files are sent in pieces, each of them once."""
     monkeypatch.setattr(submitting, "PART_BYTES", 300)
-    folder = pictures(tmp_path / "foxes", count=2)
+    folder = images(tmp_path / "foxes", count=2)
     transport = platform.transport("datasets")
     first, second = Cut(transport, after=2), Cut(transport, after=99)
     how = {"name": "foxes", "format": "folder", "by_store": True, "poll_seconds": 0.02}
@@ -91,7 +91,7 @@ def test_a_file_that_is_cut_goes_on_with_its_next_piece(
 
 
 def test_parts_are_made_one_at_a_time(
-    platform: Standalone, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part is on its way before the next is read: memory does not grow with the dataset."""
     order: list[str] = []
@@ -111,18 +111,19 @@ def test_parts_are_made_one_at_a_time(
             return super().handle_request(request)
 
     noting = Noting(platform.transport("datasets"), after=99)
-    submitted(client_over(platform, noting), pictures(tmp_path / "f", count=6), name="f")
+    submitted(client_over(platform, noting), images(tmp_path / "f", count=6), name="f")
     assert order == ["read", "sent"] * 3
 
 
+@pytest.mark.slow
 def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
     """Over HTTP, as processes; the killed one is started again. Nothing is lost or doubled."""
     workspace = tmp_path / "workspace"
     folders = {
-        name: pictures(tmp_path / name, count=60, first=first)
+        name: images(tmp_path / name, count=60, first=first)
         for name, first in (("left", 0), ("right", 100))
     }
-    with Standalone(workspace) as platform, served(platform) as url:
+    with EmbeddedPlatform(workspace) as platform, served(platform) as url:
         program = (
             "import sys, time, pathlib, vila2.client.submit as s\n"
             "from vila2.client import Client\n"
@@ -155,10 +156,10 @@ def test_two_clients_fill_the_store_while_one_is_killed(tmp_path: Path) -> None:
             held = keys(platform.client, name)
             assert sorted(held) == sorted(f"p{n}" for n in range(first, first + 60))
         shard = platform.client.datasets.shard_content("left", 1, 0)
-        assert picture(0) in shard
+        assert image(0) in shard
 
 
-def _parts(platform: Standalone, name: str) -> int:
+def _parts(platform: EmbeddedPlatform, name: str) -> int:
     found = {dataset.name for dataset in platform.client.datasets.all()}
     if name not in found:
         return 0

@@ -8,9 +8,9 @@ from google.protobuf import json_format
 
 from services.chassis.storage.objects_directory import DirectoryObjects
 from services.datasets.tables import LayerRow
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import caption_row
-from tests.standalone import client_with, pictures, submitted
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import caption_row
+from tests.standalone import client_with, images, submitted
 from vila2.client import ApiError, Client
 from vila2.data.layers import QUARANTINED, decode_layer_shard, encode_layer_shard
 from vila2.schemas.rest.datasets import (
@@ -27,10 +27,10 @@ from vila2.wire.manifests_pb2 import LayerManifest
 class Captioner:
     """Writes captions into a layer over four foxes in two shards, as the caption service does."""
 
-    def __init__(self, platform: Standalone, folder: Path) -> None:
+    def __init__(self, platform: EmbeddedPlatform, folder: Path) -> None:
         self.client = platform.client
         self.objects = DirectoryObjects(platform.workspace / "objects")
-        submitted(self.client, pictures(folder / "foxes"), name="foxes", shard_samples=2)
+        submitted(self.client, images(folder / "foxes"), name="foxes", shard_samples=2)
 
     def open(self, token: str | None = None, **fields: Any) -> Layer:
         given = {
@@ -64,7 +64,7 @@ class Captioner:
 
 
 @pytest.fixture
-def captioner(platform: Standalone, tmp_path: Path) -> Captioner:
+def captioner(platform: EmbeddedPlatform, tmp_path: Path) -> Captioner:
     return Captioner(platform, tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_layer_needs_a_ready_version(captioner: Captioner) -> None:
 
 
 def test_the_manifest_of_a_sealed_layer_is_the_proto_message(
-    captioner: Captioner, platform: Standalone
+    captioner: Captioner, platform: EmbeddedPlatform
 ) -> None:
     """It can be read without the database."""
     layer = captioner.fill(captioner.open(), 0, 1)
@@ -238,7 +238,7 @@ def test_of_many_shards_none_is_recorded_where_one_is_wrong(captioner: Captioner
 
 
 def test_a_layer_that_changes_while_its_manifest_is_written_has_it_written_again(
-    captioner: Captioner, platform: Standalone, monkeypatch: pytest.MonkeyPatch
+    captioner: Captioner, platform: EmbeddedPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a take-down: what is sealed is what the manifest says."""
     layer = captioner.fill(captioner.open(), 0, 1)
@@ -258,7 +258,7 @@ def test_a_layer_that_changes_while_its_manifest_is_written_has_it_written_again
 
 
 def imported(client: Client) -> tuple[Layer, dict[str, str]]:
-    """Import the captions of `better` for the pictures of `foxes`: layer, caption by key."""
+    """Import the captions of `better` for the images of `foxes`: layer, caption by key."""
     layer = client.datasets.import_layer(
         LayerImport(name="better", dataset="foxes", from_dataset="better")
     )
@@ -270,9 +270,9 @@ def imported(client: Client) -> tuple[Layer, dict[str, str]]:
     return layer, {row.key: row.caption or row.reason for row in rows}
 
 
-def test_imported_captions_are_matched_by_picture(captioner: Captioner, tmp_path: Path) -> None:
-    """Names and order do not matter; a picture without a caption is quarantined as such."""
-    folder = pictures(tmp_path / "better", count=4, first=1, caption="a better fox {n}")
+def test_imported_captions_are_matched_by_image(captioner: Captioner, tmp_path: Path) -> None:
+    """Names and order do not matter; an image without a caption is quarantined as such."""
+    folder = images(tmp_path / "better", count=4, first=1, caption="a better fox {n}")
     (folder / "p1.png").rename(folder / "z-another-name.png")
     (folder / "p1.txt").rename(folder / "z-another-name.txt")
     submitted(captioner.client, folder, name="better")
@@ -290,10 +290,10 @@ def test_importing_again_finds_the_layer_and_new_captions_make_a_new_one(
 ) -> None:
     """A sealed layer keeps its captions when its donor gets a new version."""
     client = captioner.client
-    submitted(client, pictures(tmp_path / "b", caption="better {n}"), name="better")
+    submitted(client, images(tmp_path / "b", caption="better {n}"), name="better")
     first, captions = imported(client)
     assert imported(client)[0] == first
-    submitted(client, pictures(tmp_path / "b", caption="best {n}"), name="better")
+    submitted(client, images(tmp_path / "b", caption="best {n}"), name="better")
     second, best = imported(client)
     assert second.id != first.id
     assert best["p0"] == "best 0"
@@ -304,7 +304,7 @@ def test_importing_again_finds_the_layer_and_new_captions_make_a_new_one(
 def test_another_team_cannot_reach_a_layer(tmp_path: Path) -> None:
     """Neither read nor fill nor seal it, by id or by name."""
     workspace = tmp_path / "workspace"
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         captioner = Captioner(platform, tmp_path)
         layer = captioner.fill(captioner.open(), 0, 1)
         body = captioner.written(layer, 0)

@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from services.chassis.storage.settings import StorageSettings
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from tests.datasets.captioned import dataset, layer
 from tests.datasets.test_takedown import taken_down
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.schemas.rest.datasets import AuditIn, DatasetIn, VersionIn
@@ -37,13 +37,13 @@ def storage(request: pytest.FixtureRequest) -> StorageSettings:
 
 
 @pytest.fixture
-def store(storage: StorageSettings, tmp_path: Path) -> Iterator[Standalone]:
-    with Standalone(tmp_path / "workspace", storage=storage) as made:
+def store(storage: StorageSettings, tmp_path: Path) -> Iterator[EmbeddedPlatform]:
+    with EmbeddedPlatform(tmp_path / "workspace", storage=storage) as made:
         yield made
 
 
-def test_a_dataset_goes_its_whole_way(store: Standalone, tmp_path: Path) -> None:
-    """Submitted, captioned, compared, audited, and one picture of it taken down."""
+def test_a_dataset_goes_its_whole_way(store: EmbeddedPlatform, tmp_path: Path) -> None:
+    """Submitted, captioned, compared, audited, and one image of it taken down."""
     client, objects = store.client, store.apps["datasets"].state.context.objects
     dataset(client, tmp_path / "foxes", count=5)
     first = layer(client, objects, name="one")
@@ -70,10 +70,12 @@ def test_a_dataset_goes_its_whole_way(store: Standalone, tmp_path: Path) -> None
         objects.get(f"looks/1/000000-{'0' * 16}.parquet")
 
 
-def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path: Path) -> None:
+def test_clients_that_do_the_same_at_once_do_it_once(
+    store: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """One dataset, one version for a token, and different numbers for different ones."""
     client = store.client
-    folder = pictures(tmp_path / "foxes", count=6)
+    folder = images(tmp_path / "foxes", count=6)
     with ThreadPoolExecutor(6) as pool:
         for future in [
             pool.submit(client.datasets.create, DatasetIn(name="foxes", kind="pairs"))
@@ -95,10 +97,10 @@ def test_clients_that_do_the_same_at_once_do_it_once(store: Standalone, tmp_path
 
 
 def test_what_was_stored_is_there_for_the_next_process(
-    store: Standalone, storage: StorageSettings, tmp_path: Path
+    store: EmbeddedPlatform, storage: StorageSettings, tmp_path: Path
 ) -> None:
     """Rows and objects outlive whoever wrote them."""
-    submitted(store.client, pictures(tmp_path / "foxes"), name="foxes")
+    submitted(store.client, images(tmp_path / "foxes"), name="foxes")
     store.__exit__(None, None, None)
-    with Standalone(store.workspace, storage=storage) as again:
-        assert picture(2) in again.client.datasets.shard_content("foxes", 1, 0)
+    with EmbeddedPlatform(store.workspace, storage=storage) as again:
+        assert image(2) in again.client.datasets.shard_content("foxes", 1, 0)

@@ -20,11 +20,11 @@ from pydantic import SecretStr
 
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.storage.settings import StorageSettings
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from tests.datasets.captioned import dataset
 from tests.datasets.test_takedown import DIGEST, GONE, everything_stored, held
-from tests.standalone import client_with, pictures, until
+from tests.standalone import client_with, images, until
 from vila2.client import Client
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.shards import write_raw_shard
@@ -32,12 +32,12 @@ from vila2.schemas.rest.datasets import DatasetIn, TakedownIn, VersionIn
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
-def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Standalone]:
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     storage = StorageSettings()
     if request.param == "postgres":
         url = SecretStr(request.getfixturevalue("postgres_url"))
         storage = StorageSettings(database_url=url)
-    with Standalone(tmp_path / "workspace", storage=storage) as made:
+    with EmbeddedPlatform(tmp_path / "workspace", storage=storage) as made:
         yield made
 
 
@@ -64,7 +64,7 @@ class Store:
 
 
 @pytest.fixture
-def store(platform: Standalone, tmp_path: Path) -> Store:
+def store(platform: EmbeddedPlatform, tmp_path: Path) -> Store:
     context = platform.apps["datasets"].state.context
     dataset(platform.client, tmp_path / "foxes")
     context.worker.stop()
@@ -115,8 +115,8 @@ def test_a_shard_that_an_ingest_has_found_is_not_deleted(
     takedown = take_down(store.red)
     meanwhile(monkeypatch, store.objects, "exists", lambda: store.take(takedown))
     store.take(ingest)
-    assert held(store.blue) == [picture(n) for n in range(4)]
-    assert held(store.red) == [picture(n) for n in (0, 2, 3)]
+    assert held(store.blue) == [image(n) for n in range(4)]
+    assert held(store.red) == [image(n) for n in (0, 2, 3)]
 
 
 def test_a_shard_that_is_being_deleted_is_not_found_by_an_ingest(
@@ -135,28 +135,28 @@ def test_a_shard_that_is_being_deleted_is_not_found_by_an_ingest(
     meanwhile(monkeypatch, store.objects, "delete", begin, after=False)
     store.take(takedown)
     replica.join()
-    assert held(store.blue) == [picture(n) for n in range(4)]
-    assert held(store.red) == [picture(n) for n in (0, 2, 3)]
+    assert held(store.blue) == [image(n) for n in range(4)]
+    assert held(store.red) == [image(n) for n in (0, 2, 3)]
 
 
 def test_a_copy_that_another_take_down_deletes_is_made_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left of red's first shard is all that blue has, and blue takes that down."""
-    store.take(store.given_to(store.blue, pictures(tmp_path / "one", count=1)))
-    of_blue = take_down(store.blue, hashlib.sha256(picture(0)).hexdigest())
+    store.take(store.given_to(store.blue, images(tmp_path / "one", count=1)))
+    of_blue = take_down(store.blue, hashlib.sha256(image(0)).hexdigest())
     of_red = take_down(store.red)
     meanwhile(monkeypatch, store.objects, "put_file", lambda: store.take(of_blue))
     store.take(of_red)
     until(lambda: store.take(of_red) or store.red.datasets.takedown(of_red).state == "done")
-    assert held(store.red) == [picture(n) for n in (0, 2, 3)]
+    assert held(store.red) == [image(n) for n in (0, 2, 3)]
 
 
 def test_a_version_is_ready_only_with_all_its_objects(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If one is missing at the end the ingest is tried again, and stores it."""
-    ingest = store.given_to(store.blue, pictures(tmp_path / "owls", first=10))
+    ingest = store.given_to(store.blue, images(tmp_path / "owls", first=10))
 
     def lose() -> None:
         for key in list(store.objects.keys("shards")):
@@ -166,11 +166,11 @@ def test_a_version_is_ready_only_with_all_its_objects(
     store.take(ingest)
     assert store.blue.datasets.version("foxes", 1).state == "ingesting"
     until(lambda: store.take(ingest))
-    assert held(store.blue) == [picture(n) for n in range(10, 14)]
+    assert held(store.blue) == [image(n) for n in range(10, 14)]
 
 
 def test_an_attempt_that_is_given_up_leaves_no_shard(
-    platform: Standalone, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image is taken down while a version that holds it is ingested."""
     store.take(take_down(store.red))
@@ -178,7 +178,7 @@ def test_an_attempt_that_is_given_up_leaves_no_shard(
     meanwhile(monkeypatch, store.objects, "put_file", lambda: take_down(store.blue), of="datasets/")
     store.take(ingest)
     until(lambda: store.take(ingest))
-    assert held(store.blue) == [picture(n) for n in (0, 2, 3)]
+    assert held(store.blue) == [image(n) for n in (0, 2, 3)]
     assert GONE not in everything_stored(platform)
 
 
@@ -188,7 +188,7 @@ def test_a_version_that_fails_leaves_no_shard(store: Store, tmp_path: Path) -> N
     damaged = io.BytesIO()
     with tarfile.open(fileobj=damaged, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("00000001.json"))
-    ingest = store.given_to(store.blue, pictures(tmp_path / "owls", first=10), damaged.getvalue())
+    ingest = store.given_to(store.blue, images(tmp_path / "owls", first=10), damaged.getvalue())
     store.take(ingest)
     assert store.blue.datasets.version("foxes", 1).state == "failed"
     assert list(store.objects.keys("shards")) == before

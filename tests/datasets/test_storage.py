@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.chassis.asgi_request import Answer, request
-from tests.standalone import client_with, pictures, submitted
+from tests.standalone import client_with, images, submitted
 from vila2.client import ApiError, Client
 from vila2.client.submit import submit
 from vila2.schemas.rest.datasets import DatasetIn, VersionIn
@@ -21,16 +21,16 @@ from vila2.schemas.rest.identity import DAY, LimitsIn
 
 
 @pytest.fixture
-def red(platform: Standalone) -> Client:
+def red(platform: EmbeddedPlatform) -> Client:
     return client_with(platform, platform.identity.keys.issue(team="red"))
 
 
 @pytest.fixture
 def foxes(tmp_path: Path) -> Path:
-    return pictures(tmp_path / "foxes")
+    return images(tmp_path / "foxes")
 
 
-def limit(platform: Standalone, storage_bytes: int | None) -> None:
+def limit(platform: EmbeddedPlatform, storage_bytes: int | None) -> None:
     platform.client.identity.set_limits("red", LimitsIn(storage_bytes=storage_bytes))
 
 
@@ -50,7 +50,7 @@ def test_what_is_ready_counts_once_by_its_shards(red: Client, foxes: Path) -> No
 
 
 def test_a_submission_that_does_not_fit_is_refused_before_its_first_byte(
-    platform: Standalone, red: Client, foxes: Path
+    platform: EmbeddedPlatform, red: Client, foxes: Path
 ) -> None:
     """Where its size is known; and no version is left behind."""
     limit(platform, 100)
@@ -61,7 +61,7 @@ def test_a_submission_that_does_not_fit_is_refused_before_its_first_byte(
 
 
 def test_a_part_that_does_not_fit_is_refused_and_goes_up_when_it_may(
-    platform: Standalone, red: Client, foxes: Path
+    platform: EmbeddedPlatform, red: Client, foxes: Path
 ) -> None:
     """The same submission goes on in the same version."""
     limit(platform, 100)
@@ -72,7 +72,7 @@ def test_a_part_that_does_not_fit_is_refused_and_goes_up_when_it_may(
 
 
 def test_a_piece_that_the_store_has_is_no_more_bytes(
-    platform: Standalone, red: Client, foxes: Path, tmp_path: Path
+    platform: EmbeddedPlatform, red: Client, foxes: Path, tmp_path: Path
 ) -> None:
     """Who was cut off at the limit sends it again and is not refused."""
     red.datasets.create(DatasetIn(name="files", kind="pairs"))
@@ -85,7 +85,9 @@ def test_a_piece_that_the_store_has_is_no_more_bytes(
     assert red.datasets.quota().storage_bytes_used == 5
 
 
-def test_teams_do_not_take_from_each_other(platform: Standalone, red: Client, foxes: Path) -> None:
+def test_teams_do_not_take_from_each_other(
+    platform: EmbeddedPlatform, red: Client, foxes: Path
+) -> None:
     limit(platform, 1)
     submitted(platform.client, foxes, name="foxes")
     assert red.datasets.quota().storage_bytes_used == 0
@@ -95,7 +97,7 @@ def test_teams_do_not_take_from_each_other(platform: Standalone, red: Client, fo
 
 
 def test_a_piece_that_will_not_fit_is_refused_before_it_is_read(
-    platform: Standalone, red: Client
+    platform: EmbeddedPlatform, red: Client
 ) -> None:
     red.datasets.create(DatasetIn(name="files", kind="pairs"))
     red.datasets.open_version("files", VersionIn(format="folder"))
@@ -111,7 +113,7 @@ def test_a_piece_is_bounded_by_its_own_setting(
     """A larger one than the one for JSON."""
     monkeypatch.setenv("VILA2_MAX_JSON_BYTES", "1000")
     monkeypatch.setenv("VILA2_MAX_UPLOAD_BYTES", "4000")
-    with Standalone(tmp_path / "bounded") as platform:
+    with EmbeddedPlatform(tmp_path / "bounded") as platform:
         red = client_with(platform, platform.identity.keys.issue(team="red"))
         red.datasets.create(DatasetIn(name="files", kind="pairs"))
         red.datasets.open_version("files", VersionIn(format="folder"))
@@ -128,11 +130,11 @@ def test_what_a_killed_process_was_receiving_is_removed_after_a_day(tmp_path: Pa
     for name, age in (("old", 2 * DAY), ("new", 60.0)):
         (spool / name).touch()
         os.utime(spool / name, (time.time() - age, time.time() - age))
-    with Standalone(tmp_path / "w"):
+    with EmbeddedPlatform(tmp_path / "w"):
         assert [path.name for path in spool.iterdir()] == ["new"]
 
 
-def test_a_large_piece_is_not_held_in_memory(platform: Standalone, red: Client) -> None:
+def test_a_large_piece_is_not_held_in_memory(platform: EmbeddedPlatform, red: Client) -> None:
     red.datasets.create(DatasetIn(name="files", kind="pairs"))
     red.datasets.open_version("files", VersionIn(format="folder"))
     piece = b"x" * (1 << 20)
@@ -147,7 +149,7 @@ def test_a_large_piece_is_not_held_in_memory(platform: Standalone, red: Client) 
 
 
 def put_piece(
-    platform: Standalone, pieces: Iterable[bytes], *, length: int | None = None
+    platform: EmbeddedPlatform, pieces: Iterable[bytes], *, length: int | None = None
 ) -> Answer:
     key = platform.identity.keys.issue(team="red")
     headers = {"authorization": f"Bearer {key}"}

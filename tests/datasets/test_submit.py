@@ -7,24 +7,24 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import encoded, picture, png_claiming
-from tests.standalone import client_with, pictures, submitted
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import encoded, image, png_claiming
+from tests.standalone import client_with, images, submitted
 from vila2.client import ApiError, Client
 from vila2.data.shards import read_shard
 from vila2.wire.manifests_pb2 import DatasetManifest
 
 
 def mixed(folder: Path) -> Path:
-    """Four good pictures and one of each kind of bad one."""
-    pictures(folder)
+    """Four good images and one of each kind of bad one."""
+    images(folder)
     bad = {
-        "cut.png": picture(90, size=(64, 64))[:200],
+        "cut.png": image(90, size=(64, 64))[:200],
         "nothing.png": b"",
         "renamed.jpg": encoded(Image.new("RGB", (8, 8), "red"), "GIF"),
-        "twice.png": picture(0),
+        "twice.png": image(0),
         "bomb.png": png_claiming(60_000, 60_000),
-        "wordless.png": picture(91),
+        "wordless.png": image(91),
     }
     for name, data in bad.items():
         (folder / name).write_bytes(data)
@@ -32,10 +32,10 @@ def mixed(folder: Path) -> Path:
     return folder
 
 
-def test_good_pictures_make_a_version_and_bad_ones_are_counted_by_reason(
+def test_good_images_make_a_version_and_bad_ones_are_counted_by_reason(
     client: Client, tmp_path: Path
 ) -> None:
-    """Every picture is either a sample or under a reason; no reason holds two kinds of fault."""
+    """Every image is either a sample or under a reason; no reason holds two kinds of fault."""
     version = submitted(client, mixed(tmp_path / "mixed"), name="mixed")
     assert (version.state, version.version, version.samples) == ("ready", 1, 4)
     assert sum(version.rejected.values()) == 6
@@ -58,8 +58,8 @@ def test_each_rejection_names_its_file_and_what_to_do(client: Client, tmp_path: 
 
 
 def test_samples_come_back_as_they_were_submitted(client: Client, tmp_path: Path) -> None:
-    """Pictures byte for byte, captions as written."""
-    submitted(client, pictures(tmp_path / "foxes"), name="foxes", shard_samples=3)
+    """Images byte for byte, captions as written."""
+    submitted(client, images(tmp_path / "foxes"), name="foxes", shard_samples=3)
     shards = client.datasets.shards("foxes")
     assert [shard.samples for shard in shards] == [3, 1]
     samples = [
@@ -67,14 +67,14 @@ def test_samples_come_back_as_they_were_submitted(client: Client, tmp_path: Path
         for shard in shards
         for sample in read_shard(io.BytesIO(client.datasets.shard_content("foxes", 0, shard.index)))
     ]
-    assert {(s.image, s.caption) for s in samples} == {(picture(n), f"fox {n}") for n in range(4)}
+    assert {(s.image, s.caption) for s in samples} == {(image(n), f"fox {n}") for n in range(4)}
 
 
 def test_submitting_the_same_folder_again_finds_the_same_version(
     client: Client, tmp_path: Path
 ) -> None:
     """A submission is named by its content, so repeating it is safe."""
-    folder = pictures(tmp_path / "foxes")
+    folder = images(tmp_path / "foxes")
     first = submitted(client, folder, name="foxes")
     assert submitted(client, folder, name="foxes") == first
 
@@ -83,7 +83,7 @@ def test_a_changed_folder_is_a_new_version_beside_the_old_one(
     client: Client, tmp_path: Path
 ) -> None:
     """The old version stays as it was, and the newest is what is found without a number."""
-    folder = pictures(tmp_path / "foxes")
+    folder = images(tmp_path / "foxes")
     first = submitted(client, folder, name="foxes")
     held = client.datasets.shard_content("foxes", 1, 0)
     (folder / "p0.txt").write_text("another fox")
@@ -93,7 +93,7 @@ def test_a_changed_folder_is_a_new_version_beside_the_old_one(
     assert client.datasets.shard_content("foxes", 1, 0) == held
 
 
-def test_a_folder_without_one_good_picture_fails_with_the_counts(
+def test_a_folder_without_one_good_image_fails_with_the_counts(
     client: Client, tmp_path: Path
 ) -> None:
     """There is no empty version; the reasons are in the error and beside it."""
@@ -119,10 +119,10 @@ def test_a_dataset_keeps_its_kind(client: Client, tmp_path: Path) -> None:
 
 
 def test_another_team_sees_nothing_of_a_dataset(tmp_path: Path) -> None:
-    """Not its name, its versions, its pictures or its layers; and may use the name itself."""
+    """Not its name, its versions, its images or its layers; and may use the name itself."""
     workspace = tmp_path / "workspace"
-    with Standalone(workspace) as platform:
-        submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
+    with EmbeddedPlatform(workspace) as platform:
+        submitted(platform.client, images(tmp_path / "foxes"), name="foxes")
         blue = client_with(platform, platform.identity.keys.issue(team="blue"))
         assert blue.datasets.all() == []
         for look in (
@@ -136,12 +136,14 @@ def test_another_team_sees_nothing_of_a_dataset(tmp_path: Path) -> None:
             with pytest.raises(ApiError) as refused:
                 look()
             assert refused.value.problem.status == 404
-        other = submitted(blue, pictures(tmp_path / "owls", count=2, first=50), name="foxes")
+        other = submitted(blue, images(tmp_path / "owls", count=2, first=50), name="foxes")
         assert (other.version, other.samples) == (1, 2)
         assert platform.client.datasets.version("foxes").samples == 4
 
 
-def test_the_stored_manifest_is_the_proto_message(platform: Standalone, tmp_path: Path) -> None:
+def test_the_stored_manifest_is_the_proto_message(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """What lies beside the shards can be read without the database, and adds up."""
     version = submitted(platform.client, mixed(tmp_path / "mixed"), name="m", shard_samples=3)
     (path,) = (platform.workspace / "objects" / "datasets").rglob("manifest.json")

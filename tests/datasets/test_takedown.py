@@ -1,4 +1,4 @@
-"""Take-downs: a picture leaves every version, layer and future export, and a record stays."""
+"""Take-downs: an image leaves every version, layer and future export, and a record stays."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
 from tests.datasets.captioned import dataset, layer
-from tests.standalone import client_with, pictures, submitted, until
+from tests.standalone import client_with, images, submitted, until
 from vila2.client import ApiError, Client
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
 from vila2.schemas.rest.datasets import ExportIn, Takedown, TakedownIn
 
-GONE = picture(1)
+GONE = image(1)
 DIGEST = hashlib.sha256(GONE).hexdigest()
 
 
@@ -35,12 +35,14 @@ def held(client: Client, name: str = "foxes", version: int = 0) -> list[bytes]:
     ]
 
 
-def everything_stored(platform: Standalone) -> bytes:
+def everything_stored(platform: EmbeddedPlatform) -> bytes:
     files = (platform.workspace / "objects").rglob("*")
     return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
-def test_a_picture_leaves_every_version_that_holds_it(platform: Standalone, tmp_path: Path) -> None:
+def test_a_image_leaves_every_version_that_holds_it(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Whichever version or dataset it came in with; the others' samples stay."""
     client = platform.client
     dataset(client, tmp_path / "foxes")
@@ -48,13 +50,15 @@ def test_a_picture_leaves_every_version_that_holds_it(platform: Standalone, tmp_
     record = taken_down(client, dataset="foxes", key="p1")
     assert (record.state, record.sha256, record.samples) == ("done", DIGEST, 2)
     assert record.versions == ["foxes@1", "owls@1"]
-    assert held(client) == [picture(n) for n in (0, 2, 3)]
-    assert held(client, "owls") == [picture(0)]
+    assert held(client) == [image(n) for n in (0, 2, 3)]
+    assert held(client, "owls") == [image(0)]
     version = client.datasets.version("foxes")
     assert (version.samples, version.taken_down) == (3, 1)
 
 
-def test_nothing_of_its_bytes_is_left_in_the_store(platform: Standalone, tmp_path: Path) -> None:
+def test_nothing_of_its_bytes_is_left_in_the_store(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Neither in a shard, an upload nor a hash of how it looks."""
     dataset(platform.client, tmp_path / "foxes")
     assert GONE in everything_stored(platform)
@@ -64,7 +68,7 @@ def test_nothing_of_its_bytes_is_left_in_the_store(platform: Standalone, tmp_pat
 
 
 def test_its_captions_leave_the_layers_and_the_counts_stay_true(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """Rows still follow the shard's samples, and the layer stays sealed."""
     client, store = platform.client, platform.apps["datasets"].state.context.objects
@@ -79,15 +83,15 @@ def test_its_captions_leave_the_layers_and_the_counts_stay_true(
 
 
 def test_a_layer_that_was_being_made_is_accepted_without_it(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
-    """A captioner that read the shard before the take-down still counts the picture."""
+    """A captioner that read the shard before the take-down still counts the image."""
     client, store = platform.client, platform.apps["datasets"].state.context.objects
     dataset(client, tmp_path / "foxes")
     stale = layer(client, store, seal=False, shards=0)
     before = client.datasets.shard_content("foxes", 1, 0)
     taken_down(client, sha256=DIGEST)
-    from tests.data.made_pictures import caption_row
+    from tests.data.made_images import caption_row
     from vila2.data.layers import encode_layer_shard
     from vila2.schemas.rest.datasets import LayerShardIn
 
@@ -107,16 +111,16 @@ def test_a_layer_that_was_being_made_is_accepted_without_it(
     assert recorded.captioned == 1
 
 
-def test_it_is_not_taken_in_again(platform: Standalone, tmp_path: Path) -> None:
+def test_it_is_not_taken_in_again(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """A later submission of the same folder counts it as taken down."""
     dataset(platform.client, tmp_path / "foxes")
     taken_down(platform.client, sha256=DIGEST)
-    again = submitted(platform.client, pictures(tmp_path / "again", count=3), name="again")
+    again = submitted(platform.client, images(tmp_path / "again", count=3), name="again")
     assert (again.samples, again.rejected) == (2, {"taken-down": 1})
 
 
 def test_the_record_names_exports_that_were_made_before(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """What has left the store cannot be called back; whoever holds it can be told."""
     dataset(platform.client, tmp_path / "foxes")
@@ -127,21 +131,23 @@ def test_the_record_names_exports_that_were_made_before(
     assert [found.id for found in platform.client.datasets.takedowns()] == [record.id]
 
 
-def test_asking_twice_gives_one_record(platform: Standalone, tmp_path: Path) -> None:
+def test_asking_twice_gives_one_record(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """A request that is sent again changes nothing."""
     dataset(platform.client, tmp_path / "foxes")
     assert taken_down(platform.client, sha256=DIGEST) == taken_down(platform.client, sha256=DIGEST)
 
 
-def test_a_picture_that_nobody_has_can_be_kept_out(platform: Standalone, tmp_path: Path) -> None:
+def test_a_image_that_nobody_has_can_be_kept_out(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Its digest is enough, and the record says that nothing was found."""
     record = taken_down(platform.client, sha256=DIGEST)
     assert (record.state, record.samples, record.versions) == ("done", 0, [])
-    version = submitted(platform.client, pictures(tmp_path / "foxes"), name="foxes")
+    version = submitted(platform.client, images(tmp_path / "foxes"), name="foxes")
     assert version.rejected == {"taken-down": 1}
 
 
-def test_a_request_without_a_picture_says_what_to_give(client: Client) -> None:
+def test_a_request_without_a_image_says_what_to_give(client: Client) -> None:
     """A digest, or a sample."""
     with pytest.raises(ApiError, match="sha256") as refused:
         client.datasets.take_down(TakedownIn(reason="because", requested_by="x"))
@@ -151,22 +157,22 @@ def test_a_request_without_a_picture_says_what_to_give(client: Client) -> None:
 def test_another_teams_data_is_not_touched(tmp_path: Path) -> None:
     """A shard of the same content stays for the team that still has the right to it."""
     workspace = tmp_path / "workspace"
-    with Standalone(workspace) as platform:
+    with EmbeddedPlatform(workspace) as platform:
         blue = client_with(platform, platform.identity.keys.issue(team="blue"))
         dataset(platform.client, tmp_path / "foxes")
         dataset(blue, tmp_path / "foxes")
         record = taken_down(platform.client, sha256=DIGEST)
         with pytest.raises(ApiError):
             blue.datasets.takedown(record.id)
-        assert held(blue) == [picture(n) for n in range(4)]
-        assert held(platform.client) == [picture(n) for n in (0, 2, 3)]
+        assert held(blue) == [image(n) for n in range(4)]
+        assert held(platform.client) == [image(n) for n in (0, 2, 3)]
 
 
 @pytest.mark.parametrize("point", ["takedown.written", "takedown.recorded"])
 def test_a_take_down_that_was_cut_goes_on(
-    platform: Standalone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    platform: EmbeddedPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    """Between any two of its steps; the picture is counted once."""
+    """Between any two of its steps; the image is counted once."""
     import services.datasets.governance.takedowns as module
 
     client = platform.client

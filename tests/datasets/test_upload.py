@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.datasets.tables import VersionRow, WorkUnitRow
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture, tar_of
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image, tar_of
 from tests.standalone import until
 from vila2.client import ApiError, Client
 from vila2.data.sample import RawSample
@@ -18,7 +18,7 @@ from vila2.schemas.rest.datasets import DatasetIn, Version, VersionIn
 
 def part(*numbers: int) -> bytes:
     out = io.BytesIO()
-    write_raw_shard([RawSample(f"p{n}", f"p{n}.png", picture(n), f"fox {n}") for n in numbers], out)
+    write_raw_shard([RawSample(f"p{n}", f"p{n}.png", image(n), f"fox {n}") for n in numbers], out)
     return out.getvalue()
 
 
@@ -135,7 +135,7 @@ def test_a_tar_whose_members_are_malformed_fails_the_version_with_the_member(
     assert "00000001" in version.error
 
 
-def given_up(platform: Standalone) -> None:
+def given_up(platform: EmbeddedPlatform) -> None:
     """A version whose ingest failed for good though nothing is wrong with its data."""
     opened(platform.client)
     platform.client.datasets.put_part("foxes", 1, 0, part(0))
@@ -152,14 +152,14 @@ def given_up(platform: Standalone) -> None:
         session.add(unit)
 
 
-def test_a_version_whose_ingest_gave_up_says_that_it_failed(platform: Standalone) -> None:
+def test_a_version_whose_ingest_gave_up_says_that_it_failed(platform: EmbeddedPlatform) -> None:
     """Nobody waits for ever for a version that no worker will finish."""
     given_up(platform)
     version = platform.client.datasets.version("foxes", 1)
     assert (version.state, version.error) == ("failed", "OSError: disk full")
 
 
-def test_sealing_a_version_whose_ingest_gave_up_tries_again(platform: Standalone) -> None:
+def test_sealing_a_version_whose_ingest_gave_up_tries_again(platform: EmbeddedPlatform) -> None:
     """The submission is repeated once the disk has room, and finds its parts."""
     given_up(platform)
     assert ingested(platform.client).state == "ready"

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.platform.embedded import Standalone
-from tests.data.made_pictures import picture
-from tests.servers.pictures_web import Page, PicturesWeb, pictures_web
+from services.platform.embedded import EmbeddedPlatform
+from tests.data.made_images import image
+from tests.servers.images_web import ImagesWeb, Page, images_web
 from tests.standalone import submitted, until
 from vila2.client import Client
 from vila2.client.submit import submit
@@ -22,20 +22,20 @@ LOOPBACK = FetchPolicy(allow_networks=("127.0.0.1/32",), timeout_seconds=5)
 
 
 @pytest.fixture
-def web() -> Iterator[PicturesWeb]:
-    pages = {f"/{n}.png": Page(picture(n)) for n in range(6)}
-    with pictures_web(pages) as made:
+def web() -> Iterator[ImagesWeb]:
+    pages = {f"/{n}.png": Page(image(n)) for n in range(6)}
+    with images_web(pages) as made:
         yield made
 
 
 @pytest.fixture
-def fetching(tmp_path: Path) -> Iterator[Standalone]:
+def fetching(tmp_path: Path) -> Iterator[EmbeddedPlatform]:
     """A store that may fetch from the loopback, as an operator would allow on purpose."""
-    with Standalone(tmp_path / "workspace", fetching=LOOPBACK) as made:
+    with EmbeddedPlatform(tmp_path / "workspace", fetching=LOOPBACK) as made:
         yield made
 
 
-def rows(web: PicturesWeb, count: int = 4) -> list[dict[str, str]]:
+def rows(web: ImagesWeb, count: int = 4) -> list[dict[str, str]]:
     return [{"url": f"{web.url}/{n}.png", "caption": f"fox {n}"} for n in range(count)]
 
 
@@ -57,24 +57,24 @@ def written(path: Path, held: list[dict[str, str]]) -> Path:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_list_of_addresses_becomes_a_dataset(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path, suffix: str
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path, suffix: str
 ) -> None:
     """The address is the sample's source, so that its owner can be found."""
     path = written(tmp_path / f"list.{suffix}", rows(web))
     version = submitted(fetching.client, path, name="web", format="urls")
     assert (version.state, version.samples, version.rejected) == ("ready", 4, {})
     first = fetching.client.datasets.shard_content("web", 1, 0)
-    assert picture(3) in first
+    assert image(3) in first
     assert f"{web.url}/3.png".encode() in first
 
 
 def test_what_cannot_be_fetched_is_counted_by_reason(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path
 ) -> None:
-    """Gone, opted out, refused to robots, no picture, no address, loopback by another name."""
+    """Gone, opted out, refused to robots, no image, no address, loopback by another name."""
     web.pages["/robots.txt"] = Page(b"User-agent: *\nDisallow: /private", headers={})
-    web.pages["/private/a.png"] = Page(picture(50))
-    web.pages["/optout.png"] = Page(picture(51), headers={"x-robots-tag": "noai"})
+    web.pages["/private/a.png"] = Page(image(50))
+    web.pages["/optout.png"] = Page(image(51), headers={"x-robots-tag": "noai"})
     web.pages["/page.html"] = Page(b"<html>", headers={"content-type": "text/html"})
     web.pages["/away.png"] = Page(status=302, headers={"location": "http://169.254.169.254/a.png"})
     held = [
@@ -95,7 +95,7 @@ def test_what_cannot_be_fetched_is_counted_by_reason(
 
 
 def test_a_store_fetches_nothing_from_its_own_machine_unless_it_is_told_to(
-    client: Client, web: PicturesWeb, tmp_path: Path
+    client: Client, web: ImagesWeb, tmp_path: Path
 ) -> None:
     """Not one request reaches the server."""
     version = submitted(client, jsonl(tmp_path / "l.jsonl", rows(web)), name="w", format="urls")
@@ -103,8 +103,8 @@ def test_a_store_fetches_nothing_from_its_own_machine_unless_it_is_told_to(
     assert not web.asked
 
 
-def test_pictures_without_text_are_taken_where_that_is_said(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+def test_images_without_text_are_taken_where_that_is_said(
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path
 ) -> None:
     """A list of addresses alone is enough: the captions come from a model."""
     from vila2.data.readers import ReadOptions
@@ -118,7 +118,7 @@ def test_pictures_without_text_are_taken_where_that_is_said(
 
 
 def test_fetching_that_was_cut_goes_on_with_the_rest(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was fetched before the crash is not asked for again."""
     import services.datasets.versions.incoming as module
@@ -141,7 +141,7 @@ def test_fetching_that_was_cut_goes_on_with_the_rest(
 
 
 def test_a_list_that_could_not_be_fetched_is_tried_again_when_it_is_submitted_again(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path
 ) -> None:
     """The site was down, and is back: the same submission becomes ready."""
     held = dict(web.pages)
@@ -155,7 +155,7 @@ def test_a_list_that_could_not_be_fetched_is_tried_again_when_it_is_submitted_ag
 
 
 def test_a_list_is_fetched_anew_where_that_is_said(
-    fetching: Standalone, web: PicturesWeb, tmp_path: Path
+    fetching: EmbeddedPlatform, web: ImagesWeb, tmp_path: Path
 ) -> None:
     """What was gone the first time may have come back; the first version stays."""
     path = jsonl(tmp_path / "l.jsonl", rows(web))

@@ -139,7 +139,7 @@ def _caption_and_train(made: Fed, folder: Path, targets: Path) -> None:
 
 
 def _keep_asking(studio: Studio, ending: threading.Event) -> None:
-    """Somebody looks at pictures all the time, so that the engine has a speed."""
+    """Somebody looks at images all the time, so that the engine has a speed."""
     body = PreviewIn(
         **{
             **studio.asked(),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from services.platform import serve
 from services.platform.doctor import findings
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from tests.servers.seaweedfs import S3Server
 from tests.servers.valkey import Broker
@@ -35,7 +35,7 @@ def of(found: list[Finding], check: str) -> Finding:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """A workspace in which the platform has run."""
-    with Standalone(tmp_path / "workspace") as made:
+    with EmbeddedPlatform(tmp_path / "workspace") as made:
         return made.workspace
 
 
@@ -144,14 +144,14 @@ def test_a_wrong_key_of_the_bucket_is_a_problem(
     assert of(findings(tmp_path), "objects").state == state
 
 
-def test_services_tell_version_and_time_and_know_the_key(platform: Standalone) -> None:
+def test_services_tell_version_and_time_and_know_the_key(platform: EmbeddedPlatform) -> None:
     with served(platform) as url:
         found = of_services(url, platform.key)
     assert {finding.state for finding in found} == {"ok"}
     assert of(found, "clock of caption").state == "ok"
 
 
-def test_an_unknown_key_is_a_problem(platform: Standalone) -> None:
+def test_an_unknown_key_is_a_problem(platform: EmbeddedPlatform) -> None:
     with served(platform) as url:
         assert of(of_services(url, "none.such"), "key").state == "problem"
 

@@ -1,6 +1,6 @@
 """The whole loop through the real services: from a submitted folder to a report.
 
-It is run twice: once undisturbed, in processes that cannot read the truth of the pictures, and once
+It is run twice: once undisturbed, in processes that cannot read the truth of the images, and once
 as `vila2 demo` that is killed again and again.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.backends.folder import Started, read_started
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 SCALE = 0.02
 SIZES = WorldSizes().scaled(SCALE)
-# Blocks the picture world's truth in every process of the run, jobs included.
+# Blocks the image world's truth in every process of the run, jobs included.
 BLOCK = """
 import sys
 class _NoTruth:
@@ -45,13 +45,13 @@ sys.meta_path.insert(0, _NoTruth())
 RUN = """
 import sys, time
 from pathlib import Path
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from vila2.schemas.rest.controller import RunIn
 from vila2.cli.platform import DEMO_DATASETS
 from vila2.recipes.recipe import load_recipe
 from vila2.client.submit import submit
 workspace, recipe = map(Path, sys.argv[1:])
-with Standalone(workspace) as platform:
+with EmbeddedPlatform(workspace) as platform:
     for name, (split, format) in DEMO_DATASETS.items():
         submit(platform.client, workspace / "world" / split, name=name, format=format)
     content = load_recipe(recipe).model_dump(mode="json")
@@ -92,7 +92,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which no process can import the package that draws the pictures."""
+    """An environment in which no process can import the package that draws the images."""
     folder = tmp_path_factory.mktemp("block")
     (folder / "sitecustomize.py").write_text(BLOCK)
     return {**os.environ, "PYTHONPATH": str(folder)}
@@ -156,11 +156,11 @@ def running_jobs(workspace: Path) -> list[int]:
     return [int(pid) for pid, began in handles if start_time(int(pid)) == began]
 
 
-def the_run(platform: Standalone) -> Run:
+def the_run(platform: EmbeddedPlatform) -> Run:
     return platform.client.controller.runs()[-1]
 
 
-def digests(platform: Standalone) -> dict[str, str]:
+def digests(platform: EmbeddedPlatform) -> dict[str, str]:
     """Round -> sha256 of its model's weights."""
     return {
         held.name: platform.client.training.model(held.model).sha256
@@ -169,7 +169,7 @@ def digests(platform: Standalone) -> dict[str, str]:
 
 
 def test_a_run_finishes_with_every_round_judged(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         run = the_run(platform)
     assert run.state == "finished"
     names = [held.name for held in run.rounds]
@@ -180,7 +180,7 @@ def test_a_run_finishes_with_every_round_judged(undisturbed: Path) -> None:
 
 
 def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         datasets = platform.client.datasets
         layers = datasets.layers()
         assert len(layers) == 2  # round 1's, and the specialist's
@@ -190,8 +190,8 @@ def test_every_sample_of_a_layer_is_accounted_for(undisturbed: Path) -> None:
             assert layer.captioned + sum(layer.quarantined.values()) == version.samples
 
 
-def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+def test_a_caption_leads_back_to_its_image_model_and_prompt(undisturbed: Path) -> None:
+    with EmbeddedPlatform(undisturbed) as platform:
         client = platform.client
         layer = client.datasets.layers()[0]
         row = decode_layer_shard(client.datasets.layer_content(layer.id, 0))[0]
@@ -203,7 +203,7 @@ def test_a_caption_leads_back_to_its_picture_model_and_prompt(undisturbed: Path)
 
 
 def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         report = platform.client.controller.report(the_run(platform).id)
     steps = {r["name"]: [(s["name"], s["steps"]) for s in r["stages"]] for r in report["rounds"]}
     loop = {str(value) for name, value in steps.items() if name != "specialists"}
@@ -215,7 +215,7 @@ def test_rounds_have_equal_budgets_and_finite_losses(undisturbed: Path) -> None:
 
 def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
     """Captions of the layer, claims of the model's answers, warnings, and whether they stop."""
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         held = {r.name: r for r in the_run(platform).rounds}["round 1"]
         layer = platform.client.datasets.layer(held.layer)
     facts = held.verdict
@@ -227,7 +227,7 @@ def test_a_rounds_stored_facts_describe_its_captions(undisturbed: Path) -> None:
 
 def test_the_report_tells_costs_lineage_and_how_the_control_compares(undisturbed: Path) -> None:
     """For every model that was trained; the JSON holds to its own model."""
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         run = the_run(platform)
         report = RunReport.model_validate(platform.client.controller.report(run.id))
     trained = {r.name: r.model for r in run.rounds}
@@ -251,7 +251,7 @@ def test_the_report_is_one_page_without_outside_requests(killed: Path) -> None:
 
 
 def test_the_undisturbed_run_could_not_read_the_truth(blind: dict[str, str]) -> None:
-    """The package that draws the pictures is unimportable in every process of it."""
+    """The package that draws the images is unimportable in every process of it."""
     for program in ("import vila2.scenes", "import vila2.scenes.datasets"):
         done = subprocess.run(
             [sys.executable, "-c", program], env=blind, capture_output=True, text=True, check=False
@@ -260,7 +260,7 @@ def test_the_undisturbed_run_could_not_read_the_truth(blind: dict[str, str]) -> 
 
 
 def test_the_corpus_folder_holds_no_truth(undisturbed: Path) -> None:
-    """Its texts are the noisy alt-texts; a clean caption is nowhere in it, nor in a picture."""
+    """Its texts are the noisy alt-texts; a clean caption is nowhere in it, nor in an image."""
     truth = true_captions(sizes=SIZES, seed=0)
     corpus = undisturbed / "world" / "corpus"
     written = b"".join(path.read_bytes() for path in corpus.iterdir())
@@ -274,8 +274,8 @@ def test_a_demo_that_is_killed_again_and_again_ends_the_same(
 ) -> None:
     """With the same weights, bit for bit, as the run that nobody disturbed."""
     assert any(held.attempt for held in starts(killed)), "no job died"
-    with Standalone(undisturbed) as platform:
+    with EmbeddedPlatform(undisturbed) as platform:
         expected = digests(platform)
-    with Standalone(killed) as platform:
+    with EmbeddedPlatform(killed) as platform:
         assert digests(platform) == expected
         assert len(platform.client.datasets.layers()) == 2

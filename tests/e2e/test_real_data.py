@@ -1,4 +1,4 @@
-"""Every format with real pictures, where a folder of them is at hand.
+"""Every format with real images, where a folder of them is at hand.
 
 VILA2_REAL_DATA names a folder with flickr8k/ (images/, captions.csv), coco_mini/ (train2017/,
 annotations/), ocr/ and web_pairs/; without it these tests are skipped.
@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.platform.embedded import Standalone
-from tests.servers.pictures_web import Page, pictures_web
+from services.platform.embedded import EmbeddedPlatform
+from tests.servers.images_web import Page, images_web
 from vila2.client import Client
 from vila2.client.export import export_dataset
 from vila2.client.submit import submit
@@ -29,13 +29,13 @@ from vila2.schemas.rest.datasets import AuditIn
 
 REAL = Path(os.environ.get("VILA2_REAL_DATA") or "/nonexistent")
 pytestmark = pytest.mark.skipif(
-    not REAL.is_dir(), reason="set VILA2_REAL_DATA to a folder with real pictures"
+    not REAL.is_dir(), reason="set VILA2_REAL_DATA to a folder with real images"
 )
 COUNT = 200
 
 
 def flickr(count: int = COUNT) -> list[tuple[Path, str]]:
-    """Pictures with their first captions."""
+    """Images with their first captions."""
     first: dict[str, str] = {}
     with (REAL / "flickr8k" / "captions.csv").open() as lines:
         for row in csv.DictReader(lines):
@@ -102,12 +102,12 @@ def test_img2dataset_tars(client: Client, tmp_path: Path) -> None:
 
 
 def test_coco_as_conversations(client: Client, tmp_path: Path) -> None:
-    """All captions of a picture as turns about it."""
+    """All captions of an image as turns about it."""
     given = json.loads((REAL / "coco_mini/annotations/captions_train2017.json").read_text())
     names = {image["id"]: image["file_name"] for image in given["images"]}
     talk = [
         {"id": n, "image": names[row["image_id"]], "conversations": [
-            {"from": "human", "value": "<image>\nDescribe the picture."},
+            {"from": "human", "value": "<image>\nDescribe the image."},
             {"from": "gpt", "value": row["caption"]}]}
         for n, row in enumerate(given["annotations"])
     ]  # fmt: skip
@@ -118,7 +118,7 @@ def test_coco_as_conversations(client: Client, tmp_path: Path) -> None:
 
 
 def test_tars_without_captions(client: Client) -> None:
-    """Two tars repeat pictures of the first: counted, and kept once."""
+    """Two tars repeat images of the first: counted, and kept once."""
     path = REAL / "web_pairs/tests/test_clip_inference/test_tars"
     version = submitted(client, path, name="web", format="webdataset", captionless=True)
     assert version.samples == 7
@@ -140,7 +140,7 @@ def test_a_list_of_addresses(tmp_path: Path) -> None:
         for path, _ in held
     }
     policy = FetchPolicy(allow_networks=("127.0.0.1/32",))
-    with pictures_web(pages) as web, Standalone(tmp_path / "w", fetching=policy) as platform:
+    with images_web(pages) as web, EmbeddedPlatform(tmp_path / "w", fetching=policy) as platform:
         lines = [json.dumps({"url": f"{web.url}/{p.name}", "caption": t}) for p, t in held]
         (tmp_path / "list.jsonl").write_text("\n".join(lines))
         version = submitted(platform.client, tmp_path / "list.jsonl", name="urls", format="urls")
@@ -173,16 +173,16 @@ def test_resized_photographs_are_found_and_different_ones_are_not(
 def test_an_export_loads_in_hugging_face_datasets(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real pictures, offline, as another team would use it."""
+    """Real images, offline, as another team would use it."""
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "1")
     from datasets import load_dataset
 
     path = REAL / "ocr/tests/data/det_toy_dataset/imgs/test"
-    for n, picture in enumerate(sorted(path.glob("*.jpg"))):
+    for n, image in enumerate(sorted(path.glob("*.jpg"))):
         (tmp_path / "d").mkdir(exist_ok=True)
-        shutil.copy(picture, tmp_path / "d" / picture.name)
-        (tmp_path / "d" / picture.name).with_suffix(".txt").write_text(f"street {n}")
+        shutil.copy(image, tmp_path / "d" / image.name)
+        (tmp_path / "d" / image.name).with_suffix(".txt").write_text(f"street {n}")
     submitted(client, tmp_path / "d", name="d", format="folder")
     export_dataset(client, "d", tmp_path / "out", format="parquet", text="original")
     rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))

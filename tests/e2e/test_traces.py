@@ -45,16 +45,18 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     triton_server(folder / "repository")  # skips where there is none
     with pytest.MonkeyPatch.context() as environment, collector() as spans:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", spans.url)
-        job = _caption(folder)
+        job = _caption(folder, spans)
         yield _told(job, spans, folder / "workspace" / "log.jsonl")
 
 
-def _caption(folder: Path) -> str:
+def _caption(folder: Path, spans: Collector) -> str:
     with opened(folder, triton=True) as studio, served(studio.platform) as address:
         client = Client.connect(address, key=studio.platform.key)
         with tracing.within(ASKED):  # the caller's own trace, sent as a header
             job = client.caption.start_layer(studio.job(run="run-1a2b3c4d")).id
         until(lambda: client.caption.layer_job(job).state == "sealed", seconds=300)
+        # Triton sends them every few seconds, and none of the last if its end takes too long.
+        until(lambda: any(span.process == "vila2-triton" for span in spans.spans), seconds=60)
         client.close()
     return job
 

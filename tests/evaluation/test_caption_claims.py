@@ -1,4 +1,4 @@
-"""Claims of captions against the truth of their pictures."""
+"""Claims of captions against the truth of their images."""
 
 from __future__ import annotations
 

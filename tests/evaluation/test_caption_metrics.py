@@ -69,7 +69,7 @@ def test_names_and_numbers_of_the_alt_text_are_told_from_its_other_words():
 
 
 def test_entity_retention_counts_names_alone():
-    """The caption keeps one name of two, and the year of the other picture's."""
+    """The caption keeps one name of two, and the year of the other image's."""
     originals = ["The Eiffel Tower at night", "a red dress from 1920", "a night in red"]
     captions = ["the eiffel construction", "clothes of 1920", "something"]
     assert compute(captions, originals).entity_retention == pytest.approx(0.75)

@@ -35,7 +35,7 @@ def _claims(precision: float) -> ClaimMetrics:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_drawn_captions_raise_no_warning(seed: int):
-    """Two sets of pictures, one grammar."""
+    """Two sets of images, one grammar."""
     assert _figures(_drawn(seed), _drawn(seed + 100)) == set()
 
 
@@ -74,7 +74,7 @@ def test_a_vocabulary_that_shrinks_is_a_collapse():
 
 def test_captions_that_swell_are_an_inflation():
     """Half as long again."""
-    after = [f"{text} It is a very nice picture of many things." for text in _drawn(2)]
+    after = [f"{text} It is a very nice image of many things." for text in _drawn(2)]
     assert ("length-inflation", "words_mean") in _figures(_drawn(1), after)
 
 

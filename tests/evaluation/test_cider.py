@@ -57,7 +57,7 @@ LIBRARY_SCORE = 1.8309816242398433
 
 
 def test_scores_equal_those_of_pycocoevalcap() -> None:
-    """Per picture and in the mean."""
+    """Per image and in the mean."""
     result = cider_d(CANDIDATES, REFERENCES)
     assert result.per_item == pytest.approx(LIBRARY, abs=1e-12)
     assert result.score == pytest.approx(LIBRARY_SCORE, abs=1e-12)
@@ -71,7 +71,7 @@ def test_copying_the_only_reference_scores_ten() -> None:
 
 
 def test_given_document_frequencies_replace_those_of_the_references() -> None:
-    """So a picture scored alone gets what it gets among the others."""
+    """So an image scored alone gets what it gets among the others."""
     frequencies = DocumentFrequencies.of(REFERENCES.values())
     alone = cider_d(
         {"dog": CANDIDATES["dog"]},
@@ -81,19 +81,19 @@ def test_given_document_frequencies_replace_those_of_the_references() -> None:
     assert alone.score == pytest.approx(LIBRARY["dog"])
 
 
-def test_a_single_picture_without_frequencies_is_an_error_that_says_what_to_do() -> None:
+def test_a_single_image_without_frequencies_is_an_error_that_says_what_to_do() -> None:
     """Every n-gram would weigh nothing, and the score would be a silent 0."""
-    with pytest.raises(ValueError, match="at least two pictures"):
+    with pytest.raises(ValueError, match="at least two images"):
         cider_d({"dog": "a dog"}, {"dog": ["a dog"]})
 
 
-def test_missing_and_surplus_pictures_are_named() -> None:
-    """A score over the pictures that happen to match would be another score."""
+def test_missing_and_surplus_images_are_named() -> None:
+    """A score over the images that happen to match would be another score."""
     with pytest.raises(ValueError, match="2 ids, such as \\['b', 'c'\\]"):
         cider_d({"a": "x", "b": "x"}, {"a": ["x"], "c": ["x"]})
 
 
-def test_a_picture_without_references_is_named() -> None:
+def test_a_image_without_references_is_named() -> None:
     """It can be given no score."""
     with pytest.raises(ValueError, match="such as \\['b'\\]"):
         cider_d({"a": "x", "b": "x"}, {"a": ["x"], "b": []})

@@ -1,4 +1,4 @@
-"""The evaluator holds few pictures at a time."""
+"""The evaluator holds few images at a time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def sample(number: int, questions: int) -> Sample:
 
 
 @given(st.lists(st.sampled_from([0, 1, 400, 3000]), max_size=12))
-def test_chunks_lose_and_double_no_picture_and_are_as_small_as_pictures_allow(counts: list[int]):
-    """A chunk ends as soon as it has enough questions; a picture's questions stay together."""
+def test_chunks_lose_and_double_no_image_and_are_as_small_as_images_allow(counts: list[int]):
+    """A chunk ends as soon as it has enough questions; an image's questions stay together."""
     samples = [sample(number, count) for number, count in enumerate(counts)]
     chunks = list(evaluate._chunks(samples))
     assert [one for chunk in chunks for one in chunk] == samples

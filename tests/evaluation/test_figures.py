@@ -124,9 +124,9 @@ def test_figures_are_shares_and_lie_in_their_interval_whatever_was_said(pairs):
     assert all(0 <= f.value <= 1 for f in figures)
 
 
-def test_the_interval_of_a_ratio_resamples_whole_pictures():
-    """Two pictures that disagree wholly: every share from 0 to 1 may come out."""
-    parts = [[(float(picture == "p"), 1.0)] for picture in "pq" for _ in range(50)]
+def test_the_interval_of_a_ratio_resamples_whole_images():
+    """Two images that disagree wholly: every share from 0 to 1 may come out."""
+    parts = [[(float(image == "p"), 1.0)] for image in "pq" for _ in range(50)]
     (interval,) = ratio_intervals(parts, clusters=[p for p in "pq" for _ in range(50)])
     assert (interval.low, interval.mid, interval.high) == (0.0, 0.5, 1.0)
 
@@ -136,7 +136,7 @@ def test_the_mean_as_a_ratio_has_the_interval_of_the_mean():
     outcomes = [said(n, "yes", "yes" if n % 3 else "no") for n in range(200)]
     (score,) = benchmark_scores(outcomes)
     (interval,) = ratio_intervals(
-        [[(o.score, 1.0)] for o in outcomes], clusters=[o.picture for o in outcomes]
+        [[(o.score, 1.0)] for o in outcomes], clusters=[o.image for o in outcomes]
     )
     assert interval.low == pytest.approx(score.low, abs=0.02)
     assert interval.high == pytest.approx(score.high, abs=0.02)

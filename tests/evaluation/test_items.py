@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.items import ITEM_METRICS, item_problem
+from vila2.data.answers import TEXT_METRICS
+from vila2.data.benchmark_items import ITEM_METRICS, item_problem
+from vila2.evaluation.metrics.scorers import METRICS
 from vila2.evaluation.scoring import score_answers
 
 GOOD = {"id": "q", "benchmark": "b", "kind": "k", "question": "?", "metric": "exact",
@@ -74,3 +76,8 @@ def test_what_passes_can_be_scored_whatever_the_model_replies(metric, answers, o
     if not item_problem(item):
         (outcome,) = score_answers([("p", item)], [reply])
         assert 0 <= outcome.score <= 1
+
+
+def test_every_metric_that_an_item_may_name_is_scored() -> None:
+    """What is accepted when a benchmark is stored is what evaluation knows."""
+    assert {*METRICS, "cider"} == set(TEXT_METRICS)

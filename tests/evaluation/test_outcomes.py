@@ -14,7 +14,7 @@ from vila2.evaluation.outcomes import (
     benchmark_scores,
     by_benchmark,
     by_kind,
-    item_pictures,
+    item_images,
     item_scores,
     macro_score,
     read_outcomes,
@@ -32,14 +32,14 @@ _OUTCOMES = st.lists(
         score=st.floats(0, 10),
         answer=_TEXT,
         expected=_TEXT,
-        picture=_TEXT,
+        image=_TEXT,
     ),
     max_size=5,
 )
 
 
-def _outcome(item: str, score: float, *, benchmark: str = "vqa", picture: str = "") -> Outcome:
-    return Outcome(item, benchmark, "colour", score, "red", "red", picture)
+def _outcome(item: str, score: float, *, benchmark: str = "vqa", image: str = "") -> Outcome:
+    return Outcome(item, benchmark, "colour", score, "red", "red", image)
 
 
 @given(_OUTCOMES)
@@ -106,15 +106,15 @@ def test_the_same_item_twice_is_an_error():
         item_scores([_outcome("a", 1.0), _outcome("a", 0.0)])
 
 
-def test_an_item_without_a_picture_is_its_own_cluster():
+def test_an_item_without_a_image_is_its_own_cluster():
     """Items of two benchmarks are not mixed up by their names."""
-    outcomes = [_outcome("a", 1.0), _outcome("a", 1.0, benchmark="x", picture="p")]
-    assert item_pictures(outcomes) == {"vqa": {"a": "vqa/a"}, "x": {"a": "p"}}
+    outcomes = [_outcome("a", 1.0), _outcome("a", 1.0, benchmark="x", image="p")]
+    assert item_images(outcomes) == {"vqa": {"a": "vqa/a"}, "x": {"a": "p"}}
 
 
-def test_a_benchmark_scores_its_mean_with_an_interval_over_pictures():
-    """Two pictures, all answers alike within each: the interval spans everything."""
-    outcomes = [_outcome(f"{p}{i}", float(p == "p"), picture=p) for p in "pq" for i in range(50)]
+def test_a_benchmark_scores_its_mean_with_an_interval_over_images():
+    """Two images, all answers alike within each: the interval spans everything."""
+    outcomes = [_outcome(f"{p}{i}", float(p == "p"), image=p) for p in "pq" for i in range(50)]
     (score,) = benchmark_scores(outcomes)
     assert (score.n, score.score, score.low, score.high) == (100, 0.5, 0.0, 1.0)
 

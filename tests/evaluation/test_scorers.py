@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila2.evaluation.metrics.scorers import (
-    METRICS,
-    intersection_over_union,
-    parse_boxes,
-    parse_objects,
-    score,
-)
+from vila2.data.answers import parse_boxes
+from vila2.evaluation.metrics.scorers import METRICS, intersection_over_union, parse_objects, score
 
 _WORDS = st.sampled_from([
     "a", "two", "ſix", "small", "big", "large", "red", "gray", "grey", "circle", "circles",
@@ -102,7 +97,7 @@ def test_object_f1_counts_what_is_missing_and_what_is_made_up():
 
 
 def test_object_f1_takes_the_best_matching_expected_caption():
-    """Several captions of one picture may each be right."""
+    """Several captions of one image may each be right."""
     assert score("object_f1", "a red bar", ["a blue bar", "a red bar"]) == 1.0
 
 

@@ -72,14 +72,14 @@ def test_models_scored_on_different_items_are_not_compared():
         paired_difference({"a": 1.0, "b": 1.0}, {"a": 1.0, "c": 1.0})
 
 
-def test_questions_that_share_a_picture_widen_the_interval():
+def test_questions_that_share_a_image_widen_the_interval():
     """Ten copies of each question are no more evidence than one."""
     one = _random_scores(11, 60)
     before = {f"{item}/{copy}": 0.0 for item in one for copy in range(10)}
     after = {name: one[name.split("/")[0]] for name in before}
-    pictures = {name: name.split("/")[0] for name in before}
+    images = {name: name.split("/")[0] for name in before}
     single = paired_difference(dict.fromkeys(one, 0.0), one)
-    clustered = paired_difference(before, after, clusters=pictures)
+    clustered = paired_difference(before, after, clusters=images)
     naive = paired_difference(before, after)
     assert clustered.high - clustered.low == pytest.approx(single.high - single.low, rel=0.15)
     assert naive.high - naive.low < 0.5 * (single.high - single.low)
@@ -92,21 +92,21 @@ def test_every_benchmark_counts_alike_in_the_macro_difference():
     assert macro_difference(before, after).mid == 0.5
 
 
-def test_a_picture_shared_by_benchmarks_is_drawn_for_all_of_them():
-    """Two benchmarks about the same pictures, with equal answers, are one benchmark's evidence."""
+def test_a_image_shared_by_benchmarks_is_drawn_for_all_of_them():
+    """Two benchmarks about the same images, with equal answers, are one benchmark's evidence."""
     after = _random_scores(13, 80)
     before = dict.fromkeys(after, 0.0)
-    pictures = {item: item for item in after}
+    images = {item: item for item in after}
     together = macro_difference(
         {"x": before, "y": before},
         {"x": after, "y": after},
-        clusters={"x": pictures, "y": pictures},
+        clusters={"x": images, "y": images},
     )
     alone = paired_difference(before, after)
     assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.1)
 
 
-def test_benchmarks_with_pictures_of_their_own_are_resampled_apart():
+def test_benchmarks_with_images_of_their_own_are_resampled_apart():
     """Equal item names in two benchmarks are different items when nothing says otherwise."""
     after = _random_scores(13, 80)
     before = dict.fromkeys(after, 0.0)
@@ -201,12 +201,12 @@ def test_the_spread_of_seeds_leaves_out_what_chance_answers_make():
 @settings(deadline=None, max_examples=20)
 @given(st.permutations(range(40)), st.integers(0, 5))
 def test_the_order_of_items_does_not_matter(order: list[int], seed: int):
-    """Items and pictures are known by their names."""
+    """Items and images are known by their names."""
     before, after = _random_scores(1, 40), _random_scores(2, 40)
-    pictures = {item: item[-1] for item in before}
-    expected = paired_difference(before, after, clusters=pictures, resamples=200, seed=seed)
+    images = {item: item[-1] for item in before}
+    expected = paired_difference(before, after, clusters=images, resamples=200, seed=seed)
     shuffled = [{f"q{i}": scores[f"q{i}"] for i in order} for scores in (before, after)]
-    assert paired_difference(*shuffled, clusters=pictures, resamples=200, seed=seed) == expected
+    assert paired_difference(*shuffled, clusters=images, resamples=200, seed=seed) == expected
 
 
 @settings(deadline=None, max_examples=20)
@@ -218,7 +218,7 @@ def test_more_items_narrow_the_interval(seed: int):
     assert many.high - many.low < 0.4 * (few.high - few.low)
 
 
-def test_few_pictures_widen_the_interval_beyond_the_plain_percentiles():
+def test_few_images_widen_the_interval_beyond_the_plain_percentiles():
     """Ten: Student's t has nine degrees of freedom, 2.26 in place of 1.96."""
     scores = np.random.default_rng(3).normal(0.5, 0.1, 10).tolist()
     interval = mean_interval(scores, resamples=20000)
@@ -227,7 +227,7 @@ def test_few_pictures_widen_the_interval_beyond_the_plain_percentiles():
 
 
 def test_the_interval_of_a_score_stays_within_the_scores():
-    """No accuracy above 100 %, however few the pictures."""
+    """No accuracy above 100 %, however few the images."""
     interval = mean_interval([1.0] * 11 + [0.0])
     assert interval.high <= 1.0
     assert interval.low >= 0.0

@@ -91,7 +91,7 @@ def test_the_evidence_is_a_sentence_with_the_figures():
         "Improved: the macro score over 1 benchmark(s) changed by +10.0 points (95% interval +10.0"
         " to +10.0) against the best so far and by +10.0 points (95% interval +10.0 to +10.0)"
         " against the previous round; the interval lies above zero. One training each: the"
-        " intervals cover the choice of pictures, not the luck of the seed."
+        " intervals cover the choice of images, not the luck of the seed."
     )
 
 
@@ -135,8 +135,8 @@ def test_a_handful_of_items_proves_nothing():
     assert "too few to tell" in verdict.evidence
 
 
-def test_many_questions_about_few_pictures_prove_nothing_either():
-    """It is pictures that are counted."""
+def test_many_questions_about_few_images_prove_nothing_either():
+    """It is images that are counted."""
     clusters = {"vqa": {f"q{i}": f"p{i % 3}" for i in range(40)}}
     verdict = judge(
         previous=_uniform(0.0),

@@ -37,8 +37,8 @@ def upload(data: bytes) -> None:
     list(read_raw_shard(data))
 
 
-def picture(data: bytes) -> None:
-    """A picture, whole."""
+def image(data: bytes) -> None:
+    """An image, whole."""
     for extension in ("jpg", "png", "webp"):
         foreign_tail(data, end_of(data, extension))
     inspect(data)
@@ -50,7 +50,7 @@ def webdataset(data: bytes) -> None:
 
 
 def table(data: bytes) -> None:
-    """A table of captions beside a picture."""
+    """A table of captions beside an image."""
     (_ROOT / "table").mkdir(exist_ok=True)
     (_ROOT / "table" / "a.png").write_bytes(b"x")
     _through("folder", "table/captions.csv", data, root=_ROOT / "table")
@@ -88,7 +88,7 @@ def _through(format: str, name: str, data: bytes, *, root: Path | None = None) -
 TARGETS = {
     target.__name__: target
     for target in (
-        tar, upload, picture, webdataset, table, conversations, addresses, parquet,
+        tar, upload, image, webdataset, table, conversations, addresses, parquet,
     )
 }  # fmt: skip
 

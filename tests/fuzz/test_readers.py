@@ -1,4 +1,4 @@
-"""A quarter of a minute of coverage-guided fuzzing for each reader, from small good inputs."""
+"""A few seconds of coverage-guided fuzzing for each reader, from small good inputs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.made_pictures import picture, tar_of
+from tests.data.made_images import image, tar_of
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
 
 pytestmark = pytest.mark.full
-SECONDS = 15
+SECONDS = 4
 
 
 def upload() -> bytes:
     out = io.BytesIO()
-    write_raw_shard([RawSample("a", "a.png", picture(0), "a fox")], out)
+    write_raw_shard([RawSample("a", "a.png", image(0), "a fox")], out)
     return out.getvalue()
 
 
 def parquet() -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.table({"image": [picture(0)], "caption": ["a fox"]}), out)
+    pq.write_table(pa.table({"image": [image(0)], "caption": ["a fox"]}), out)
     return out.getvalue()
 
 
@@ -39,8 +39,8 @@ TALK = [{"id": 1, "image": "a.png", "conversations": [
 SEEDS = {
     "tar": [tar_of(("a.png", b"x")), tar_of(("a.png", b"x"), mode="w:gz")],
     "upload": [upload()],
-    "picture": [picture(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP")],
-    "webdataset": [tar_of(("a.png", picture(0)), ("a.json", b'{"caption": "a fox"}'))],
+    "image": [image(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP")],
+    "webdataset": [tar_of(("a.png", image(0)), ("a.json", b'{"caption": "a fox"}'))],
     "table": [b'image,caption\na.png,"a fox, red"\n'],
     "conversations": [json.dumps(TALK).encode(), json.dumps(TALK[0]).encode()],
     "addresses": [b'{"url": "https://example.org/a.png", "caption": "a"}\n',

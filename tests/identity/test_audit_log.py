@@ -12,7 +12,7 @@ from services.chassis.web.errors import Invalid, NotFound
 from services.identity import audit as module
 from services.identity.audit import Audit, AuditRecord, Wanted, worth_recording
 from services.identity.identity import Identity
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.chassis.small_app import SmallApp
 from tests.identity.people import PLATFORM, admin_of
 from tests.standalone import client_with
@@ -146,7 +146,7 @@ def test_a_cursor_that_is_none_is_named(identity: Identity, cursor: str) -> None
         identity.audit.page(PLATFORM, Wanted(), cursor=cursor)
 
 
-def test_the_log_is_one_for_all_services(platform: Standalone) -> None:
+def test_the_log_is_one_for_all_services(platform: EmbeddedPlatform) -> None:
     """What the dataset store did is read at the controller, by the path of the thing."""
     red = client_with(platform, platform.identity.keys.issue(team="red"))
     red.datasets.create(DatasetIn(name="foxes", kind="pairs"))

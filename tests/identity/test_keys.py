@@ -12,7 +12,7 @@ from services.identity import directory
 from services.identity.directory import HeldKey, ended
 from services.identity.identity import Identity
 from services.identity.require import ACT_AS, ALL_SCOPES, TEAM_SCOPES
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.identity.opened import opened
 from tests.identity.people import PLATFORM, admin_of, key_for, with_team
 from vila2.schemas.rest.identity import KeyIn, RotateIn
@@ -30,7 +30,7 @@ def test_a_made_key_is_shown_once_and_listed_without_its_secret(identity: Identi
     assert made.key.partition(".")[2] not in listed.model_dump_json()
 
 
-def test_a_reply_with_a_secret_is_kept_by_nobody_on_its_way(platform: Standalone) -> None:
+def test_a_reply_with_a_secret_is_kept_by_nobody_on_its_way(platform: EmbeddedPlatform) -> None:
     """No proxy's cache, and no store of replies, has a key in it."""
     send = platform.client.identity.send
     made = send("POST", "teams/local/keys", json={"role": "viewer"})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.identity.limiter import Limiter
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.standalone import client_with
 from vila2.client import ApiError
 from vila2.client.http import PATIENCE, pause_before_retry
@@ -39,7 +39,7 @@ def test_a_request_waits_no_longer_than_its_patience(after: int, waited: float) 
         assert after <= pause <= 1.1 * after
 
 
-def test_a_request_over_the_limit_succeeds_a_moment_later(platform: Standalone) -> None:
+def test_a_request_over_the_limit_succeeds_a_moment_later(platform: EmbeddedPlatform) -> None:
     """Its user sees nothing but the time."""
     red = client_with(platform, platform.identity.keys.issue(team="red"))
     platform.client.identity.set_limits("red", LimitsIn(requests_per_minute=1))
@@ -51,7 +51,7 @@ def test_a_request_over_the_limit_succeeds_a_moment_later(platform: Standalone) 
 
 
 def test_a_refusal_that_asks_for_too_long_is_told_with_the_time(
-    platform: Standalone, monkeypatch: pytest.MonkeyPatch
+    platform: EmbeddedPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vila2.client.http.PATIENCE", 5.0)
     red = client_with(platform, platform.identity.keys.issue(team="red"))

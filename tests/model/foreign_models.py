@@ -23,11 +23,11 @@ TOWER = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
     "image_size": 28, "patch_size": 7,
 }  # fmt: skip
-# ChatML with an end of turn, as InternVL and SmolVLM have it; a picture by its token.
+# ChatML with an end of turn, as InternVL and SmolVLM have it; an image by its token.
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}"
-    "{% if c.type == 'image' %}PICTURE\n{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}"
+    "{% if c.type == 'image' %}IMAGE\n{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # As LLaVA-1.5 has it: no end of an answer, and the tokenizer puts the beginning.
@@ -48,7 +48,7 @@ def _save(folder: Path, config: Any, words: Any, processor: Any) -> Path:
     torch.manual_seed(1)
     model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
-        # Random weights of the usual size all but ignore the picture.
+        # Random weights of the usual size all but ignore the image.
         for parameter in model.parameters():
             parameter.mul_(3)
     model.generation_config.eos_token_id = words.eos_token_id
@@ -78,13 +78,13 @@ def llava(folder: Path, tower: str) -> Path:
         image_seq_length=576,  # stale, as in many a checkpoint; 16 is true
     )
     size = {"height": 28, "width": 28}
-    pictures: Any = (
+    images: Any = (
         CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=size)
         if "clip" in tower
         else SiglipImageProcessor(size=size)
     )
     processor = LlavaProcessor(
-        image_processor=pictures,
+        image_processor=images,
         tokenizer=words,
         patch_size=7,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
@@ -95,11 +95,11 @@ def llava(folder: Path, tower: str) -> Path:
 
 
 def internvl(folder: Path) -> Path:
-    """An InternVL as transformers has it: no token that begins a text, pictures in brackets."""
+    """An InternVL as transformers has it: no token that begins a text, images in brackets."""
     words = tokenizer(
         "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", bos=None, eos="<|im_end|>"
     )
-    words.chat_template = CHATML.replace("PICTURE", "<IMG_CONTEXT>")
+    words.chat_template = CHATML.replace("IMAGE", "<IMG_CONTEXT>")
     config = AutoConfig.for_model(
         "internvl",
         vision_config={**TOWER, "image_size": [28, 28], "patch_size": [7, 7]},
@@ -108,16 +108,16 @@ def internvl(folder: Path) -> Path:
         image_seq_length=4,
         tie_word_embeddings=False,
     )
-    pictures = GotOcr2ImageProcessor(size={"height": 28, "width": 28})
-    return _save(folder, config, words, pictures)
+    images = GotOcr2ImageProcessor(size={"height": 28, "width": 28})
+    return _save(folder, config, words, images)
 
 
 def smolvlm(folder: Path) -> Path:
-    """A SmolVLM: pictures have an axis of their own, answers an end that is not the text's."""
+    """A SmolVLM: images have an axis of their own, answers an end that is not the text's."""
     words = tokenizer(
         "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<global-img>", "<image>"
     )
-    words.chat_template = CHATML.replace("PICTURE", "<image>")
+    words.chat_template = CHATML.replace("IMAGE", "<image>")
     config = AutoConfig.for_model(
         "smolvlm",
         vision_config=TOWER,

@@ -49,8 +49,8 @@ ALONE = """
 import json, sys
 from PIL import Image
 from transformers import pipeline
-folder, picture = sys.argv[1:]
-asked = [{"role": "user", "content": [{"type": "image", "image": Image.open(picture)},
+folder, image = sys.argv[1:]
+asked = [{"role": "user", "content": [{"type": "image", "image": Image.open(image)},
                                       {"type": "text", "text": "What is this?"}]}]
 ask = pipeline("image-text-to-text", model=folder, device="cpu")
 made = ask(text=asked, max_new_tokens=8, do_sample=False, return_full_text=False)
@@ -59,6 +59,7 @@ print(json.dumps(made[0]["generated_text"]))
 """
 
 
+@pytest.mark.slow
 def test_transformers_alone_captions_with_a_saved_model(tmp_path: Path) -> None:
     """In a process that cannot import this project; the caption is the captioner's."""
     made = model(seed=3)

@@ -99,7 +99,7 @@ def test_a_draw_is_what_numpy_would_choose_in_the_nucleus(
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_half_precision_captions_too(temperature: float) -> None:
-    """What a GPU runs by default: caches, pictures and sums of one type."""
+    """What a GPU runs by default: caches, images and sums of one type."""
     half = Captioner(model(), batch_size=4, dtype=torch.bfloat16)
     asked = requests(6, temperature=temperature)
     answers = half.generate(asked)

@@ -65,8 +65,8 @@ def composed(tower: EfficientNetLiteModel) -> Any:
     return model
 
 
-def picture(batch: int = 1) -> torch.Tensor:
-    """A picture of waves, the same each time, (B, 3, 224, 224)."""
+def image(batch: int = 1) -> torch.Tensor:
+    """An image of waves, the same each time, (B, 3, 224, 224)."""
     ramp = torch.linspace(-1, 1, 3 * 224 * 224).reshape(1, 3, 224, 224)
     return torch.sin(ramp * 40).repeat(batch, 1, 1, 1)
 
@@ -77,9 +77,9 @@ def prompt(batch: int = 1) -> torch.Tensor:
 
 
 def test_features_equal_those_of_the_wheels_own_code(tower: EfficientNetLiteModel) -> None:
-    """Figures from `efficientnet-lite-pytorch` 0.1.0's `extract_features` on the same picture."""
+    """Figures from `efficientnet-lite-pytorch` 0.1.0's `extract_features` on the same image."""
     with torch.inference_mode():
-        features = tower(pixel_values=picture()).last_hidden_state
+        features = tower(pixel_values=image()).last_hidden_state
     assert features.shape == (1, 49, 1280)
     assert features.mean().item() == pytest.approx(0.16849938035011292, rel=1e-4)
     assert features.std().item() == pytest.approx(0.7025032639503479, rel=1e-4)
@@ -106,9 +106,9 @@ def test_a_frozen_tower_in_train_mode_keeps_its_statistics(tower: EfficientNetLi
     """A trainer calls `train()` on the whole model: features and buffers stay what they were."""
     before = {name: buffer.clone() for name, buffer in tower.named_buffers()}
     with torch.no_grad():
-        expected = tower.eval()(pixel_values=picture()).last_hidden_state
+        expected = tower.eval()(pixel_values=image()).last_hidden_state
         tower.requires_grad_(False).train()
-        found = tower(pixel_values=picture(2) * torch.tensor([1.0, 3.0])[:, None, None, None])
+        found = tower(pixel_values=image(2) * torch.tensor([1.0, 3.0])[:, None, None, None])
     torch.testing.assert_close(found.last_hidden_state[:1], expected, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(before[name], buffer) for name, buffer in tower.named_buffers())
 
@@ -116,7 +116,7 @@ def test_a_frozen_tower_in_train_mode_keeps_its_statistics(tower: EfficientNetLi
 def test_an_unfrozen_tower_learns_its_statistics() -> None:
     """The other side of the rule, so that the one above can fail."""
     tower = EfficientNetLiteModel(EfficientNetLiteConfig()).train()
-    tower(pixel_values=picture(2)[..., :64, :64])
+    tower(pixel_values=image(2)[..., :64, :64])
     assert tower.bn0.num_batches_tracked == 1
 
 
@@ -126,7 +126,7 @@ def test_a_composed_model_trains_its_projector_and_leaves_the_tower(composed: An
     composed.train()
     labels = prompt(2)
     labels[:, :49] = -100
-    loss = composed(input_ids=prompt(2), pixel_values=picture(2), labels=labels).loss
+    loss = composed(input_ids=prompt(2), pixel_values=image(2), labels=labels).loss
     loss.backward()
     torch.optim.SGD([p for p in composed.parameters() if p.requires_grad], lr=0.1).step()
     after = composed.state_dict()
@@ -138,15 +138,15 @@ def test_a_composed_model_trains_its_projector_and_leaves_the_tower(composed: An
 def test_a_composed_model_answers_alike_after_saving_and_loading(
     composed: Any, tmp_path: Path
 ) -> None:
-    """The picture reaches the language model, and nothing of it is lost on disk."""
+    """The image reaches the language model, and nothing of it is lost on disk."""
     composed.eval().save_pretrained(tmp_path)
     config = ComposedConfig.from_pretrained(tmp_path)
     assert isinstance(config.vision_config, EfficientNetLiteConfig)
     loaded = InternVLForConditionalGeneration.from_pretrained(tmp_path, config=config).eval()
-    asked = {"input_ids": prompt(), "pixel_values": picture()}
+    asked = {"input_ids": prompt(), "pixel_values": image()}
     with torch.inference_mode():
         assert torch.equal(composed(**asked).logits, loaded(**asked).logits)
-        other = loaded(input_ids=prompt(), pixel_values=-picture()).logits
+        other = loaded(input_ids=prompt(), pixel_values=-image()).logits
         answers = [
             model.generate(**asked, max_new_tokens=3, do_sample=False)
             for model in (composed, loaded)

@@ -51,7 +51,7 @@ STAGES = (stage("projector"), stage("projector", "language"), stage(*PARTS))
 
 
 def forward(vlm: VLM, at: Stage, *, batch: int = 1) -> torch.Tensor:
-    """The loss of a batch of one picture and `TEXT` tokens each, with the stage's freeze mask."""
+    """The loss of a batch of one image and `TEXT` tokens each, with the stage's freeze mask."""
     for part in PARTS:
         for _, parameter in vlm.parameters_of(part):
             parameter.requires_grad_(part in at.trainable)

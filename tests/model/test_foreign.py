@@ -79,7 +79,7 @@ def test_greedy_answers_equal_transformers_generate(vlm: VLM) -> None:
         )
         theirs.append(vlm.chat().decode(made[0, prompt.shape[1] :].tolist()))
     assert ours == theirs
-    assert len(set(ours)) > 1  # the pictures and questions are seen
+    assert len(set(ours)) > 1  # the images and questions are seen
 
 
 def test_a_prompt_holds_as_many_image_tokens_as_the_tower_gives(vlm: VLM) -> None:
@@ -121,7 +121,7 @@ def test_a_sample_begins_with_the_prompt_of_its_first_question(vlm: VLM) -> None
     assert encoded.loss.index(True) == len(prompt)
 
 
-def test_plain_text_follows_the_picture_and_turns_follow_it(vlm: VLM) -> None:
+def test_plain_text_follows_the_image_and_turns_follow_it(vlm: VLM) -> None:
     text = TrainingText("a red circle", (Turn("what?", "blue"),))
     encoded = vlm.chat().encode(text, max_length=200)
     learnt = [i for i, counted in zip(encoded.ids, encoded.loss, strict=True) if counted]
@@ -177,7 +177,7 @@ def test_a_fresh_projector_leaves_the_other_parts_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llava-siglip", "llava-clip"])
-def test_prompts_and_pictures_are_those_of_the_models_own_processor(
+def test_prompts_and_images_are_those_of_the_models_own_processor(
     folders: dict[str, Path], kind: str
 ) -> None:
     from transformers import AutoProcessor
@@ -231,7 +231,7 @@ def test_models_that_do_not_fit_are_refused_with_the_reason(
         VLM.load(_only_config(tmp_path / "m", model_type))
 
 
-def test_a_model_that_cuts_pictures_into_tiles_is_refused(
+def test_a_model_that_cuts_images_into_tiles_is_refused(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(folders["llava-siglip"], tmp_path / "m")
@@ -261,7 +261,7 @@ def test_a_sliding_window_is_refused(folders: dict[str, Path], tmp_path: Path) -
     ("file", "message"),
     [
         ("config.json", "no config.json"),
-        ("processor_config.json", "how pictures are prepared is unknown"),
+        ("processor_config.json", "how images are prepared is unknown"),
         ("chat_template.jinja", "no chat template"),
         ("model.safetensors", "safetensors"),
     ],
@@ -275,7 +275,7 @@ def test_a_missing_file_is_named(
         VLM.load(tmp_path / "m")
 
 
-def test_pictures_prepared_in_another_way_are_refused(tmp_path: Path) -> None:
+def test_images_prepared_in_another_way_are_refused(tmp_path: Path) -> None:
     made = llava(tmp_path / "m", "siglip_vision_model")
     file = made / "processor_config.json"
     settings = json.loads(file.read_text())
@@ -307,5 +307,5 @@ def test_a_caption_is_scored_as_the_models_own_loss_scores_it(vlm: VLM) -> None:
         pixel_values=vlm.normalise(torch.from_numpy(PIXELS[:1])),
         labels=labels,
     ).loss
-    assert score.given_picture == pytest.approx(loss.item(), abs=1e-4)
+    assert score.given_image == pytest.approx(loss.item(), abs=1e-4)
     assert score.gain != 0

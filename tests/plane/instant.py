@@ -49,7 +49,7 @@ class InstantBackend(Backend):
 
 
 class InstantEngine:
-    """Captions that tell how good their captioner is, and of which picture they are."""
+    """Captions that tell how good their captioner is, and of which image they are."""
 
     image_size = 32
 
@@ -64,7 +64,7 @@ class InstantEngine:
             seen = digest(request.pixels.tobytes())[:6]
             # Not the question itself: the gate takes that for a leaked prompt.
             asked = digest(request.question.encode())[:6]
-            text = f"a picture {seen} seen at {round(1000 * self._quality)} permille, for {asked}"
+            text = f"an image {seen} seen at {round(1000 * self._quality)} permille, for {asked}"
             made.append(Generation(text, 12, -1.0 + self._quality, "stop", 4))
             progress(number + 1)
         return made

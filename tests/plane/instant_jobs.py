@@ -78,7 +78,7 @@ def evaluated(spec: dict[str, Any]) -> dict[str, Any]:
             score=float(int(digest(str(item["id"]).encode())[:8], 16) / 16**8 < quality),
             answer="yes",
             expected="yes",
-            picture=sample.sha256,
+            image=sample.sha256,
         )
         for shards in spec["benchmarks"].values()
         for shard in shards

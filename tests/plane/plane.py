@@ -16,7 +16,7 @@ import yaml
 from services.caption.context import CaptionContext
 from services.controller.context import ControllerContext
 from services.datasets.context import DatasetsContext
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.specialist.context import SpecialistContext
 from services.training.context import TrainingContext
 from services.training.settings import TrainingSettings
@@ -39,7 +39,7 @@ class Plane:
     """Use it as a context manager; `client` is what a team holds."""
 
     def __init__(self, workspace: Path, training: TrainingSettings | None = None) -> None:
-        self.platform = Standalone(
+        self.platform = EmbeddedPlatform(
             workspace,
             slots=2,
             captioning=InstantCaptioning(),
@@ -105,7 +105,7 @@ def workspace(folder: Path) -> Path:
     """A workspace with a small world submitted, to be copied for each test."""
     world, made = folder / "world", folder / "workspace"
     write_world(world, sizes=SIZES, seed=1)
-    with Standalone(made) as platform:
+    with EmbeddedPlatform(made) as platform:
         submitted_world(platform.client, world)
     shutil.rmtree(made / "scratch", ignore_errors=True)
     return made

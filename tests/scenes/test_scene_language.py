@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila2.evaluation.metrics.scorers import parse_boxes, parse_objects
+from vila2.data.answers import parse_boxes
+from vila2.evaluation.metrics.scorers import parse_objects
 from vila2.scenes import language as say
 from vila2.scenes.world import Nuisance, Scene, sample_scene
 from vila2.specialists import task_reason

@@ -45,13 +45,13 @@ def test_a_split_does_not_change_with_the_size_of_another(world: Path, tmp_path:
     assert ours == {name: data for name, data in files(world).items() if name.startswith("dev/")}
 
 
-def test_no_picture_appears_in_two_splits(world: Path) -> None:
-    """Training pictures must not be in a benchmark, nor dev's in test."""
-    pictures = [path.read_bytes() for path in world.rglob("*.png")]
-    assert len(set(pictures)) == len(pictures)
+def test_no_image_appears_in_two_splits(world: Path) -> None:
+    """Training images must not be in a benchmark, nor dev's in test."""
+    images = [path.read_bytes() for path in world.rglob("*.png")]
+    assert len(set(images)) == len(images)
 
 
-def test_the_corpus_folder_holds_pictures_and_alt_text_alone(world: Path) -> None:
+def test_the_corpus_folder_holds_images_and_alt_text_alone(world: Path) -> None:
     """The truth is in no file, no name and no PNG text chunk of the corpus."""
     names = sorted(path.name for path in (world / "corpus").iterdir())
     assert names == sorted(["captions.csv", *(f"{i:06d}.png" for i in range(SMALL.corpus))])
@@ -99,7 +99,7 @@ def test_benchmark_questions_are_asked_in_forms_that_sft_has_shown(world: Path) 
         assert form in asked
 
 
-def test_only_the_first_sft_pictures_show_the_specialists_skills(world: Path) -> None:
+def test_only_the_first_sft_images_show_the_specialists_skills(world: Path) -> None:
     """The generalist gets a little of each skill's format, the same in every arm."""
     rows = json.loads((world / "sft" / "conversations.json").read_text())
     with_boxes = [

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.platform.mount import front
 from tests.servers.process import free_port
 from tests.standalone import until
 
 
 @contextmanager
-def served(platform: Standalone) -> Iterator[str]:
+def served(platform: EmbeddedPlatform) -> Iterator[str]:
     """The address of a platform that is running already."""
     port = free_port()
     config = uvicorn.Config(front(platform.apps), port=port, log_level="error", lifespan="off")

@@ -9,11 +9,11 @@ import pytest
 import services.training.jobs.dispatcher as dispatcher_module
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import NotFound
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.specialist.specialists import Specialists
 from services.specialist.tables import Base, SpecialistRow
 from tests import tiny
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from vila2.client import ApiError, Client, Unreachable
 from vila2.schemas.rest.problem import Problem
 from vila2.schemas.rest.specialist import SpecialistIn
@@ -34,13 +34,13 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setitem(dispatcher_module._MODULES, "train", "tests.training_service.a_job")
-        with Standalone(folder / "workspace", slots=1) as platform:
+        with EmbeddedPlatform(folder / "workspace", slots=1) as platform:
             registry = platform.apps["training"].state.context.registry
             parent = registry.add(
                 team="local", base_name="general", folder=folder / "model", sha256="ab" * 32,
                 parent="", job="job-0001", parameters=1, data=[],
             )  # fmt: skip
-            submitted(platform.client, pictures(folder / "foxes", count=3), name="foxes")
+            submitted(platform.client, images(folder / "foxes", count=3), name="foxes")
             yield Studio(platform.client, parent)
 
 
@@ -89,6 +89,7 @@ def service(studio: Studio, tmp_path: Path) -> Service:
     return Service(studio, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_specialist_is_finetuned_and_then_captions_by_its_task(studio: Studio) -> None:
     """Its model comes from its parent, and its layer is sealed and complete."""
     started = studio.client.specialist.start(studio.asked())

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.made_pictures import caption_row
+from tests.data.made_images import caption_row
 from vila2.data.errors import DataError
 from vila2.data.layers import QUARANTINED, CaptionRow, captions_of, encode_layer_shard
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.train_spec import Source
 from vila2.training.batches.caption_filter import Kept
 
-# The surest captions are those that owe the picture least.
+# The surest captions are those that owe the image least.
 SURE = [caption_row(f"k{n}", logprob=-0.1 * n, consistency=0.2 * n) for n in range(6)]
 REFUSED = caption_row("q", status=QUARANTINED, reason="inconsistent", consistency=9.0, logprob=0.0)
 

@@ -56,7 +56,7 @@ def vlm() -> VLM:
 
 
 def samples(vlm: VLM, *, count: int = 5) -> list[tuple[list[int], list[int]]]:
-    """Token ids with the picture's, and labels without loss on the picture and a question."""
+    """Token ids with the image's, and labels without loss on the image and a question."""
     generator = torch.Generator().manual_seed(4)
     chat, made = vlm.chat(), []
     for n in range(count):
@@ -78,16 +78,16 @@ def batches(vlm: VLM) -> tuple[MicroBatch, MicroBatch]:
         ids[n, : lengths[n]], labels[n, : lengths[n]] = torch.tensor(tokens), torch.tensor(wanted)
         attention[n, : lengths[n]] = 1
     side = vlm.preset.image_size
-    pictures = torch.randint(0, 255, (len(held), side, side, 3), dtype=torch.uint8,
+    images = torch.randint(0, 255, (len(held), side, side, 3), dtype=torch.uint8,
                              generator=torch.Generator().manual_seed(1))  # fmt: skip
-    padded = MicroBatch(ids, labels, attention, lengths, pictures)
+    padded = MicroBatch(ids, labels, attention, lengths, images)
     joined = [torch.cat([torch.tensor(pair[k]) for pair in held])[None] for k in (0, 1)]
-    return padded, MicroBatch(joined[0], joined[1], None, lengths, pictures)
+    return padded, MicroBatch(joined[0], joined[1], None, lengths, images)
 
 
 def loss_and_gradients(vlm: VLM, batch: MicroBatch) -> tuple[float, dict[str, torch.Tensor]]:
     vlm.model.zero_grad()
-    loss = Objective(vlm.model)(batch, vlm.normalise(batch.pictures))
+    loss = Objective(vlm.model)(batch, vlm.normalise(batch.images))
     loss.backward()
     held = {n: p.grad.clone() for n, p in vlm.model.named_parameters() if p.grad is not None}
     return float(loss.detach()), held
@@ -107,7 +107,7 @@ def test_a_packed_row_has_the_loss_and_the_gradients_of_the_padded_batch(vlm: VL
 def test_the_objective_is_transformers_own_loss(vlm: VLM) -> None:
     padded, _ = batches(vlm)
     theirs = vlm.model(
-        input_ids=padded.ids, pixel_values=vlm.normalise(padded.pictures),
+        input_ids=padded.ids, pixel_values=vlm.normalise(padded.images),
         attention_mask=padded.attention, labels=padded.labels,
     ).loss  # fmt: skip
     ours, _ = loss_and_gradients(vlm, padded)
@@ -125,7 +125,7 @@ def test_samples_of_a_row_do_not_see_each_other(vlm: VLM) -> None:
     with packed_attention(vlm.part("language")):
         losses = [
             loss_and_gradients(
-                vlm, MicroBatch(ids, only_others, None, packed.lengths, packed.pictures)
+                vlm, MicroBatch(ids, only_others, None, packed.lengths, packed.images)
             )[0]
             for ids in (packed.ids, changed)
         ]

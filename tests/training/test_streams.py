@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.made_pictures import picture
+from tests.data.made_images import image
 from tests.tiny import world
 from vila2.data.assembly import AssemblyCounts
 from vila2.data.errors import ShardError
@@ -18,7 +18,7 @@ from vila2.data.random_access import OpenShard, shard_size
 from vila2.data.shards import index_shard, read_shard, write_shard
 from vila2.schemas.assembly import Assembly
 from vila2.schemas.train_spec import Source
-from vila2.training.batches.images import DecodedPictures
+from vila2.training.batches.images import DecodedImages
 from vila2.training.batches.sampler import Visit
 from vila2.training.batches.streams import SourceStream
 
@@ -155,18 +155,18 @@ def test_a_layer_of_another_number_of_shards_is_refused(shards: list[Path], tmp_
         stream(shards, tmp_path, layers={"self": layer(shards, tmp_path)[:3]})
 
 
-def test_decoded_pictures_are_kept_while_there_is_room(corpus: Path, tmp_path: Path) -> None:
+def test_decoded_images_are_kept_while_there_is_room(corpus: Path, tmp_path: Path) -> None:
     shard = OpenShard(corpus, tmp_path)
-    kept, none = DecodedPictures(size=32, memory=1), DecodedPictures(size=32, memory=0)
+    kept, none = DecodedImages(size=32, memory=1), DecodedImages(size=32, memory=0)
     assert kept.get(shard, 0) is kept.get(shard, 0)
     assert none.get(shard, 0) is not none.get(shard, 0)
     assert np.array_equal(kept.get(shard, 0), none.get(shard, 0))
     assert kept.get(shard, 0).shape == (32, 32, 3)
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path) -> None:
     """Its version was submitted without its pixels being read."""
-    assert picture(1)  # the world's pictures are whole
+    assert image(1)  # the world's images are whole
     shard = OpenShard(corpus, tmp_path)
     tar = tmp_path / "broken.tar"
     data = bytearray(corpus.read_bytes())
@@ -174,4 +174,4 @@ def test_a_picture_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path)
     data[about.offset : about.offset + about.size] = bytes(about.size)
     tar.write_bytes(data)
     with pytest.raises(ValueError, match=f"sample {about.key}"):
-        DecodedPictures(size=32, memory=1).get(OpenShard(tar, tmp_path), 0)
+        DecodedImages(size=32, memory=1).get(OpenShard(tar, tmp_path), 0)

@@ -5,20 +5,59 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from services.training.backends.backend import Command
+from services.training.backends.folder import status
+from services.training.backends.local import LocalBackend
+from tests.standalone import until
 from tests.tiny import model, source, spec, world
 from vila2.schemas.stages import Lora, Optimizer
 from vila2.schemas.train_spec import TrainSpec
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+class Trainers:
+    """Trains by the local backend, so that torch is imported once for all tests."""
+
+    def __init__(self) -> None:
+        self.backend = LocalBackend()
+        self._starts = 0
+
+    def start(self, job: TrainSpec, *, processes: int = 1) -> str:
+        """The handle of a training that runs now."""
+        folder = Path(job.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "spec.json"
+        path.write_text(job.model_dump_json())
+        self._starts += 1
+        wanted = Command("vila2.training.train", path, folder, processes, 1, self._starts)
+        return self.backend.submit(folder.name, wanted)
+
+    def status(self, job: TrainSpec, handle: str) -> int | None:
+        """How a training ended; `None` where it could not say."""
+        folder = Path(job.output)
+        until(lambda: self.backend.observe(handle, folder) != "running", seconds=300)
+        return status(folder)
+
+    def __call__(self, job: TrainSpec, *, processes: int = 1) -> int | None:
+        return self.status(job, self.start(job, processes=processes))
+
+
+@pytest.fixture(scope="module")
+def train() -> Iterator[Trainers]:
+    trainers = Trainers()
+    yield trainers
+    trainers.backend.close()
+
+
+def send(handle: str, number: int) -> None:
+    """Signal a training and its supervisor."""
+    os.killpg(int(handle.partition(":")[0]), number)
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +72,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(job: TrainSpec, *, processes: int = 1) -> list[str]:
-    folder = Path(job.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "spec.json"
-    path.write_text(job.model_dump_json())
-    launcher = (
-        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        if processes > 1
-        else []
-    )
-    return [sys.executable, *launcher, "-m", "vila2.training.train", "--spec", str(path)]
-
-
-def train(job: TrainSpec, *, processes: int = 1) -> int:
-    return subprocess.run(
-        command(job, processes=processes), env=ENVIRONMENT, check=False, capture_output=True
-    ).returncode
-
-
 def weights(job: TrainSpec) -> dict[str, torch.Tensor]:
     return load_file(Path(job.output) / "model" / "model.safetensors")
 
 
 @pytest.mark.slow
 def test_a_killed_job_goes_on_bit_for_bit(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """kill -9 in the middle, start again: the model equals the undisturbed one, bit for bit."""
     sources = [source(shards["sft"])]
@@ -67,16 +87,16 @@ def test_a_killed_job_goes_on_bit_for_bit(
     broken = spec(base, tmp_path / "broken", sources, steps=100).model_copy(
         update={"checkpoint_seconds": 0.01}
     )
-    child = subprocess.Popen(command(broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    handle = train.start(broken)
     manifests = tmp_path / "broken" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+
+    def in_the_middle() -> bool:
         found = [json.loads(p.read_text()) for p in manifests.glob("*/manifest.json")]
-        if any(entry["stage"] == 1 and entry["step"] > 5 for entry in found):
-            break
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+        return any(entry["stage"] == 1 and entry["step"] > 5 for entry in found)
+
+    until(in_the_middle, seconds=120)
+    send(handle, signal.SIGKILL)
+    assert train.status(broken, handle) is None
     assert not (tmp_path / "broken" / "result.json").exists()
     assert train(broken) == 0
     for name, tensor in weights(whole).items():
@@ -85,7 +105,7 @@ def test_a_killed_job_goes_on_bit_for_bit(
 
 @pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """The same batches over two processes give the same weights but for rounding."""
     sources = [source(shards["corpus"], "corpus", policy="original")]
@@ -99,7 +119,7 @@ def test_two_processes_train_the_same_model_as_one(
 
 @pytest.mark.slow
 def test_alignment_moves_the_projector_alone(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     job = spec(base, tmp_path / "align", [source(shards["sft"])])
     job = job.model_copy(update={"stages": job.stages[:1]})
@@ -112,7 +132,7 @@ def test_alignment_moves_the_projector_alone(
 
 @pytest.mark.slow
 def test_a_diverged_job_says_what_to_change(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     job = spec(base, tmp_path / "nan", [source(shards["sft"])])
     hot = [stage.model_copy(update={"lr": 1e30}) for stage in job.stages]
@@ -122,15 +142,13 @@ def test_a_diverged_job_says_what_to_change(
 
 @pytest.mark.slow
 def test_sigterm_checkpoints_and_asks_to_be_run_again(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     job = spec(base, tmp_path / "term", [source(shards["sft"])], steps=5000)
-    child = subprocess.Popen(command(job), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "term" / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=60) == 75
+    handle = train.start(job)
+    until((tmp_path / "term" / "metrics.jsonl").exists, seconds=120)
+    send(handle, signal.SIGTERM)
+    assert train.status(job, handle) == 75
     assert list((tmp_path / "term" / "checkpoints").glob("*/manifest.json"))
 
 
@@ -140,23 +158,20 @@ def packed(job: TrainSpec, **fields: object) -> TrainSpec:
     return job.model_copy(update={"stages": stages})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_packed_job_with_a_token_budget_goes_on_bit_for_bit(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """Interrupted by SIGTERM: a step's first visit depends on all before it."""
     sources = [source(shards["sft"])]
     whole = packed(spec(base, tmp_path / "whole", sources, steps=40), batch_tokens=500)
     assert train(whole) == 0
     broken = packed(spec(base, tmp_path / "broken", sources, steps=40), batch_tokens=500)
-    child = subprocess.Popen(command(broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    handle = train.start(broken)
     history = tmp_path / "broken" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while "sft" not in (history.read_text() if history.exists() else ""):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(60) == 75
+    until(lambda: history.exists() and "sft" in history.read_text(), seconds=120)
+    send(handle, signal.SIGTERM)
+    assert train.status(broken, handle) == 75
     assert train(broken) == 0
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(broken)[name]), name
@@ -166,7 +181,7 @@ def test_a_packed_job_with_a_token_budget_goes_on_bit_for_bit(
 
 @pytest.mark.slow
 def test_shards_of_a_model_on_two_processes_train_what_one_trains(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """FSDP2, packed, with its stages' freeze masks and a checkpoint in the middle."""
     sources = [source(shards["corpus"], "corpus", policy="original")]
@@ -184,7 +199,7 @@ def test_shards_of_a_model_on_two_processes_train_what_one_trains(
 
 @pytest.mark.slow
 def test_adapters_are_merged_into_a_plain_model(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """Only the language part's matrices change, by a matrix of low rank; the rest is as it was."""
     pytest.importorskip("peft")
@@ -204,7 +219,7 @@ def test_adapters_are_merged_into_a_plain_model(
 
 @pytest.mark.slow
 def test_a_stage_ends_when_it_is_asked_to(
-    tmp_path: Path, shards: dict[str, str], base: Path
+    tmp_path: Path, shards: dict[str, str], base: Path, train: Trainers
 ) -> None:
     """The next stage follows, and the result says why."""
     job = spec(base, tmp_path / "ended", [source(shards["sft"])], steps=5)

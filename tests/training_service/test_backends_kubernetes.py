@@ -102,6 +102,7 @@ def test_keys_that_differ_have_names_that_differ(one: str, other: str) -> None:
     assert (job_name(one) == job_name(other)) == (one == other)
 
 
+@pytest.mark.slow
 def test_a_job_on_two_nodes_meets_at_the_first(
     kubernetes_site: KubernetesSite, job: Submit
 ) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.backends.backend import Command, Defaults, Refused, Resources, resources
 from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
-from vila2.cli.workspace import CliError, standalone
+from vila2.cli.workspace import CliError, embedded
 
 
 def test_without_settings_jobs_run_on_this_machine(tmp_path: Path) -> None:
@@ -55,10 +55,13 @@ def test_the_command_line_says_which_setting_is_wrong(
     """Before anything is served, and the workspace is free again."""
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CliError, match="slurm-client"):
-        standalone(tmp_path / "workspace")
+    with (
+        pytest.raises(CliError, match="slurm-client"),
+        embedded(tmp_path / "workspace"),
+    ):
+        pass
     monkeypatch.setenv("VILA2_TRAINING_BACKEND", "local")
-    with Standalone(tmp_path / "workspace"):
+    with EmbeddedPlatform(tmp_path / "workspace"):
         pass
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.backends.backend import BackendUnreachable, Command, Defaults, resources
 from services.training.backends.slurm import SlurmBackend
 from services.training.backends.slurm_script import SlurmOptions, batch_script
@@ -106,11 +106,11 @@ def test_jobs_outlive_a_platform_that_stops_and_are_taken_up_by_the_next(
     settings = TrainingSettings.model_validate(slurm_site.settings)
     body = JobIn(name="s", train=TrainIn(init="new", preset="sleep"))
     folder = tmp_path / "workspace" / "training" / "jobs"
-    with Standalone(tmp_path / "workspace", training=settings) as platform:
+    with EmbeddedPlatform(tmp_path / "workspace", training=settings) as platform:
         made = platform.client.training.submit(body).id
         until(lambda: len(started(folder / made)) == 1)
         until(lambda: platform.client.training.job(made).state == "running")
-    with Standalone(tmp_path / "workspace", training=settings) as platform:
+    with EmbeddedPlatform(tmp_path / "workspace", training=settings) as platform:
         assert platform.client.training.job(made).state == "running"
         assert "RUNNING" in slurm_site.cluster.ask("squeue", "-h", "--name", made, "-o", "%T")
         platform.client.training.cancel(made)
@@ -150,7 +150,7 @@ class Training(Job):
         return load_file(self.folder / "model" / "model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_training_on_two_nodes_that_is_requeued_twice_ends_as_if_undisturbed(
     slurm_site: SlurmSite, tmp_path: Path
 ) -> None:

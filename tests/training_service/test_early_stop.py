@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from services.chassis.web.errors import Invalid
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.queue.early_stop import judge
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from tests.training_service.a_service import Service
 from vila2.schemas.rest.training import EarlyStopIn, Job, JobIn, SourceIn, StageIn, TrainIn
 
@@ -74,10 +74,10 @@ def test_a_rule_for_a_stage_that_is_not_trained_is_refused(service: Service) -> 
         service.jobs.submit("local", JobIn(name="x", train=train))
 
 
-def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
+def trained(platform: EmbeddedPlatform, folder: Path, rule: EarlyStopIn) -> Job:
     """A job that learns nothing, with this rule, once it has ended."""
     training = platform.client.training
-    submitted(platform.client, pictures(folder / "p"), name="foxes")
+    submitted(platform.client, images(folder / "p"), name="foxes")
     stage = StageIn(
         name="sft", steps=99, batch_size=1, lr=1.0, trainable=["projector"],
         sources=[SourceIn(dataset="foxes", assembly={"policy": "original"})],
@@ -89,7 +89,9 @@ def trained(platform: Standalone, folder: Path, rule: EarlyStopIn) -> Job:
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_stage_that_is_ended_early_leaves_a_model(platform: Standalone, tmp_path: Path) -> None:
+def test_a_stage_that_is_ended_early_leaves_a_model(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """The trainer reads the request from its folder; the result says which stage was cut."""
     job = trained(platform, tmp_path, PATIENT)
     assert (job.state, bool(job.model)) == ("succeeded", True)
@@ -99,7 +101,9 @@ def test_a_stage_that_is_ended_early_leaves_a_model(platform: Standalone, tmp_pa
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_hopeless_job_is_stopped_without_a_model(platform: Standalone, tmp_path: Path) -> None:
+def test_a_hopeless_job_is_stopped_without_a_model(
+    platform: EmbeddedPlatform, tmp_path: Path
+) -> None:
     """Its reason is told, its processes end, and it is not started again."""
     job = trained(platform, tmp_path, EarlyStopIn(stage="sft", max_loss=1.0, at_step=20))
     assert (job.state, job.model, job.attempt) == ("stopped", "", 1)

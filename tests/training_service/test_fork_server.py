@@ -79,7 +79,7 @@ def children(parent: int) -> dict[int, str]:
 
 
 def servers(parent: int) -> list[int]:
-    return [pid for pid, line in children(parent).items() if "services.training.fork_s" in line]
+    return [pid for pid, line in children(parent).items() if "backends.fork_s" in line]
 
 
 def test_a_job_is_a_fork_that_shows_what_it_runs(backend: LocalBackend, tmp_path: Path) -> None:

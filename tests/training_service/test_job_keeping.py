@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from services.chassis.web.errors import Conflict, Invalid
 from services.chassis.web.paging import Key, Page
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.queue.gauges import measure
 from services.training.queue.seeds import together
 from tests.training_service.a_service import Service
@@ -113,7 +113,7 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(service: Service) -> N
 def seeds(service: Service, *given: int, preset: str = "succeed") -> str:
     train = TrainIn(init="new", preset=preset)
     body = JobIn(name="replicas", train=train, seeds=list(given))
-    return service.jobs.submit("local", body, token="s").id
+    return service.jobs.submit("local", body, "s").id
 
 
 def test_a_job_with_seeds_trains_once_with_each(service: Service) -> None:
@@ -221,7 +221,7 @@ def test_what_a_running_job_says_of_itself_is_measured_while_it_runs(service: Se
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_a_log_is_followed_to_its_end_over_http(platform: Standalone) -> None:
+def test_a_log_is_followed_to_its_end_over_http(platform: EmbeddedPlatform) -> None:
     training = platform.client.training
     train = TrainIn(init="new", preset="succeed")
     job = training.submit(JobIn(name="a", train=train)).id

@@ -9,10 +9,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from services.chassis.web.errors import NotFound
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.registry.card import model_card
 from services.training.registry.registry import Registry
-from tests.standalone import pictures, submitted, until
+from tests.standalone import images, submitted, until
 from tests.training_service.a_service import Service
 from vila2.client.training import DownloadDiffers
 from vila2.model.digest import folder_digest
@@ -161,11 +161,11 @@ def test_only_the_files_of_a_model_are_handed_out(
 @pytest.mark.usefixtures("made_jobs")
 @pytest.mark.parametrize("named", ["foxes", "foxes@1"])
 def test_a_model_tells_the_versions_that_it_was_trained_on(
-    platform: Standalone, tmp_path: Path, named: str
+    platform: EmbeddedPlatform, tmp_path: Path, named: str
 ) -> None:
     """By number, also where the job named none; a version that is made later changes nothing."""
     client = platform.client
-    submitted(client, pictures(tmp_path / "p"), name="foxes")
+    submitted(client, images(tmp_path / "p"), name="foxes")
     source = SourceIn(dataset=named, assembly={"policy": "original"})
     stage = StageIn(
         name="sft", steps=5, batch_size=1, lr=1.0, trainable=["projector"], sources=[source]
@@ -183,7 +183,7 @@ def test_a_model_tells_the_versions_that_it_was_trained_on(
 
 
 def test_a_download_is_checked_and_goes_on_where_it_stopped(
-    platform: Standalone, tmp_path: Path
+    platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     context = platform.apps["training"].state.context
     folder = tmp_path / "made"

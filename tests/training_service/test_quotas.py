@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from services.training.queue.quotas import HOUR, Used, free_again, hours, window_start
 from services.training.tables import AttemptRow
 from tests.standalone import client_with, until
@@ -122,7 +122,7 @@ def test_usage_counts_every_attempt_by_processes_and_by_run(service: Service) ->
     assert told.process_hours * HOUR >= 0.3
 
 
-def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
+def test_quotas_are_for_keys_with_their_scope(platform: EmbeddedPlatform) -> None:
     """A team sees its own; who may set them sees all."""
     red = client_with(platform, platform.identity.keys.issue(team="red")).training
     platform.client.training.set_quota("red", QuotaIn(gpu_hours=3, window="30d"))
@@ -139,7 +139,7 @@ def test_quotas_are_for_keys_with_their_scope(platform: Standalone) -> None:
 
 
 @pytest.mark.usefixtures("made_jobs")
-def test_teams_see_only_their_own_jobs_and_usage(platform: Standalone) -> None:
+def test_teams_see_only_their_own_jobs_and_usage(platform: EmbeddedPlatform) -> None:
     mine, red = (
         platform.client.training,
         client_with(platform, platform.identity.keys.issue(team="red")).training,

@@ -1,4 +1,4 @@
-"""POPE: does a model say yes to objects that are not in the picture?
+"""POPE: does a model say yes to objects that are not in the image?
 
 Files as published: JSON lines of `{"question_id", "image", "text", "label"}`, one file for each way
 of choosing the absent objects (random, popular, adversarial), which become the kinds. Beside the
@@ -56,8 +56,8 @@ SOURCE = Source(
     name="pope",
     about="is there a ... in the image: objects that a model makes up",
     metric="yes_no (accuracy; precision, recall, F1, yes-rate by split)",
-    items="3 x 3,000 questions, 500 pictures of COCO val2014",
-    licence="questions MIT; pictures under COCO's terms",
+    items="3 x 3,000 questions, 500 images of COCO val2014",
+    licence="questions MIT; images under COCO's terms",
     citation="Li et al., Evaluating Object Hallucination in LVLMs, EMNLP 2023, arXiv 2305.10355",
     needs=_NEEDS,
     prepare=from_questions(_read),

@@ -3,7 +3,7 @@
 RefCOCO itself is published as Python pickles, which are not read here. This reads the JSON lines
 that Shikra published for RefCOCO, RefCOCO+ and RefCOCOg: `{"img_path", "width", "height",
 "expression", "bbox"}`, the box as xmin, ymin, xmax, ymax in pixels. Boxes become thousandths of the
-picture's size, as this platform's models write them (arXiv 2407.17453, section 2.2).
+image's size, as this platform's models write them (arXiv 2407.17453, section 2.2).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from vila2.benchmarks.source import (
     images_of,
     published,
 )
+from vila2.data.answers import BOX_LIMIT
 from vila2.data.errors import DataError
 from vila2.data.readers.json_rows import BadRow, read_lines
-from vila2.evaluation.metrics.scorers import BOX_LIMIT
 
 _NEEDS = "REC_refcoco_unc_val.jsonl or another of its kind, or a folder of them"
 
@@ -58,7 +58,7 @@ def box_text(box: Sequence[float], size: Sequence[int], *, where: str) -> str:
     numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in box)
     if len(box) != 4 or not numbers or min(size) < 1:
         raise DataError(
-            f"{where}: bbox is not four numbers within a picture",
+            f"{where}: bbox is not four numbers within an image",
             field="bbox",
             fix="Check the file's layout",
         )
@@ -74,8 +74,8 @@ SOURCE = Source(
     name="refcoco",
     about="the box of what a phrase names",
     metric="iou (mean IoU; accuracy at 0.5)",
-    items="10,834 questions in RefCOCO val; pictures of COCO train2014",
-    licence="expressions Apache-2.0; pictures under COCO's terms",
+    items="10,834 questions in RefCOCO val; images of COCO train2014",
+    licence="expressions Apache-2.0; images under COCO's terms",
     citation="Yu et al., ECCV 2016, arXiv 1608.00272; layout of Shikra, arXiv 2306.15195",
     needs=_NEEDS,
     prepare=from_questions(_read),

@@ -1,4 +1,4 @@
-"""The picture world's test split: its truth is exact, and new pictures can be drawn at will."""
+"""The image world's test split: its truth is exact, and new images can be drawn at will."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCE = Source(
     name="scenes",
     about="drawn scenes: captions, questions, positions, numbers and boxes, with exact truth",
     metric="object_f1, exact and iou50",
-    items="300 pictures, 2,780 questions in 5 benchmarks",
+    items="300 images, 2,780 questions in 5 benchmarks",
     licence="Apache-2.0",
     citation="this project; the split that `vila2 demo` calls scenes-test with seed 0",
     needs="",

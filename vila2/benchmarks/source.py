@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import load_picture
+from vila2.data.readers.base import load_image
 from vila2.data.readers.benchmark import TABLE
 from vila2.data.readers.json_rows import parse_json
 
@@ -23,7 +23,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 class Where:
     """Where a source's files lie; `limit` takes the first so many questions, 0 all.
 
-    `path` is what the makers published, a file or a folder; `images` the folder that its picture
+    `path` is what the makers published, a file or a folder; `images` the folder that its image
     names are relative to, by default the one that holds `path`.
     """
 
@@ -34,7 +34,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: its picture, named relative to a folder that it must not leave."""
+    """One question: its image, named relative to a folder that it must not leave."""
 
     root: Path
     image: str
@@ -69,9 +69,9 @@ def from_questions(read: Callable[[Where], Iterator[Question]]) -> Callable[[Pat
 
 
 def _write(folder: Path, questions: Iterator[Question]) -> None:
-    """Write `items.jsonl` and the pictures; those that cannot be read are left to be rejected.
+    """Write `items.jsonl` and the images; those that cannot be read are left to be rejected.
 
-    A picture is named by its content, so one that was published under several names is asked all
+    An image is named by its content, so one that was published under several names is asked all
     their questions instead of being refused as a duplicate.
     """
     known: dict[tuple[Path, str], str] = {}
@@ -87,16 +87,16 @@ def _write(folder: Path, questions: Iterator[Question]) -> None:
 
 
 def _copied(folder: Path, question: Question) -> str:
-    """The name of a picture in `folder`; of one that cannot be read the name that it had.
+    """The name of an image in `folder`; of one that cannot be read the name that it had.
 
     The benchmark reader then finds no file of that name, and the version's report counts and names
     it.
     """
-    data, _ = load_picture(question.root, question.image)
+    data, _ = load_image(question.root, question.image)
     if data is None:
         return question.image
     suffix = Path(question.image).suffix.lower()
-    name = hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in _SUFFIXES else ".picture")
+    name = hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in _SUFFIXES else ".image")
     (folder / name).write_bytes(data)
     return name
 
@@ -123,10 +123,10 @@ def files_of(path: Path, *suffixes: str) -> list[Path]:
 
 
 def images_of(where: Where, file: Path) -> Path:
-    """The folder that pictures are relative to."""
+    """The folder that images are relative to."""
     folder = where.images or file.parent
     if not folder.is_dir():
-        raise DataError("is no folder of pictures", file=str(folder), fix="Check --images")
+        raise DataError("is no folder of images", file=str(folder), fix="Check --images")
     return folder
 
 

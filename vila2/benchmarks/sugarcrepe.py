@@ -1,4 +1,4 @@
-"""SugarCrepe: which of two captions is the picture's, where one word makes the difference.
+"""SugarCrepe: which of two captions is the image's, where one word makes the difference.
 
 Files as published: `add_att.json`, `replace_obj.json`, ... each a JSON object of
 `{number: {"filename", "caption", "negative_caption"}}`. Two ways to ask:
@@ -32,7 +32,7 @@ _CAPTION = "Describe the image in one sentence."
 
 
 def _pairs(where: Where) -> Iterator[tuple[Question, str, str]]:
-    """Every pair: the picture with what its questions share, the caption, the negative."""
+    """Every pair: the image with what its questions share, the caption, the negative."""
     for file in files_of(published(where, "SugarCrepe", _NEEDS), ".json"):
         rows = read_json(file)
         if not isinstance(rows, dict):
@@ -80,13 +80,13 @@ def _weighed(where: Where) -> Iterator[Question]:
 
 
 _CITATION = "Hsieh et al., SugarCrepe, NeurIPS 2023, arXiv 2306.14610"
-_LICENCE = "captions MIT; pictures under COCO's terms"
+_LICENCE = "captions MIT; images under COCO's terms"
 
 ASKED = Source(
     name="sugarcrepe",
     about="which of two captions is true, asked in both orders",
     metric="choice",
-    items="7,512 pairs, twice; pictures of COCO val2017",
+    items="7,512 pairs, twice; images of COCO val2017",
     licence=_LICENCE,
     citation=_CITATION,
     needs=_NEEDS,
@@ -96,7 +96,7 @@ WEIGHED = Source(
     name="sugarcrepe-likelihood",
     about="which of two captions the model itself finds likelier",
     metric="likelihood",
-    items="7,512 pairs; pictures of COCO val2017",
+    items="7,512 pairs; images of COCO val2017",
     licence=_LICENCE,
     citation=_CITATION,
     needs=_NEEDS,

@@ -149,7 +149,7 @@ def _audit(found: Audit) -> RenderableType:
         "benchmark", *map(number, ("images", "here too", "look alike")), "for example",
         rows=[
             (
-                held.benchmark, f"{held.pictures:,}", f"{held.exact:,}", f"{held.near:,}",
+                held.benchmark, f"{held.images:,}", f"{held.exact:,}", f"{held.near:,}",
                 ", ".join(f"{p.key} = {p.other} ({p.distance})" for p in held.examples[:3]),
             )
             for held in found.contamination

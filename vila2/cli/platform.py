@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 import typer
 
 from vila2.cli.datasets import examples_of, submit_shown, version_of
+from vila2.cli.embedded import door
 from vila2.cli.runs import finish
 from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError, announced, connected, examined, standalone
+from vila2.cli.workspace import CliError, announced, connected, embedded, examined
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
@@ -25,7 +26,7 @@ from vila2.system.terminal import bold, errors, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
-# dataset -> split of the picture world, format
+# dataset -> split of the image world, format
 DEMO_DATASETS = {
     "scenes-base": ("base", "llava"),
     "scenes-corpus": ("corpus", "folder"),
@@ -57,13 +58,11 @@ def up(
 
     with (
         _listening(host, port) as listening,
-        standalone(session.workspace, triton=engine == "triton") as served,
+        embedded(session.workspace, triton=engine == "triton") as served,
     ):
-        from services.platform.mount import front
-
         address = f"http://{host}:{listening.getsockname()[1]}"
         server = uvicorn.Server(
-            uvicorn.Config(front(served.apps), log_level="warning", lifespan="off")
+            uvicorn.Config(door().front(served.apps), log_level="warning", lifespan="off")
         )
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")

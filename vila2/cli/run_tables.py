@@ -170,7 +170,7 @@ def estimate_of(made: Estimate) -> RenderableType:
         rows.append([
             line.round if line.certain else f"({line.round})",
             f"{line.what} {line.work}".strip(),
-            *_quantities(line.pictures, line.tokens, line, apart=apart),
+            *_quantities(line.images, line.tokens, line, apart=apart),
             sentence(known, f" [{notes[line.says]}]"),
         ])  # fmt: skip
     total = made.total
@@ -190,7 +190,7 @@ def _sample(made: Estimate) -> str:
     held = made.sampled
     assert held is not None
     return (
-        f"sample: {held.pictures} images by {held.captioner}, {held.captioned} captioned; "
+        f"sample: {held.images} images by {held.captioner}, {held.captioned} captioned; "
         f"{held.tokens.mid:.1f} tokens each ({held.tokens.low:.1f} to {held.tokens.high:.1f}), "
         f"{held.tokens.mid / held.seconds.mid:,.0f} tokens/s"
     )
@@ -214,7 +214,7 @@ def costs_of(found: Costs) -> RenderableType:
         rows=[
             (
                 line.round, f"{line.what} {line.work}".strip(), line.state,
-                _number(line.pictures), "" if line.tokens is None else _number(line.tokens),
+                _number(line.images), "" if line.tokens is None else _number(line.tokens),
                 _number(line.hours), _range(line.expected.hours if line.expected else None),
                 _judged(line),
             )
@@ -223,7 +223,7 @@ def costs_of(found: Costs) -> RenderableType:
     )  # fmt: skip
     money = "" if found.money is None else f", {found.money:,.2f} in money"
     used = (
-        f"{found.pictures:,} images and {found.tokens:,} tokens captioned in "
+        f"{found.images:,} images and {found.tokens:,} tokens captioned in "
         f"{_number(found.captioning_hours)} h; jobs: {_number(found.gpu_hours)} GPU-hours, "
         f"{_number(found.process_hours)} process-hours{money}"
     )

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from vila2.cli.embedded import Platform, PlatformRefused, door
 from vila2.client import Client, addresses
 from vila2.doctor.finding import Finding
 from vila2.system.processes import handle_of, start_time
@@ -24,7 +24,7 @@ class CliError(Exception):
 def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]:
     """A client: of `url`, of the `vila2 up` that runs this workspace, or of this process."""
     if not (url or server_of(workspace)):
-        with standalone(workspace) as here:
+        with embedded(workspace) as here:
             yield here.client
         return
     url, key = served(workspace, url, key)
@@ -92,36 +92,25 @@ def _checked(url: str) -> str:
     return url
 
 
-def standalone(workspace: Path, *, triton: bool = False) -> Any:
-    """The embedded platform; a clear error where its extra is not installed."""
+@contextmanager
+def embedded(workspace: Path, *, triton: bool = False) -> Iterator[Platform]:
+    """The platform in this process; a clear error if its extra is not installed."""
     try:
-        from services.platform.embedded import (
-            OF_ANOTHER_VERSION,
-            WRONG_SETTINGS,
-            Standalone,
-            WorkspaceBusy,
-        )
+        opened = door().open(workspace, triton=triton)
     except ModuleNotFoundError as error:
         raise CliError(
             f"{error.name} is not installed: `pip install 'vila2[embedded]'` runs the platform "
             "in this process, or give --url of one that runs"
         ) from error
-    try:
-        return Standalone(workspace, triton=triton)
-    except WorkspaceBusy as error:
+    except PlatformRefused as error:
         raise CliError(str(error)) from error
-    except WRONG_SETTINGS as error:
-        raise CliError(f"the settings in the environment do not fit: {error}") from error
-    except OF_ANOTHER_VERSION as error:
-        raise CliError(
-            f"{error}. The workspace is {workspace}: move it away, or name another with --workspace"
-        ) from error
+    with opened as platform:
+        yield platform
 
 
 def examined(workspace: Path) -> list[Finding]:
-    """What the platform stands on here; nothing where its extra is not installed."""
+    """What the platform stands on here; nothing if its extra is not installed."""
     try:
-        from services.platform.doctor import findings
+        return door().findings(workspace)
     except ModuleNotFoundError:
         return []
-    return findings(workspace)

@@ -3,6 +3,6 @@
 from vila2.client import Client
 """
 
-from vila2.client.client import ApiError, Client, Unreachable, addresses
+from vila2.client.client import SERVICES, ApiError, Client, Unreachable, addresses
 
-__all__ = ["ApiError", "Client", "Unreachable", "addresses"]
+__all__ = ["SERVICES", "ApiError", "Client", "Unreachable", "addresses"]

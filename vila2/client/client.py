@@ -68,7 +68,7 @@ class CaptionClient(Rest):
         return self.one(caption_api.ImageQuota, "GET", path)
 
     def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
-        """Caption pictures now."""
+        """Caption images now."""
         return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())
 
     def deploy(self, endpoint: str, body: caption_api.DeploymentIn) -> caption_api.Deployment:

@@ -103,7 +103,7 @@ class DatasetsClient(Rest):
         return self.one(api.Lineage, "GET", path)
 
     def start_audit(self, name: str, version: int, body: api.AuditIn) -> api.Audit:
-        """Search a version for near-duplicates and benchmark pictures."""
+        """Search a version for near-duplicates and benchmark images."""
         path = f"datasets/{segment(name)}/versions/{version}/audit"
         return self.one(api.Audit, "POST", path, json=body.model_dump())
 
@@ -112,7 +112,7 @@ class DatasetsClient(Rest):
         return self.one(api.Audit, "GET", f"datasets/{segment(name)}/versions/{version}/audit")
 
     def take_down(self, body: api.TakedownIn) -> api.Takedown:
-        """Take a picture down."""
+        """Take an image down."""
         return self.one(api.Takedown, "POST", "takedowns", json=body.model_dump())
 
     def takedown(self, takedown: str) -> api.Takedown:

@@ -62,7 +62,7 @@ def joined(
 
 @dataclass
 class ExportPlan:
-    """What goes out, counted from the layer alone before a picture is read.
+    """What goes out, counted from the layer alone before an image is read.
 
     `without_caption` counts by reason the samples that have none; with `keep` they go out with
     their original text, else they are left out.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import RootModel
 from vila2.client.http import Rest, segment
 from vila2.model.digest import file_digest, folder_digest
 from vila2.schemas.rest import training as api
+from vila2.system.files import file_atomically
 
 
 class _Entry(RootModel[dict[str, Any]]):
@@ -163,8 +163,10 @@ class TrainingClient(Rest):
         return details
 
     def _fetch(self, path: str, target: Path) -> None:
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with self.stream(path) as pieces, partial.open("wb") as out:
+        with (
+            file_atomically(target) as partial,
+            self.stream(path) as pieces,
+            partial.open("wb") as out,
+        ):
             for piece in pieces:
                 out.write(piece)
-        partial.replace(target)

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from vila2.data.benchmark_items import item_problem
 from vila2.data.dedup_index import Seen
 from vila2.data.images import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair
-from vila2.evaluation.items import item_problem
 from vila2.schemas.canonical import canonical_json
 
 MAX_CAPTION_CHARACTERS = 8_000
@@ -23,7 +23,7 @@ MAX_TURN_CHARACTERS = 32_000
 EXAMPLES_PER_REASON = 20
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
-_PICTURE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+_IMAGE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 
 
 class _NotAdmitted(Exception):
@@ -42,8 +42,8 @@ def admit(
 
     Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
     item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
-    With `captionless`, a picture without any text is admitted: a model will give it one. Without
-    `decoded`, the structure of a picture is checked and not its pixels.
+    With `captionless`, an image without any text is admitted: a model will give it one. Without
+    `decoded`, the structure of an image is checked and not its pixels.
     """
     try:
         if raw.problem is not None:
@@ -148,9 +148,9 @@ class Admission:
 
     `accepted` and `rejected` count them; `examples` keeps some rejections of each reason;
     `repeated_captions` counts the admitted samples whose caption another one has too. Beside the
-    reasons of `admit`: duplicate-caption (the same picture with the same texts), duplicate-image
-    (the same picture with other texts), duplicate-key, duplicate-item. The first always stays.
-    taken-down refuses a picture whose sha256 `taken_down` knows. What was seen is kept on disk.
+    reasons of `admit`: duplicate-caption (the same image with the same texts), duplicate-image
+    (the same image with other texts), duplicate-key, duplicate-item. The first always stays.
+    taken-down refuses an image whose sha256 `taken_down` knows. What was seen is kept on disk.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
@@ -167,7 +167,7 @@ class Admission:
     def through(self, raws: Iterable[RawSample], *, workers: int = 1) -> Iterator[Sample]:
         """Yield the samples that pass, in order; count the others.
 
-        Pictures are checked by `workers` threads: decoding and hashing leave Python's lock alone.
+        Images are checked by `workers` threads: decoding and hashing leave Python's lock alone.
         """
         for raw, outcome in self._checked(raws, workers):
             counted = self._count(raw, outcome)
@@ -226,25 +226,25 @@ class Admission:
         )
 
     def _once(self, sample: Sample) -> Sample | Rejected:
-        """Refuse a picture, key or question that the version already holds."""
+        """Refuse an image, key or question that the version already holds."""
 
         def refused(reason: str, detail: str) -> Rejected:
             return _rejected(sample.key, sample.source, reason, detail)
 
         if self.taken_down(sample.sha256):
-            return refused("taken-down", "this picture was taken down and is not taken in again")
+            return refused("taken-down", "this image was taken down and is not taken in again")
         turns = [(turn.question, turn.answer) for turn in sample.turns]
         texts = _digest(canonical_json([sample.caption, turns, sample.items]))
         digest = bytes.fromhex(sample.sha256)
-        held = self._seen.picture(digest)
+        held = self._seen.image(digest)
         if held is not None:
             first, first_texts = held
             if texts == first_texts:
-                return refused("duplicate-caption", f"the same picture and texts as {first}")
+                return refused("duplicate-caption", f"the same image and texts as {first}")
             return refused(
                 "duplicate-image",
-                f"the same picture as {first}, byte for byte, with other texts; only the first is "
-                "kept, so put all texts of a picture into one sample",
+                f"the same image as {first}, byte for byte, with other texts; only the first is "
+                "kept, so put all texts of an image into one sample",
             )
         if self._seen.has_name("key", sample.key):
             return refused(
@@ -260,11 +260,11 @@ class Admission:
         self._seen.add_name("key", sample.key)
         for item in items:
             self._seen.add_name("item", item)
-        self._seen.add_picture(digest, texts, sample.source)
+        self._seen.add_image(digest, texts, sample.source)
         return sample
 
     def _note(self, raw: RawSample, sample: Sample) -> None:
-        named = _PICTURE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
+        named = _IMAGE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
         if named is not None and named != sample.extension:
             self.notes["extension-differs"] += 1
         texts = [raw.caption or ""]

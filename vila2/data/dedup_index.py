@@ -11,7 +11,7 @@ _CACHE_KIB = 32 * 1024
 
 
 class Seen:
-    """Keys, pictures, questions and captions of one version, as digests."""
+    """Keys, images, questions and captions of one version, as digests."""
 
     def __init__(self) -> None:
         # An empty name is a private file on disk that is deleted when it is closed.
@@ -20,23 +20,22 @@ class Seen:
             self._db.execute(f"PRAGMA {pragma}")
         for statement in (
             "CREATE TABLE names (name BLOB PRIMARY KEY) WITHOUT ROWID",
-            "CREATE TABLE pictures (digest BLOB PRIMARY KEY, texts BLOB, source TEXT)"
-            " WITHOUT ROWID",
+            "CREATE TABLE images (digest BLOB PRIMARY KEY, texts BLOB, source TEXT) WITHOUT ROWID",
             "CREATE TABLE captions (digest BLOB PRIMARY KEY, repeated INTEGER) WITHOUT ROWID",
             "BEGIN",
         ):
             self._db.execute(statement)
 
-    def picture(self, digest: bytes) -> tuple[str, bytes] | None:
-        """Source and digest of the texts of a picture that is there."""
+    def image(self, digest: bytes) -> tuple[str, bytes] | None:
+        """Source and digest of the texts of an image that is there."""
         found: tuple[str, bytes] | None = self._db.execute(
-            "SELECT source, texts FROM pictures WHERE digest = ?", (digest,)
+            "SELECT source, texts FROM images WHERE digest = ?", (digest,)
         ).fetchone()
         return found
 
-    def add_picture(self, digest: bytes, texts: bytes, source: str) -> None:
-        """Remember a picture."""
-        self._db.execute("INSERT INTO pictures VALUES (?, ?, ?)", (digest, texts, source))
+    def add_image(self, digest: bytes, texts: bytes, source: str) -> None:
+        """Remember an image."""
+        self._db.execute("INSERT INTO images VALUES (?, ?, ?)", (digest, texts, source))
 
     def has_name(self, sort: str, name: str) -> bool:
         """Whether a name of this sort (a key, a question's id) is taken."""

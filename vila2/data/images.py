@@ -1,4 +1,4 @@
-"""Safe decoding of pictures that strangers sent.
+"""Safe decoding of images that strangers sent.
 
 Only JPEG, PNG and WebP are opened, whatever the file's name says; the size is read from the header
 and held against a limit before a single pixel is decoded. What `inspect` admits, `decode` decodes.
@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vila2.data.trailing_data import checksums_hold, end_of, foreign_tail
 
-# A camera's JPEG may carry previews or a gain map behind the picture; Pillow calls that MPO.
+# A camera's JPEG may carry previews or a gain map behind the image; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _OPENED_AS = ("JPEG", "PNG", "WEBP")
 
@@ -38,7 +38,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What a picture may cost: encoded bytes, decoded pixels, and its shortest side."""
+    """What an image may cost: encoded bytes, decoded pixels, and its shortest side."""
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
@@ -47,7 +47,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A picture's format, file extension, and size in pixels as `decode` returns it (upright)."""
+    """An image's format, file extension, and size in pixels as `decode` returns it (upright)."""
 
     format: str
     extension: str
@@ -56,7 +56,7 @@ class ImageInfo:
 
 
 class ImageRejected(ValueError):
-    """A picture that is not admitted; `reason` is a stable slug, the message says what to do."""
+    """An image that is not admitted; `reason` is a stable slug, the message says what to do."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -69,7 +69,7 @@ _DEFAULT = ImageLimits()
 def inspect(
     data: bytes | None, *, limits: ImageLimits = _DEFAULT, decoded: bool = True
 ) -> ImageInfo:
-    """Check a picture whole, down to its last byte, and return what it is.
+    """Check an image whole, down to its last byte, and return what it is.
 
     Without `decoded`, only its structure is: a JPEG to its end mark, a PNG by its checksums, a WebP
     by its length. What is cut is found; coded data that no decoder reads is not.
@@ -77,7 +77,7 @@ def inspect(
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
     image-truncated (cut or damaged), image-animated, and image-polyglot (something else than a
-    picture stands behind its end).
+    image stands behind its end).
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
@@ -86,7 +86,7 @@ def inspect(
         if foreign:
             raise ImageRejected(
                 "image-polyglot",
-                f"behind the picture's end stands {foreign}; save the picture again without it",
+                f"behind the image's end stands {foreign}; save the image again without it",
             )
         name = "JPEG" if extension == "jpg" else str(image.format)
         if not decoded and end is None:
@@ -128,21 +128,21 @@ def decode(
 @contextmanager
 def _opened(data: bytes | None, limits: ImageLimits) -> Iterator[Image.Image]:
     if data is None:
-        raise ImageRejected("image-missing", "there is no picture; put the file beside its caption")
+        raise ImageRejected("image-missing", "there is no image; put the file beside its caption")
     if not data:
-        raise ImageRejected("image-empty", "the picture has 0 bytes; submit it again")
+        raise ImageRejected("image-empty", "the image has 0 bytes; submit it again")
     if len(data) > limits.max_bytes:
         raise ImageRejected(
             "image-too-large-bytes",
-            f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}; "
+            f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}; "
             "save it with more compression",
         )
     with _open(data, limits) as image:
         _hold_to(limits, *image.size)
-        # The second picture of an MPO is a preview of the first, not a frame of a film.
+        # The second image of an MPO is a preview of the first, not a frame of a film.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise ImageRejected(
-                "image-animated", "the picture has several frames; submit one of them"
+                "image-animated", "the image has several frames; submit one of them"
             )
         yield image
 
@@ -154,7 +154,7 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
             "image-too-many-pixels",
-            f"the picture claims more pixels than the limit of {limits.max_pixels:,}; "
+            f"the image claims more pixels than the limit of {limits.max_pixels:,}; "
             "make it smaller",
         ) from error
     except UnidentifiedImageError as error:
@@ -162,7 +162,7 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             raise _damaged(error) from error
         raise ImageRejected(
             "image-format-not-allowed",
-            "the bytes are not a JPEG, PNG or WebP picture; convert it to one of these",
+            "the bytes are not a JPEG, PNG or WebP image; convert it to one of these",
         ) from error
     except Exception as error:
         # Pillow's parsers raise many types on hostile headers (struct.error, IndexError, ...).
@@ -179,13 +179,13 @@ def _hold_to(limits: ImageLimits, width: int, height: int) -> None:
     if width * height > limits.max_pixels:
         raise ImageRejected(
             "image-too-many-pixels",
-            f"the picture claims {width}x{height} pixels, the limit is "
+            f"the image claims {width}x{height} pixels, the limit is "
             f"{limits.max_pixels:,}; make it smaller",
         )
     if min(width, height) < limits.min_side:
         raise ImageRejected(
             "image-too-small",
-            f"the picture has {width}x{height} pixels; each side needs at least {limits.min_side}",
+            f"the image has {width}x{height} pixels; each side needs at least {limits.min_side}",
         )
 
 
@@ -195,18 +195,18 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
         return int(value) if int(value) in _UPRIGHT else 1
     except Exception:
-        # Damaged EXIF says nothing about the pixels, and viewers show such pictures as they lie.
+        # Damaged EXIF says nothing about the pixels, and viewers show such images as they lie.
         return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Decode every pixel and return the picture upright in RGB."""
+    """Decode every pixel and return the image upright in RGB."""
     try:
         image.load()
         # Asked after loading, since a PNG's EXIF may stand behind its pixels.
         transpose = _UPRIGHT.get(_orientation(image))
         if image.mode.startswith("I"):
-            # 16-bit grey: Pillow would clip to 255 and return a white picture.
+            # 16-bit grey: Pillow would clip to 255 and return a white image.
             grey = np.asarray(image, dtype=np.int64) >> 8
             image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
         if transpose is not None:
@@ -223,5 +223,5 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _damaged(error: Exception | str) -> ImageRejected:
     return ImageRejected(
-        "image-truncated", f"the picture's data is cut or damaged ({error}); submit it again"
+        "image-truncated", f"the image's data is cut or damaged ({error}); submit it again"
     )

@@ -1,4 +1,4 @@
-"""The index of a shard: what it holds without the pictures, and where in its tar each one lies.
+"""The index of a shard: what it holds without the images, and where in its tar each one lies.
 
 One Parquet file per shard, whose rows follow the shard's samples. It answers by key or digest
 without reading the tar, and it makes a shard of a tar that somebody else wrote: only the samples
@@ -25,7 +25,7 @@ SUFFIX = ".index.parquet"
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One sample: `offset` and `size` are the picture's bytes within the tar."""
+    """One sample: `offset` and `size` are the image's bytes within the tar."""
 
     key: str
     sha256: str
@@ -44,7 +44,7 @@ SCHEMA = pa.schema([(f.name, _PYTHON_TO_ARROW[str(f.type)]) for f in fields(Inde
 
 
 def index_row(sample: Sample, offset: int) -> IndexRow:
-    """The row of a sample whose picture begins at `offset`."""
+    """The row of a sample whose image begins at `offset`."""
     about: dict[str, Any] = {}
     if sample.turns:
         about["turns"] = [[turn.question, turn.answer] for turn in sample.turns]
@@ -65,7 +65,7 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
 
 
 def sample_of(row: IndexRow, image: bytes) -> Sample:
-    """The sample of a row, with its picture's bytes."""
+    """The sample of a row, with its image's bytes."""
     about = json.loads(row.about) if row.about else {}
     return Sample(
         key=row.key,
@@ -110,8 +110,8 @@ def tar_beside(index: Path) -> Path:
 def read_indexed(index: Path, tar: BinaryIO | None = None) -> Iterator[Sample]:
     """Read the samples that an index lists out of the tar beside it.
 
-    Every picture is held against its digest: a tar that was changed behind the index is a
-    `ShardError`, not another picture.
+    Every image is held against its digest: a tar that was changed behind the index is a
+    `ShardError`, not another image.
     """
     if tar is None:
         with tar_beside(index).open("rb") as opened:
@@ -123,7 +123,7 @@ def read_indexed(index: Path, tar: BinaryIO | None = None) -> Iterator[Sample]:
         image = tar.read(row.size)
         if hashlib.sha256(image).hexdigest() != row.sha256:
             raise ShardError(
-                f"sample {row.key} is not the picture that was registered",
+                f"sample {row.key} is not the image that was registered",
                 field=row.key,
                 fix="The tar was changed in place; put it back, or register a new version",
             )

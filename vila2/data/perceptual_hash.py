@@ -1,6 +1,6 @@
 """Near-duplicates: perceptual hashes of 64 bits and a banded index over them.
 
-Two pictures are near where their hashes differ in few bits. The hash is split into four bands of 16
+Two images are near where their hashes differ in few bits. The hash is split into four bands of 16
 bits; if two hashes differ in at most 7 bits, one band differs in at most one, so that looking up
 each band as it is and with each single bit flipped finds every such pair (the pigeonhole principle,
 as in Manku, Jain and Das Sarma, WWW 2007).
@@ -23,11 +23,11 @@ _BITS = 16
 MAX_BUCKET = 2_000
 
 
-def perceptual_hash(picture: bytes) -> int:
-    """The DCT hash of an admitted picture: 64 bits, the same for its resized and recompressed."""
-    with Image.open(io.BytesIO(picture), formats=("JPEG", "PNG", "WEBP")) as image:
-        image.draft("L", (128, 128))
-        bits = imagehash.phash(image.convert("RGB")).hash.flatten()
+def perceptual_hash(image: bytes) -> int:
+    """The DCT hash of an admitted image: 64 bits, the same for its resized and recompressed."""
+    with Image.open(io.BytesIO(image), formats=("JPEG", "PNG", "WEBP")) as opened:
+        opened.draft("L", (128, 128))
+        bits = imagehash.phash(opened.convert("RGB")).hash.flatten()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 

@@ -1,6 +1,6 @@
 """Samples of a shard in any order, without reading the others: what shuffled visits need.
 
-A shard's index says where each picture lies in its tar. The index is made once, by reading the tar
+A shard's index says where each image lies in its tar. The index is made once, by reading the tar
 through, and kept in a cache folder for whoever opens the shard next.
 """
 
@@ -23,6 +23,7 @@ from vila2.data.index import (
 )
 from vila2.data.sample import Sample
 from vila2.data.shards import index_shard
+from vila2.system.files import write_atomically
 
 
 def index_of(shard: Path, cache: Path) -> Path:
@@ -33,10 +34,8 @@ def index_of(shard: Path, cache: Path) -> Path:
     path = cache / f"{shard.stem}-{told.st_size}-{told.st_mtime_ns}{SUFFIX}"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: several jobs may open the shard at once.
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(encode_index(index_shard(shard)))
-        partial.replace(path)
+        # Several jobs may open the shard at once.
+        write_atomically(path, encode_index(index_shard(shard)))
     return path
 
 
@@ -46,7 +45,7 @@ def shard_size(shard: Path, cache: Path) -> int:
 
 
 class OpenShard:
-    """A shard's texts in memory and its pictures in reach; safe for concurrent reads.
+    """A shard's texts in memory and its images in reach; safe for concurrent reads.
 
     The file is closed with the last reference: who still reads is not cut off.
     """
@@ -61,11 +60,11 @@ class OpenShard:
         return len(self.rows)
 
     def text(self, row: int) -> Sample:
-        """A sample without its picture."""
+        """A sample without its image."""
         return sample_of(self.rows[row], b"")
 
     def image(self, row: int) -> bytes:
-        """A sample's encoded picture; raises `ShardError` where the tar is cut."""
+        """A sample's encoded image; raises `ShardError` where the tar is cut."""
         held = self.rows[row]
         data = os.pread(self._handle, held.size, held.offset)
         if len(data) < held.size:

@@ -1,4 +1,4 @@
-"""One picture with its texts, before and after it has been checked. Pure: nothing imported."""
+"""One image with its texts, before and after it has been checked. Pure: nothing imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question about the picture and its answer."""
+    """A question about the image and its answer."""
 
     question: str
     answer: str
@@ -19,7 +19,7 @@ class Turn:
 class Sample:
     """An admitted sample of a dataset version.
 
-    `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded picture
+    `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded image
     as it was submitted, `sha256` its digest, `width` and `height` its size in pixels; `caption` is
     the original text and empty where the sample has only `turns` (supervised data) or `items`
     (benchmark questions).

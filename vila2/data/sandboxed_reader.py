@@ -34,7 +34,7 @@ _ANY_NUMBER = 1 << 62
 def read_apart(format: str, path: Path, options: ReadOptions) -> Iterator[RawSample]:
     """Read as `open_reader(format, path, options).read()` would, in a child.
 
-    For `urls` the samples have no pictures yet: `source` is the address to fetch. Raises
+    For `urls` the samples have no images yet: `source` is the address to fetch. Raises
     `DataError` as the reader does, or where the child was ended by its bounds.
     """
     command = [sys.executable, "-m", "vila2.data.sandboxed_reader", format, str(path)]

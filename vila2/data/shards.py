@@ -49,7 +49,7 @@ def check_key(key: str, extension: str) -> None:
     """Raise `ShardError` unless both are fit to name a file, wherever the sample came from."""
     if not _KEY.fullmatch(key) or extension not in IMAGE_EXTENSIONS:
         raise ShardError(
-            f"{key}.{extension} cannot name a sample's picture",
+            f"{key}.{extension} cannot name a sample's image",
             field="key",
             fix=f"Use letters, digits, - and _ (at most 95), and one of {IMAGE_EXTENSIONS}",
         )
@@ -105,11 +105,11 @@ def index_shard(path: Path) -> list[IndexRow]:
 
 
 def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
-    """Samples, each with where its picture begins in the tar."""
+    """Samples, each with where its image begins in the tar."""
     for key, members in _groups(source):
         extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
         if extension is None or "json" not in members:
-            raise ShardError(f"sample {key} lacks its picture or its json", field=key)
+            raise ShardError(f"sample {key} lacks its image or its json", field=key)
         try:
             about = json.loads(members["json"].data)
             sample = Sample(
@@ -136,8 +136,8 @@ def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
 def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
     """Write unchecked samples for an upload; returns their number.
 
-    Anything goes in, bad pictures and problems included, so that all checking happens in one
-    place, at the dataset store. A picture too large for a member travels as a problem.
+    Anything goes in, bad images and problems included, so that all checking happens in one
+    place, at the dataset store. An image too large for a member travels as a problem.
     """
     count = 0
     with TarOut(out) as tar:
@@ -146,7 +146,7 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
             image, problem = raw.image, raw.problem
             if image is not None and len(image) > MAX_MEMBER_BYTES:
                 problem = problem or (
-                    f"image-too-large-bytes: the picture has {len(image):,} bytes, an upload "
+                    f"image-too-large-bytes: the image has {len(image):,} bytes, an upload "
                     f"takes {MAX_MEMBER_BYTES:,}; save it with more compression"
                 )
                 image = None

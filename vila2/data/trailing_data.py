@@ -1,4 +1,4 @@
-"""What stands behind a picture's end: a file that is a picture and something else as well.
+"""What stands behind an image's end: a file that is an image and something else as well.
 
 Cameras put previews, gain maps and short films behind a JPEG, and some tools pad with zeros; all
 that stays. An archive, a page or a program there makes the file a polyglot: whoever serves or
@@ -26,7 +26,7 @@ _FOREIGN = (
 
 
 def end_of(data: bytes, extension: str) -> int | None:
-    """Where the picture ends by its structure; `None` where it does not reach its end."""
+    """Where the image ends by its structure; `None` where it does not reach its end."""
     if extension == "png":
         return _end_of_png(data)
     if extension == "webp":
@@ -36,7 +36,7 @@ def end_of(data: bytes, extension: str) -> int | None:
 
 
 def foreign_tail(data: bytes, end: int | None) -> str:
-    """What stands behind a picture's `end` that is no picture; empty where there is nothing."""
+    """What stands behind an image's `end` that is no image; empty where there is nothing."""
     tail = data[len(data) if end is None else end :]
     if not tail.strip(b"\0\r\n "):
         return ""

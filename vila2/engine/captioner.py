@@ -1,4 +1,4 @@
-"""The batched captioner: pictures and questions in, answers out. One code path for all uses.
+"""The batched captioner: images and questions in, answers out. One code path for all uses.
 
 Preview, batch captioning and evaluation call the same object, embedded or behind a server. A row's
 random draws depend on its own seed and position alone, so the same request gives the same caption
@@ -60,15 +60,15 @@ class Captioner:
 
     @property
     def image_size(self) -> int:
-        """Side of the square picture that a request must carry, pixels."""
+        """Side of the square image that a request must carry, pixels."""
         return self.vlm.preset.image_size
 
     def use_features(self, features: VisionFeatures) -> None:
-        """Take the tower's output for known pictures from a cache instead of computing it."""
+        """Take the tower's output for known images from a cache instead of computing it."""
         self._features = features
 
     def vision(self, requests: Sequence[Request | Scoring]) -> VisionInput:
-        """Context that yields the pictures as the tower wants them, or their cached features."""
+        """Context that yields the images as the tower wants them, or their cached features."""
         return VisionInput(self.vlm, self._features, requests, self.device)
 
     def batch(self) -> RunningBatch:

@@ -1,10 +1,10 @@
-"""How much a caption owes to its picture, by the captioner itself.
+"""How much a caption owes to its image, by the captioner itself.
 
-The score is the gain [NLL(caption | reference) - NLL(caption | picture)] per token, in nats, where
-the reference stands for no picture in particular (`reference.py`). A caption that is likely with
-any picture ("a photo of something") has a high log-probability and a gain near 0; one that belongs
-to another picture has a gain below 0. It is the pointwise mutual information of caption and picture
-under the model, with one pass in place of the sum over all pictures.
+The score is the gain [NLL(caption | reference) - NLL(caption | image)] per token, in nats, where
+the reference stands for no image in particular (`reference.py`). A caption that is likely with
+any image ("a photo of something") has a high log-probability and a gain near 0; one that belongs
+to another image has a gain below 0. It is the pointwise mutual information of caption and image
+under the model, with one pass in place of the sum over all images.
 
 The model judges itself: what it cannot see, it cannot miss. `bench/consistency.py` measures how
 well the score tells matching captions from others.
@@ -28,26 +28,26 @@ _POSITIONS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean NLL per token, nats, with the picture and with the reference.
+    """Mean NLL per token, nats, with the image and with the reference.
 
     `tokens` counts the caption's and the one that ends it.
     """
 
-    given_picture: float
+    given_image: float
     given_reference: float
     tokens: int
 
     @property
     def gain(self) -> float:
-        """The consistency score, nats per token; above 0 where the picture helped."""
-        return self.given_reference - self.given_picture
+        """The consistency score, nats per token; above 0 where the image helped."""
+        return self.given_reference - self.given_image
 
 
 class Scorer:
     """Scores captions with a captioner's model; not safe for concurrent use.
 
     `reference` (image tokens, hidden) is by default the one that the model carries, or a grey
-    picture's. A score depends on its own request alone, but for rounding.
+    image's. A score depends on its own request alone, but for rounding.
     """
 
     def __init__(self, captioner: Captioner, *, reference: torch.Tensor | None = None) -> None:
@@ -86,16 +86,16 @@ class Scorer:
         self, requests: Sequence[Scoring], rows: Sequence[tuple[list[int], int]]
     ) -> list[Score]:
         with self._captioner.vision(requests) as pixel_values:
-            pictures = image_embeddings(self._vlm, pixel_values)
-        references = self._reference.to(pictures.dtype).expand_as(pictures)
-        nll = self._nll([*rows, *rows], torch.cat([pictures, references]))
+            images = image_embeddings(self._vlm, pixel_values)
+        references = self._reference.to(images.dtype).expand_as(images)
+        nll = self._nll([*rows, *rows], torch.cat([images, references]))
         return [
             Score(nll[number], nll[number + len(rows)], tokens)
             for number, (_, tokens) in enumerate(rows)
         ]
 
-    def _nll(self, rows: Sequence[tuple[list[int], int]], pictures: torch.Tensor) -> list[float]:
-        """Mean NLL of each row's answer, given what stands in the picture's place."""
+    def _nll(self, rows: Sequence[tuple[list[int], int]], images: torch.Tensor) -> list[float]:
+        """Mean NLL of each row's answer, given what stands in the image's place."""
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), longest), self._captioner.chat.pad_id)
         answers = torch.zeros_like(ids, dtype=torch.bool)
@@ -105,13 +105,13 @@ class Scorer:
             ids[number, : len(row)] = torch.tensor(row)
             attention[number, : len(row)] = 1
             answers[number, len(row) - tokens : len(row)] = True
-        ids, attention = ids.to(pictures.device), attention.to(pictures.device)
-        answers = answers.to(pictures.device)
+        ids, attention = ids.to(images.device), attention.to(images.device)
+        answers = answers.to(images.device)
         model, decoder = self._vlm.model, self._vlm.part("language")
         embeds = model.get_input_embeddings()(ids)
         places = ids.eq(self._vlm.image_token_id).unsqueeze(-1)
         hidden = decoder(
-            inputs_embeds=embeds.masked_scatter(places, pictures.to(embeds.dtype)),
+            inputs_embeds=embeds.masked_scatter(places, images.to(embeds.dtype)),
             attention_mask=attention,
             use_cache=False,
         ).last_hidden_state

@@ -3,7 +3,7 @@
 Rows are left-padded and share one KV cache. A row leaves when it ends, so a long answer does not
 hold the short ones, and others take its place: they are read in together (one forward pass over
 their prompts) and their cache is set beside the others' (`slots.py`). This is continuous batching
-(Yu et al. 2022, "Orca", section 3) for models whose prompt holds a picture.
+(Yu et al. 2022, "Orca", section 3) for models whose prompt holds an image.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RunningBatch:
         requests: Sequence[Request],
         prompts: Sequence[Sequence[int]],
     ) -> None:
-        """Read prompts (token ids, with the picture's) in, and let their rows join."""
+        """Read prompts (token ids, with the image's) in, and let their rows join."""
         longest = max(len(prompt) for prompt in prompts)
         ids = torch.full((len(prompts), longest), self._chat.pad_id)
         attention = torch.zeros_like(ids)

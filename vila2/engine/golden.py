@@ -21,14 +21,14 @@ from vila2.data.images import decode
 from vila2.data.sample import Sample
 
 GOLDEN_FILE = "vila2_golden.json"
-PICTURES = 8
+IMAGES = 8
 MAX_NEW_TOKENS = 24
 DEFAULT_QUESTION = "Describe the image."
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenItem:
-    """A picture (base64 of a PNG at the model's size), a question, and the greedy answer."""
+    """An image (base64 of a PNG at the model's size), a question, and the greedy answer."""
 
     image: str
     question: str
@@ -42,7 +42,7 @@ class GoldenItem:
 
 
 def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
-    """Ask a saved model about the first few pictures and store its answers beside its weights."""
+    """Ask a saved model about the first few images and store its answers beside its weights."""
     from vila2.engine.captioner import Captioner
     from vila2.engine.requests import Request
     from vila2.schemas.sampling import Sampling
@@ -57,7 +57,7 @@ def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
             0,
             sampling,
         )
-        for sample in islice(samples, PICTURES)
+        for sample in islice(samples, IMAGES)
     ]
     items = [
         GoldenItem(_png(request.pixels), request.question, made.text, made.logprob)

@@ -1,6 +1,6 @@
-"""The reference of the consistency score: what the language model sees of no picture in particular.
+"""The reference of the consistency score: what the language model sees of no image in particular.
 
-It is the mean, over some pictures, of what the projector makes of a picture, and travels in the
+It is the mean, over some images, of what the projector makes of an image, and travels in the
 model's folder. The file lies in a folder of its own, because vLLM reads every `*.safetensors` that
 lies beside the weights as weights.
 """
@@ -20,14 +20,14 @@ from vila2.model.build import VLM
 from vila2.model.external_models import image_rows
 
 REFERENCE_FILE = Path("consistency", "vila2_reference.safetensors")
-PICTURES = 128
+IMAGES = 128
 GREY = 128
 _BATCH = 32
 
 
 @torch.inference_mode()
 def image_embeddings(vlm: VLM, pixel_values: torch.Tensor) -> torch.Tensor:
-    """What stands in a picture's place in the language model's input: (B, image tokens, hidden).
+    """What stands in an image's place in the language model's input: (B, image tokens, hidden).
 
     `pixel_values` as `VLM.normalise` gives them, or a tower's features under its bypass.
     """
@@ -35,41 +35,41 @@ def image_embeddings(vlm: VLM, pixel_values: torch.Tensor) -> torch.Tensor:
     return made.reshape(len(pixel_values), vlm.image_tokens, -1)
 
 
-def mean_embedding(vlm: VLM, pictures: Iterable[np.ndarray]) -> torch.Tensor:
-    """Mean of `image_embeddings` over uint8 pictures (H, W, 3): (image tokens, hidden), float32.
+def mean_embedding(vlm: VLM, images: Iterable[np.ndarray]) -> torch.Tensor:
+    """Mean of `image_embeddings` over uint8 images (H, W, 3): (image tokens, hidden), float32.
 
-    Raises `ValueError` for no pictures.
+    Raises `ValueError` for no images.
     """
     device, dtype = vlm.model.device, vlm.model.dtype
-    total, count, rest = None, 0, iter(pictures)
+    total, count, rest = None, 0, iter(images)
     while batch := list(islice(rest, _BATCH)):
         pixels = vlm.normalise(torch.from_numpy(np.stack(batch)).to(device)).to(dtype)
-        # Summed in double: the mean must not depend on how the pictures were cut into batches.
+        # Summed in double: the mean must not depend on how the images were cut into batches.
         made = image_embeddings(vlm, pixels).double().sum(0)
         total, count = made if total is None else total + made, count + len(batch)
     if total is None:
-        raise ValueError("a reference needs at least one picture")
+        raise ValueError("a reference needs at least one image")
     return (total / count).float()
 
 
 def grey_embedding(vlm: VLM) -> torch.Tensor:
-    """The embedding of an even grey picture: the reference of a model that carries none."""
+    """The embedding of an even grey image: the reference of a model that carries none."""
     size = vlm.preset.image_size
     return mean_embedding(vlm, [np.full((size, size, 3), GREY, np.uint8)])
 
 
 def write_reference(directory: Path, samples: Iterable[Sample]) -> int:
-    """Store the reference of a saved model, over the first pictures; returns how many they were."""
+    """Store the reference of a saved model, over the first images; returns how many they were."""
     from safetensors.torch import save_file
 
     vlm = VLM.load(directory)
     vlm.model.eval()
     size = vlm.preset.image_size
-    chosen = [decode(s.image, size=(size, size)) for s in islice(samples, PICTURES)]
+    chosen = [decode(s.image, size=(size, size)) for s in islice(samples, IMAGES)]
     path = directory / REFERENCE_FILE
     path.parent.mkdir(exist_ok=True)
     made = {"embedding": mean_embedding(vlm, chosen).contiguous()}
-    save_file(made, path, metadata={"pictures": str(len(chosen))})
+    save_file(made, path, metadata={"images": str(len(chosen))})
     return len(chosen)
 
 
@@ -88,7 +88,7 @@ def read_reference(directory: Path, vlm: VLM) -> torch.Tensor | None:
     if found is None or tuple(found.shape) != wanted:
         held = "no embedding" if found is None else f"an embedding of {tuple(found.shape)}"
         raise ValueError(
-            f"{path} holds {held}, this model's is {wanted}: remove the file, and a grey picture "
+            f"{path} holds {held}, this model's is {wanted}: remove the file, and a grey image "
             "is the reference"
         )
     return found

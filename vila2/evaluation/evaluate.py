@@ -26,9 +26,10 @@ from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
 from vila2.evaluation.scoring import Item, score_answers
 from vila2.model import build
 from vila2.schemas.evaluate_spec import EvaluateSpec
+from vila2.system.files import write_atomically
 from vila2.training.progress import Progress
 
-# Pictures of this many questions are held in memory at a time, whatever the benchmark's size.
+# Images of this many questions are held in memory at a time, whatever the benchmark's size.
 _CHUNK = 1024
 LATE_IMPORTS = build.LATE_IMPORTS
 
@@ -97,9 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     write_outcomes(out / "outcomes.jsonl", outcomes)
     scores = [asdict(benchmark) for benchmark in benchmark_scores(outcomes)]
-    partial = out / "result.json.partial"
-    partial.write_text(json.dumps({"scores": scores, "questions": len(outcomes)}, indent=1))
-    partial.rename(out / "result.json")
+    result = {"scores": scores, "questions": len(outcomes)}
+    write_atomically(out / "result.json", json.dumps(result, indent=1))
     return 0
 
 

@@ -59,7 +59,7 @@ class Asker:
             for pixels, item in asked
             for option in item["options"]
         ]
-        nll = iter([score.given_picture for score in self._scorer.score(requests)])
+        nll = iter([score.given_image for score in self._scorer.score(requests)])
         preferred = []
         for _, item in asked:
             held = [(next(nll), -number, option) for number, option in enumerate(item["options"])]

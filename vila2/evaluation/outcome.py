@@ -11,9 +11,9 @@ class Outcome:
     """One item's answer and score.
 
     `item` is unique within its `benchmark`; `kind` names the sort of question. `score` is finite
-    and not negative, in [0, 1] for every metric but CIDEr, which may exceed 1. `picture` names
-    the picture that was asked about, which several items may share; empty where each item has a
-    picture of its own. `metric` is what it was scored by, `read` the answer as that metric
+    and not negative, in [0, 1] for every metric but CIDEr, which may exceed 1. `image` names
+    the image that was asked about, which several items may share; empty where each item has a
+    image of its own. `metric` is what it was scored by, `read` the answer as that metric
     understood it where it chooses (`yes`, `no`, the letter of an option; empty: not understood),
     and `group` names the question that several items ask in different ways.
     """
@@ -24,7 +24,7 @@ class Outcome:
     score: float
     answer: str
     expected: str
-    picture: str = ""
+    image: str = ""
     metric: str = ""
     read: str = ""
     group: str = ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from vila2.evaluation.metrics.figures import Figure, figures_of
 from vila2.evaluation.outcome import Outcome
 from vila2.evaluation.statistics.bootstrap import mean_interval
+from vila2.system.files import file_atomically
 
 __all__ = [
     "BenchmarkScore",
@@ -22,7 +23,7 @@ __all__ = [
     "benchmark_scores",
     "by_benchmark",
     "by_kind",
-    "item_pictures",
+    "item_images",
     "item_scores",
     "macro_score",
     "read_outcomes",
@@ -77,16 +78,16 @@ def item_scores(outcomes: Iterable[Outcome]) -> dict[str, dict[str, float]]:
     return scores
 
 
-def item_pictures(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
-    """Return benchmark -> item -> picture, the clusters of `statistics.macro_difference`.
+def item_images(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
+    """Return benchmark -> item -> image, the clusters of `statistics.macro_difference`.
 
-    An item without a picture gets a cluster of its own.
+    An item without an image gets a cluster of its own.
     """
-    pictures: dict[str, dict[str, str]] = {}
+    images: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
-        picture = outcome.picture or f"{outcome.benchmark}/{outcome.item}"
-        pictures.setdefault(outcome.benchmark, {})[outcome.item] = picture
-    return pictures
+        image = outcome.image or f"{outcome.benchmark}/{outcome.item}"
+        images.setdefault(outcome.benchmark, {})[outcome.item] = image
+    return images
 
 
 def benchmark_scores(
@@ -96,15 +97,15 @@ def benchmark_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[BenchmarkScore]:
-    """Score each benchmark: its mean, and its metric's figures, with intervals over pictures."""
+    """Score each benchmark: its mean, and its metric's figures, with intervals over images."""
     outcomes = list(outcomes)
-    pictures = item_pictures(outcomes)
+    images = item_images(outcomes)
     groups = by_benchmark(outcomes)
     scores = []
     for benchmark, items in item_scores(outcomes).items():
         interval = mean_interval(
             list(items.values()),
-            clusters=[pictures[benchmark][item] for item in items],
+            clusters=[images[benchmark][item] for item in items],
             confidence=confidence,
             resamples=resamples,
             seed=seed,
@@ -135,12 +136,13 @@ def macro_score(scores: Mapping[str, Mapping[str, float]]) -> float:
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> int:
     """Write outcomes as JSON lines and return how many; the file appears only when complete."""
-    partial = path.with_name(path.name + ".partial")
     count = 0
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        file_atomically(path) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         for count, outcome in enumerate(outcomes, start=1):  # noqa: B007 - the count is returned
             file.write(json.dumps(asdict(outcome), ensure_ascii=False, allow_nan=False) + "\n")
-    partial.replace(path)
     return count
 
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vila2.data.answers import stance
 from vila2.evaluation.metrics.choice import letter_of, read_choice
 from vila2.evaluation.metrics.cider import cider_d
-from vila2.evaluation.metrics.scorers import score, stance
+from vila2.evaluation.metrics.scorers import score
 from vila2.evaluation.outcome import Outcome
 
 Item = Mapping[str, Any]
 
 
 def score_answers(asked: Sequence[tuple[str, Item]], answers: Sequence[str]) -> list[Outcome]:
-    """Score answers in order; `asked` names each item's picture by its sha256.
+    """Score answers in order; `asked` names each item's image by its sha256.
 
     CIDEr-D is computed over all of a benchmark's items together, as it is defined.
     """
-    given = [
-        (picture, item, answer) for (picture, item), answer in zip(asked, answers, strict=True)
-    ]
+    given = [(image, item, answer) for (image, item), answer in zip(asked, answers, strict=True)]
     consensus = _consensus([(item, answer) for _, item, answer in given])
     outcomes = []
-    for picture, item, answer in given:
+    for image, item, answer in given:
         expected, read, points = _judge(item, answer, consensus)
         outcomes.append(
             Outcome(
@@ -33,7 +32,7 @@ def score_answers(asked: Sequence[tuple[str, Item]], answers: Sequence[str]) -> 
                 score=points,
                 answer=answer,
                 expected=expected,
-                picture=picture,
+                image=image,
                 metric=str(item["metric"]),
                 read=read,
                 group=str(item.get("group") or ""),

@@ -24,7 +24,7 @@ from vila2.evaluation.statistics.bootstrap import (
 )
 
 VerdictKind = Literal["improved", "no_measurable_change", "worse"]
-FEWEST_PICTURES = 10  # below this a bootstrap interval can be wholly positive by luck alone
+FEWEST_IMAGES = 10  # below this a bootstrap interval can be wholly positive by luck alone
 
 
 class VerdictPolicy(BaseModel):
@@ -80,11 +80,11 @@ def judge(
       the policy's minimum effect;
     - *worse*: the interval lies below zero, whatever its size;
     - *no measurable change*: anything else, and always when a benchmark has fewer than
-      `FEWEST_PICTURES` pictures.
+      `FEWEST_IMAGES` images.
 
     Take as `best` the last round that was judged improved (the baseline before any was), not the
     highest mean: a lucky maximum would be an unfair rival. `clusters` maps benchmark -> item ->
-    picture (`outcomes.item_pictures`). Raises `ValueError` when benchmarks or items differ.
+    image (`outcomes.item_images`). Raises `ValueError` when benchmarks or items differ.
     """
     against_previous, against_best = (
         difference_over_seeds(
@@ -99,7 +99,7 @@ def judge(
         for rival in (previous, best)
     )
     items = next(iter(current.values()))
-    kind, reason = decide(against_best, policy=policy, fewest=min(_pictures(items, clusters)))
+    kind, reason = decide(against_best, policy=policy, fewest=min(_images(items, clusters)))
     seeds = (len(best), len(current))
     spread = seed_spread([best, current], clusters=clusters) if max(seeds) > 1 else None
     evidence = (
@@ -114,11 +114,11 @@ def judge(
 def decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple[VerdictKind, str]:
     """The verdict on a difference to the best so far, and the reason as a clause.
 
-    `fewest` is the number of pictures of the smallest benchmark.
+    `fewest` is the number of images of the smallest benchmark.
     """
-    if fewest < FEWEST_PICTURES:
+    if fewest < FEWEST_IMAGES:
         return "no_measurable_change", (
-            f"{fewest} picture(s) in a benchmark are too few to tell, {FEWEST_PICTURES} are needed"
+            f"{fewest} image(s) in a benchmark are too few to tell, {FEWEST_IMAGES} are needed"
         )
     if difference.high < 0:
         return "worse", "the interval lies below zero"
@@ -146,7 +146,7 @@ _WORDS: Mapping[VerdictKind, str] = {
 }
 
 
-def _pictures(scores: BenchmarkItems, clusters: Clusters | None) -> list[int]:
+def _images(scores: BenchmarkItems, clusters: Clusters | None) -> list[int]:
     if clusters is None:
         return [len(items) for items in scores.values()]
     return [len({clusters[b][item] for item in items}) for b, items in scores.items()]
@@ -157,16 +157,14 @@ def _what_is_covered(seeds: tuple[int, int], spread: float | None, policy: Verdi
         return (
             f"{seeds[0]} training(s) of the best and {seeds[1]} of this round, which differ by"
             f" {100 * spread:.1f} points between seeds (standard deviation): the intervals cover"
-            " the choice of pictures and the luck of the seed."
+            " the choice of images and the luck of the seed."
         )
     if policy.seed_sd:
         return (
-            "One training each: the intervals cover the choice of pictures, and the luck of the"
+            "One training each: the intervals cover the choice of images, and the luck of the"
             f" seed as the recipe states it ({100 * policy.seed_sd:.1f} points)."
         )
-    return (
-        "One training each: the intervals cover the choice of pictures, not the luck of the seed."
-    )
+    return "One training each: the intervals cover the choice of images, not the luck of the seed."
 
 
 def _points(interval: Interval, policy: VerdictPolicy) -> str:

@@ -4,7 +4,7 @@ Pure functions of two rounds' caption metrics. A bound is as tight as it can be 
 people wrote, or that are drawn from one grammar, almost never cross it: `bench/caption_warnings.py`
 measures how often they do, and how small a made collapse is still found (`docs/verdict.md`).
 
-Both rounds' metrics must be of the same pictures, since every share depends on how many captions
+Both rounds' metrics must be of the same images, since every share depends on how many captions
 there are. Round 1 has no earlier round of generated captions and is not compared: against web
 alt-text every generated caption is longer and more alike, which is what the method is for.
 """

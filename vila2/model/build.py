@@ -60,7 +60,7 @@ class VLM:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that one picture takes in the language model's input."""
+        """Tokens that one image takes in the language model's input."""
         if self.foreign is not None:
             return self.foreign.image_tokens
         return int(self.model.config.image_seq_length)
@@ -93,12 +93,12 @@ class VLM:
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (B, H, W, 3) RGB -> float (B, 3, H, W), normalised as the vision tower wants.
 
-        Foreign models that take several pictures a sample get (B, 1, 3, H, W).
+        Foreign models that take several images a sample get (B, 1, 3, H, W).
         """
         mean = torch.tensor(self.preset.image_mean, device=pixels.device)
         std = torch.tensor(self.preset.image_std, device=pixels.device)
         made = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
-        return made[:, None] if self.foreign is not None and self.foreign.picture_axis else made
+        return made[:, None] if self.foreign is not None and self.foreign.image_axis else made
 
     def save(self, directory: Path) -> None:
         """Write a plain `save_pretrained` directory: safetensors, tokenizer, preprocessor."""
@@ -108,9 +108,9 @@ class VLM:
         if self.foreign is not None:
             self.foreign.save_processor(directory)
         else:
-            pictures = _preprocessor(self.preset)
-            (directory / "preprocessor_config.json").write_text(json.dumps(pictures, indent=1))
-            both = _processor(self.preset, pictures, image_tokens=self.image_tokens)
+            images = _preprocessor(self.preset)
+            (directory / "preprocessor_config.json").write_text(json.dumps(images, indent=1))
+            both = _processor(self.preset, images, image_tokens=self.image_tokens)
             (directory / "processor_config.json").write_text(json.dumps(both, indent=1))
         preset = self.preset
         if preset.model is not None:  # the model is here now, wherever it was
@@ -187,7 +187,7 @@ def fresh_projector(vlm: VLM, *, seed: int) -> None:
 
 
 def _open_whole(preset: Preset) -> VLM:
-    """A model that exists already; the preset is completed by what it says about pictures."""
+    """A model that exists already; the preset is completed by what it says about images."""
     assert preset.model is not None
     model, tokenizer, foreign = open_foreign(Path(preset.model.path), preset.model)
     if preset.image_size not in (0, foreign.image_size):
@@ -203,14 +203,14 @@ def _slug(directory: Path) -> str:
     return directory.resolve().name or "model"
 
 
-def _processor(preset: Preset, pictures: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
+def _processor(preset: Preset, images: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
     """What makes transformers' `AutoProcessor` and its pipeline ask as `ChatFormat` does.
 
     Llava's processor puts one image token for every patch; here a patch is what one token holds.
     """
     return {
         "processor_class": "LlavaProcessor",
-        "image_processor": pictures,
+        "image_processor": images,
         "image_token": IMAGE,
         "patch_size": preset.image_size // math.isqrt(image_tokens),
         "num_additional_image_tokens": 0,

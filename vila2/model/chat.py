@@ -1,4 +1,4 @@
-"""The chat format: how a picture, plain text and turns become token ids and a loss mask.
+"""The chat format: how an image, plain text and turns become token ids and a loss mask.
 
 One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
 carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vila2.data.assembly import TrainingText
@@ -58,17 +59,17 @@ class ChatFormat:
         self._bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self._cache: dict[str, list[int]] = {}
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """Id of the padding token."""
         return int(self.tokenizer.pad_token_id)
 
-    @property
+    @cached_property
     def eos_id(self) -> int:
         """Id of the token that ends an answer."""
         return int(self.tokenizer.eos_token_id)
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Ids that end an answer when the model writes them."""
         return frozenset({self.eos_id})
@@ -86,7 +87,7 @@ class ChatFormat:
         return self._bos + [self._image] * self.image_tokens
 
     def prompt(self, question: str) -> list[int]:
-        """Ids that ask `question` about the picture and leave the answer to the model."""
+        """Ids that ask `question` about the image and leave the answer to the model."""
         return [*self._start(), self._user, *self.text_ids(question), self._assistant]
 
     def question_of(self, rendered: str) -> str:
@@ -97,7 +98,7 @@ class ChatFormat:
         """
         start, end = f"{self.tokenizer.bos_token or ''}{IMAGE}{USER}", ASSISTANT
         if not (rendered.startswith(start) and rendered.endswith(end)):
-            raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
+            raise ValueError(f"text_input: write {start}QUESTION{end}, with one image")
         return rendered[len(start) : -len(end)]
 
     def encode(self, text: TrainingText, *, max_length: int) -> Encoded:

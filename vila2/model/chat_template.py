@@ -41,7 +41,7 @@ class Fixed:
 class TemplateChat(ChatFormat):
     """Encodes samples as a model's own chat template and tokenizer do.
 
-    `picture` is the text that one picture becomes, with `image_tokens` tokens of `image_id`;
+    `image` is the text that one image becomes, with `image_tokens` tokens of `image_id`;
     `stops` are the ids that the model ends with (its generation configuration's).
     """
 
@@ -51,12 +51,12 @@ class TemplateChat(ChatFormat):
         *,
         image_tokens: int,
         image_id: int,
-        picture: str,
+        image: str,
         stops: frozenset[int] = frozenset(),
     ) -> None:
         self.tokenizer = tokenizer
         self.image_tokens = image_tokens
-        self._image_id, self._picture = image_id, picture
+        self._image_id, self._image_text = image_id, image
         self._placeholder = str(tokenizer.convert_ids_to_tokens(image_id))
         self._special = sorted(
             (str(token) for token in tokenizer.get_added_vocab()), key=len, reverse=True
@@ -67,11 +67,11 @@ class TemplateChat(ChatFormat):
         self._end = self._read_end()
         self._end_id = int(tokenizer.convert_tokens_to_ids(self._end or tokenizer.eos_token))
         self._stops = stops | {self._end_id}
-        first = self._render([_user("?", picture=True)], ask=True)
+        first = self._render([_user("?", image=True)], ask=True)
         if first.count(self._placeholder) != 1:
             raise TemplateError(
                 f"the chat template writes {first.count(self._placeholder)} {self._placeholder!r} "
-                "for a picture; one is needed in chat_template.jinja"
+                "for an image; one is needed in chat_template.jinja"
             )
         # The token that begins a text, where the tokenizer and not the template puts it there.
         bos, adds = tokenizer.bos_token_id, tokenizer.encode("a")
@@ -105,22 +105,22 @@ class TemplateChat(ChatFormat):
         return ids
 
     def prompt(self, question: str) -> list[int]:
-        """Ids that ask `question` about the picture and leave the answer to the model."""
+        """Ids that ask `question` about the image and leave the answer to the model."""
         fixed = self.fixed(1, True)
         return [*self._bos_ids, *self._joined(fixed.asks[0], question, fixed.answers[0])]
 
     def question_of(self, rendered: str) -> str:
         """The question of a prompt that the model's template rendered."""
         mark = _MARK.format("q")
-        start, end = self._render([_user(mark, picture=True)], ask=True).split(mark)
+        start, end = self._render([_user(mark, image=True)], ask=True).split(mark)
         if not (rendered.startswith(start) and rendered.endswith(end)):
-            raise ValueError(f"text_input: write {start}QUESTION{end}, with one picture")
+            raise ValueError(f"text_input: write {start}QUESTION{end}, with one image")
         return rendered[len(start) : len(rendered) - len(end)]
 
     def encode(self, text: TrainingText, *, max_length: int) -> Encoded:
         """Encode one training sample within `max_length` tokens.
 
-        Plain text follows the picture and carries loss, as in pretraining; turns are the template's
+        Plain text follows the image and carries loss, as in pretraining; turns are the template's
         and carry loss on the answer and its end. Whole turns are dropped from the end where there
         is no room; plain text that is too long is cut. `truncated` says so.
         """
@@ -147,14 +147,14 @@ class TemplateChat(ChatFormat):
             ids += asked + answer
             loss += [False] * len(asked) + [True] * len(answer)
         if not ids:
-            # Not even the first turn fits: the picture alone, which carries no loss.
+            # Not even the first turn fits: the image alone, which carries no loss.
             ids = self._start()
             loss = [False] * len(ids)
         return Encoded(ids, loss, truncated)
 
     def _start(self) -> list[int]:
         begins = self._bos_text if self._template_begins else ""
-        return [*self._bos_ids, *self._markup(begins + self._picture)]
+        return [*self._bos_ids, *self._markup(begins + self._image_text)]
 
     def _joined(self, before: str, question: str, after: str) -> list[int]:
         """Ids of fixed text around a question, read in one piece as the model's processor does."""
@@ -172,13 +172,13 @@ class TemplateChat(ChatFormat):
             self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
         )
 
-    def _read_template(self, turns: int, picture: bool) -> Fixed:
-        """Fixed text of a conversation of `turns` turns, the picture's text in its place."""
+    def _read_template(self, turns: int, image: bool) -> Fixed:
+        """Fixed text of a conversation of `turns` turns, the image's text in its place."""
         messages: list[dict[str, Any]] = []
         marks: list[str] = []
         for number in range(turns):
             question, answer = _MARK.format(f"q{number}"), _MARK.format(f"a{number}")
-            messages += [_user(question, picture=picture and not number), self._answer(answer)]
+            messages += [_user(question, image=image and not number), self._answer(answer)]
             marks += [question, answer]
         asked = self._split(self._render(messages[:-1], ask=True), marks[:-1])
         told = self._split(self._render(messages, ask=False), marks)
@@ -190,12 +190,12 @@ class TemplateChat(ChatFormat):
             after = asked[2 * number]
             ends = bool(self._end) and after.lstrip().startswith(self._end)
             asks.append(after.lstrip()[len(self._end) :] if ends else after)
-        if not picture and self._template_begins:
+        if not image and self._template_begins:
             asks[0] = asks[0].removeprefix(self._bos_text)
         fill = self._placeholder
         return Fixed(
-            tuple(ask.replace(fill, self._picture) for ask in asks),
-            (between.replace(fill, self._picture),) * turns,
+            tuple(ask.replace(fill, self._image_text) for ask in asks),
+            (between.replace(fill, self._image_text),) * turns,
             lead if not lead.strip() else "",
         )
 
@@ -214,7 +214,7 @@ class TemplateChat(ChatFormat):
     def _read_end(self) -> str:
         """The token that the template writes after an answer; empty where it writes none."""
         mark = _MARK.format("a")
-        told = self._render([_user("?", picture=True), self._answer(mark)], ask=False)
+        told = self._render([_user("?", image=True), self._answer(mark)], ask=False)
         after = self._split(told, [mark])[-1].lstrip()
         end = next((token for token in self._special if after.startswith(token)), "")
         if not (end or self.tokenizer.eos_token):
@@ -230,7 +230,7 @@ class TemplateChat(ChatFormat):
         for lists in (True, False):
             self._answers_are_lists = lists
             try:
-                told = self._render([_user("?", picture=True), self._answer(mark)], ask=False)
+                told = self._render([_user("?", image=True), self._answer(mark)], ask=False)
             except (TemplateFailed, TypeError, KeyError, ValueError):
                 continue  # it expects the other form
             if mark in told and "'type'" not in told:
@@ -245,6 +245,6 @@ class TemplateChat(ChatFormat):
         return {"role": "assistant", "content": parts if self._answers_are_lists else text}
 
 
-def _user(question: str, *, picture: bool) -> dict[str, Any]:
-    parts = [{"type": "image"}] if picture else []
+def _user(question: str, *, image: bool) -> dict[str, Any]:
+    parts = [{"type": "image"}] if image else []
     return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}

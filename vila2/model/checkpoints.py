@@ -85,7 +85,7 @@ def load_tokenizer(preset: Preset, part: FromCheckpoint) -> Any:
 
 
 def load_vision(preset: Preset, part: FromCheckpoint, config: Any) -> nn.Module:
-    """The vision tower, at the preset's picture size.
+    """The vision tower, at the preset's image size.
 
     Where that is not the checkpoint's, the position embedding is resized once, here: bicubically
     over the grid, as `interpolate_pos_encoding` does at every step, so that the saved model has
@@ -118,7 +118,7 @@ def load_language(preset: Preset, part: FromCheckpoint, config: Any) -> tuple[nn
 
 
 def at_size(config: Any, image_size: int) -> Any:
-    """A copy of a tower's configuration for square pictures of `image_size` pixels."""
+    """A copy of a tower's configuration for square images of `image_size` pixels."""
     values = config.to_dict()
     pair = isinstance(config.image_size, list | tuple)
     values["image_size"] = [image_size, image_size] if pair else image_size

@@ -23,7 +23,7 @@ from vila2.model.checkpoints import (
 )
 from vila2.model.preset import FromCheckpoint, FromConfig, FromWheel, Part, Preset, PresetError
 
-# Towers that put a class token before the patches; it is not one of the picture's tokens.
+# Towers that put a class token before the patches; it is not one of the image's tokens.
 _CLASS_TOKEN = ("internvl_vision", "clip_vision_model")
 
 

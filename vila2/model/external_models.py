@@ -1,6 +1,6 @@
 """Models that exist already: a `save_pretrained` directory that we neither composed nor named.
 
-Supported is the family whose forward takes one square picture as `pixel_values` and gives it a
+Supported is the family whose forward takes one square image as `pixel_values` and gives it a
 fixed number of tokens in the prompt: Llava (SigLIP, CLIP), VipLlava, InternVL, Idefics3 and SmolVLM
 without splitting, and whatever else passes the checks below. What does not is refused by name of
 the reason, most of it before any weights are read.
@@ -25,20 +25,20 @@ from vila2.model.preset import WholeModel
 _NEEDED = ("pixel_values", "past_key_values", "position_ids", "labels", "logits_to_keep")
 # Further arguments of a forward, and why a model that takes them does not fit.
 _REFUSED = {
-    "image_grid_thw": "pictures have any size and number of tokens (image_grid_thw)",
-    "grid_thws": "pictures have any size and number of tokens (grid_thws)",
-    "spatial_shapes": "pictures have any size and number of tokens (spatial_shapes)",
-    "aspect_ratio_ids": "pictures are cut into tiles (aspect_ratio_ids)",
-    "cross_attention_mask": "pictures enter by cross-attention, not as tokens of the prompt",
-    "token_type_ids": "tokens of a picture see each other both ways (token_type_ids), "
+    "image_grid_thw": "images have any size and number of tokens (image_grid_thw)",
+    "grid_thws": "images have any size and number of tokens (grid_thws)",
+    "spatial_shapes": "images have any size and number of tokens (spatial_shapes)",
+    "aspect_ratio_ids": "images are cut into tiles (aspect_ratio_ids)",
+    "cross_attention_mask": "images enter by cross-attention, not as tokens of the prompt",
+    "token_type_ids": "tokens of an image see each other both ways (token_type_ids), "
     "which the captioner's causal cache does not do",
-    "mm_token_type_ids": "tokens of a picture see each other both ways (mm_token_type_ids), "
+    "mm_token_type_ids": "tokens of an image see each other both ways (mm_token_type_ids), "
     "which the captioner's causal cache does not do",
-    "images": "forward takes pictures of several towers",
+    "images": "forward takes images of several towers",
 }
-# A picture's tensors from an image processor; anything beyond these a forward would miss.
+# An image's tensors from an image processor; anything beyond these a forward would miss.
 _TENSORS = ("pixel_values", "pixel_attention_mask", "num_patches", "rows", "cols", "num_crops")
-_WHOLE_PICTURE: dict[str, dict[str, Any]] = {
+_WHOLE_IMAGE: dict[str, dict[str, Any]] = {
     "idefics3": {"do_image_splitting": False},
     "smolvlm": {"do_image_splitting": False},
     "internvl": {"crop_to_patches": False},
@@ -64,12 +64,12 @@ class Foreign:
     image_std: tuple[float, float, float]
     image_tokens: int
     chat: TemplateChat
-    picture_axis: bool  # pixel_values are (B, 1, 3, H, W)
+    image_axis: bool  # pixel_values are (B, 1, 3, H, W)
     image_processor: Any
     files: dict[str, bytes]  # of its processor, written again where the model is saved
 
     def save_processor(self, directory: Path) -> None:
-        """Write how pictures and prompts are prepared, as it came."""
+        """Write how images and prompts are prepared, as it came."""
         self.image_processor.save_pretrained(directory)
         for name, content in self.files.items():
             (directory / name).write_bytes(content)
@@ -78,7 +78,7 @@ class Foreign:
 def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]:
     """Load a model (float32, safetensors only) and its tokenizer, and find out how it is used.
 
-    One picture passes through the tower, to count its tokens. Raises `ForeignModelError` or
+    One image passes through the tower, to count its tokens. Raises `ForeignModelError` or
     `PartsError` where the model does not fit.
     """
     from transformers import AutoTokenizer
@@ -89,7 +89,7 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
     _find_template(directory, tokenizer)
     processor = _image_processor(directory)
     size = _square(config.vision_config.image_size, directory)
-    mean, std, axis = _check_pictures(directory, config, processor, size)
+    mean, std, axis = _check_images(directory, config, processor, size)
     model = load_model(kind, directory, config=config).eval()
     try:
         parts = find_parts(model, whole.parts)  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def _check_forward(directory: Path, config: Any, kind: Any) -> None:
     if reasons:
         raise ForeignModelError(
             f"{directory}: a {config.model_type} cannot be a base or a captioner: "
-            f"{'; '.join(reasons)}. Supported are models whose forward takes one square picture as "
+            f"{'; '.join(reasons)}. Supported are models whose forward takes one square image as "
             "pixel_values and gives it a fixed number of tokens, such as Llava, InternVL, SmolVLM"
         )
 
@@ -183,7 +183,7 @@ def _image_processor(directory: Path) -> Any:
         return AutoImageProcessor.from_pretrained(directory, **LOCAL)
     except (OSError, ValueError) as error:
         raise ForeignModelError(
-            f"{directory}: how pictures are prepared is unknown ({error}); save the model's image "
+            f"{directory}: how images are prepared is unknown ({error}); save the model's image "
             "processor there (preprocessor_config.json)"
         ) from error
 
@@ -195,28 +195,28 @@ def _square(size: Any, directory: Path) -> int:
     return sides.pop()
 
 
-def _check_pictures(
+def _check_images(
     directory: Path, config: Any, processor: Any, size: int
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], bool]:
-    """Mean, deviation, and whether pictures have an axis of their own.
+    """Mean, deviation, and whether images have an axis of their own.
 
-    A picture of one colour goes through the model's own processor and must come out as ours do.
+    An image of one colour goes through the model's own processor and must come out as ours do.
     """
     mean, std = tuple(processor.image_mean), tuple(processor.image_std)
-    picture = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
-    options = _WHOLE_PICTURE.get(config.model_type, {})
+    image = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
+    options = _WHOLE_IMAGE.get(config.model_type, {})
     nested = config.model_type in _LIKE_IDEFICS
-    made = processor(images=[[picture]] if nested else [picture], return_tensors="pt", **options)
+    made = processor(images=[[image]] if nested else [image], return_tensors="pt", **options)
     if beyond := sorted(set(made) - set(_TENSORS)):
         raise ForeignModelError(
-            f"{directory}: a {config.model_type} cannot be a base or a captioner: its pictures "
+            f"{directory}: a {config.model_type} cannot be a base or a captioner: its images "
             f"also need {', '.join(beyond)}"
         )
     values = made["pixel_values"]
     axis = values.ndim == 5
     if tuple(values.shape) != ((1, 1, 3, size, size) if axis else (1, 3, size, size)):
         raise ForeignModelError(
-            f"{directory}: one picture becomes pixel_values of {tuple(values.shape)}, not one of "
+            f"{directory}: one image becomes pixel_values of {tuple(values.shape)}, not one of "
             f"{size}x{size}: it is cut into tiles or scaled to another size. Correct "
             "preprocessor_config.json (vision_config.image_size, no tiles), or use another model"
         )
@@ -233,14 +233,14 @@ def _check_pictures(
 
 @torch.inference_mode()
 def _count_tokens(directory: Path, model: Any, size: int, *, axis: bool) -> int:
-    """Tokens that one picture takes; the model's own count, whatever its configuration says."""
-    # A ramp: some models drop a picture that is all zeros, as padding.
-    picture = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
+    """Tokens that one image takes; the model's own count, whatever its configuration says."""
+    # A ramp: some models drop an image that is all zeros, as padding.
+    image = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     try:
-        made = model.get_image_features(pixel_values=picture[:, None] if axis else picture)
+        made = model.get_image_features(pixel_values=image[:, None] if axis else image)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ForeignModelError(
-            f"{directory}: the tower does not take one picture of {size}x{size}: {error}"
+            f"{directory}: the tower does not take one image of {size}x{size}: {error}"
         ) from error
     return int(image_rows(made).shape[0])
 
@@ -261,22 +261,22 @@ def _chat(directory: Path, model: Any, tokenizer: Any, tokens: int) -> TemplateC
     assert image_id is not None  # checked before
     stops = model.generation_config.eos_token_id
     stops = frozenset(stops if isinstance(stops, list) else [] if stops is None else [stops])
-    picture = _picture_text(directory, model.config, tokenizer, tokens)
-    if tokenizer.encode(picture, add_special_tokens=False).count(image_id) != tokens:
+    image = _image_text(directory, model.config, tokenizer, tokens)
+    if tokenizer.encode(image, add_special_tokens=False).count(image_id) != tokens:
         raise ForeignModelError(
-            f"{directory}: the tokenizer does not read {tokens} image tokens from {picture[:60]!r}"
+            f"{directory}: the tokenizer does not read {tokens} image tokens from {image[:60]!r}"
             "...; is it the model's own tokenizer, with its special tokens?"
         )
     try:
         return TemplateChat(
-            tokenizer, image_tokens=tokens, image_id=image_id, picture=picture, stops=stops
+            tokenizer, image_tokens=tokens, image_id=image_id, image=image, stops=stops
         )
     except TemplateError as error:
         raise TemplateError(f"{directory}: {error}") from error
 
 
-def _picture_text(directory: Path, config: Any, tokenizer: Any, tokens: int) -> str:
-    """What the processor of this kind of model writes for a picture that is not cut up.
+def _image_text(directory: Path, config: Any, tokenizer: Any, tokens: int) -> str:
+    """What the processor of this kind of model writes for an image that is not cut up.
 
     Taken from transformers 5.23's processors, which themselves cannot be loaded everywhere (some
     want torchvision for videos); for other kinds the directory's processor is asked.
@@ -298,13 +298,13 @@ def _asked_of_processor(directory: Path, config: Any, token: str) -> str:
     from transformers import AutoProcessor
 
     size = _square(config.vision_config.image_size, directory)
-    picture = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
+    image = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
     try:
         processor = AutoProcessor.from_pretrained(directory, **LOCAL)
-        ids = processor(text=[token], images=[picture], add_special_tokens=False)["input_ids"][0]
+        ids = processor(text=[token], images=[image], add_special_tokens=False)["input_ids"][0]
         return str(processor.tokenizer.decode(ids))
     except (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError) as error:
         raise ForeignModelError(
-            f"{directory}: what a {config.model_type} writes for a picture is unknown, and its "
+            f"{directory}: what a {config.model_type} writes for an image is unknown, and its "
             f"processor does not say ({error}); save the processor there (processor_config.json)"
         ) from error

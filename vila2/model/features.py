@@ -1,6 +1,6 @@
-"""Cached output of a frozen vision tower, so that a picture passes through it once.
+"""Cached output of a frozen vision tower, so that an image passes through it once.
 
-A run retrains the same pictures many times; where the tower never changes, its output is the same
+A run retrains the same images many times; where the tower never changes, its output is the same
 each time. Features are stored per shard as float16 `.npy` files, named by the tower's digest and
 the shard's, and are read through a memory map.
 """
@@ -8,7 +8,6 @@ the shard's, and are read through a memory map.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from torch import nn
 
 from vila2.model.build import VLM
 from vila2.schemas.canonical import canonical_json
+from vila2.system.files import file_atomically
 
 
 def tower_digest(vlm: VLM) -> str:
-    """sha256 over the vision tower's weights and the picture's normalisation (16 hex digits).
+    """sha256 over the vision tower's weights and the image's normalisation (16 hex digits).
 
     Raises `ValueError` for a model that we did not compose: it may read other layers of its tower
-    than the last, so its features cannot stand in for the pictures.
+    than the last, so its features cannot stand in for the images.
     """
     if vlm.foreign is not None:
         raise ValueError(
@@ -65,18 +65,18 @@ class Bypass:
 
 
 class VisionFeatures:
-    """Features of many pictures, looked up by the picture's sha256."""
+    """Features of many images, looked up by the image's sha256."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[np.ndarray, int]] = {}
 
     def add(self, digests: Sequence[str], array: np.ndarray) -> None:
-        """Register rows of `array` (pictures, tokens, hidden) under their pictures' digests."""
+        """Register rows of `array` (images, tokens, hidden) under their images' digests."""
         for row, digest in enumerate(digests):
             self._rows[digest] = (array, row)
 
     def has(self, digests: Sequence[str]) -> bool:
-        """Whether every one of these pictures is cached."""
+        """Whether every one of these images is cached."""
         return bool(self._rows) and all(digest in self._rows for digest in digests)
 
     def take(self, digests: Sequence[str]) -> torch.Tensor:
@@ -91,7 +91,7 @@ class VisionFeatures:
 
 @torch.inference_mode()
 def compute_features(vlm: VLM, pixels: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-    """Tower output (N, tokens, hidden) float16 of uint8 pictures (N, H, W, 3)."""
+    """Tower output (N, tokens, hidden) float16 of uint8 images (N, H, W, 3)."""
     tower = vlm.part("vision").eval()
     made = []
     for start in range(0, len(pixels), batch_size):
@@ -112,9 +112,7 @@ def cached_features(
     path = folder / f"{digest}-{shard_sha256[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that a kill never leaves half a file under the name.
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, compute_features(vlm, pixels()))
-        partial.replace(path)
+        with file_atomically(path) as partial, partial.open("wb") as out:
+            np.save(out, compute_features(vlm, pixels()))
     loaded: np.ndarray = np.load(path, mmap_mode="r")
     return loaded

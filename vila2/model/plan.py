@@ -31,7 +31,7 @@ PAPER_STAGES = (
         frozenset({"projector", "language"}),
         samples=51_000_000,
         text_tokens=170,
-        source="51M pictures (A.5.1); 127 words of alt-text and caption (table 2) at 4/3 tokens",
+        source="51M images (A.5.1); 127 words of alt-text and caption (table 2) at 4/3 tokens",
     ),
     Stage(
         "sft",

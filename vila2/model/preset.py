@@ -103,7 +103,7 @@ class Preset(_Strict):
     initializer_range: float = Field(0.02, gt=0)
     max_length: int = Field(512, ge=16, description="Token budget of one training sample.")
     paper_image_tokens: int = Field(
-        0, ge=0, description="Tokens a picture in the paper, to show beside ours; 0: not stated."
+        0, ge=0, description="Tokens an image in the paper, to show beside ours; 0: not stated."
     )
     published: dict[Literal["vision", "language"], Published] = Field(
         default_factory=dict, description="Published parameter counts; plans show them beside ours."

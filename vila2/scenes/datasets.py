@@ -1,7 +1,7 @@
-"""Write the picture world as folders in the formats that teams submit.
+"""Write the image world as folders in the formats that teams submit.
 
-Every split has its own random streams, so its pictures do not change when another split's size
-does. The corpus folder holds pictures and alt-text only: its truth is never written, and can be
+Every split has its own random streams, so its images do not change when another split's size
+does. The corpus folder holds images and alt-text only: its truth is never written, and can be
 made again (by `true_captions`) only by whoever imports this package, which no service does.
 """
 
@@ -29,7 +29,7 @@ SPLITS = ("corpus", "sft", "spatial", "ocr", "grounding", "base", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class WorldSizes:
-    """Pictures per split, and how noisy pictures and alt-text are."""
+    """Images per split, and how noisy images and alt-text are."""
 
     corpus: int = 6000
     sft: int = 150
@@ -43,11 +43,11 @@ class WorldSizes:
     nuisance: Nuisance = field(default_factory=Nuisance)
 
     def of(self, split: str) -> int:
-        """Number of pictures of a split."""
+        """Number of images of a split."""
         return self.specialist if split in ("spatial", "ocr", "grounding") else getattr(self, split)
 
     def scaled(self, share: float) -> WorldSizes:
-        """A share of the pictures of every split, at least eight."""
+        """A share of the images of every split, at least eight."""
         counted = ("corpus", "sft", "specialist", "base", "dev", "test", "sft_skills")
         fewer = {name: max(8, round(getattr(self, name) * share)) for name in counted}
         return replace(self, **fewer)
@@ -107,7 +107,7 @@ def _scenes(
         yield f"{index:06d}.png", scene, rng
 
 
-def _pictures(
+def _images(
     folder: Path,
     split: str,
     sizes: WorldSizes,
@@ -127,7 +127,7 @@ def _write_corpus(folder: Path, split: str, sizes: WorldSizes, seed: int, progre
     with (folder / "captions.csv").open("w", newline="") as out:
         table = csv.writer(out)
         table.writerow(["image", "caption"])
-        for name, scene, rng in _pictures(folder, split, sizes, seed, progress):
+        for name, scene, rng in _images(folder, split, sizes, seed, progress):
             table.writerow([name, say.alt_text(scene, rng, junk=sizes.junk, wrong=sizes.wrong)])
 
 
@@ -135,7 +135,7 @@ def _write_conversations(
     folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any
 ) -> None:
     rows = []
-    for index, (name, scene, rng) in enumerate(_pictures(folder, split, sizes, seed, progress)):
+    for index, (name, scene, rng) in enumerate(_images(folder, split, sizes, seed, progress)):
         turns = _turns(split, scene, rng, skills=index < sizes.sft_skills)
         messages = [
             message
@@ -157,7 +157,7 @@ def _turns(
         return [(say.CAPTION_PROMPTS[0], say.dense_caption(scene))]
     if split == "sft":
         turns = [(prompt, say.dense_caption(scene)) for prompt in say.CAPTION_PROMPTS]
-        # Each draw asks about other objects: the few labelled pictures give what they can.
+        # Each draw asks about other objects: the few labelled images give what they can.
         for _ in range(QUESTION_DRAWS):
             turns += [(q, answer) for _, q, answer in say.general_questions(scene, rng)]
         if skills:
@@ -173,7 +173,7 @@ def _turns(
 
 def _write_benchmark(folder: Path, split: str, sizes: WorldSizes, seed: int, progress: Any) -> None:
     with (folder / "items.jsonl").open("w") as out:
-        for index, (name, scene, rng) in enumerate(_pictures(folder, split, sizes, seed, progress)):
+        for index, (name, scene, rng) in enumerate(_images(folder, split, sizes, seed, progress)):
             for number, item in enumerate(_items(scene, rng)):
                 row = {"id": f"{split}-{index}-{number}", "image": name, **item}
                 out.write(json.dumps(row) + "\n")

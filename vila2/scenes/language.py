@@ -30,7 +30,7 @@ GROUNDING_PROMPTS = (
 )
 
 _JUNK = (
-    "photo", "image", "picture of the day", "free shipping", "click here", "buy now",
+    "photo", "image", "image of the day", "free shipping", "click here", "buy now",
     "best price", "stock photo", "untitled", "new arrival",
 )  # fmt: skip
 
@@ -68,7 +68,7 @@ def grounding_text(scene: Scene) -> str:
 
 
 def box_text(thing: Thing) -> str:
-    """The paper's box format: integers 000-999, here on the grid of the picture's pixels."""
+    """The paper's box format: integers 000-999, here on the grid of the image's pixels."""
     values = [min(999, round(round(value) * 1000 / SIDE)) for value in thing.box]
     return "[" + ",".join(f"{value:03d}" for value in values) + "]"
 

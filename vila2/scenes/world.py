@@ -1,8 +1,8 @@
-"""The picture world: scene graphs, and how a scene becomes 32x32 pixels.
+"""The image world: scene graphs, and how a scene becomes 32x32 pixels.
 
-A picture has a 2x2 grid of corners; each holds at most one object or a printed number. Pictures of
+An image has a 2x2 grid of corners; each holds at most one object or a printed number. Images of
 one scene differ much: position, scale, colour and background jitter, texture and noise. That is
-what makes a few labelled pictures too few, and many unlabelled ones worth something.
+what makes a few labelled images too few, and many unlabelled ones worth something.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DIGITS = (
 
 @dataclass(frozen=True, slots=True)
 class Nuisance:
-    """How much pictures of the same scene differ; all in pixels or colour levels (0-255)."""
+    """How much images of the same scene differ; all in pixels or colour levels (0-255)."""
 
     shift: float = 0.96
     scale: float = 0.096
@@ -63,7 +63,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A scene graph: what a picture shows, exactly. Things are in reading order."""
+    """A scene graph: what an image shows, exactly. Things are in reading order."""
 
     things: tuple[Thing, ...]
     background: str
@@ -113,21 +113,21 @@ def render(scene: Scene, rng: np.random.Generator, *, nuisance: Nuisance) -> np.
     """Draw a scene as uint8 (32, 32, 3) RGB."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     base = np.array(BACKGROUNDS[scene.background], dtype=np.float64)
-    picture = np.broadcast_to(base, (SIDE, SIDE, 3)).copy()
-    picture += rng.uniform(-nuisance.background, nuisance.background, 3)
-    picture += _texture(rng, nuisance.texture)[..., None]
+    image = np.broadcast_to(base, (SIDE, SIDE, 3)).copy()
+    image += rng.uniform(-nuisance.background, nuisance.background, 3)
+    image += _texture(rng, nuisance.texture)[..., None]
     for thing in scene.things:
         left, top, right, bottom = thing.box
         x, y = (left + right) / 2, (top + bottom) / 2
         radius = max(right - left, bottom - top) / 2
         mask = _mask(thing.shape, (columns - x) / radius, (rows - y) / radius, radius)
         ink = np.array(COLOURS[thing.colour]) + rng.uniform(-nuisance.colour, nuisance.colour, 3)
-        picture = picture * (1 - mask[..., None]) + ink * mask[..., None]
+        image = image * (1 - mask[..., None]) + ink * mask[..., None]
     if scene.number is not None and scene.number_corner is not None:
         dark = scene.background != "black"
-        _print_number(picture, scene.number, scene.number_corner, rng, nuisance, dark=dark)
-    picture += rng.normal(0, nuisance.noise, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        _print_number(image, scene.number, scene.number_corner, rng, nuisance, dark=dark)
+    image += rng.normal(0, nuisance.noise, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _texture(rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -157,7 +157,7 @@ def _mask(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray
 
 
 def _print_number(
-    picture: np.ndarray,
+    image: np.ndarray,
     number: int,
     corner: int,
     rng: np.random.Generator,
@@ -172,5 +172,5 @@ def _print_number(
     top = 3 + 16 * (corner // 2) + int(rng.integers(-reach, reach + 1))
     left = 5 + 16 * (corner % 2) + int(rng.integers(-reach, reach + 1))
     ink = rng.uniform(0, 50) if dark else rng.uniform(205, 255)
-    patch = picture[top : top + 10, left : left + 6]
+    patch = image[top : top + 10, left : left + 6]
     patch[glyph > 0] = ink

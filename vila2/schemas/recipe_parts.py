@@ -59,10 +59,10 @@ class ModelRecipe(Strict):
 class DataRecipe(Strict):
     """Datasets by name (or name@version)."""
 
-    pretrain: DatasetRef = Field(description="Pictures with alt-text: what is recaptioned.")
+    pretrain: DatasetRef = Field(description="Images with alt-text: what is recaptioned.")
     sft: DatasetRef = Field(description="Clean conversations for the last stage.")
     align: OptionalDatasetRef = Field(
-        "", description="Captioned pictures of stage 1; empty takes `pretrain` as it came."
+        "", description="Captioned images of stage 1; empty takes `pretrain` as it came."
     )
     pretrain_also: list[DatasetRef] = Field(
         default_factory=list,
@@ -88,7 +88,7 @@ class CaptionRecipe(Strict):
     )
     keep_by: KeepBy = Field(
         "logprob",
-        description="The captioner's confidence, or how much a caption owes to its picture.",
+        description="The captioner's confidence, or how much a caption owes to its image.",
     )
 
 
@@ -124,7 +124,7 @@ class SpecialistRecipe(Strict):
     name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
     dataset: DatasetRef = Field(description="Conversations that teach the task.")
     stage: StageRecipe = Field(description="How it is finetuned on them.")
-    prompts: list[str] = Field(min_length=1, description="What it is asked about each picture.")
+    prompts: list[str] = Field(min_length=1, description="What it is asked about each image.")
     questions: list[str] = Field(
         min_length=1, description="Paraphrases under which the generalist sees the answers."
     )
@@ -143,7 +143,7 @@ class ControlRecipe(Strict):
         "none", description="No captions, the best or first self round's, or a stored layer's."
     )
     layer: str = Field("", description="For captions: layer, the stored layer's name.")
-    shuffle_captions: bool = Field(False, description="Every picture gets another's captions.")
+    shuffle_captions: bool = Field(False, description="Every image gets another's captions.")
     extra_steps: Literal["none", "first-round", "loop", "specialists"] = Field(
         "none",
         description="Steps added to `put_into`: those that round 1, the whole loop, or the "
@@ -166,6 +166,6 @@ class BudgetRecipe(Strict):
     process_hours: float | None = Field(
         None, gt=0, description="The same of jobs without a GPU, processes x hours."
     )
-    pictures: int | None = Field(
-        None, ge=1, description="Pictures captioned, over all rounds and specialists."
+    images: int | None = Field(
+        None, ge=1, description="Images captioned, over all rounds and specialists."
     )

@@ -1,6 +1,6 @@
 """Grounding answers: boxes as `[xmin,ymin,xmax,ymax]`, integers 000-999 (paper, figure 3).
 
-Boxes over 70 % of the picture and more than three boxes of one name are dropped, as the paper
+Boxes over 70 % of the image and more than three boxes of one name are dropped, as the paper
 filters its training data (appendix A.2).
 """
 

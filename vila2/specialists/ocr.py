@@ -1,6 +1,6 @@
 """OCR answers: they must quote text; "there is no text" is not a turn worth training on.
 
-The paper's released samples contain such boilerplate; a picture without text gets no OCR turn.
+The paper's released samples contain such boilerplate; an image without text gets no OCR turn.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vila2.model.build import VLM
+from vila2.system.files import write_atomically
 from vila2.training.optim import Optimizers
 from vila2.training.parallel import like, whole
 
@@ -65,9 +66,7 @@ def save_checkpoint(
         (target / "optimizer.json").write_text(json.dumps(scalars))
     save_file({"cpu": torch.get_rng_state()}, target / "rng.safetensors")
     (target / "about.json").write_text(json.dumps(about))
-    partial = target / (_MANIFEST + ".partial")
-    partial.write_text(json.dumps(asdict(position)))
-    partial.rename(target / _MANIFEST)
+    write_atomically(target / _MANIFEST, json.dumps(asdict(position)))
 
 
 def latest_checkpoint(folder: Path, *, spec: str) -> tuple[Path, Position] | None:

@@ -24,8 +24,8 @@ class Arithmetic:
     language_token: float
     language_pair: float
     head_token: float
-    projector_picture: float
-    vision_picture: float
+    projector_image: float
+    vision_image: float
     learns: frozenset[str]
 
     @classmethod
@@ -43,8 +43,8 @@ class Arithmetic:
             language_token=2.0 * inner,
             language_pair=4.0 * text.num_hidden_layers * text.hidden_size,
             head_token=2.0 * text.vocab_size * text.hidden_size,
-            projector_picture=2.0 * projector * vlm.image_tokens,
-            vision_picture=0.0
+            projector_image=2.0 * projector * vlm.image_tokens,
+            vision_image=0.0
             if features
             else 2.0 * tower * patches + 4.0 * depth * width * patches**2,
             learns=frozenset(trainable),
@@ -56,19 +56,19 @@ class Arithmetic:
         A part that learns costs three times its forward pass, one that only passes gradients on
         twice, one below everything that learns once.
         """
-        pictures = len(batch.pictures)
+        images = len(batch.images)
         language = self.language_token * batch.tokens
         language += self.language_pair * sum(n * n for n in batch.lengths)
         language += self.head_token * batch.loss_tokens
-        vision = self.vision_picture * pictures * (3 if "vision" in self.learns else 1)
+        vision = self.vision_image * images * (3 if "vision" in self.learns else 1)
         below = bool(self.learns & {"vision", "projector"})
-        projector = self.projector_picture * pictures
+        projector = self.projector_image * images
         projector *= 1 + ("projector" in self.learns) + below
         return vision + projector + language * (1 + below + ("language" in self.learns))
 
 
 def _patches(vlm: VLM, vision: Any) -> int:
-    """Positions of the tower for one picture, before they are joined."""
+    """Positions of the tower for one image, before they are joined."""
     return round(vlm.image_tokens / vlm.preset.downsample_ratio**2)
 
 

@@ -28,14 +28,14 @@ class MicroBatch:
     """What one forward pass reads; `labels` are -100 where a token carries no loss.
 
     Padded: `ids`, `labels`, `attention` (B, T). Packed: B is 1, `attention` is None, and `lengths`
-    are the samples'. `pictures`: uint8 (N, H, W, 3), or features (N, tokens, hidden) float.
+    are the samples'. `images`: uint8 (N, H, W, 3), or features (N, tokens, hidden) float.
     """
 
     ids: torch.Tensor
     labels: torch.Tensor
     attention: torch.Tensor | None
     lengths: tuple[int, ...]
-    pictures: torch.Tensor
+    images: torch.Tensor
 
     @property
     def tokens(self) -> int:
@@ -50,7 +50,7 @@ class MicroBatch:
     def without_loss(self) -> MicroBatch:
         """The same pass with nothing to learn: for a process that has fewer rows than others."""
         labels = torch.full_like(self.labels, -100)
-        return MicroBatch(self.ids, labels, self.attention, self.lengths, self.pictures)
+        return MicroBatch(self.ids, labels, self.attention, self.lengths, self.images)
 
 
 class Objective(nn.Module):

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vila2.system.files import write_atomically
+
 
 class Progress:
     """Writes the job's progress for the dispatcher and a line for whoever reads the log.
@@ -68,9 +70,7 @@ class Progress:
         if not self._writes or (not force and now - self._last_write < 0.5):
             return
         self._last_write = now
-        partial = self._folder / "progress.json.partial"
-        partial.write_text(json.dumps(body))
-        partial.replace(self._folder / "progress.json")
+        write_atomically(self._folder / "progress.json", json.dumps(body))
         line = " ".join(
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
             for key, value in body.items()

@@ -181,8 +181,8 @@ class StageRun:
         return summed / total
 
     def _pixels(self, batch: MicroBatch) -> torch.Tensor:
-        pictures = batch.pictures.to(self._accelerator.device, non_blocking=True)
-        return self._vlm.normalise(pictures) if pictures.dtype == torch.uint8 else pictures
+        images = batch.images.to(self._accelerator.device, non_blocking=True)
+        return self._vlm.normalise(images) if images.dtype == torch.uint8 else images
 
     def _precision(self) -> Any:
         if self._spec.precision == "fp32":

@@ -28,6 +28,7 @@ from vila2.model.build import VLM, compose, fresh_projector
 from vila2.model.digest import folder_digest
 from vila2.model.preset import load_preset
 from vila2.schemas.train_spec import Continue, FromBase, NewModel, Source, TrainSpec
+from vila2.system.files import directory_atomically, write_atomically
 from vila2.training.checkpoint import (
     Position,
     latest_checkpoint,
@@ -112,26 +113,22 @@ class Trainer:
         return vlm
 
     def _finish(self, vlm: VLM) -> None:
-        partial = self._out / "model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        vlm.save(partial)
-        if self._spec.stages:
-            shards = self._spec.stages[-1].sources[0].shards
-            write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
-            write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
-        # A base that is only composed has seen no samples: it is trained on, and not asked.
         final = self._out / "model"
         shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        with directory_atomically(final, partial=self._out / "model.partial") as partial:
+            vlm.save(partial)
+            if self._spec.stages:
+                shards = self._spec.stages[-1].sources[0].shards
+                write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
+                write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+            # A base that is only composed has seen no samples: it is trained on, and not asked.
         result = {
             "model": str(final),
             "sha256": folder_digest(final),
             "parameters": sum(p.numel() for p in vlm.model.parameters()),
             "stages": self._done,
         }
-        done = self._out / "result.json.partial"
-        done.write_text(json.dumps(result, indent=1))
-        done.rename(self._out / "result.json")
+        write_atomically(self._out / "result.json", json.dumps(result, indent=1))
         shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
 
 

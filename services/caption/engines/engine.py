@@ -1,4 +1,4 @@
-"""The engine port: what answers questions about pictures, in this process or on a Triton server."""
+"""The engine port: what answers questions about images, in this process or on a Triton server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Engine(Protocol):
         """Pieces of the text as they are made, then the answer."""
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """How much each caption owes to its picture, nats per token, in order (see
+        """How much each caption owes to its image, nats per token, in order (see
         `vila2.engine.consistency`); raises `CannotScore`, `EngineUnavailable`.
         """
 

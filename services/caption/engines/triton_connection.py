@@ -22,7 +22,7 @@ from services.caption.engines.engine import CannotScore
 from services.caption.triton.contract import (
     OUTPUTS,
     SCORED,
-    picture_text,
+    image_text,
     sampling_text,
     scoring_text,
 )
@@ -30,7 +30,7 @@ from vila2.engine.requests import Generation, Request, Scoring
 from vila2.system import tracing
 
 T = TypeVar("T")
-# A picture is small and an answer short; models' configurations are not sent through here.
+# An image is small and an answer short; models' configurations are not sent through here.
 _MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -187,7 +187,7 @@ def _inputs(prompt: str, request: Request | Scoring, stream: bool) -> list[Any]:
         sampling = sampling_text(request.sampling, seed=request.seed)
     values: dict[str, str | bool] = {
         "text_input": prompt,
-        "image": picture_text(request.pixels),
+        "image": image_text(request.pixels),
         "stream": stream,
         "sampling_parameters": sampling,
         "exclude_input_in_output": True,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-# What a picture's own print says is quoted; it may refuse, command or speak Greek. The single
+# What an image's own print says is quoted; it may refuse, command or speak Greek. The single
 # quote is an apostrophe inside a word, and a pair of quotes never spans lines.
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|(?<!\w)['‘][^'’\n]+['’](?!\w)")
 _WORD = re.compile(r"\w+(?:['’]\w+)*")

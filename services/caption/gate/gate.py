@@ -1,6 +1,6 @@
 """The caption gate: what a generated caption must pass before it counts.
 
-Cheap text checks only. They know nothing of the picture, so a fluent lie passes. The share of
+Cheap text checks only. They know nothing of the image, so a fluent lie passes. The share of
 human captions that each check rejects is measured by `bench/gate.py`.
 """
 

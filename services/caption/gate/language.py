@@ -38,7 +38,7 @@ _LEAST_FOREIGN = 2
 
 
 def language(candidate: Candidate) -> bool:
-    """Whether the caption is not English; quotations from the picture do not count."""
+    """Whether the caption is not English; quotations from the image do not count."""
     text = candidate.own_words
     if not any(character.isalpha() for character in text):
         text = candidate.text

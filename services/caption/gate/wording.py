@@ -1,6 +1,6 @@
-"""Texts that say something other than what the picture shows.
+"""Texts that say something other than what the image shows.
 
-All look at the model's own words, never at what it quotes from the picture: a shop's door may say
+All look at the model's own words, never at what it quotes from the image: a shop's door may say
 "Sorry, I can't help you".
 """
 
@@ -10,7 +10,7 @@ import re
 
 from services.caption.gate.candidate import Candidate, sentences_of, words_of
 
-_PICTURE = r"(?:image|picture|photo|photograph|scene|screenshot)s?"
+_IMAGE = r"(?:image|image|photo|photograph|scene|screenshot)s?"
 _SEEING = (
     r"(?:see|view|assist|help|identify|describe|provide|process|access|analy[sz]e|determine|"
     r"generate|comply|fulfil+|recogni[sz]e|discern|interpret|open|display)"
@@ -21,12 +21,12 @@ _REFUSAL = re.compile(
     r"|\bI (?:can ?not|can't|could not|couldn't|won't|will not|do not|don't)"
     rf"(?: \w+){{0,2}} (?:{_SEEING}|have (?:access|the (?:ability|capability)))\b"
     r"|\bunable to (?:assist|provide|process|comply|access|generate)\b"
-    rf"|\bunable to (?:see|view|open) (?:the|this|any) {_PICTURE}\b"
+    rf"|\bunable to (?:see|view|open) (?:the|this|any) {_IMAGE}\b"
     r"|\bas an? (?:AI|artificial intelligence|(?:large |visual |vision |text-based |multimodal )*"
     r"(?:language|vision)[ -]model)\b"
-    rf"|\bno {_PICTURE} (?:is |was |has been |were )?(?:provided|attached|uploaded|available)\b"
-    rf"|\bplease (?:provide|upload|share|attach|send)(?: \w+){{0,4}} {_PICTURE}\b"
-    rf"|\b{_PICTURE} (?:could|can) ?not be (?:loaded|displayed|processed|opened)\b"
+    rf"|\bno {_IMAGE} (?:is |was |has been |were )?(?:provided|attached|uploaded|available)\b"
+    rf"|\bplease (?:provide|upload|share|attach|send)(?: \w+){{0,4}} {_IMAGE}\b"
+    rf"|\b{_IMAGE} (?:could|can) ?not be (?:loaded|displayed|processed|opened)\b"
     r"|\b(?:against|violates?) (?:my|our|the) (?:\w+ )?(?:guidelines|polic(?:y|ies))\b",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -38,29 +38,29 @@ def refusal(candidate: Candidate) -> bool:
 
 
 _PRINT = r"(?:text|texts|words?|letters?|numbers?|writing|captions?|content|information|details?)"
-_IN_PICTURE = rf"(?:in |on |within )?(?:the|this) (?:\w+ )?{_PICTURE}"
+_IN_IMAGE = rf"(?:in |on |within )?(?:the|this) (?:\w+ )?{_IMAGE}"
 _HAS_NOT = re.compile(
-    rf"^(?:{_IN_PICTURE},? |it |there )?"
+    rf"^(?:{_IN_IMAGE},? |it |there )?"
     r"(?:do not|does not|doesn't|don't|is not|isn't|are not|aren't) (?:appear to |seem to )?"
     r"(?:be |contain |have |include |show |feature |display |depict |provide )?"
     r"(?:any|enough|text|an? (?:visible|readable|legible))\b",
     re.IGNORECASE,
 )
 _HAS_NONE = re.compile(
-    rf"^(?:{_IN_PICTURE},? )?"
+    rf"^(?:{_IN_IMAGE},? )?"
     r"(?:there(?: is| are|'s| appears to be| seems to be) |(?:has|contains|shows|includes) |"
     r"I (?:can't|cannot|don't|do not|can) see )?"
     rf"(?:nothing|(?:no|any|not any|without)(?: \w+){{0,3}} {_PRINT})"
     r"(?: (?:is |are |can be )?"
     r"(?:visible|present|shown|found|detected|to (?:read|describe|report)))?"
-    rf"(?: {_IN_PICTURE})?[.!]*$"
+    rf"(?: {_IN_IMAGE})?[.!]*$"
     r"|^(?:none|n/?a|null|nil|unknown|unanswerable|not applicable|not available|untitled)[.!]*$",
     re.IGNORECASE,
 )
 
 
 def no_content(candidate: Candidate) -> bool:
-    """Whether the caption only, or first of all, says what the picture does not have.
+    """Whether the caption only, or first of all, says what the image does not have.
 
     A closing "There is no text." behind a real description passes.
     """

@@ -39,7 +39,7 @@ INCONSISTENT = "inconsistent"
 
 @dataclass(frozen=True, slots=True)
 class Captioning:
-    """What decides a caption besides the picture."""
+    """What decides a caption besides the image."""
 
     model: str
     prompts: Sequence[str]
@@ -87,7 +87,7 @@ def caption_samples(
 ) -> list[CaptionRow]:
     """Caption every sample or say why not; rows are in the samples' order.
 
-    Pictures are decoded a chunk ahead of the engine, so memory does not grow with the shard.
+    Images are decoded a chunk ahead of the engine, so memory does not grow with the shard.
     """
     rows: list[CaptionRow] = []
     for chunk, pixels in decoded_ahead(samples, size=engine.image_size):
@@ -116,16 +116,16 @@ def _caption_chunk(
 ) -> list[CaptionRow]:
     limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
     rows: dict[int, CaptionRow] = {}
-    pictures: dict[int, np.ndarray] = {}
-    for i, (sample, picture) in enumerate(zip(samples, pixels, strict=True)):
-        if isinstance(picture, ImageRejected):
+    images: dict[int, np.ndarray] = {}
+    for i, (sample, image) in enumerate(zip(samples, pixels, strict=True)):
+        if isinstance(image, ImageRejected):
             # Of a version whose pixels were not checked at ingest.
-            rows[i] = _undecodable(sample, how, picture.reason)
+            rows[i] = _undecodable(sample, how, image.reason)
         else:
-            pictures[i] = picture
-    waiting = list(pictures)
+            images[i] = image
+    waiting = list(images)
     for attempt in range(how.gate.attempts):
-        requests = [_request(samples[i], pictures[i], how, attempt) for i in waiting]
+        requests = [_request(samples[i], images[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
         answers = engine.generate(requests, progress=partial(_beyond, progress, settled))
         reasons = [

@@ -1,4 +1,4 @@
-"""Decoding ahead of the engine: the next pictures are read while the present ones are answered."""
+"""Decoding ahead of the engine: the next images are read while the present ones are answered."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from vila2.data.images import ImageRejected, decode
 from vila2.data.sample import Sample
 
-# Pictures in memory: two chunks, each 0.2 GB at 384 pixels a side.
+# Images in memory: two chunks, each 0.2 GB at 384 pixels a side.
 CHUNK = 512
 
 
 def decoded_ahead(
     samples: Sequence[Sample], *, size: int, chunk: int = CHUNK
 ) -> Iterator[tuple[Sequence[Sample], list[np.ndarray | ImageRejected]]]:
-    """Chunks of samples with their pictures, uint8 (size, size, 3), or why there is none.
+    """Chunks of samples with their images, uint8 (size, size, 3), or why there is none.
 
     In threads: Pillow decodes and resizes without holding the interpreter.
     """

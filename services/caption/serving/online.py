@@ -1,4 +1,4 @@
-"""Captions and answers now, for a picture in the request: no layer, no work units."""
+"""Captions and answers now, for an image in the request: no layer, no work units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.caption.engines.engine import Engine, Engines
 from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
-from services.caption.serving.openai_chat import DEFAULT_TOKENS, picture_of, question_of
+from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of
 from services.chassis.web.errors import Invalid
 from vila2.client import Client
 from vila2.data.admission import admit
@@ -36,10 +36,10 @@ class Direct:
         self._quotas = quotas
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
-        """Caption pictures by the batch's path: prompts drawn by seed, the gate, the retries."""
+        """Caption images by the batch's path: prompts drawn by seed, the gate, the retries."""
         check_scoring(body, self._engines)
         samples = [
-            _sample(picture_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
+            _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
         ]
         name = self._deployments.resolve(team, body.model)
@@ -55,8 +55,8 @@ class Direct:
         No gate, no second attempt. What can be wrong with the request is raised here, before the
         first piece.
         """
-        picture, question = question_of(body.messages)
-        sample = _sample(picture, "image", field="messages[0].content")
+        image, question = question_of(body.messages)
+        sample = _sample(image, "image", field="messages[0].content")
         engine = self._engine(team, self._deployments.resolve(team, body.model))
         size = engine.image_size
         request = Request(
@@ -84,12 +84,12 @@ class Direct:
         return self._engines.get(self._platform(team).training.model(model).object_prefix)
 
 
-def _sample(picture: bytes, key: str, *, field: str) -> Sample:
-    """The picture, held to the same limits as one that is submitted."""
-    made = admit(RawSample(key, key, picture), captionless=True)
+def _sample(image: bytes, key: str, *, field: str) -> Sample:
+    """The image, held to the same limits as one that is submitted."""
+    made = admit(RawSample(key, key, image), captionless=True)
     if isinstance(made, Sample):
         return made
-    raise Invalid(made.detail, field=field, fix=f"send another picture ({made.reason})")
+    raise Invalid(made.detail, field=field, fix=f"send another image ({made.reason})")
 
 
 def _completing(

@@ -1,4 +1,4 @@
-"""OpenAI's chat interface in terms of one question about one picture. Pure."""
+"""OpenAI's chat interface in terms of one question about one image. Pure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DEFAULT_TOKENS = 256
 
 
 def question_of(messages: list[api.Message]) -> tuple[bytes, str]:
-    """The picture and the question; raises `Invalid` for what this model cannot be asked."""
+    """The image and the question; raises `Invalid` for what this model cannot be asked."""
     if len(messages) != 1 or messages[0].role != "user":
         raise Invalid(
             f"there are messages of {', '.join(m.role for m in messages)}",
             field="messages",
-            fix="send one user message with a picture and a question; this model has no memory",
+            fix="send one user message with an image and a question; this model has no memory",
         )
     content = messages[0].content
     parts = [] if isinstance(content, str) else content
-    pictures = [part.image_url.url for part in parts if isinstance(part, api.ImagePart)]
-    if len(pictures) != 1:
+    images = [part.image_url.url for part in parts if isinstance(part, api.ImagePart)]
+    if len(images) != 1:
         raise Invalid(
-            f"there are {len(pictures)} pictures in the message",
+            f"there are {len(images)} images in the message",
             field="messages[0].content",
             fix="send one part of type image_url",
         )
@@ -39,25 +39,25 @@ def question_of(messages: list[api.Message]) -> tuple[bytes, str]:
         raise Invalid(
             "there is no question", field="messages[0].content", fix="add a part of type text"
         )
-    return picture_of(pictures[0], field="messages[0].content"), text
+    return image_of(images[0], field="messages[0].content"), text
 
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-def picture_of(text: str, *, field: str) -> bytes:
+def image_of(text: str, *, field: str) -> bytes:
     """The bytes of a data URL or of plain base64."""
     if _ADDRESS.match(text):
         raise Invalid(
             "addresses are not fetched here",
             field=field,
-            fix="send the picture itself as data:image/jpeg;base64,...",
+            fix="send the image itself as data:image/jpeg;base64,...",
         )
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.startswith(DATA_URL) or not head.endswith(";base64"):
             raise Invalid(
-                f"{head[:60]!r} does not begin a picture",
+                f"{head[:60]!r} does not begin an image",
                 field=field,
                 fix="write data:image/jpeg;base64, and the bytes",
             )

@@ -1,7 +1,7 @@
 """The tensors between the caption service and Triton: those of Triton's vLLM backend.
 
 Our Python backend declares the same, so one client serves both. Names and meanings follow
-`vllm_backend`'s `src/utils/request.py`: `image` is base64 of an encoded picture,
+`vllm_backend`'s `src/utils/request.py`: `image` is base64 of an encoded image,
 `sampling_parameters` a JSON object of vLLM's SamplingParams, and the token counts include the token
 that ends an answer.
 
@@ -56,7 +56,7 @@ OUTPUTS = (
 )
 
 
-def picture_text(pixels: np.ndarray) -> str:
+def image_text(pixels: np.ndarray) -> str:
     """uint8 (H, W, 3) as base64 of a PNG: lossless, so that the engine sees these very pixels."""
     out = io.BytesIO()
     # Level 1: on a fast network, time counts more than a tenth of the bytes.

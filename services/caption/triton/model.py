@@ -163,7 +163,7 @@ class Meters:
         counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
         self.families, self.metrics = [], {}
         for name, kind, description in (
-            ("prompt_tokens_total", counter, "Tokens read, pictures included"),
+            ("prompt_tokens_total", counter, "Tokens read, images included"),
             ("output_tokens_total", counter, "Tokens generated"),
             ("rows_total", counter, "Rows that a step of the engine worked on, summed"),
             ("slots_total", counter, "Rows that the same steps had room for, summed"),

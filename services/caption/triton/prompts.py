@@ -15,7 +15,7 @@ from vila2.model.preset import PRESET_FILE
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How one model is asked: its template, its special tokens, the side of its pictures."""
+    """How one model is asked: its template, its special tokens, the side of its images."""
 
     template: Template
     tokens: dict[str, str]
@@ -37,7 +37,7 @@ class PromptFormat:
         return cls(environment.from_string(source), tokens, int(preset["image_size"]))
 
     def render(self, question: str) -> str:
-        """One picture and one question, ready for the answer."""
+        """One image and one question, ready for the answer."""
         content = [{"type": "image"}, {"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         return self.template.render(messages=messages, add_generation_prompt=True, **self.tokens)

@@ -69,7 +69,7 @@ def engine_text(name: str, options: EngineOptions) -> str:
         "tensor_parallel_size": max(1, options.gpus),
         "gpu_memory_utilization": options.memory_share,
         "limit_mm_per_prompt": {"image": 1},
-        # Pictures are asked once each: a cache of their processing would only cost memory.
+        # Images are asked once each: a cache of their processing would only cost memory.
         "mm_processor_cache_gb": 0,
         "enable_prefix_caching": True,
         "disable_log_stats": False,

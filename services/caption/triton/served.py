@@ -87,7 +87,7 @@ class ServedModels:
             return ""
         return (
             "Triton's vLLM backend gives no consistency scores: it has no log-probabilities of a "
-            "given answer with another picture's embedding. Use the Python backend "
+            "given answer with another image's embedding. Use the Python backend "
             "(VILA2_TRITON_BACKEND=python) or the embedded engine"
         )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from services.chassis.storage.objects import ObjectStore, checked
+from vila2.system.files import (
+    create_atomically,
+    directory_atomically,
+    file_atomically,
+    is_partial,
+    write_atomically,
+)
 
-_PARTIAL = ".partial-"
+_PRIVATE = 0o600
 
 
 class DirectoryObjects(ObjectStore):
@@ -23,37 +27,16 @@ class DirectoryObjects(ObjectStore):
 
     def put(self, key: str, data: bytes) -> None:
         """Write aside, then rename: a reader sees the old object or the new one."""
-        with self._aside(key) as (partial, target):
-            partial.write_bytes(data)
-            partial.replace(target)
+        write_atomically(self._target(key), data, mode=_PRIVATE)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write aside, then link: a link to a name that is taken fails."""
-        with self._aside(key) as (partial, target):
-            partial.write_bytes(data)
-            try:
-                target.hardlink_to(partial)
-            except FileExistsError:
-                return False
-        return True
+        return create_atomically(self._target(key), data, mode=_PRIVATE)
 
     def put_file(self, key: str, path: Path) -> None:
         """Copy aside, then rename."""
-        with self._aside(key) as (partial, target):
+        with file_atomically(self._target(key), mode=_PRIVATE) as partial:
             shutil.copyfile(path, partial)
-            partial.replace(target)
-
-    @contextmanager
-    def _aside(self, key: str) -> Iterator[tuple[Path, Path]]:
-        """A file beside the object's own, and that; what is left of the first goes at the end."""
-        target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
-        os.close(descriptor)
-        try:
-            yield Path(name), target
-        finally:
-            Path(name).unlink(missing_ok=True)
 
     def get(self, key: str) -> bytes:
         """Read a file; a missing one is a `KeyError`."""
@@ -81,28 +64,26 @@ class DirectoryObjects(ObjectStore):
         """Keys of the files below a directory; what is half written is not listed."""
         base = self._root if prefix is None else self._path(prefix)
         found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
-        whole = (path for path in found if not any(p.startswith(_PARTIAL) for p in path.parts))
+        whole = (path for path in found if not any(map(is_partial, path.parts)))
         yield from sorted(path.as_posix() for path in whole)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Copy a directory in whole: aside first, then renamed into place."""
-        target = self._path(prefix)
+        target = self._target(prefix)
         if target.exists():
             return  # prefixes of directories are content-addressed: the same files are there
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=_PARTIAL))
-        try:
+        with directory_atomically(target, or_keep=True, mode=0o700) as partial:
             shutil.copytree(directory, partial, dirs_exist_ok=True)
-            partial.rename(target)
-        except BaseException as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            # Another process was faster.
-            if not (isinstance(error, OSError) and target.is_dir()):
-                raise
 
     def local(self, key: str) -> Path:
         """The file itself."""
         return self._path(key)
+
+    def _target(self, key: str) -> Path:
+        """Where the object will be, in a folder that is there."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
 
     def _path(self, key: str) -> Path:
         return self._root / checked(key)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +14,7 @@ from minio.error import S3Error
 
 from services.chassis.storage.objects import ObjectStore, checked
 from vila2.schemas.canonical import canonical_json
+from vila2.system.files import directory_atomically
 
 # Lies below a stored directory's prefix once all its files do. `checked` refuses such a name, so
 # no caller can write or read it as an object.
@@ -149,16 +148,9 @@ class S3Objects(ObjectStore):
         version = hashlib.sha256(canonical_json(sorted(objects))).hexdigest()[:32]
         target = self._cache / version
         if not target.exists():
-            partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".partial-"))
-            try:
+            with directory_atomically(target, or_keep=True, mode=0o700) as partial:
                 for key, _ in objects:
                     self._client.fget_object(self._bucket, key, str(partial / key))
-                partial.rename(target)
-            except OSError:
-                if not target.exists():  # another process was first: its files are the same
-                    raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
         return target / of
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ themselves in environment variables that the file names.
 
     lab:
       endpoint: s3.example.org
-      bucket: pictures
+      bucket: images
       access_key_env: LAB_ACCESS_KEY
       secret_key_env: LAB_SECRET_KEY
       teams: [vision]        # may be left out: all teams

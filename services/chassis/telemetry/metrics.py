@@ -1,4 +1,4 @@
-"""Metrics, defined once for all services and labelled by service; never by unit or picture.
+"""Metrics, defined once for all services and labelled by service; never by unit or image.
 
 What is labelled by run, job or layer is `Listed`: only those in hand have series.
 `python -m services.chassis.telemetry.metrics_table` prints them all as a table.

@@ -7,7 +7,6 @@ A key counts among the resources of its kind in a team, or below their parent wh
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -20,6 +19,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import Invalid
+from vila2.schemas.canonical import canonical_json
 
 HEADER = "Idempotency-Key"
 PATTERN = r"^[!-~]{1,255}$"
@@ -48,9 +48,8 @@ class KeyedRequest:
 
         A field at its default counts as one that is left out.
         """
-        asked = [*path, body.model_dump(exclude_defaults=True)]
-        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-        return cls(token or None, hashlib.sha256(text.encode()).hexdigest())
+        asked = canonical_json([*path, body.model_dump(mode="json", exclude_defaults=True)])
+        return cls(token or None, hashlib.sha256(asked).hexdigest())
 
     @property
     def columns(self) -> dict[str, str | None]:

@@ -92,7 +92,7 @@ DEVICES: Mapping[str, Device] = {
 }  # fmt: skip
 ASSUMED_DEVICE = {
     "h100": "dense bf16 989 TFLOP/s, MFU 0.3 to 0.5; captioning at half to twice the paper's 10.6 "
-    "pictures a second (section 3.6), which is 7.4 % of the peak for its 8B",
+    "images a second (section 3.6), which is 7.4 % of the peak for its 8B",
     "a100": "dense bf16 312 TFLOP/s, shares of the peak as for h100",
     "cpu": "one core of 0.1 TFLOP/s in fp32 (AVX2), MFU 0.1 to 0.8",
 }

@@ -169,7 +169,7 @@ def sampled(platform: Client, recipe: Recipe, captioner: str, count: int) -> Sam
     refused = Counter(caption.reason for caption in made if caption.reason)
     return Sampled(
         captioner=captioner,
-        pictures=len(made),
+        images=len(made),
         captioned=len(made) - refused.total(),
         quarantined=dict(refused),
         tokens=mean_of([float(caption.tokens) for caption in made]),

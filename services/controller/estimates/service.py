@@ -149,7 +149,7 @@ def costs(
         run=run.id,
         estimate=expected.id if expected else "",
         lines=lines,
-        pictures=sum(line.pictures for line in captions),
+        images=sum(line.images for line in captions),
         tokens=sum(line.tokens or 0 for line in captions),
         captioning_hours=captioning,
         gpu_hours=gpu,
@@ -222,7 +222,7 @@ def _notes(recipe: Recipe, body: EstimateIn, sample: Sampled | None, captioner: 
         )
     elif sample is not None:
         notes.append(
-            f"Captions are as long as {captioner}'s on {sample.pictures} pictures of at most four "
+            f"Captions are as long as {captioner}'s on {sample.images} images of at most four "
             "shards; the paper's grew by a quarter from round 1 to 3 (Table 1)."
         )
     if recipe.rounds.seeds > 1:
@@ -259,7 +259,7 @@ def _layer(job: LayerJob, name: str, *, what: str = "") -> CostLine:
         work="captioning",
         what=what,
         state=job.state,
-        pictures=job.captioned + sum(job.quarantined.values()),
+        images=job.captioned + sum(job.quarantined.values()),
         tokens=job.tokens,
         seconds=job.seconds,
         hours=job.seconds / HOUR,
@@ -283,7 +283,7 @@ def _jobs(
         work=work,
         what=what,
         state=together([job.state for job in jobs]),
-        pictures=sum(_asked(job) for job in jobs),
+        images=sum(_asked(job) for job in jobs),
         seconds=seconds,
         hours=seconds * processes / HOUR,
     )

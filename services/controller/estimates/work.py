@@ -40,14 +40,14 @@ class Training:
 class Phase:
     """One piece of work, done `times` over; `certain`: needed however early the loop saturates.
 
-    `pictures` and `trainings` are those of one time.
+    `images` and `trainings` are those of one time.
     """
 
     round: str
     work: Work
     certain: bool
     what: str = ""
-    pictures: Range = field(default_factory=lambda: exactly(0))
+    images: Range = field(default_factory=lambda: exactly(0))
     trainings: tuple[Training, ...] = ()
     max_new_tokens: int = 0
     times: int = 1
@@ -85,7 +85,7 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
     share = sizes[recipe.data.pretrain] / max(1, pretrain)
 
     def captioning(name: str, certain: bool, most: int, what: str = "") -> Phase:
-        return Phase(name, "captioning", certain, what, pictures=corpus, max_new_tokens=most)
+        return Phase(name, "captioning", certain, what, images=corpus, max_new_tokens=most)
 
     def generalist(
         name: str, trainings: list[Training], *, certain: bool = True
@@ -94,7 +94,7 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
         return (
             Phase(name, "training", certain, trainings=tuple(trainings), times=seeds),
             Phase(
-                name, "evaluation", certain, pictures=asked,
+                name, "evaluation", certain, images=asked,
                 max_new_tokens=jobs.EVALUATION_TOKENS, times=seeds,
             ),
         )  # fmt: skip
@@ -133,7 +133,7 @@ def total_of(lines: Sequence[Line]) -> Total:
     captions = [line for line in lines if line.work == "captioning"]
     priced = [line.money for line in lines if line.money is not None]
     return Total(
-        captioned=plus(line.pictures for line in captions),
+        captioned=plus(line.images for line in captions),
         tokens=plus(line.tokens for line in captions if line.tokens is not None),
         hours=plus(line.hours for line in lines),
         wall_hours=plus(line.wall_hours for line in lines),
@@ -215,7 +215,7 @@ def _stage(
 
 def _each(line: Line, change: Callable[[Range], Range]) -> Line:
     """The line with each of its quantities changed."""
-    names = ("pictures", "tokens", "hours", "wall_hours", "money")
+    names = ("images", "tokens", "hours", "wall_hours", "money")
     held = {name: getattr(line, name) for name in names}
     return line.model_copy(
         update={name: change(value) for name, value in held.items() if value is not None}
@@ -233,8 +233,8 @@ def _captioning(phase: Phase, rates: Rates) -> Line:
     speed = rates.caption(each)
     measured = rates.sampled_tokens and not phase.what and speed.basis == "measured"
     return _line(
-        phase, rates, phase.pictures, times(phase.pictures, each),
-        times(phase.pictures, speed.seconds), rates.captioners,
+        phase, rates, phase.images, times(phase.images, each),
+        times(phase.images, speed.seconds), rates.captioners,
         measured=measured, says=f"lengths {lengths}; {speed.says}",
     )  # fmt: skip
 
@@ -257,7 +257,7 @@ def _training(phase: Phase, rates: Rates) -> Line:
 def _evaluation(phase: Phase, rates: Rates) -> Line:
     speed = rates.question
     return _line(
-        phase, rates, phase.pictures, None, times(phase.pictures, speed.seconds), 1,
+        phase, rates, phase.images, None, times(phase.images, speed.seconds), 1,
         measured=speed.basis == "measured", says=speed.says,
     )  # fmt: skip
 
@@ -265,7 +265,7 @@ def _evaluation(phase: Phase, rates: Rates) -> Line:
 def _line(
     phase: Phase,
     rates: Rates,
-    pictures: Range,
+    images: Range,
     tokens: Range | None,
     seconds: Range,
     at_once: int,
@@ -279,7 +279,7 @@ def _line(
         work=phase.work,
         what=phase.what,
         certain=phase.certain,
-        pictures=pictures,
+        images=images,
         tokens=tokens,
         hours=hours,
         wall_hours=times(hours, 1 / at_once),

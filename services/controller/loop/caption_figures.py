@@ -1,7 +1,7 @@
 """What rounds' captions are like, and whether they are true: figures over the first shards.
 
-One shard of the dataset (up to 50,000 pictures, the same ones for every round) and one of each
-benchmark: enough for every figure, and as little to read at 10^9 pictures as at 10^3.
+One shard of the dataset (up to 50,000 images, the same ones for every round) and one of each
+benchmark: enough for every figure, and as little to read at 10^9 images as at 10^3.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def layer_metrics(
 ) -> CaptionMetrics | None:
     """Metrics of the captions that passed the gate, `None` where none did.
 
-    With `also_in`, of the pictures alone that have a caption there as well.
+    With `also_in`, of the images alone that have a caption there as well.
     """
     others = {row.key for row in also_in if row.status == CAPTIONED}
     originals = {sample.key: sample.caption for sample in samples}
@@ -69,7 +69,7 @@ def layer_metrics(
 
 
 def benchmark_truths(platform: Client, benchmarks: Sequence[DatasetRef]) -> dict[ItemKey, Truth]:
-    """What the pictures of the benchmarks' captioning items show, by benchmark and item."""
+    """What the images of the benchmarks' captioning items show, by benchmark and item."""
     items: list[Mapping[str, Any]] = [
         item
         for dataset in benchmarks
@@ -115,7 +115,7 @@ def warnings_between(
     claims_before: ClaimMetrics | None,
     claims_after: ClaimMetrics | None,
 ) -> list[CaptionWarning]:
-    """Warnings about a layer against the one of the round before, over the pictures of both."""
+    """Warnings about a layer against the one of the round before, over the images of both."""
     first = layer_metrics(before, samples, also_in=after)
     second = layer_metrics(after, samples, also_in=before)
     if first is None or second is None:

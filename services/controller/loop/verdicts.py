@@ -13,7 +13,7 @@ from services.controller.rounds.planner import RoundFacts, rival, self_rounds
 from services.controller.rounds.seeds import evaluations_of, first
 from services.controller.tables import RoundRow
 from vila2.client import Client
-from vila2.evaluation.outcomes import Outcome, item_pictures, item_scores, read_outcomes
+from vila2.evaluation.outcomes import Outcome, item_images, item_scores, read_outcomes
 from vila2.evaluation.statistics.bootstrap import SeedItems, macro_over_seeds
 from vila2.evaluation.verdict import VerdictPolicy, judge
 from vila2.evaluation.warnings import CaptionWarning, as_json, stops
@@ -28,20 +28,20 @@ def round_scores(
     """A round's scores as benchmark -> score, low, high, n.
 
     With one seed they are those of its evaluation's result; with several the mean over seeds, with
-    an interval over pictures and seeds.
+    an interval over images and seeds.
     """
     if len(found) == 1:
         return {
             score["benchmark"]: {name: score[name] for name in ("score", "low", "high", "n")}
             for score in result["scores"]
         }
-    pictures = item_pictures(first(found))
+    images = item_images(first(found))
     scores = {seed: item_scores(outcomes) for seed, outcomes in found.items()}
     made = {}
     for benchmark, items in first(scores).items():
         interval = macro_over_seeds(
             {seed: {benchmark: held[benchmark]} for seed, held in scores.items()},
-            clusters=pictures,
+            clusters=images,
             confidence=recipe.rounds.confidence,
             seed=recipe.seed,
         )
@@ -105,7 +105,7 @@ def judge_round(
         previous=scores["previous"],
         best=scores["best"],
         current=scores["current"],
-        clusters=item_pictures(first(found)),
+        clusters=item_images(first(found)),
         policy=VerdictPolicy(
             minimum_effect=recipe.rounds.minimum_effect,
             confidence=recipe.rounds.confidence,

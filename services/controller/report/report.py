@@ -111,9 +111,9 @@ def _examples(
     made = []
     for sample in samples[:EXAMPLES]:
         buffer = io.BytesIO()
-        picture = Image.fromarray(decode(sample.image))
-        picture.thumbnail((256, 256))
-        picture.save(buffer, format="PNG")
+        image = Image.fromarray(decode(sample.image))
+        image.thumbnail((256, 256))
+        image.save(buffer, format="PNG")
         made.append(
             report.Example(
                 key=sample.key,

@@ -18,7 +18,7 @@ from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
 from vila2.evaluation.metrics.captions import CaptionMetrics, compute
 from vila2.evaluation.metrics.claims import ClaimMetrics
-from vila2.evaluation.outcomes import item_pictures, item_scores, macro_score
+from vila2.evaluation.outcomes import item_images, item_scores, macro_score
 from vila2.evaluation.report import model as report
 from vila2.evaluation.statistics.bootstrap import (
     Interval,
@@ -49,7 +49,7 @@ class Known:
         return difference_over_seeds(
             self.scores(before),
             self.scores(after),
-            clusters=item_pictures(first(self.outcomes[after])),
+            clusters=item_images(first(self.outcomes[after])),
             confidence=self.recipe.rounds.confidence,
             seed=self.recipe.seed,
             seed_sd=self.recipe.rounds.seed_sd,
@@ -63,8 +63,8 @@ class Known:
         """The macro score's standard deviation between seeds, pooled over all rounds."""
         if not self.outcomes:
             return None
-        pictures = item_pictures(first(next(iter(self.outcomes.values()))))
-        return seed_spread([self.scores(name) for name in self.outcomes], clusters=pictures)
+        images = item_images(first(next(iter(self.outcomes.values()))))
+        return seed_spread([self.scores(name) for name in self.outcomes], clusters=images)
 
 
 def outcomes_by_round(
@@ -164,7 +164,7 @@ def _macro(known: Known, name: str) -> report.MacroScore | None:
         return None
     found = macro_over_seeds(
         known.scores(name),
-        clusters=item_pictures(first(known.outcomes[name])),
+        clusters=item_images(first(known.outcomes[name])),
         confidence=known.recipe.rounds.confidence,
     )
     return report.MacroScore(score=found.mid, low=found.low, high=found.high)

@@ -275,7 +275,7 @@ def _keep_by(recipe: Recipe, general: Mapping[str, str]) -> dict[str, KeepBy]:
 
 
 def _as_it_came(dataset: DatasetRef) -> SourceIn:
-    """Pictures with the text that they were submitted with."""
+    """Images with the text that they were submitted with."""
     return SourceIn(dataset=dataset, assembly=Assembly(policy="original"))
 
 

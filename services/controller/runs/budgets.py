@@ -12,17 +12,17 @@ from vila2.recipes.recipe import BudgetRecipe, Recipe
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a run has used so far: hours by the training accounts, pictures by their layers."""
+    """What a run has used so far: hours by the training accounts, images by their layers."""
 
     gpu_hours: float = 0.0
     process_hours: float = 0.0
-    pictures: int = 0
+    images: int = 0
 
 
 def over_budget(budget: BudgetRecipe, spent: Spent) -> str:
     """The sentence that ends the run, or an empty one. Pure."""
     for field, unit in (
-        ("gpu_hours", "GPU-hours"), ("process_hours", "process-hours"), ("pictures", "pictures"),
+        ("gpu_hours", "GPU-hours"), ("process_hours", "process-hours"), ("images", "images"),
     ):  # fmt: skip
         limit, used = getattr(budget, field), getattr(spent, field)
         if limit is not None and used > limit:
@@ -45,14 +45,14 @@ def budget_exceeded(
         used = next((u for u in platform.training.usage("run") if u.run == run.id), None)
         if used:
             spent = Spent(used.gpu_hours, used.process_hours)
-    if budget.pictures is not None:
-        pictures = captioned(platform, rounds)
-        spent = Spent(spent.gpu_hours, spent.process_hours, pictures)
+    if budget.images is not None:
+        images = captioned(platform, rounds)
+        spent = Spent(spent.gpu_hours, spent.process_hours, images)
     return over_budget(budget, spent)
 
 
 def captioned(platform: Client, rounds: Sequence[RoundRow]) -> int:
-    """Pictures captioned or quarantined for these rounds so far, by generalists and specialists."""
+    """Images captioned or quarantined for these rounds so far, by generalists and specialists."""
     count = 0
     for row in rounds:
         if row.layer_job:

@@ -1,4 +1,4 @@
-"""Audits: near-duplicates within a version, and pictures of benchmarks that it holds."""
+"""Audits: near-duplicates within a version, and images of benchmarks that it holds."""
 
 from __future__ import annotations
 
@@ -133,14 +133,14 @@ class Audits:
         pairs, distances = near.pairs[order], near.distances[order]
         return {
             "benchmark": name,
-            "pictures": len(other.keys),
+            "images": len(other.keys),
             "exact": len(exact),
             "near": len(set(near.pairs[:, 0].tolist()) - exact),
             "examples": _pairs(pairs, distances, other.keys, looks.keys),
         }
 
     def _looks(self, version_id: int, report: Report, *, done: int) -> _Looks:
-        """Hashes of a version's pictures, each shard's computed once and kept."""
+        """Hashes of a version's images, each shard's computed once and kept."""
         keys: list[str] = []
         digests: list[str] = []
         hashes: list[int] = []
@@ -191,7 +191,7 @@ class Audits:
 
 
 def _hashes(samples: Iterator[Sample]) -> Iterator[tuple[str, str, int]]:
-    """Hashes in order, a few pictures at a time: a shard's pictures are never all in memory."""
+    """Hashes in order, a few images at a time: a shard's images are never all in memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(itertools.islice(samples, 64)):
             hashed = pool.map(perceptual_hash, [sample.image for sample in batch])

@@ -21,7 +21,7 @@ class Effects:
 
     @property
     def versions(self) -> list[DatasetRef]:
-        """Versions that held the picture."""
+        """Versions that held the image."""
         return [DatasetRef.parse(name) for name in self._row.effects.get("versions", [])]
 
     @property

@@ -1,4 +1,4 @@
-"""Copies of shards and layers without one picture. Writes objects, and no rows."""
+"""Copies of shards and layers without one image. Writes objects, and no rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vila2.data.shards import read_shard, write_shard
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """A shard without a picture: its new objects, how many samples went, what else must go."""
+    """A shard without an image: its new objects, how many samples went, what else must go."""
 
     object_key: str
     index_key: str
@@ -30,7 +30,7 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class ErasedCaptions:
-    """A layer's shard without a picture's rows."""
+    """A layer's shard without an image's rows."""
 
     object_key: str
     sha256: str
@@ -45,7 +45,7 @@ class Erasing:
         self._objects = objects
 
     def shard(self, shard: ShardRow, digest: str) -> Erased:
-        """A copy of the shard without the picture; of a tar in place, only of its index."""
+        """A copy of the shard without the image; of a tar in place, only of its index."""
         looks = f"looks/{shard.version_id}/{shard.number:06d}-{shard.sha256[:16]}.parquet"
         if shard.object_key.startswith(f"{IN_PLACE}/"):
             return self._in_place(shard, digest, looks)
@@ -69,7 +69,7 @@ class Erasing:
         )
 
     def captions(self, held: LayerShardRow, digest: str, takedown: str) -> ErasedCaptions:
-        """A copy of a layer's shard without the picture's rows."""
+        """A copy of a layer's shard without the image's rows."""
         rows = decode_layer_shard(self._objects.get(held.object_key))
         data, summary = encode_layer_shard([row for row in rows if row.sha256 != digest])
         key = f"layers/{held.layer_id}/{held.number:06d}-{takedown}.parquet"

@@ -1,8 +1,8 @@
-"""Take-downs: a picture leaves every version, every layer and all that is made from now on.
+"""Take-downs: an image leaves every version, every layer and all that is made from now on.
 
 The only change that a ready version ever sees. It is made shard by shard: new objects first, then
 one transaction that points to them and adds to the record, then the old objects go. A run that was
-cut goes on: a shard that is done no longer holds the picture.
+cut goes on: a shard that is done no longer holds the image.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TAKEDOWN_TASK = "datasets.takedown"
 
 
 class Takedowns:
-    """Owns the table `takedowns`, and changes the rows of shards and layers that held a picture."""
+    """Owns the table `takedowns`, and changes the rows of shards and layers that held an image."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Takedowns:
         self._shard_objects = ShardObjects(database, objects)
 
     def start(self, caller: Principal, body: api.TakedownIn) -> api.Takedown:
-        """Begin a take-down; the same picture again returns the one there is."""
+        """Begin a take-down; the same image again returns the one there is."""
         digest = body.sha256 or self._digest(caller.team, body)
         with self._database.transaction() as session:
             lock_takedowns(session, caller.team)
@@ -112,7 +112,7 @@ class Takedowns:
             return [self._takedown(session, row) for row in rows]
 
     def run(self, claim: Claim, report: Report) -> None:
-        """Take the picture out of every ready version of the team, then close the record."""
+        """Take the image out of every ready version of the team, then close the record."""
         with self._database.transaction() as session:
             row = session.get_one(TakedownRow, claim.payload["takedown"])
             versions = session.scalars(
@@ -146,7 +146,7 @@ class Takedowns:
         return str(held["sha256"])
 
     def _take_out(self, row: TakedownRow, version_id: int, shard: ShardRow) -> None:
-        """New objects without the picture, then the rows that point to them, in one transaction."""
+        """New objects without the image, then the rows that point to them, in one transaction."""
         with self._database.transaction() as session:
             layers = session.scalars(
                 select(LayerShardRow)

@@ -1,4 +1,4 @@
-"""A layer out of captions that another dataset came with, matched picture by picture."""
+"""A layer out of captions that another dataset came with, matched image by image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vila2.schemas.rest import datasets as api
 
 
 class LayerImports:
-    """Reads indexes alone: neither dataset's pictures are touched."""
+    """Reads indexes alone: neither dataset's images are touched."""
 
     def __init__(self, database: Database, objects: ObjectStore, layers: Layers) -> None:
         self._database, self._objects, self._layers = database, objects, layers
 
     def run(self, team: str, body: api.LayerImport) -> api.Layer:
-        """A sealed layer of another dataset's captions; pictures it lacks are quarantined."""
+        """A sealed layer of another dataset's captions; images it lacks are quarantined."""
         with self._database.transaction() as session:
             donor = ready_version(session, team, body.from_dataset)
             target = ready_version(session, team, body.dataset)

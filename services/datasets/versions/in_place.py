@@ -60,7 +60,7 @@ class InPlace:
         sample = admission.admit(sample_of(group, keys, captionless=admission.captionless))
         if not isinstance(sample, Sample):
             return None
-        # The same picture as the reader took: the offset is the one of its bytes.
+        # The same image as the reader took: the offset is the one of its bytes.
         members = zip(group.members, group.offsets, strict=True)
         offset = next(at for (_, data), at in members if data is sample.image)
         return index_row(sample, offset)

@@ -96,7 +96,7 @@ class Ingest:
                 return
             lock_takedowns(session, dataset.team)
             if _taken_down(session, dataset.team) != gone:
-                raise RuntimeError("a picture was taken down while this version was ingested")
+                raise RuntimeError("an image was taken down while this version was ingested")
             row = session.get_one(VersionRow, version_id)
             left = _remove_shards(session, version_id, first=len(shards))
             _record(row, admission)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.training.backends.backend import INTERRUPTED, BackendUnreachable, Phase
+from vila2.system.files import write_atomically
 
 STARTED = "started.json"
 REFUSED = "refused"  # the handle of what no backend took
@@ -37,9 +38,7 @@ def read_started(folder: Path) -> Started | None:
 def write_started(folder: Path, started: Started) -> None:
     """Put a start on record."""
     body = {"handle": started.handle, "attempt": started.attempt}
-    partial = folder / f"{STARTED}.partial"
-    partial.write_text(json.dumps(body))
-    partial.replace(folder / STARTED)
+    write_atomically(folder / STARTED, json.dumps(body))
 
 
 def is_settled(started: Started, attempt: int, phase: Phase) -> bool:
@@ -107,9 +106,7 @@ def clear(folder: Path) -> None:
 def write_status(folder: Path, code: int, *, node: int = 0) -> None:
     """Say how a node's part of a start ended."""
     name = f"exit-{node}.json" if node else "exit.json"
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps({"status": code}))
-    partial.replace(folder / name)
+    write_atomically(folder / name, json.dumps({"status": code}))
 
 
 def refuse(folder: Path, attempt: int, words: str) -> str:

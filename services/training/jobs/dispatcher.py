@@ -30,6 +30,7 @@ from services.training.registry.registry import Registry
 from services.training.tables import JobRow
 from vila2.client import ApiError, Client
 from vila2.schemas.rest.training import JobIn
+from vila2.system.files import write_atomically
 from vila2.training.progress import read_metrics
 
 _log = structlog.get_logger()
@@ -163,7 +164,7 @@ class Dispatcher:
             spec = self._specs.evaluate(body.evaluate, platform, model, folder)
         path, text = folder / "spec.json", spec.model_dump_json(indent=1)
         if not path.exists() or path.read_text() != text:
-            _write_whole(path, text)
+            write_atomically(path, text)
         return Command(
             module=_MODULES[row.kind],
             spec=path,
@@ -229,7 +230,7 @@ class Dispatcher:
                 JOBS.labels(row.kind, "stopped").inc()
         elif not (folder / STOP_STAGE).exists():
             request = {"stage": rule.stage, "reason": stop.reason}
-            _write_whole(folder / STOP_STAGE, json.dumps(request))
+            write_atomically(folder / STOP_STAGE, json.dumps(request))
             _log.info("stage is ended early", **request)
 
     def _succeed(self, row: JobRow, folder: Path) -> None:
@@ -309,13 +310,6 @@ def _is_final(error: Exception) -> bool:
     if isinstance(error, ApiError):
         return not error.passing
     return isinstance(error, ServiceError | ValueError)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A reader sees the file as it was or as it is."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _data(body: JobIn) -> list[str]:

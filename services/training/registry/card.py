@@ -12,10 +12,10 @@ import yaml
 from vila2.schemas.rest.training import Evaluation, LineageItem, ModelDetails
 
 LIMITS = (
-    "It was trained on captions by a model, which may name what a picture does not show, miss what "
+    "It was trained on captions by a model, which may name what an image does not show, miss what "
     "it does, and repeat the biases of the data behind them.",
-    "Its scores hold for the benchmarks named here, each with its interval over pictures; they say "
-    "nothing of other pictures, languages or questions.",
+    "Its scores hold for the benchmarks named here, each with its interval over images; they say "
+    "nothing of other images, languages or questions.",
     "It must not be relied on where a wrong answer can hurt somebody.",
 )
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")

@@ -14,13 +14,13 @@ BENCHMARKS = ("captions", "colours", "counting", "text", "grounding")
 HOSTILE = "<script>alert(1)</script> [bold]$x$ \x1b[31mred\u202e {{ 7 * 7 }} \" onload='x'"
 CAPTIONS = {
     "baseline": "a red circle",
-    "round 1": "A picture of two objects: a small red circle and a large blue square.",
+    "round 1": "An image of two objects: a small red circle and a large blue square.",
     "round 2": "There are two objects. A small red circle is left of a large blue square.",
 }
 
 
 def png(*, side: int = 32, colour: str = "#c03028") -> str:
-    """Draw a small picture and return it as the report holds it."""
+    """Draw a small image and return it as the report holds it."""
     image = Image.new("RGB", (side, side), "#d8d4c8")
     draw = ImageDraw.Draw(image)
     draw.ellipse((3, 4, 13, 14), fill=colour)
@@ -84,7 +84,7 @@ def _warning() -> dict[str, Any]:
 
 def _cost(name: str, work: str, seconds: float, **more: Any) -> dict[str, Any]:
     return {
-        "round": name, "work": work, "state": "succeeded", "pictures": 4000, "seconds": seconds,
+        "round": name, "work": work, "state": "succeeded", "images": 4000, "seconds": seconds,
         "hours": seconds / 3600, **more,
     }  # fmt: skip
 
@@ -92,7 +92,7 @@ def _cost(name: str, work: str, seconds: float, **more: Any) -> dict[str, Any]:
 def _expected() -> dict[str, Any]:
     taken = {"low": 0.1, "mid": 0.14, "high": 0.2}
     return {
-        "round": "round 1", "work": "training", "certain": True, "pictures": taken,
+        "round": "round 1", "work": "training", "certain": True, "images": taken,
         "hours": taken, "wall_hours": taken, "basis": "measured", "says": "earlier jobs",
     }  # fmt: skip
 
@@ -142,7 +142,7 @@ def figures() -> dict[str, Any]:
         ),
         _round(
             5, "shuffled captions", "control", 0.58, verdict=_verdict("worse", -0.12),
-            since_baseline=_difference(-0.03), says="every picture gets another's captions",
+            since_baseline=_difference(-0.03), says="every image gets another's captions",
             best_above=_difference(0.12, round="round 1"),
         ),
     ]  # fmt: skip
@@ -161,7 +161,7 @@ def figures() -> dict[str, Any]:
         "specialists": [_trained("OCR", 0.8), _trained("grounding", 0.75)],
         "examples": [
             {
-                "key": f"pictures/{index:06d}",
+                "key": f"images/{index:06d}",
                 "image_png_base64": png(colour=colour),
                 "original": "circle stock photo",
                 "captions": CAPTIONS,
@@ -175,7 +175,7 @@ def figures() -> dict[str, Any]:
                 _cost("round 1", "captioning", 33.0, tokens=48_000, state="sealed"),
                 _cost("round 1", "training", 543.0, expected=_expected()),
             ],
-            "pictures": 4000, "tokens": 48_000, "captioning_hours": 0.01, "gpu_hours": 0.0,
+            "images": 4000, "tokens": 48_000, "captioning_hours": 0.01, "gpu_hours": 0.0,
             "process_hours": 0.36, "jobs": 12, "attempts": 13,
         },
         "seed_sd": 0.011,
@@ -191,5 +191,5 @@ def figures() -> dict[str, Any]:
                 ],
             ),
         ],
-        "notes": ["Four thousand pictures, one seed."],
+        "notes": ["Four thousand images, one seed."],
     }  # fmt: skip

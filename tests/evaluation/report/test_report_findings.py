@@ -51,7 +51,7 @@ def test_every_control_is_held_against_the_best_round(above: float, words: str):
     rounds[-1]["best_above"] |= {"difference": above, "low": above - 0.02, "high": above + 0.02}
     said = _said(rounds=rounds)
     assert words in said
-    assert "(every picture gets another's captions)" in said
+    assert "(every image gets another's captions)" in said
 
 
 def test_without_a_gain_there_is_none_to_explain():

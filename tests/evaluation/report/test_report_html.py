@@ -60,11 +60,11 @@ def test_the_page_shows_scores_verdicts_captions_and_refusals(page: _Page):
     for part in (
         "67.0–73.0", "no measurable change", "+9.0 (+6.9 to +11.1)", CAPTIONS["round 2"],
         "repetition 61, too short 18", "not an image 3", "pretrain: 400 steps, 1 min 12 s",
-        "F1 of the objects", "Four thousand pictures, one seed.", "How to read this page",
+        "F1 of the objects", "Four thousand images, one seed.", "How to read this page",
         "different word pairs fell from 31.0% to 19.0%", "cut to its first 12 words", "83.0%",
         "Answers in full", "0.36 process-hours", "weights 3f3f3f3f3f3f",
         "layer round 1 by tiny-baseline",
-        "every picture gets another's captions", "+1.6", "126.8", "57.3 (1)",
+        "every image gets another's captions", "+1.6", "126.8", "57.3 (1)",
         "standard deviation 1.1 points", "48,000", "0.1 to 0.2",
     ):  # fmt: skip
         assert part in words
@@ -114,7 +114,7 @@ def test_plots_follow_the_page_and_have_a_description(page: _Page):
 
 
 def test_the_page_can_be_read_by_a_screen_reader(page: _Page):
-    """Pictures have alternatives, headings are in order, ids are unique, tables have headers."""
+    """Images have alternatives, headings are in order, ids are unique, tables have headers."""
     assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels == [1] + [2] * (len(levels) - 1)
@@ -123,7 +123,7 @@ def test_the_page_can_be_read_by_a_screen_reader(page: _Page):
     assert all(attrs.get("scope") in {"row", "col"} for tag, attrs in page.tags if tag == "th")
 
 
-def test_only_small_pictures_are_enlarged_pixel_by_pixel():
+def test_only_small_images_are_enlarged_pixel_by_pixel():
     """A photograph is scaled smoothly."""
     data = figures()
     data["examples"][0]["image_png_base64"] = png(side=200)

@@ -41,13 +41,13 @@ def _set(path: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_a_report_that_would_mislead_is_refused(path: str, value: Any, message: str):
-    """Unknown figures, unknown benchmarks, and pictures that are none."""
+    """Unknown figures, unknown benchmarks, and images that are none."""
     with pytest.raises(ValidationError, match=message):
         RunReport.model_validate(_set(path, value))
 
 
-def test_the_size_of_a_picture_is_read_from_its_header(report: RunReport):
-    """Small pictures are enlarged pixel by pixel."""
+def test_the_size_of_a_image_is_read_from_its_header(report: RunReport):
+    """Small images are enlarged pixel by pixel."""
     assert report.examples[0].size == (32, 32)
 
 

@@ -36,7 +36,7 @@ def test_a_caption_cannot_command_the_terminal():
 
 
 def test_a_run_that_has_only_begun_can_be_shown():
-    """No rounds, no benchmarks, no pictures yet."""
+    """No rounds, no benchmarks, no images yet."""
     report = RunReport.model_validate(
         {**figures(), "rounds": [], "specialists": [], "examples": [], "benchmarks": []}
     )

@@ -1,4 +1,4 @@
-"""The fetcher: one address to one picture, or a refusal with its reason."""
+"""The fetcher: one address to one image, or a refusal with its reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches pictures within the bounds of a policy; safe to use from several threads.
+    """Fetches images within the bounds of a policy; safe to use from several threads.
 
     Every connection is used once: none is kept that another host's name could be sent through.
     """
@@ -49,9 +49,9 @@ class Fetcher:
         self._robots = Robots(self._ask_robots, self._policy.agent_name)
 
     def fetch(self, url: str) -> Fetched:
-        """Fetch one picture; raises `FetchRefused`."""
+        """Fetch one image; raises `FetchRefused`."""
         self._deadline.until = time.monotonic() + self._policy.timeout_seconds
-        status, headers, data, final = self._follow(url, self._policy.max_bytes, picture=True)
+        status, headers, data, final = self._follow(url, self._policy.max_bytes, image=True)
         if status != 200:
             raise FetchRefused(
                 "http-status",
@@ -76,18 +76,18 @@ class Fetcher:
         self.close()
 
     def _ask_robots(self, url: str) -> tuple[int, bytes]:
-        status, _, data, _ = self._follow(url, MAX_ROBOTS_BYTES, picture=False)
+        status, _, data, _ = self._follow(url, MAX_ROBOTS_BYTES, image=False)
         return status, data
 
     def _follow(
-        self, url: str, limit: int, *, picture: bool
+        self, url: str, limit: int, *, image: bool
     ) -> tuple[int, dict[str, str], bytes, str]:
         """Follow redirects by hand: each address is checked like the first."""
         for _ in range(self._policy.max_redirects + 1):
             site = _site(url)
-            if picture and self._policy.respect_robots:
+            if image and self._policy.respect_robots:
                 self._robots.check(site, url)
-            status, headers, data = self._once(url, limit, picture=picture)
+            status, headers, data = self._once(url, limit, image=image)
             if status not in _REDIRECTS:
                 return status, headers, data, url
             target = headers.get("location", "")
@@ -98,11 +98,11 @@ class Fetcher:
             "too-many-redirects", f"more than {self._policy.max_redirects} redirects; list the end"
         )
 
-    def _once(self, url: str, limit: int, *, picture: bool) -> tuple[int, dict[str, str], bytes]:
+    def _once(self, url: str, limit: int, *, image: bool) -> tuple[int, dict[str, str], bytes]:
         headers = [
             ("User-Agent", self._policy.user_agent),
-            ("Accept", "image/*" if picture else "text/plain"),
-            # Compressed replies could expand without limit, and pictures gain nothing by it.
+            ("Accept", "image/*" if image else "text/plain"),
+            # Compressed replies could expand without limit, and images gain nothing by it.
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
@@ -113,11 +113,11 @@ class Fetcher:
                     (k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in reply.headers
                 ]
                 found = dict(held)
-                if picture and reply.status == 200:
+                if image and reply.status == 200:
                     self._check_reply(held, found)
                 if reply.status != 200:
                     return reply.status, found, b""
-                return reply.status, found, self._read(reply, found, limit, cut=not picture)
+                return reply.status, found, self._read(reply, found, limit, cut=not image)
         except (httpcore2.TimeoutException, TimeoutError) as error:
             raise FetchRefused(
                 "timeout",
@@ -140,7 +140,7 @@ class Fetcher:
         kind = found.get("content-type", "").partition(";")[0].strip().lower()
         if kind and not kind.startswith("image/") and kind not in _BINARY:
             raise FetchRefused(
-                "not-an-image", f"the reply is {kind[:60]!r}, not a picture; check the address"
+                "not-an-image", f"the reply is {kind[:60]!r}, not an image; check the address"
             )
 
     def _read(
@@ -157,7 +157,7 @@ class Fetcher:
                 if cut:
                     break
                 raise FetchRefused(
-                    "too-large", f"the picture has more than {limit:,} bytes; list a smaller one"
+                    "too-large", f"the image has more than {limit:,} bytes; list a smaller one"
                 )
         return b"".join(chunks)
 

@@ -28,7 +28,7 @@ class FetchPolicy:
 
 
 class FetchRefused(ValueError):
-    """A picture that was not fetched; `retryable` where another attempt may succeed."""
+    """An image that was not fetched; `retryable` where another attempt may succeed."""
 
     def __init__(self, reason: str, detail: str, *, retryable: bool = False) -> None:
         super().__init__(detail)

@@ -1,6 +1,6 @@
 """Readers: one file per format that teams submit, each yielding raw samples.
 
-A reader checks nothing about pictures or texts; that is admission's work, at the dataset store.
+A reader checks nothing about images or texts; that is admission's work, at the dataset store.
 It does say which files it cannot pair, as raw samples with a `problem`.
 """
 

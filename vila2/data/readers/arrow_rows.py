@@ -27,7 +27,7 @@ def schema_of(path: Path) -> pa.Schema:
         raise DataError(
             f"has {len(schema.names):,} columns, the limit is {MAX_COLUMNS:,}",
             file=str(path),
-            fix="Keep the picture, its text and what describes them",
+            fix="Keep the image, its text and what describes them",
         )
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:

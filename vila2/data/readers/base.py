@@ -19,9 +19,9 @@ FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "b
 class ReadOptions:
     """Which columns or fields hold what; empty means that the reader looks for the usual names.
 
-    `captionless` lets pictures without any text pass: they get their captions from a model.
-    `structure_only` has admission check a picture's structure and not decode its pixels: for data
-    whose pictures were decoded before, three times as fast.
+    `captionless` lets images without any text pass: they get their captions from a model.
+    `structure_only` has admission check an image's structure and not decode its pixels: for data
+    whose images were decoded before, three times as fast.
     """
 
     image_field: str = ""
@@ -91,7 +91,7 @@ def is_pattern(path: Path) -> bool:
     return any(mark in path.name for mark in "*?[")
 
 
-def load_picture(root: Path, relative: str) -> tuple[bytes | None, str | None]:
+def load_image(root: Path, relative: str) -> tuple[bytes | None, str | None]:
     """Bytes of `root/relative`, or of `root/images/relative`; else `None` and the problem.
 
     Links and paths that leave `root` are refused: a table must not fetch what its folder does not
@@ -103,7 +103,7 @@ def load_picture(root: Path, relative: str) -> tuple[bytes | None, str | None]:
             target = candidate.resolve()
             if not target.is_relative_to(inside):
                 return None, (
-                    f"path-outside: {relative!r} lies outside {root}; copy the picture into the "
+                    f"path-outside: {relative!r} lies outside {root}; copy the image into the "
                     "folder and name it relative to it"
                 )
             if target.is_file():

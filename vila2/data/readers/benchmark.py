@@ -1,4 +1,4 @@
-"""A team's own benchmark: pictures and `items.jsonl`, one question per line."""
+"""A team's own benchmark: images and `items.jsonl`, one question per line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vila2.data.benchmark_items import item_problem
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_image
 from vila2.data.readers.json_rows import BadRow, read_lines, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
-from vila2.evaluation.items import item_problem
 
 TABLE = "items.jsonl"
 
@@ -20,8 +20,8 @@ TABLE = "items.jsonl"
 class BenchmarkReader(Reader):
     """Reads lines of `{"id", "image", "benchmark", "kind", "question", "answers", "metric"}`.
 
-    Lines are read one by one and pictures opened one by one; only the questions' texts are held,
-    since those of one picture need not stand together. `docs/benchmarks.md` has all fields.
+    Lines are read one by one and images opened one by one; only the questions' texts are held,
+    since those of one image need not stand together. `docs/benchmarks.md` has all fields.
     """
 
     looks_like = "a folder with items.jsonl (id, image, benchmark, kind, question, answers, metric)"
@@ -35,11 +35,11 @@ class BenchmarkReader(Reader):
             )
 
     def count(self) -> int | None:
-        """Unknown until the questions are grouped by picture."""
+        """Unknown until the questions are grouped by image."""
         return None
 
     def read(self) -> Iterator[RawSample]:
-        """Malformed lines as problems, then one sample per picture with all its questions."""
+        """Malformed lines as problems, then one sample per image with all its questions."""
         grouped: dict[str, list[dict[str, Any]]] = {}
         seen: set[str] = set()
         for number, row in read_lines(self._table):
@@ -52,7 +52,7 @@ class BenchmarkReader(Reader):
             grouped.setdefault(posixpath.normpath(item.pop("image")), []).append(item)
         keys = Keys()
         for image, items in grouped.items():
-            data, problem = load_picture(self.path, image)
+            data, problem = load_image(self.path, image)
             yield RawSample(keys.of_file(image), image, data, items=tuple(items), problem=problem)
 
 

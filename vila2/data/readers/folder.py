@@ -1,4 +1,4 @@
-"""Pictures in a folder, with `captions.csv`, or a `.txt` or `.json` beside each."""
+"""Images in a folder, with `captions.csv`, or a `.txt` or `.json` beside each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_image
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
 from vila2.data.writers.csv_cells import unescape_cell
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"
 _NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
 _MAX_TEXT_BYTES = 1 << 20
@@ -22,39 +22,39 @@ _CAPTION_KEYS = ("caption", "text", "alt_text")
 
 
 class FolderReader(Reader):
-    """Reads pictures below a folder, recursively; hidden files are left out.
+    """Reads images below a folder, recursively; hidden files are left out.
 
     With a `captions.csv` (columns `image`, `caption`, or those that the options name; others
-    ignored) the table says what there is: the first caption of a picture is its text, a further one
-    is reported as `caption-extra`, a picture without a row as `caption-missing`. Else a `.txt` or
-    `.json` of the same name holds the text; the `.txt` goes first. Files that are neither pictures
+    ignored) the table says what there is: the first caption of an image is its text, a further one
+    is reported as `caption-extra`, an image without a row as `caption-missing`. Else a `.txt` or
+    `.json` of the same name holds the text; the `.txt` goes first. Files that are neither images
     nor captions are reported as `file-unknown`, links to folders as `link-to-folder`, so that
-    nothing in the folder passes unseen. Pictures may lie in `images/` where the table does not say
+    nothing in the folder passes unseen. Images may lie in `images/` where the table does not say
     so.
     """
 
     fields = ("image_field", "caption_field")
     looks_like = (
-        "a folder of pictures with captions.csv (image,caption), or .txt or .json beside them"
+        "a folder of images with captions.csv (image,caption), or .txt or .json beside them"
     )
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
         if not path.is_dir():
-            raise DataError("is not a folder", file=str(path), fix="Give the folder of pictures")
+            raise DataError("is not a folder", file=str(path), fix="Give the folder of images")
         self._files, self._links = _walk(path)
-        self._pictures = [f for f in self._files if PurePosixPath(f).suffix.lower() in PICTURES]
-        if not self._pictures and not self._links:
+        self._images = [f for f in self._files if PurePosixPath(f).suffix.lower() in IMAGES]
+        if not self._images and not self._links:
             raise DataError(
-                "holds no picture", file=str(path), fix="Put .jpg, .png or .webp files into it"
+                "holds no image", file=str(path), fix="Put .jpg, .png or .webp files into it"
             )
 
     def count(self) -> int | None:
-        """Number of picture files; `read` yields one sample for each, and the problems."""
-        return len(self._pictures)
+        """Number of image files; `read` yields one sample for each, and the problems."""
+        return len(self._images)
 
     def read(self) -> Iterator[RawSample]:
-        """Pictures in the order of the table, else of their paths, then what is left over."""
+        """Images in the order of the table, else of their paths, then what is left over."""
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
@@ -85,19 +85,19 @@ class FolderReader(Reader):
         for name, caption in captions.items():
             path = os.path.normpath(name)
             used.update((path, f"images/{path}") if path not in self._files else (path,))
-            data, problem = load_picture(self.path, name)
+            data, problem = load_image(self.path, name)
             yield RawSample(keys.of_file(path), name, data, caption, problem=problem)
         yield from self._left_over(used, f"no row of {TABLE} names it", keys)
 
     def _read_beside(self, keys: Keys) -> Iterator[RawSample]:
         used: set[str] = set()
-        for name in self._pictures:
+        for name in self._images:
             path = PurePosixPath(name)
             beside = [str(path.with_suffix(suffix)) for suffix in (".txt", ".json")]
             held = [text for text in beside if text in self._files]
             if held or self.options.captionless:
                 used.update((name, *held))
-                data, problem = load_picture(self.path, name)
+                data, problem = load_image(self.path, name)
                 caption = None
                 if problem is None and held:
                     caption, problem = _text_of(self.path / held[0])
@@ -109,12 +109,12 @@ class FolderReader(Reader):
             path = PurePosixPath(name)
             if name in used or path.name in _NOT_DATA:
                 continue
-            if path.suffix.lower() in PICTURES:
+            if path.suffix.lower() in IMAGES:
                 problem = f"caption-missing: {why}; give it a caption or take it out"
             elif path.suffix.lower() in (".txt", ".json"):
-                problem = "image-missing: a text without a picture of its name; add it"
+                problem = "image-missing: a text without an image of its name; add it"
             else:
-                problem = "file-unknown: neither a .jpg, .png or .webp picture nor a caption"
+                problem = "file-unknown: neither a .jpg, .png or .webp image nor a caption"
             yield RawSample(keys.of_file(name), name, None, problem=problem)
 
 

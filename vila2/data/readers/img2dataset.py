@@ -15,7 +15,7 @@ from vila2.data.readers.keys import Keys
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
 
@@ -23,8 +23,8 @@ _MAX_TEXT_BYTES = 1 << 20
 class Img2DatasetReader(Reader):
     """Reads each shard `NNNNN.tar`, `NNNNN/` or `NNNNN.parquet` with its table `NNNNN.parquet`.
 
-    The address of a picture is its source. Rows of the table that were not downloaded are reported
-    as `download-failed` with img2dataset's own message, and rows that say success without a picture
+    The address of an image is its source. Rows of the table that were not downloaded are reported
+    as `download-failed` with img2dataset's own message, and rows that say success without an image
     as `image-missing`, so that the counts add up to the list that img2dataset was given.
     """
 
@@ -50,7 +50,7 @@ class Img2DatasetReader(Reader):
         return sum(count_of(table) or 0 for table in tables)
 
     def read(self) -> Iterator[RawSample]:
-        """The pictures of each shard, then the rows of its table that have none."""
+        """The images of each shard, then the rows of its table that have none."""
         keys = Keys()
         for stem in self._shards:
             seen: set[str] = set()
@@ -90,7 +90,7 @@ class Img2DatasetReader(Reader):
                 continue
             source = str(row.get("url") or f"{stem}/{name}")
             if row.get("status", "success") == "success":
-                problem = "image-missing: its table says success, but there is no picture"
+                problem = "image-missing: its table says success, but there is no image"
             else:
                 told = row.get("error_message") or row["status"]
                 problem = f"download-failed: {told}; download it again or leave it out"
@@ -106,23 +106,23 @@ def _groups_of_folder(folder: Path) -> Iterator[Group]:
     for stem, held in stems.items():
         pairs = []
         for file in held:
-            limit = -1 if file.suffix.lower() in _PICTURES else _MAX_TEXT_BYTES
+            limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
             with file.open("rb") as opened:
                 pairs.append((file.suffix.lower().lstrip("."), opened.read(limit)))
         yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs))
 
 
 def _groups_of_table(table: Path) -> Iterator[Group]:
-    """The rows of img2dataset's own Parquet output that hold a picture."""
+    """The rows of img2dataset's own Parquet output that hold an image."""
     given = set(schema_of(table).names)
-    picture = next((name for name in ("jpg", "png", "webp") if name in given), None)
-    if picture is None or "key" not in given:
+    image = next((name for name in ("jpg", "png", "webp") if name in given), None)
+    if image is None or "key" not in given:
         return  # it is the table of what could not be downloaded, and nothing was
-    columns = [name for name in (picture, "key", "url", "caption") if name in given]
+    columns = [name for name in (image, "key", "url", "caption") if name in given]
     for row in rows_of(table, columns):
-        if row[picture] is not None:
+        if row[image] is not None:
             about = {name: row.get(name) for name in ("url", "caption") if row.get(name)}
-            yield Group(table.name, str(row["key"]), ((picture, bytes(row[picture])),), about)
+            yield Group(table.name, str(row["key"]), ((image, bytes(row[image])),), about)
 
 
 def _address(group: Group) -> str:

@@ -1,4 +1,4 @@
-"""LLaVA's conversation files: a JSON list, or JSONL, beside a folder of pictures."""
+"""LLaVA's conversation files: a JSON list, or JSONL, beside a folder of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_picture
+from vila2.data.readers.base import Reader, ReadOptions, load_image
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
@@ -20,11 +20,11 @@ _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 class LlavaReader(Reader):
     """Reads `[{"id", "image", "conversations": [{"from", "value"}, ...]}, ...]`.
 
-    Rows that name one picture become one sample with all their turns. Turns alternate human and
-    gpt; the `<image>` marker is taken out, since every sample has exactly one picture.
+    Rows that name one image become one sample with all their turns. Turns alternate human and
+    gpt; the `<image>` marker is taken out, since every sample has exactly one image.
     """
 
-    looks_like = "a folder with conversations.json (LLaVA's format) and the pictures it names"
+    looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
@@ -48,12 +48,12 @@ class LlavaReader(Reader):
         return len(self._rows)
 
     def read(self) -> Iterator[RawSample]:
-        """Malformed rows as problems, then one sample per picture in order of first mention."""
+        """Malformed rows as problems, then one sample per image in order of first mention."""
         grouped: dict[str, list[Turn]] = {}
         for number, row in self._rows:
             where = f"{self._table.name} row {number}"
             if isinstance(row, dict) and "image" not in row:
-                textual = "row-without-image: a conversation without a picture is not used"
+                textual = "row-without-image: a conversation without an image is not used"
                 yield RawSample(f"row-{number}", where, None, problem=textual)
                 continue
             try:
@@ -64,7 +64,7 @@ class LlavaReader(Reader):
             grouped.setdefault(posixpath.normpath(image), []).extend(turns)
         keys = Keys()
         for image, turns in grouped.items():
-            data, problem = load_picture(self._table.parent, image)
+            data, problem = load_image(self._table.parent, image)
             yield RawSample(keys.of_file(image), image, data, turns=tuple(turns), problem=problem)
 
 

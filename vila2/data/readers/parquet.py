@@ -1,4 +1,4 @@
-"""Parquet files and Hugging Face `datasets` folders that hold the pictures' bytes."""
+"""Parquet files and Hugging Face `datasets` folders that hold the images' bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vila2.data.readers.json_rows import BadRow
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
 
-IMAGE_FIELDS = ("image", "jpg", "jpeg", "png", "webp", "img", "picture", "image_bytes", "bytes")
+IMAGE_FIELDS = ("image", "jpg", "jpeg", "png", "webp", "img", "image", "image_bytes", "bytes")
 CAPTION_FIELDS = (
     "caption", "text", "txt", "alt_text", "TEXT", "sentence", "description", "captions",
     "sentences", "raw_caption",
@@ -28,7 +28,7 @@ _SUFFIXES = (".parquet", ".arrow")
 class ParquetReader(Reader):
     """Reads a Parquet file, a folder of them, or what `datasets` saved, in name order.
 
-    A picture is a binary column or the struct of `bytes` and `path` that Hugging Face's `Image`
+    An image is a binary column or the struct of `bytes` and `path` that Hugging Face's `Image`
     feature writes; its column is the one that `options` name, else the first of the usual names. A
     text is a string, or a list of which the first is taken and the others are reported as
     `caption-extra`. Columns `turns` (list of question and answer) are taken as conversations.
@@ -44,7 +44,7 @@ class ParquetReader(Reader):
             raise DataError(
                 "holds no .parquet or .arrow file",
                 file=str(path),
-                fix="Give the file, or the folder of a dataset that was saved with its pictures",
+                fix="Give the file, or the folder of a dataset that was saved with its images",
             )
         self._columns = {file: self._choose(file, schema_of(file)) for file in self._files}
 
@@ -72,10 +72,10 @@ class ParquetReader(Reader):
         """Which column holds what, by role; the roles image and caption must be there."""
         given, options = set(schema.names), self.options
         image = _pick(options.image_field, IMAGE_FIELDS, given, file, "image")
-        if image is None or not _is_picture(schema.field(image).type):
+        if image is None or not _is_image(schema.field(image).type):
             held = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:30])
             raise DataError(
-                f"has no column of pictures' bytes (it has {held[:600]})",
+                f"has no column of images' bytes (it has {held[:600]})",
                 file=str(file),
                 field=image or "image",
                 fix="Name the binary column with --image-field, or use format urls for addresses",
@@ -115,7 +115,7 @@ class ParquetReader(Reader):
         # A key may be repeated in another file: the row it stands in tells them apart.
         key = keys.of(str(named) if named not in (None, "") else where, source=where)
         source = row.get(columns.get("source", "")) or where
-        image, problem = _picture(row[columns["image"]])
+        image, problem = _image(row[columns["image"]])
         texts = _texts(row.get(columns.get("caption", "")))
         try:
             turns = _turns(row.get(columns.get("turns", "")))
@@ -156,10 +156,10 @@ def _pick(
     return wanted
 
 
-def _is_picture(kind: pa.DataType) -> bool:
+def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         names = [kind.field(n).name for n in range(kind.num_fields)]
-        return "bytes" in names and _is_picture(kind.field(names.index("bytes")).type)
+        return "bytes" in names and _is_image(kind.field(names.index("bytes")).type)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -182,11 +182,11 @@ def _is_turns(kind: pa.DataType) -> bool:
     return {"question", "answer"} <= {held.field(n).name for n in range(held.num_fields)}
 
 
-def _picture(value: Any) -> tuple[bytes | None, str | None]:
+def _image(value: Any) -> tuple[bytes | None, str | None]:
     data = value.get("bytes") if isinstance(value, dict) else value
     if data is None:
         path = value.get("path") if isinstance(value, dict) else None
-        told = f"only the path {path!r}" if path else "no picture"
+        told = f"only the path {path!r}" if path else "no image"
         return None, f"image-missing: the row holds {told}; save the dataset with the bytes"
     return bytes(data), None
 

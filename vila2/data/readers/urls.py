@@ -27,7 +27,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class UrlRow:
-    """One row: a sample's key, where its picture is, and its text; or the problem with the row."""
+    """One row: a sample's key, where its image is, and its text; or the problem with the row."""
 
     key: str
     url: str
@@ -36,7 +36,7 @@ class UrlRow:
 
 
 class UrlListReader(Reader):
-    """Reads a list of addresses and fetches the pictures, refusing what is not public.
+    """Reads a list of addresses and fetches the images, refusing what is not public.
 
     The columns are those that `options` name, else the first of the usual names. Every row gives
     one sample or one problem. Reading fetches; `rows` only lists.
@@ -62,7 +62,7 @@ class UrlListReader(Reader):
         return count_of(self._file) if self._file.suffix == ".parquet" else None
 
     def read(self) -> Iterator[RawSample]:
-        """Fetch every picture, in the order of the rows."""
+        """Fetch every image, in the order of the rows."""
         with Fetcher() as fetcher:
             yield from fetch_rows(self.rows(), fetcher)
 
@@ -120,9 +120,9 @@ def fetch_rows(
     workers: int = FETCHERS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[RawSample]:
-    """Fetch the pictures of `rows` with `workers` threads; samples come in the rows' order.
+    """Fetch the images of `rows` with `workers` threads; samples come in the rows' order.
 
-    At most twice as many pictures as there are workers are held. What may pass is tried again
+    At most twice as many images as there are workers are held. What may pass is tried again
     `ATTEMPTS` times in all; a refusal becomes the sample's problem, with the fetcher's reason.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="fetch") as pool:

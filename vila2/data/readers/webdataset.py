@@ -14,7 +14,7 @@ from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import members_of
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = ("jpg", "jpeg", "png", "webp")
 _MAX_GROUP = 64
 # A foreign tar may hold more than an upload does.
 _MAX_MEMBERS = 5_000_000
@@ -105,7 +105,7 @@ def groups_of(tar: Path, *, compressed: bool = True) -> Iterator[Group]:
 def sample_of(group: Group, keys: Keys, *, captionless: bool = False) -> RawSample:
     """A sample of its members; what it lacks is its `problem`."""
     members = dict(group.members)
-    extension = next((e for e in _PICTURES if e in members), None)
+    extension = next((e for e in _IMAGES if e in members), None)
     source = f"{group.tar}/{group.stem}" + (f".{extension}" if extension else "")
     key = keys.of(group.stem, source=source)
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 from vila2.data.errors import ShardError
 
 MAX_MEMBER_BYTES = 64 * 1024 * 1024
-# A tar of a million tiny files costs a million headers and holds no pictures worth having.
+# A tar of a million tiny files costs a million headers and holds no images worth having.
 MAX_MEMBERS = 200_000
 # Long names and PAX headers are read into memory whole before anything can be asked of them.
 _MAX_HEADER_BYTES = 1 << 20
@@ -105,7 +105,7 @@ def members_of(
                 if compressed and total > _MAX_EXPANSION * (stream.tell() + _MAX_HEADER_BYTES):
                     raise ShardError(
                         f"it expands to more than {_MAX_EXPANSION} times its size",
-                        fix="Pictures do not compress like that; pack them without compression",
+                        fix="Images do not compress like that; pack them without compression",
                     )
                 yield Member(member.name.removeprefix("./"), data, member.offset_data)
     except ShardError:

@@ -30,11 +30,11 @@ class Captioned:
 
     @property
     def file_name(self) -> str:
-        """The picture's name in the export, such as `000123.jpg`."""
+        """The image's name in the export, such as `000123.jpg`."""
         return f"{self.sample.key}.{self.sample.extension}"
 
     def record(self, **more: str) -> str:
-        """One line of JSON with all there is to know of the sample beside its picture.
+        """One line of JSON with all there is to know of the sample beside its image.
 
         `caption` is the assembled text, `original` the submitted one; `captions` holds for each
         layer its `caption`, `status` and `reason`, and with which model, prompt, seed, attempt and
@@ -75,7 +75,7 @@ def in_groups(samples: Iterable[Captioned], size: int) -> Iterator[tuple[int, It
 def _row(row: CaptionRow | str) -> dict[str, Any]:
     if isinstance(row, str):
         return {"caption": row}
-    # The key and the picture's digest stand in the record once. JSON has no NaN or infinity.
+    # The key and the image's digest stand in the record once. JSON has no NaN or infinity.
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(row).items()

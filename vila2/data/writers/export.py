@@ -20,6 +20,7 @@ from vila2.data.writers.parquet import write_parquet
 from vila2.data.writers.txt import write_txt
 from vila2.data.writers.vila import write_vila
 from vila2.data.writers.webdataset import write_webdataset
+from vila2.system.files import directory_atomically
 
 _SHARDED = {"webdataset": write_webdataset, "parquet": write_parquet, "vila": write_vila}
 _WHOLE = {"llava": write_llava, "folder": write_folder, "txt": write_txt}
@@ -51,7 +52,7 @@ def export(
     the same `directory` on the same machine removes it. `samples` is passed over once and never
     held. `shard_size` is the number of samples per tar or Parquet file and has no meaning for
     other formats; `progress` is called with the number of samples passed to the writer so far. A
-    sample without text, a caption of another picture, a key that occurs twice, or no sample at all
+    sample without text, a caption of another image, a key that occurs twice, or no sample at all
     is a `DataError`.
     """
     check_target(format, directory)
@@ -59,8 +60,7 @@ def export(
         raise DataError(f"shard_size is {shard_size}", field="shard_size", fix="Use at least 1")
     _remove_leftovers(directory)
     partial = directory.parent / f".{directory.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial.mkdir(parents=True)
-    try:
+    with directory_atomically(directory, partial=partial):
         checked = _checked(samples, progress, turns_are_text=format == "llava")
         if format in _SHARDED:
             count = _SHARDED[format](checked, partial, shard_size=shard_size)
@@ -70,10 +70,6 @@ def export(
             raise DataError("there is no sample to export", fix="Choose a version that has some")
         (partial / "README.md").write_text(card, encoding="utf-8")
         sizes = [path.stat().st_size for path in partial.rglob("*") if path.is_file()]
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return ExportSummary(samples=count, files=len(sizes), bytes=sum(sizes))
 
 
@@ -138,7 +134,7 @@ def _checked(
         for layer, row in captioned.captions.items():
             if isinstance(row, CaptionRow) and row.sha256 != sample.sha256:
                 raise DataError(
-                    f"sample {sample.key}: layer {layer!r} describes another picture",
+                    f"sample {sample.key}: layer {layer!r} describes another image",
                     field="sha256",
                     fix="Export the version that the layer was made for",
                 )

@@ -1,4 +1,4 @@
-"""Pictures in `images/` and `captions.csv`, which a spreadsheet may open safely."""
+"""Images in `images/` and `captions.csv`, which a spreadsheet may open safely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = ("image", "caption", "original", "sha256")
 
 
 def write_folder(samples: Iterable[Captioned], directory: Path) -> int:
-    """Write the table, `provenance.jsonl` and the pictures; returns the number of samples.
+    """Write the table, `provenance.jsonl` and the images; returns the number of samples.
 
     `caption` is the assembled text, `original` the submitted one. A cell that begins with
     = + - @, a tab or a carriage return gets an apostrophe in front, since a spreadsheet would run

@@ -13,7 +13,7 @@ from vila2.data.layers import CaptionRow
 
 DATA_FILES = "data/train-*.parquet"
 _KINDS = {"str": "string", "int": "int64", "float": "float64", "float | None": "float64"}
-# The key and the picture's digest stand in the row once.
+# The key and the image's digest stand in the row once.
 PROVENANCE_FIELDS = {
     field.name: _KINDS[str(field.type)]
     for field in fields(CaptionRow)
@@ -37,7 +37,7 @@ COLUMNS: Mapping[str, str | Mapping[str, str]] = {
 
 
 def features() -> dict[str, Any]:
-    """What stands in a Parquet file's metadata under `huggingface`, so that pictures decode."""
+    """What stands in a Parquet file's metadata under `huggingface`, so that images decode."""
     return {"info": {"features": {name: _feature(kind) for name, kind in COLUMNS.items()}}}
 
 

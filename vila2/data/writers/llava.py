@@ -1,4 +1,4 @@
-"""LLaVA's format: `conversations.json`, one row per line, and pictures in `images/`.
+"""LLaVA's format: `conversations.json`, one row per line, and images in `images/`.
 
 Where each text comes from stands in `provenance.jsonl`, so that the rows are what other tools
 expect and no more.

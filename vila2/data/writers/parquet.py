@@ -1,4 +1,4 @@
-"""A Hugging Face `datasets` folder: `data/train-00000-of-0000N.parquet`, pictures within."""
+"""A Hugging Face `datasets` folder: `data/train-00000-of-0000N.parquet`, images within."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_parquet(samples: Iterable[Captioned], directory: Path, *, shard_size: 
 
     `caption` is the assembled text, `original` the submitted one; `captions` has for each layer
     its name and every field of its row, all but the caption null where only that is known. A row
-    group has at most `GROUP_ROWS` samples and `GROUP_BYTES` of pictures, or one picture: so much
+    group has at most `GROUP_ROWS` samples and `GROUP_BYTES` of images, or one image: so much
     is held, and a reader may skip by it. Equal samples give equal bytes.
     """
     data = directory / "data"
@@ -52,7 +52,7 @@ def write_parquet(samples: Iterable[Captioned], directory: Path, *, shard_size: 
     count = 0
     for number, group in in_groups(samples, shard_size):
         written.append(data / f"{number:05d}.parquet")
-        # Pictures are compressed already and differ: a dictionary of them is their size again.
+        # Images are compressed already and differ: a dictionary of them is their size again.
         with pq.ParquetWriter(
             written[-1],
             SCHEMA,

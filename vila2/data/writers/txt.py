@@ -1,4 +1,4 @@
-"""A picture and its caption side by side, `key.ext` and `key.txt`, as many trainers read them."""
+"""An image and its caption side by side, `key.ext` and `key.txt`, as many trainers read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def write_txt(samples: Iterable[Captioned], directory: Path) -> int:
     """Write folders `00000`, `00001`, ... and `provenance.jsonl`; returns the number of samples.
 
     The text file holds the assembled text and nothing else. `image` in `provenance.jsonl` is the
-    picture's path from the export's root.
+    image's path from the export's root.
     """
     count = 0
     with (directory / PROVENANCE).open("w", encoding="utf-8") as records:

@@ -1,10 +1,10 @@
 """What a set of captions is like as text: how long, how varied, how formulaic.
 
-These figures need no pictures, so they cannot say whether a caption is true. They show what a
+These figures need no images, so they cannot say whether a caption is true. They show what a
 self-training loop is known to lose: variety, and the names that only the alt-text knew. Longer
 captions repeat more n-grams, so variety is counted within the first `budget` words of every
 caption, the same for every round (the matched-budget audit of recaptioned corpora: Oh et al.,
-NeurIPS 2026 Evaluations and Datasets). Compare rounds over the same pictures only: all of these
+NeurIPS 2026 Evaluations and Datasets). Compare rounds over the same images only: all of these
 shares also depend on how many captions there are.
 """
 
@@ -24,7 +24,7 @@ _STOP_WORDS = frozenset(
     "a about above after all also an and any are as at be been but by can could do does for from"  # noqa: SIM905
     " had has have he her here his how i if in into is it its just me my no not of off on or our"
     " out over she so some than that the their them then there these they this those to too under"
-    " up very was we were what when where which while who will with you your image photo picture"
+    " up very was we were what when where which while who will with you your image photo image"
     " stock jpg png jpeg www com http https".split()
 )
 _OPENER_WORDS = 3

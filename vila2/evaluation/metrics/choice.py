@@ -11,9 +11,6 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MOST_OPTIONS = len(string.ascii_uppercase)
-CHOICE_METRICS = ("choice", "likelihood")
-
 _LONE = re.compile(r"\s*[(\[]?([A-Z])\s*(?:[)\].:,]|$)")
 _SAID = re.compile(r"\b[Aa]nswer(?:\s+is)?\s*:?\s*[(\[]?([A-Z])\s*(?:[)\].,]|$)")
 

@@ -1,4 +1,4 @@
-"""CIDEr-D: how well a caption agrees with what several people wrote of the same picture.
+"""CIDEr-D: how well a caption agrees with what several people wrote of the same image.
 
 Follows Vedantam, Zitnick and Parikh (2015), in the clipped and length-penalised form "CIDEr-D" of
 the COCO caption server (section 5 and `pycocoevalcap.cider`): cosine of TF-IDF vectors of 1- to
@@ -59,20 +59,20 @@ def tokenise(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFrequencies:
-    """In how many of `pictures` pictures' references each n-gram occurs."""
+    """In how many of `images` images' references each n-gram occurs."""
 
-    pictures: int
+    images: int
     counts: Mapping[Ngram, int]
 
     @classmethod
     def of(cls, references: Iterable[Sequence[str]]) -> DocumentFrequencies:
-        """Count over each picture's references; a picture counts an n-gram once."""
+        """Count over each image's references; an image counts an n-gram once."""
         counts: Counter[Ngram] = Counter()
-        pictures = 0
+        images = 0
         for captions in references:
-            pictures += 1
+            images += 1
             counts.update({ngram for caption in captions for ngram in _ngrams(tokenise(caption))})
-        return cls(pictures, counts)
+        return cls(images, counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ def cider_d(
     *,
     document_frequencies: DocumentFrequencies | None = None,
 ) -> CiderResult:
-    """Score one caption per picture against that picture's references.
+    """Score one caption per image against that image's references.
 
-    Both mappings have the same keys, a picture's id. The mean over pictures is `score`. Document
+    Both mappings have the same keys, an image's id. The mean over images is `score`. Document
     frequencies are those of `references` unless given; they must then be the same for all scores
-    that are compared, and a score on few pictures depends on which they are. With a single
-    picture and no given frequencies every n-gram weighs nothing, so that is an error.
-    Raises `ValueError` on missing or surplus keys, and on a picture without references.
+    that are compared, and a score on few images depends on which they are. With a single
+    image and no given frequencies every n-gram weighs nothing, so that is an error.
+    Raises `ValueError` on missing or surplus keys, and on an image without references.
     """
     if candidates.keys() != references.keys():
         odd = sorted(candidates.keys() ^ references.keys())
@@ -104,10 +104,10 @@ def cider_d(
     if empty:
         raise ValueError(f"{len(empty)} items have no references, such as {empty[:3]}")
     frequencies = document_frequencies or DocumentFrequencies.of(references.values())
-    if frequencies.pictures < 2:
+    if frequencies.images < 2:
         raise ValueError(
-            "CIDEr-D weighs words by how few pictures they occur in, so it needs at least two "
-            "pictures: score more, or pass `document_frequencies` of a larger set"
+            "CIDEr-D weighs words by how few images they occur in, so it needs at least two "
+            "images: score more, or pass `document_frequencies` of a larger set"
         )
     per_item = {
         key: _score(caption, references[key], frequencies) for key, caption in candidates.items()
@@ -135,10 +135,10 @@ class _Vector:
 def _vector(caption: str, frequencies: DocumentFrequencies) -> _Vector:
     weights: list[dict[Ngram, float]] = [{} for _ in range(_LONGEST)]
     length = 0
-    log_pictures = math.log(frequencies.pictures)
+    log_images = math.log(frequencies.images)
     for ngram, count in _ngrams(tokenise(caption)).items():
-        # An n-gram that no reference has counts as if one picture had it.
-        idf = log_pictures - math.log(max(1, frequencies.counts.get(ngram, 0)))
+        # An n-gram that no reference has counts as if one image had it.
+        idf = log_images - math.log(max(1, frequencies.counts.get(ngram, 0)))
         weights[len(ngram) - 1][ngram] = count * idf
         length += count if len(ngram) == 2 else 0
     norms = [math.sqrt(sum(weight**2 for weight in by.values())) for by in weights]

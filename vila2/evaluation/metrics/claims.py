@@ -1,4 +1,4 @@
-"""Are captions true? Objects and claims of captions, checked against what the pictures show.
+"""Are captions true? Objects and claims of captions, checked against what the images show.
 
 Only where the truth is known: a benchmark's captioning items, whose expected answers or object
 lists say what is there. Nothing here reads the truth of a training corpus, which has none.
@@ -10,7 +10,7 @@ levels:
 - *objects*: which kinds of thing are named. Their errors are CHAIR (Rohrbach et al., *Object
   Hallucination in Image Captioning*, EMNLP 2018): `chair_i` over mentions, `chair_s` over captions;
 - *claims*: kind and attributes together (CAPTURE's idea; Dong et al., arXiv 2405.19092), where the
-  truth is a caption in the picture world's words.
+  truth is a caption in the image world's words.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LEAST_BUDGET = 3  # fewer words name nothing
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What one picture shows.
+    """What one image shows.
 
     `answers` are captions that are true of it. `objects` are the kinds of thing that it shows,
     and `vocabulary` all kinds that would be noticed in a caption, spelt as they are said; both are
@@ -49,7 +49,7 @@ class ClaimMetrics:
     """How true captions are within `budget` words; shares between 0 and 1, `None` without cases.
 
     `objects` counts the kinds named, once a caption each; `object_precision` is the share of them
-    that the picture shows (1 - CHAIR_i), `object_recall` the share of what pictures show that is
+    that the image shows (1 - CHAIR_i), `object_recall` the share of what images show that is
     named. `chair_s` is the share of captions that name something absent. `claims` counts statements
     of an object with its attributes.
     """
@@ -77,7 +77,7 @@ def matched_budget(rounds: Sequence[Sequence[str]]) -> int:
 
 
 def check(captions: Sequence[str], truths: Sequence[Truth], *, budget: int) -> ClaimMetrics:
-    """Hold captions, cut to `budget` words, against the truth of their pictures.
+    """Hold captions, cut to `budget` words, against the truth of their images.
 
     Raises `ValueError` for no captions, or truths of another number.
     """
@@ -151,7 +151,7 @@ def _objects(text: str, truth: Truth) -> set[str]:
 
 def _shown(truth: Truth) -> set[str]:
     if truth.objects:
-        # What a person wrote about the picture is there too, annotated or not (as CHAIR has it).
+        # What a person wrote about the image is there too, annotated or not (as CHAIR has it).
         said = (_objects(" ".join(words_of(answer)), truth) for answer in truth.answers)
         return set(truth.objects).union(*said)
     return {shape for answer in truth.answers for _, _, shape in parse_objects(answer)}

@@ -2,7 +2,7 @@
 
 Every figure is a ratio of two sums over items: precision is (right among those said to be yes) over
 (said to be yes), F1 is 2 x (rightly said yes) over (said yes + expected yes). So all of them are
-resampled as the mean is, whole pictures at a time, and none is averaged over items that it is not
+resampled as the mean is, whole images at a time, and none is averaged over items that it is not
 defined for. A benchmark's verdict rests on its mean alone.
 """
 
@@ -127,7 +127,7 @@ def _figures(
             continue
         intervals = ratio_intervals(
             columns,
-            clusters=[outcome.picture or outcome.item for outcome in chosen],
+            clusters=[outcome.image or outcome.item for outcome in chosen],
             confidence=confidence,
             resamples=resamples,
             seed=seed,

@@ -9,13 +9,11 @@ questions with given options in `choice.py`.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from vila2.data.answers import Box, normalise, parse_boxes, stance
 from vila2.evaluation.metrics.text_scorers import anls, chrf, edit_similarity
-
-Box = tuple[int, int, int, int]
 
 SIZES = ("small", "large")
 COLOURS = (
@@ -24,7 +22,6 @@ COLOURS = (
 )  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "cross", "star", "diamond", "ring", "bar")
 SYNONYMS = {"big": "large", "gray": "grey"}
-BOX_LIMIT = 999
 IOU_THRESHOLD = 0.5
 
 
@@ -42,12 +39,6 @@ def score(metric: str, answer: str, expected: Sequence[str]) -> float:
     if not expected:
         raise ValueError(f"metric {metric!r} needs at least one expected answer")
     return scorer(answer, expected)
-
-
-def normalise(text: str) -> str:
-    """Fold case, turn punctuation into spaces, and join words by single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.sub(r"[\W_]+", " ", folded).split())
 
 
 def exact(answer: str, expected: Sequence[str]) -> float:
@@ -69,12 +60,6 @@ def yes_no(answer: str, expected: Sequence[str]) -> float:
     if "" in wanted:
         raise ValueError(f"metric 'yes_no' expects yes or no, not {list(expected)}")
     return float(stance(answer) in wanted)
-
-
-def stance(text: str) -> str:
-    """Return `yes` or `no`, whichever of the two a text says; empty for both or neither."""
-    said = {"yes", "no"} & set(normalise(text).split())
-    return said.pop() if len(said) == 1 else ""
 
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -115,31 +100,6 @@ def object_f1(answer: str, expected: Sequence[str]) -> float:
 def _f1(given: Counter[tuple[str, str, str]], wanted: Counter[tuple[str, str, str]]) -> float:
     total = given.total() + wanted.total()
     return 2 * (given & wanted).total() / total if total else 1.0
-
-
-_BRACKETED = re.compile(r"\[([^\[\]]*)\]")
-_COORDINATES = re.compile(r"\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*", re.A)
-
-
-def parse_boxes(text: str) -> tuple[Box, ...]:
-    """Read every `[xmin,ymin,xmax,ymax]` in a text, in order.
-
-    Co-ordinates are whole thousandths of the picture's width and height, 0 to 999 (arXiv
-    2407.17453, section 2.2). Raises `ValueError` for a bracket that does not hold four such
-    numbers, is never closed, or whose box has no area (inverted or empty).
-    """
-    boxes = []
-    for match in _BRACKETED.finditer(text):
-        numbers = _COORDINATES.fullmatch(match[1])
-        if numbers is None:
-            raise ValueError(f"{match[0]!r} is not [xmin,ymin,xmax,ymax] in whole 0..{BOX_LIMIT}")
-        xmin, ymin, xmax, ymax = (int(number) for number in numbers.groups())
-        if xmin >= xmax or ymin >= ymax:
-            raise ValueError(f"{match[0]!r} has no area: xmin < xmax and ymin < ymax are needed")
-        boxes.append((xmin, ymin, xmax, ymax))
-    if set("[]") & set(_BRACKETED.sub("", text)):
-        raise ValueError("a bracket has no partner")
-    return tuple(boxes)
 
 
 def intersection_over_union(a: Box, b: Box) -> float:

@@ -1,4 +1,4 @@
-"""Metrics of an answer as it is spelt: for reading text in pictures, and for captions.
+"""Metrics of an answer as it is spelt: for reading text in images, and for captions.
 
 The distances are `rapidfuzz`'s and the character F-score is `sacrebleu`'s; both are imported when
 first asked for, since who only submits a benchmark needs neither.

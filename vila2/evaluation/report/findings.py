@@ -11,7 +11,7 @@ from vila2.evaluation.report.model import MacroScore, Round, RunReport
 
 HOW_TO_READ = (
     "Scores are means over a benchmark's items, times 100. The range beside a score is a 95%"
-    " bootstrap interval over the benchmark's pictures, unless the recipe set another confidence.",
+    " bootstrap interval over the benchmark's images, unless the recipe set another confidence.",
     "The macro score is the mean over benchmarks: every benchmark counts alike. Scores of a round"
     " with several seeds are means over its trainings.",
     "A verdict rests on the paired difference to the best round before it, item by item. Pairing"
@@ -19,9 +19,9 @@ HOW_TO_READ = (
     "Improved: the interval of that difference lies above zero and the gain is as large as the"
     " recipe asks. Worse: it lies below zero. No measurable change: anything else; it does not mean"
     " that nothing changed.",
-    "The intervals cover the choice of pictures, and the luck of training only where a round was"
+    "The intervals cover the choice of images, and the luck of training only where a round was"
     " trained with several seeds: before trusting a small difference, train with other seeds.",
-    "Claims are objects that captions state about pictures whose truth is known, all cut to the"
+    "Claims are objects that captions state about images whose truth is known, all cut to the"
     " same number of words. CHAIR is the share of mentions, or captions, that name what is absent.",
     "Controls are trained without new captions, or with changed ones, to show what else could"
     " explain a gain. They are not rounds of the method. The best round is the last one that was"

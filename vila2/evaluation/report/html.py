@@ -20,7 +20,7 @@ def _chair(claims: ClaimMetrics) -> float | None:
     return None if claims.object_precision is None else 1 - claims.object_precision
 
 
-_PIXELATED_BELOW = 128  # pictures this small are enlarged pixel by pixel, not blurred
+_PIXELATED_BELOW = 128  # images this small are enlarged pixel by pixel, not blurred
 _METRICS: Sequence[tuple[str, str, Callable[[CaptionMetrics], float | None]]] = (
     ("words", "{:.1f}", lambda m: m.words_mean),
     ("± sd", "{:.1f}", lambda m: m.words_sd),

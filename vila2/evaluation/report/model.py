@@ -144,7 +144,7 @@ class Round(Trained):
 
 
 class Example(Strict):
-    """One picture with its original text and its captions, round name -> caption."""
+    """One image with its original text and its captions, round name -> caption."""
 
     key: str
     image_png_base64: str
@@ -159,12 +159,12 @@ class Example(Strict):
         except binascii.Error as error:
             raise ValueError(f"not base64: {error}") from error
         if not data.startswith(_PNG) or len(data) < 24:
-            raise ValueError("not a PNG picture")
+            raise ValueError("not a PNG image")
         return value
 
     @property
     def size(self) -> tuple[int, int]:
-        """The picture's width and height in pixels, from the PNG's header."""
+        """The image's width and height in pixels, from the PNG's header."""
         header = base64.b64decode(self.image_png_base64[:32])
         return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
 

@@ -1,14 +1,14 @@
 """Bootstrap intervals for scores and for differences between two rounds.
 
 Paired over items, since both rounds answered the same ones (Koehn, *Statistical Significance Tests
-for Machine Translation Evaluation*, EMNLP 2004). Where several items share a picture, whole
-pictures are resampled: answers about one picture rise and fall together. How an interval is made
+for Machine Translation Evaluation*, EMNLP 2004). Where several items share an image, whole
+images are resampled: answers about one image rise and fall together. How an interval is made
 is told in `resampling`; how often it errs is measured by `bench/verdict.py` and published in
 `docs/verdict.md`.
 
-What an interval covers: the choice of pictures, and the luck of training where a round was
+What an interval covers: the choice of images, and the luck of training where a round was
 trained with two seeds or more (`difference_over_seeds`). One training's luck is *not* covered by
-any interval over pictures. An interval has no width when all scores are equal.
+any interval over images. An interval has no width when all scores are equal.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from vila2.evaluation.statistics.resampling import (
     BenchmarkItems,
     Clusters,
+    ImageDraws,
     Interval,
-    PictureDraws,
     Scores,
     interval_of,
     score_table,
@@ -55,7 +55,7 @@ def mean_interval(
 ) -> Interval:
     """Return the mean of `scores` with its interval, which never leaves the scores' range.
 
-    `clusters` names the cluster (picture) of each score in turn; clusters are then resampled
+    `clusters` names the cluster (image) of each score in turn; clusters are then resampled
     whole. Raises `ValueError` for no scores, scores that are not finite, or a bad option.
     """
     if clusters is not None and len(clusters) != len(scores):
@@ -96,13 +96,13 @@ def macro_over_seeds(
 ) -> Interval:
     """Return the mean over seeds of one round's macro averages, with its interval.
 
-    Over pictures, and over seeds where there are several. Raises `ValueError` for a round without
+    Over images, and over seeds where there are several. Raises `ValueError` for a round without
     a seed, or benchmarks or items that differ between seeds.
     """
     if not scores:
         raise ValueError("a round needs the scores of at least one seed")
     table = score_table(list(scores.values()), clusters)
-    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    draws = ImageDraws(table.counts, resamples=resamples, seed=seed)
     sides = [(1.0, range(len(scores)))]
     return interval_of(table, sides, draws, confidence=confidence, seed=seed)
 
@@ -118,7 +118,7 @@ def paired_difference(
 ) -> Interval:
     """Return mean(after) - mean(before) over the same items, with its interval.
 
-    `clusters` maps each item to its picture; without it every item is its own. Raises
+    `clusters` maps each item to its image; without it every item is its own. Raises
     `ValueError` when the two do not hold the same items.
     """
     return macro_difference(
@@ -140,10 +140,10 @@ def macro_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Return the difference of two models' macro averages, with its interval over pictures.
+    """Return the difference of two models' macro averages, with its interval over images.
 
     `before` and `after` map benchmark -> item -> score. `clusters` maps benchmark -> item ->
-    picture; a picture that several benchmarks ask about is drawn for all of them at once. Raises
+    image; an image that several benchmarks ask about is drawn for all of them at once. Raises
     `ValueError` when benchmarks or items differ, or a benchmark is empty.
     """
     return difference_over_seeds(
@@ -166,13 +166,13 @@ def difference_over_seeds(
     seed: int = 0,
     seed_sd: float = 0.0,
 ) -> Interval:
-    """Return the difference of two rounds' mean macro averages, over seeds *and* pictures.
+    """Return the difference of two rounds' mean macro averages, over seeds *and* images.
 
     `before` and `after` map a training's seed -> benchmark -> item -> score, all over the same
     items. The two rounds' seeds are not paired, and their spread is taken to be one: that keeps
     the most degrees of freedom, and is careful where equal seeds have something in common. Either
     round may have one seed as long as the other has more. With one each, the interval is over
-    pictures alone, widened by `seed_sd` if that is known from elsewhere (the standard deviation
+    images alone, widened by `seed_sd` if that is known from elsewhere (the standard deviation
     of the macro score between seeds, in score units).
     Raises `ValueError` for a round without a seed, or differing benchmarks or items.
     """
@@ -180,7 +180,7 @@ def difference_over_seeds(
         raise ValueError("a round needs the scores of at least one seed")
     table = score_table([*before.values(), *after.values()], clusters)
     rows = range(len(before) + len(after))
-    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    draws = ImageDraws(table.counts, resamples=resamples, seed=seed)
     return interval_of(
         table,
         [(-1.0, rows[: len(before)]), (1.0, rows[len(before) :])],
@@ -212,14 +212,14 @@ def paired_difference_over_seeds(
         [{"": {item: after[item] - before[item] for item in before}} for before, after in pairs],
         None,
     )
-    draws = PictureDraws(table.counts, resamples=resamples, seed=seed)
+    draws = ImageDraws(table.counts, resamples=resamples, seed=seed)
     return interval_of(table, [(1.0, range(len(pairs)))], draws, confidence=confidence, seed=seed)
 
 
 def seed_spread(rounds: Sequence[SeedItems], *, clusters: Clusters | None = None) -> float | None:
     """Return the macro score's standard deviation between seeds, pooled over rounds.
 
-    What chance answers to the same pictures make of it is taken out, so it may be 0. `None` where
+    What chance answers to the same images make of it is taken out, so it may be 0. `None` where
     no round has two seeds.
     """
     rows = []

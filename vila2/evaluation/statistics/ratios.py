@@ -1,7 +1,7 @@
-"""Intervals of ratios of sums, such as precision and F1, over resampled pictures.
+"""Intervals of ratios of sums, such as precision and F1, over resampled images.
 
 A ratio is no mean over items, so the sums above and below the line are resampled together; the
-resamples are those of `resampling`, which see a picture with all its items or not at all.
+resamples are those of `resampling`, which see an image with all its items or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vila2.evaluation.statistics.resampling import Floats, Interval, PictureDraws
+from vila2.evaluation.statistics.resampling import Floats, ImageDraws, Interval
 
 
 def ratio_intervals(
@@ -24,7 +24,7 @@ def ratio_intervals(
     """Return ratios of sums over items, each with its percentile interval.
 
     `parts` has a row for each item, with what it adds above and below the line of each ratio;
-    `clusters` names each item's picture. All ratios see the same resamples. One over nothing is 0.
+    `clusters` names each item's image. All ratios see the same resamples. One over nothing is 0.
     Raises `ValueError` for no items, clusters of another number, or a value that is not finite.
     """
     if not parts or len(parts) != len(clusters):
@@ -37,7 +37,7 @@ def ratio_intervals(
     names, rows = np.unique(np.array(clusters, dtype=object).astype(str), return_inverse=True)
     sums = np.zeros((len(names), *table.shape[1:]))
     np.add.at(sums, rows.ravel(), table)
-    draws = PictureDraws(np.ones((len(names), 1)), resamples=resamples, seed=seed)
+    draws = ImageDraws(np.ones((len(names), 1)), resamples=resamples, seed=seed)
     drawn = draws.totals(sums.reshape(len(names), -1)).reshape(-1, *table.shape[1:])
     tail = (1 - confidence) / 2
     low, high = np.quantile(_ratio(drawn), [tail, 1 - tail], axis=0)

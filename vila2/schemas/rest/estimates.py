@@ -49,7 +49,7 @@ class EstimateIn(Body):
         "", description="Model that captions the sample; empty: the newest of the recipe's preset."
     )
     sample: int = Field(
-        200, ge=0, le=2000, description="Pictures captioned to measure; 0 measures nothing."
+        200, ge=0, le=2000, description="Images captioned to measure; 0 measures nothing."
     )
     device: DeviceName | None = Field(
         None, description="What is assumed where no job of the preset has run; null: refuse then."
@@ -73,13 +73,13 @@ class Sampled(Model):
     """What captioning a sample of the recipe's own dataset showed."""
 
     captioner: str
-    pictures: int
+    images: int
     captioned: int
     quarantined: dict[str, int] = {}
     tokens: Range = Field(description="Tokens of one caption: 95 % interval of the mean.")
     tokens_per_word: float
-    attempts: float = Field(description="Tries of one picture, on average.")
-    seconds: Range = Field(description="Seconds of one picture: fastest call, all, slowest call.")
+    attempts: float = Field(description="Tries of one image, on average.")
+    seconds: Range = Field(description="Seconds of one image: fastest call, all, slowest call.")
 
 
 _SPAN = {"low": 0.8, "mid": 1.0, "high": 1.4}
@@ -87,11 +87,11 @@ _LINE: dict[str, Any] = {
     "round": "round 1",
     "work": "captioning",
     "certain": True,
-    "pictures": {"low": 4000, "mid": 4000, "high": 4000},
+    "images": {"low": 4000, "mid": 4000, "high": 4000},
     "hours": _SPAN,
     "wall_hours": _SPAN,
     "basis": "measured",
-    "says": "speed of 200 sampled pictures",
+    "says": "speed of 200 sampled images",
 }
 
 
@@ -102,7 +102,7 @@ class Line(Model):
     work: Work
     what: str = Field("", description="The specialist, where it is one's.")
     certain: bool = Field(description="It comes however early the loop saturates.")
-    pictures: Range = Field(description="Pictures captioned, visited in training, or questions.")
+    images: Range = Field(description="Images captioned, visited in training, or questions.")
     tokens: Range | None = Field(None, description="Text tokens written or trained on.")
     hours: Range = Field(description="Device-hours.")
     wall_hours: Range
@@ -164,7 +164,7 @@ class CostLine(Model):
     work: Work
     what: str = ""
     state: str
-    pictures: int
+    images: int
     tokens: int | None = Field(None, description="Tokens of captions; null for other work.")
     seconds: float = Field(
         description="By the clock for jobs, summed over seeds; summed over workers for captions."
@@ -184,14 +184,14 @@ class Costs(Model):
                 "round": "round 1",
                 "work": "captioning",
                 "state": "done",
-                "pictures": 4000,
+                "images": 4000,
                 "tokens": 91_724,
                 "seconds": 412.5,
                 "hours": 0.11,
                 "expected": _LINE,
             }
         ],
-        pictures=4000,
+        images=4000,
         tokens=91_724,
         captioning_hours=0.11,
         gpu_hours=0.0,
@@ -201,7 +201,7 @@ class Costs(Model):
     run: str
     estimate: str = Field(description="The newest estimate of the same recipe; empty: none.")
     lines: list[CostLine]
-    pictures: int = Field(description="Pictures captioned, or quarantined after all attempts.")
+    images: int = Field(description="Images captioned, or quarantined after all attempts.")
     tokens: int
     captioning_hours: float
     gpu_hours: float = Field(description="Of its jobs, by the training service's accounts.")

@@ -1,4 +1,4 @@
-"""REST models of OpenAI's chat interface, as far as one question about one picture goes."""
+"""REST models of OpenAI's chat interface, as far as one question about one image goes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class TextPart(Body):
 
 
 class ImageUrl(Body):
-    """A picture as a data URL: `data:image/jpeg;base64,...`."""
+    """An image as a data URL: `data:image/jpeg;base64,...`."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
 class ImagePart(Body):
-    """A picture in a message."""
+    """An image in a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
@@ -49,7 +49,7 @@ class StreamOptions(Body):
 
 
 class ChatIn(Body):
-    """A question about a picture. A parameter that is not listed here is an error, not ignored."""
+    """A question about an image. A parameter that is not listed here is an error, not ignored."""
 
     model_config = example(
         model="captioner",
@@ -57,7 +57,7 @@ class ChatIn(Body):
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "What is in the picture?"},
+                    {"type": "text", "text": "What is in the image?"},
                     {
                         "type": "image_url",
                         "image_url": {"url": PIXEL},
@@ -82,7 +82,7 @@ class ChatIn(Body):
 
 
 class Usage(Model):
-    """Tokens of a reply; `prompt_tokens` counts the text and the picture."""
+    """Tokens of a reply; `prompt_tokens` counts the text and the image."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -21,7 +21,7 @@ from vila2.data.assembly import AssemblyCounts
 from vila2.model.build import VLM
 from vila2.model.chat import Encoded
 from vila2.schemas.train_spec import Stage, TrainSpec
-from vila2.training.batches.images import DecodedPictures, FrozenFeatures
+from vila2.training.batches.images import DecodedImages, FrozenFeatures
 from vila2.training.batches.packing import packed_rows, within_budget
 from vila2.training.batches.sampler import BLOCK, CHUNK, Order, Visit, batches_of_block
 from vila2.training.batches.streams import SourceStream
@@ -68,7 +68,7 @@ class StepCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Samples of one forward pass, before their pictures are read."""
+    """Samples of one forward pass, before their images are read."""
 
     visits: list[Visit]
     texts: list[Encoded]
@@ -107,9 +107,9 @@ class StageData:
             seed=seed,
             window=spec.window,
         )
-        self._pictures = DecodedPictures(size=vlm.preset.image_size, memory=spec.image_memory)
+        self._images = DecodedImages(size=vlm.preset.image_size, memory=spec.image_memory)
         self.features = FrozenFeatures(vlm, cache / "features") if spec.cache_features else None
-        self._loaders = ThreadPoolExecutor(spec.loaders, thread_name_prefix="pictures")
+        self._loaders = ThreadPoolExecutor(spec.loaders, thread_name_prefix="images")
         if self.features is not None:
             self._prepare(self.features, report)
 
@@ -234,8 +234,13 @@ class StageData:
         held = [(self._sources[visit.source].held(visit.shard), visit.row) for visit in visits]
         if self.features is not None:
             return self.features.take([where.shard.rows[row].sha256 for where, row in held])
-        read = self._loaders.map(lambda pair: self._pictures.get(pair[0].shard, pair[1]), held)
-        return torch.from_numpy(np.stack(list(read)))
+        read = [self._images.held(where.shard, row) for where, row in held]
+        # Only what has to be decoded is worth handing to a thread.
+        missing = [n for n, pixels in enumerate(read) if pixels is None]
+        made = self._loaders.map(lambda n: self._images.get(held[n][0].shard, held[n][1]), missing)
+        for n, pixels in zip(missing, made, strict=True):
+            read[n] = pixels
+        return torch.from_numpy(np.stack([pixels for pixels in read if pixels is not None]))
 
     def _prepare(self, features: FrozenFeatures, report: Callable[[str], None]) -> None:
         for source in self._sources:

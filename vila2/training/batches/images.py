@@ -1,4 +1,4 @@
-"""Pictures for training: decoded on demand and kept while there is room, or a tower's output."""
+"""Images for training: decoded on demand and kept while there is room, or a tower's output."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vila2.model.features import Bypass, VisionFeatures, cached_features, tower_
 
 
 def decoded(image: bytes, *, key: str, size: int) -> np.ndarray:
-    """uint8 (size, size, 3); raises `DataError` for a picture that nobody checked at ingest."""
+    """uint8 (size, size, 3); raises `DataError` for an image that nobody checked at ingest."""
     try:
         return decode(image, size=(size, size))
     except ImageRejected as error:
         raise DataError(
             f"sample {key}: {error.detail}",
             field=key,
-            fix="Submit the data again without --structure-only, which leaves such pictures out",
+            fix="Submit the data again without --structure-only, which leaves such images out",
         ) from error
 
 
-class DecodedPictures:
-    """Decoded pictures by digest, the least recently used dropped beyond `memory` MiB."""
+class DecodedImages:
+    """Decoded images by digest, the least recently used dropped beyond `memory` MiB."""
 
     def __init__(self, *, size: int, memory: int) -> None:
         self._size = size
@@ -38,14 +38,20 @@ class DecodedPictures:
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def held(self, shard: OpenShard, row: int) -> np.ndarray | None:
+        """uint8 (size, size, 3), where it is decoded already."""
+        digest = shard.rows[row].sha256
+        with self._lock:
+            if digest in self._held:
+                self._held.move_to_end(digest)
+            return self._held.get(digest)
+
     def get(self, shard: OpenShard, row: int) -> np.ndarray:
         """uint8 (size, size, 3)."""
+        held = self.held(shard, row)
+        if held is not None:
+            return held
         about = shard.rows[row]
-        with self._lock:
-            held = self._held.get(about.sha256)
-            if held is not None:
-                self._held.move_to_end(about.sha256)
-                return held
         made = decoded(shard.image(row), key=about.key, size=self._size)
         with self._lock:
             self._held[about.sha256] = made

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vila2.evaluation.metrics.choice import CHOICE_METRICS, MOST_OPTIONS
-from vila2.evaluation.metrics.scorers import METRICS, normalise, parse_boxes, stance
+from vila2.data.answers import (
+    CHOICE_METRICS,
+    MOST_OPTIONS,
+    TEXT_METRICS,
+    normalise,
+    parse_boxes,
+    stance,
+)
 
 ITEM_TEXTS = ("id", "benchmark", "kind", "question", "metric")
-ITEM_METRICS = tuple(sorted((*METRICS, "cider", *CHOICE_METRICS)))
+ITEM_METRICS = tuple(sorted((*TEXT_METRICS, *CHOICE_METRICS)))
 LONGEST_TEXT = 8_000
 MOST_ANSWERS = 256
 

@@ -1,4 +1,4 @@
-"""The picture world: scene graphs and their pixels."""
+"""The image world: scene graphs and their pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def scenes(count: int) -> list[Scene]:
 
 
 def test_every_object_of_a_scene_has_a_name_and_a_corner_of_its_own() -> None:
-    """Questions name an object by colour and shape, so names must be unique in a picture."""
+    """Questions name an object by colour and shape, so names must be unique in an image."""
     for scene in scenes(200):
         assert len({thing.name for thing in scene.things}) == len(scene.things)
         corners = [thing.corner for thing in scene.things]
@@ -28,8 +28,8 @@ def test_things_are_told_in_reading_order() -> None:
         assert [t.corner for t in scene.things] == sorted(t.corner for t in scene.things)
 
 
-def test_boxes_lie_in_the_picture_and_have_an_area() -> None:
-    """A box outside the picture could never be answered."""
+def test_boxes_lie_in_the_image_and_have_an_area() -> None:
+    """A box outside the image could never be answered."""
     for scene in scenes(200):
         for left, top, right, bottom in (thing.box for thing in scene.things):
             assert 0 <= left < right <= SIDE
@@ -52,7 +52,7 @@ def test_an_object_is_drawn_inside_its_box_in_its_colour(shape: str) -> None:
     assert np.abs(strongest - np.array(COLOURS["red"])).sum(-1).min() <= 3
 
 
-def test_pictures_of_one_scene_differ_only_through_the_render_stream() -> None:
+def test_images_of_one_scene_differ_only_through_the_render_stream() -> None:
     """The same stream gives the same pixels; another stream other nuisance."""
     scene = scenes(1)[0]
     first, again, other = (
@@ -63,9 +63,9 @@ def test_pictures_of_one_scene_differ_only_through_the_render_stream() -> None:
 
 
 def test_each_digit_has_its_own_print() -> None:
-    """Ten numbers give ten pictures."""
-    pictures = {
+    """Ten numbers give ten images."""
+    images = {
         render(Scene((), "white", number, 0), np.random.default_rng(0), nuisance=CALM).tobytes()
         for number in range(10)
     }
-    assert len(pictures) == 10
+    assert len(images) == 10

@@ -1,4 +1,4 @@
-"""Pictures, samples and tars that the data tests make."""
+"""Images, samples and tars that the data tests make."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vila2.data.layers import CAPTIONED, CaptionRow
 from vila2.data.sample import Sample
 
 
-def picture(seed: int = 0, *, size: tuple[int, int] = (16, 12), kind: str = "PNG") -> bytes:
-    """An encoded picture of noise; another seed gives another picture."""
+def image(seed: int = 0, *, size: tuple[int, int] = (16, 12), kind: str = "PNG") -> bytes:
+    """An encoded image of noise; another seed gives another image."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return encoded(Image.fromarray(pixels), kind)
 
@@ -48,9 +48,9 @@ def png_claiming(width: int, height: int) -> bytes:
 
 def sample(key: str = "a", **fields: Any) -> Sample:
     """An admitted sample; `image` and the rest may be given."""
-    image = fields.pop("image", None) or picture(sum(key.encode()))
+    data = fields.pop("image", None) or image(sum(key.encode()))
     given = {"caption": "a photo", "extension": "png", "width": 16, "height": 12, **fields}
-    return Sample(key=key, image=image, sha256=hashlib.sha256(image).hexdigest(), **given)
+    return Sample(key=key, image=data, sha256=hashlib.sha256(data).hexdigest(), **given)
 
 
 def caption_row(key: str = "a", **fields: Any) -> CaptionRow:

@@ -10,7 +10,7 @@ from services.controller.runs.amendments import differences
 from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import Client
-from vila2.evaluation.outcomes import item_pictures, item_scores
+from vila2.evaluation.outcomes import item_images, item_scores
 from vila2.evaluation.statistics.bootstrap import SeedItems, difference_over_seeds
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
@@ -59,7 +59,7 @@ def _difference(
     interval = difference_over_seeds(
         before,
         after,
-        clusters=item_pictures(first(found[0])),
+        clusters=item_images(first(found[0])),
         seed=recipes[0].seed,
         seed_sd=max(recipe.rounds.seed_sd for recipe in recipes),
     )

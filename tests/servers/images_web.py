@@ -1,4 +1,4 @@
-"""A web server on the loopback that serves pictures, redirects, opt-outs and rules for robots."""
+"""A web server on the loopback that serves images, redirects, opt-outs and rules for robots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Page:
 
 
 @dataclass
-class PicturesWeb:
+class ImagesWeb:
     """The server's address, its pages by path, and how often each was asked for."""
 
     url: str
@@ -29,7 +29,7 @@ class PicturesWeb:
 
 
 @contextmanager
-def pictures_web(pages: Mapping[str, Page]) -> Iterator[PicturesWeb]:
+def images_web(pages: Mapping[str, Page]) -> Iterator[ImagesWeb]:
     """Serve `pages` until the block ends; any other path is a 404."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def pictures_web(pages: Mapping[str, Page]) -> Iterator[PicturesWeb]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web = PicturesWeb(f"http://127.0.0.1:{server.server_port}", dict(pages))
+    web = ImagesWeb(f"http://127.0.0.1:{server.server_port}", dict(pages))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,50 @@
+"""The platform in this process: found through an entry point, since the library has no server.
+
+`vila2[embedded]` installs one; it registers a `Door` in the group `vila2.embedded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from vila2.client import Client
+from vila2.doctor.finding import Finding
+
+GROUP = "vila2.embedded"
+
+
+class PlatformRefused(Exception):
+    """A workspace or an environment that no platform can be opened on; the message says why."""
+
+
+class Platform(Protocol):
+    """All services in this process, while it is open."""
+
+    workspace: Path
+    client: Client
+    apps: Mapping[str, Any]
+
+
+class Door(Protocol):
+    """What the command line needs of the platform."""
+
+    def open(self, workspace: Path, *, triton: bool) -> AbstractContextManager[Platform]:
+        """The platform on a workspace; raises `PlatformRefused`."""
+
+    def front(self, apps: Mapping[str, Any]) -> Any:
+        """One ASGI app with every service below its own name."""
+
+    def findings(self, workspace: Path) -> list[Finding]:
+        """What `vila2 doctor` finds of databases, objects, engine and backend."""
+
+
+def door() -> Door:
+    """The installed platform; raises `ModuleNotFoundError` if a part of it is missing."""
+    for found in entry_points(group=GROUP):
+        made: Door = found.load()()
+        return made
+    raise ModuleNotFoundError("no platform is installed", name=GROUP)
