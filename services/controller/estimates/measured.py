@@ -28,7 +28,7 @@ from services.controller.estimates.arithmetic import (
     spread_of,
 )
 from services.controller.estimates.work import Training
-from services.controller.rounds import requests as jobs
+from services.controller.rounds import requests
 from vila2.client import ApiError, Client
 from vila2.data.index import decode_index
 from vila2.model.memory import ORDER, Model, Stage, flops_per_sample, forward_flops
@@ -143,7 +143,7 @@ def dataset_text(platform: Client, name: str) -> DatasetText:
 
 def sampled(platform: Client, recipe: Recipe, captioner: str, count: int) -> Sampled:
     """Caption a sample as the recipe would; a first call, which loads the model, is not timed."""
-    job = jobs.caption_job(recipe, name="estimate", model=captioner)
+    job = requests.caption_job(recipe, name="estimate", model=captioner)
     version = platform.datasets.version(job.dataset, job.version)
 
     def preview(shard: int, keys: Sequence[str]) -> list[PreviewCaption]:
