@@ -12,7 +12,7 @@ import torch
 from captioning_workload import QUESTION, images, timed
 from PIL import Image
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.model.build import VLM
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.engine.requests import Request
 from vila2.model.build import VLM, compose
 from vila2.model.preset import Preset

@@ -13,7 +13,7 @@ import numpy as np
 from photos_prepare import Photo, read_photos, split
 from PIL import Image
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.sample import Sample, Turn
 from vila2.data.shards import write_shard
 from vila2.engine.reference import IMAGES

@@ -27,7 +27,7 @@ from consistency_data import QUESTION, photographs
 from PIL import Image
 from rich.console import Console
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.engine.captioner import Captioner
 from vila2.engine.requests import Request
 from vila2.evaluation.metrics.cider import cider_d

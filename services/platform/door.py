@@ -14,12 +14,12 @@ from services.platform.embedded import (
     WorkspaceBusy,
 )
 from services.platform.mount import front
-from vila2.cli.embedded import PlatformRefused
+from vila2.cli.connection.embedded import PlatformRefused
 from vila2.doctor.finding import Finding
 
 
 class EmbeddedDoor:
-    """Opens, serves and examines the embedded platform; see `vila2.cli.embedded.Door`."""
+    """Opens, serves and examines the embedded platform; see `vila2.cli.connection.embedded.Door`."""
 
     def open(self, workspace: Path, *, triton: bool) -> EmbeddedPlatform:
         """The platform on a workspace; raises `PlatformRefused`."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.tiny import source
 from vila2.data.admission import Admission
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.readers import open_reader
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard, write_shard

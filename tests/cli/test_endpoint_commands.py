@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.endpoints import parse_requirement
-from vila2.cli.workspace import CliError
 from vila2.schemas.rest.caption import Requirement
 
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.main import app
-from vila2.cli.workspace import CliError
 from vila2.recipes.recipe import (
     RecipeError,
     load_recipe,

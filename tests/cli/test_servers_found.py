@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
 from tests.standalone import until
+from vila2.cli.connection.workspace import CliError, announced, server_of
+from vila2.cli.connection.workspace import served as address_of
 from vila2.cli.main import app
-from vila2.cli.workspace import CliError, announced, server_of
-from vila2.cli.workspace import served as address_of
 from vila2.client import Client, Unreachable
 from vila2.client.http import is_loopback
 from vila2.doctor.platform import findings

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
+from vila2.cli.connection.session import Session
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.main import app
-from vila2.cli.session import Session
-from vila2.cli.workspace import CliError
 
 RUN = CliRunner()
 ROOT: Any = typer.main.get_command(app)

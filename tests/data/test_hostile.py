@@ -16,11 +16,11 @@ from made_images import encoded, image, tar_of
 from PIL import Image
 
 from vila2.data.errors import DataError, ShardError
-from vila2.data.images import ImageRejected, inspect
+from vila2.data.images.decoding import ImageRejected, inspect
+from vila2.data.images.trailing_data import end_of, foreign_tail
 from vila2.data.readers import ReadOptions
 from vila2.data.sandboxed_reader import read_apart
 from vila2.data.tar.reading import members_of
-from vila2.data.trailing_data import end_of, foreign_tail
 
 
 def special(kind: bytes, name: str = "x", link: str = "/etc/passwd") -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_images import encoded, image, png_claiming
 from PIL import Image, ImageFile
 
-from vila2.data.images import ImageLimits, ImageRejected, decode, inspect
+from vila2.data.images.decoding import ImageLimits, ImageRejected, decode, inspect
 
 
 def reason_of(data: bytes | None, **limits: int) -> str:

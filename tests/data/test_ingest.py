@@ -19,7 +19,7 @@ from vila2.data.admission import (
     Admission,
     admit,
 )
-from vila2.data.images import ImageLimits
+from vila2.data.images.decoding import ImageLimits
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import vila2.data.perceptual_hash as near
-from vila2.data.perceptual_hash import SURE_DISTANCE, clusters, near_pairs
+import vila2.data.images.perceptual_hash as near
+from vila2.data.images.perceptual_hash import SURE_DISTANCE, clusters, near_pairs
 
 
 def by_comparing_all(left: np.ndarray, right: np.ndarray | None, most: int) -> set:

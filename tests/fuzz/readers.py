@@ -14,12 +14,12 @@ import atheris
 
 with atheris.instrument_imports(include=["vila2.data"]):
     from vila2.data.errors import DataError
-    from vila2.data.images import ImageRejected, inspect
+    from vila2.data.images.decoding import ImageRejected, inspect
+    from vila2.data.images.trailing_data import end_of, foreign_tail
     from vila2.data.readers import open_reader
     from vila2.data.readers.urls import UrlListReader
     from vila2.data.shards import read_raw_shard, read_shard
     from vila2.data.tar.reading import members_of
-    from vila2.data.trailing_data import end_of, foreign_tail
 
 _ROOT = Path(tempfile.mkdtemp(prefix="vila2-fuzz-"))
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.model.checkpoints import LLAMA, SIGLIP, save_language, save_siglip
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.main import app
-from vila2.cli.workspace import CliError
 from vila2.model.build import PARTS, compose
 from vila2.model.plan import meta_model, shapes
 from vila2.model.preset import Preset, PresetError, load_preset

@@ -12,7 +12,7 @@ from services.training.backends.backend import Command, Defaults, Refused, Resou
 from services.training.backends.local import LocalBackend
 from services.training.settings import BackendMissing, TrainingSettings
 from tests.training_service.conftest import ROOT
-from vila2.cli.workspace import CliError, embedded
+from vila2.cli.connection.workspace import CliError, embedded
 
 
 def test_without_settings_jobs_run_on_this_machine(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
 from vila2.client.export import TEXTS, export_dataset, joined
 from vila2.data.layers import CaptionRow

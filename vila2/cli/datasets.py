@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
 from vila2.client.submit import Report, register
 from vila2.client.submit import submit as submit_dataset

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
 from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement
 from vila2.system.terminal import errors, moment, sentence, table

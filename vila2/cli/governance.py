@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from vila2.cli.connection.session import Session
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.datasets import app, dataset_ref, split_version
-from vila2.cli.session import Session
-from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.schemas.rest.datasets import Audit, AuditIn, Takedown, TakedownIn
 from vila2.system.terminal import bold, moment, number, progress_bar, sentence, stack, table

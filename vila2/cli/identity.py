@@ -9,8 +9,8 @@ import typer
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
 from vila2.schemas.rest.caption import ImageQuota
 from vila2.schemas.rest.datasets import StorageQuota

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from vila2.cli.session import Group, Session
+from vila2.cli.connection.session import Group, Session
 from vila2.schemas.rest.training import File, Job
 from vila2.system.terminal import moment, show_file, stack, table
 

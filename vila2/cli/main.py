@@ -22,8 +22,8 @@ from vila2.cli import (
     recipes,
     runs,
 )
-from vila2.cli.session import Group, Session, with_options
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session, with_options
+from vila2.cli.connection.workspace import CliError
 from vila2.client import ApiError, Unreachable
 from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError

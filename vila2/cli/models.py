@@ -10,8 +10,8 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
+from vila2.cli.connection.session import Group, Session
 from vila2.cli.plan import plan
-from vila2.cli.session import Group, Session
 from vila2.model.preset import load_preset, shipped
 from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
 from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table

@@ -10,8 +10,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.cli.session import Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Session
+from vila2.cli.connection.workspace import CliError
 from vila2.model.memory import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset
 from vila2.system.terminal import bold, number, sentence, stack, table

@@ -8,8 +8,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.model.preset import PresetError, load_preset, named_preset
 from vila2.recipes.fields import REQUIRED, FieldView, differences, fields_of, schema
 from vila2.recipes.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from vila2.cli.connection.session import Group, Session
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.run_tables import (
     costs_of,
     difference_of,
@@ -19,8 +21,6 @@ from vila2.cli.run_tables import (
     rounds_of,
     wait,
 )
-from vila2.cli.session import Group, Session
-from vila2.cli.workspace import CliError
 from vila2.client import Client
 from vila2.evaluation.report.model import RunReport
 from vila2.evaluation.report.text import render_text

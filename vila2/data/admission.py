@@ -12,7 +12,7 @@ from typing import Any
 
 from vila2.data.benchmark_items import item_problem
 from vila2.data.dedup_index import Seen
-from vila2.data.images import ImageLimits, ImageRejected, inspect
+from vila2.data.images.decoding import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_text, needs_repair

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.sample import Sample
 
 GOLDEN_FILE = "vila2_golden.json"

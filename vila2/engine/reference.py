@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.sample import Sample
 from vila2.model.build import VLM
 from vila2.model.external_models import image_rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.sample import Sample
 from vila2.engine.captioner import Captioner
 from vila2.engine.consistency import Scorer

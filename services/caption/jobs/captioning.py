@@ -26,7 +26,7 @@ from services.chassis.telemetry.metrics import (
     RETRIES,
 )
 from services.chassis.web.errors import Invalid
-from vila2.data.images import ImageRejected
+from vila2.data.images.decoding import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
 from vila2.engine.requests import Generation, Request, Scoring

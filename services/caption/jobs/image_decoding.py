@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vila2.data.images import ImageRejected, decode
+from vila2.data.images.decoding import ImageRejected, decode
 from vila2.data.sample import Sample
 
 # Images in memory: two chunks, each 0.2 GB at 384 pixels a side.

@@ -7,7 +7,7 @@ import json
 
 from services.caption.engines.engine import EngineInfo
 from services.chassis.storage.objects import ObjectStore
-from vila2.data.images import DECODE_VERSION, DECODED_MODE
+from vila2.data.images.decoding import DECODE_VERSION, DECODED_MODE
 from vila2.model.preset import PRESET_FILE
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import LayerJobIn

@@ -14,7 +14,7 @@ from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, quest
 from services.chassis.web.errors import Invalid
 from vila2.client import Client
 from vila2.data.admission import admit
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.sample import RawSample, Sample
 from vila2.engine.requests import Request
 from vila2.schemas.rest import caption as api

@@ -22,7 +22,7 @@ from services.controller.report.rounds import (
 from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import Client
-from vila2.data.images import decode
+from vila2.data.images.decoding import decode
 from vila2.data.layers import CaptionRow, captions_of
 from vila2.data.sample import Sample
 from vila2.evaluation.report import model as report

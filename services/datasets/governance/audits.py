@@ -23,7 +23,7 @@ from services.chassis.work.units import FAILED, Claim, WorkUnits
 from services.chassis.work.worker import Report
 from services.datasets.lookup import named_version, ready_version, shards_of
 from services.datasets.tables import AuditRow, DatasetRow, VersionRow, WorkUnitRow
-from vila2.data.perceptual_hash import clusters, near_pairs, perceptual_hash
+from vila2.data.images.perceptual_hash import clusters, near_pairs, perceptual_hash
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
 from vila2.schemas.refs import DatasetRef

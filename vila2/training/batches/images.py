@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vila2.data.errors import DataError
-from vila2.data.images import ImageRejected, decode
+from vila2.data.images.decoding import ImageRejected, decode
 from vila2.data.random_access import OpenShard
 from vila2.model.build import VLM
 from vila2.model.features import Bypass, VisionFeatures, cached_features, tower_digest

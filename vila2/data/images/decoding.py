@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vila2.data.trailing_data import checksums_hold, end_of, foreign_tail
+from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail
 
 # A camera's JPEG may carry previews or a gain map behind the image; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import typer
 from rich.console import RenderableType
 
-from vila2.cli.workspace import DEFAULT_WORKSPACE, CliError, connected, served, server_of
+from vila2.cli.connection.workspace import DEFAULT_WORKSPACE, CliError, connected, served, server_of
 from vila2.client import Client
 from vila2.system import terminal
 

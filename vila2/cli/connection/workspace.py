@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vila2.cli.embedded import Platform, PlatformRefused, door
+from vila2.cli.connection.embedded import Platform, PlatformRefused, door
 from vila2.client import Client, addresses
 from vila2.doctor.finding import Finding
 from vila2.system.processes import handle_of, start_time

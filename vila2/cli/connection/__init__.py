@@ -1,0 +1,1 @@
+"""Where a command works: options, workspace, and the platform in this process or elsewhere."""
