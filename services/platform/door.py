@@ -19,7 +19,7 @@ from vila2.doctor.finding import Finding
 
 
 class EmbeddedDoor:
-    """Opens, serves and examines the embedded platform; see `vila2.cli.connection.embedded.Door`."""
+    """Opens, serves and examines the embedded platform; see `connection.embedded.Door`."""
 
     def open(self, workspace: Path, *, triton: bool) -> EmbeddedPlatform:
         """The platform on a workspace; raises `PlatformRefused`."""

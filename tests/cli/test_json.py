@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 from typer.testing import CliRunner
 
-from services.platform.embedded import Standalone
+from services.platform.embedded import EmbeddedPlatform
 from tests.datasets.captioned import dataset, layer
 from tests.servers.platform_http import served
 from vila2.cli.main import app
@@ -23,7 +23,7 @@ RUN = CliRunner()
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A platform with four captioned foxes."""
     folder = tmp_path_factory.mktemp("json")
-    with Standalone(folder / "workspace") as platform, served(platform) as url:
+    with EmbeddedPlatform(folder / "workspace") as platform, served(platform) as url:
         dataset(platform.client, folder / "foxes")
         layer(platform.client, platform.apps["datasets"].state.context.objects, name="one")
         yield {"VILA2_URL": url, "VILA2_KEY": platform.key}
