@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from services.chassis.web.app_factory import create_service
 from services.identity.identity import Identity
 from services.specialist.context import SpecialistContext
-from services.specialist.handlers import router
+from services.specialist.routes import router
 
 
 def create_app(context: SpecialistContext, *, identity: Identity) -> FastAPI:

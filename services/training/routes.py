@@ -1,4 +1,4 @@
-"""The training dispatcher's routes: parse, call, return. Models are in `handlers_models.py`."""
+"""The training dispatcher's routes: parse, call, return. Models are in `routes_models.py`."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_a_model_is_evaluated_and_its_scores_stand_in_one_place(
     assert "no interval" in table
 
 
-def test_a_image_of_the_benchmark_in_training_data_is_found(tmp_path: Path) -> None:
+def test_an_image_of_the_benchmark_in_training_data_is_found(tmp_path: Path) -> None:
     """With the dataset's name, and an exit status that a script can see."""
     workspace = tmp_path / "workspace"
     path = add_pope(workspace, tmp_path / "pope")

@@ -130,7 +130,7 @@ def test_scenes_are_the_demos_test_split(tmp_path: Path):
     assert set(admission.rejected) <= {"caption-empty"}
 
 
-def test_a_image_under_two_names_is_asked_the_questions_of_both(tmp_path: Path):
+def test_an_image_under_two_names_is_asked_the_questions_of_both(tmp_path: Path):
     """The store keeps an image once, and would refuse the second name's questions."""
     path = published.pope(tmp_path / "p")
     (path / "val2014" / "b.jpg").write_bytes((path / "val2014" / "a.jpg").read_bytes())
@@ -139,7 +139,7 @@ def test_a_image_under_two_names_is_asked_the_questions_of_both(tmp_path: Path):
     assert not admission.rejected
 
 
-def test_a_image_that_is_not_there_is_counted_and_named(tmp_path: Path):
+def test_an_image_that_is_not_there_is_counted_and_named(tmp_path: Path):
     """The others are read."""
     path = published.pope(tmp_path / "p")
     (path / "val2014" / "b.jpg").unlink()
@@ -149,7 +149,7 @@ def test_a_image_that_is_not_there_is_counted_and_named(tmp_path: Path):
     assert "b.jpg" in admission.examples["image-missing"][0].detail
 
 
-def test_a_image_outside_the_folder_is_not_read(tmp_path: Path):
+def test_an_image_outside_the_folder_is_not_read(tmp_path: Path):
     """Published files may come from anywhere."""
     (tmp_path / "secret.jpg").write_bytes(published.image(9))
     path = published.pope(tmp_path / "p")

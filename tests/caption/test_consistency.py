@@ -99,7 +99,7 @@ def odd(model: Learnt) -> list[Scoring]:
     ]
 
 
-def test_a_image_s_own_caption_scores_higher_than_another_s(
+def test_an_image_s_own_caption_scores_higher_than_another_s(
     model: Learnt, captioner: Captioner
 ) -> None:
     scorer = Scorer(captioner)

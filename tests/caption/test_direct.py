@@ -148,7 +148,7 @@ def test_addresses_are_not_fetched_for_a_request(text: str) -> None:
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_a_image_or_a_clear_refusal(text: str) -> None:
+def test_any_text_is_an_image_or_a_clear_refusal(text: str) -> None:
     """Whatever is sent in place of a data URL."""
     with contextlib.suppress(Invalid):
         assert isinstance(image_of(text, field="x"), bytes)

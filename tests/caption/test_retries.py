@@ -116,7 +116,7 @@ def test_prompts_are_spread_over_the_samples_and_another_seed_spreads_them_other
     assert asked(1) == asked(1) != asked(2)
 
 
-def test_a_image_without_words_is_settled_at_once() -> None:
+def test_an_image_without_words_is_settled_at_once() -> None:
     """Where the specialist's word is final, asking again would only coax an invention."""
     engine = Scripted(lambda *_: "no text")
     (row,) = caption_samples([sample("a")], how(task="ocr"), engine)
@@ -135,7 +135,7 @@ def test_progress_never_goes_back() -> None:
     assert told == [3, 3]
 
 
-def test_a_image_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
+def test_an_image_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
     """Of a version that was checked by structure alone; nothing is asked about it."""
     engine = Scripted(lambda _, __: GOOD)
     rows = caption_samples([sample("a", image=b"no image"), sample("b")], how(), engine)

@@ -24,7 +24,7 @@ SERVICES = [
     module.name
     for module in pkgutil.iter_modules(services.__path__)
     if (Path(services.__path__[0]) / module.name / "tables.py").exists()
-] + ["chassis.identity"]
+]
 
 
 def metadata_of(service: str) -> MetaData:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 
 from services.platform.embedded import EmbeddedPlatform
 from tests.servers.platform_http import served
+from tests.standalone import until
 from vila2.cli.main import app
 from vila2.cli.workspace import CliError, announced, server_of
 from vila2.cli.workspace import served as address_of
@@ -91,10 +91,8 @@ def server(workspace: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        end = time.monotonic() + 60
-        while not server_of(workspace) and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-        assert server_of(workspace)
+        until(lambda: bool(server_of(workspace)) or process.poll() is not None, seconds=120)
+        assert process.poll() is None, process.communicate()
         try:
             yield process
         finally:

@@ -68,7 +68,7 @@ def test_the_lineage_of_a_sample_is_told(workspace: Path) -> None:
         assert word in shown
 
 
-def test_a_image_is_taken_down_by_command(workspace: Path) -> None:
+def test_an_image_is_taken_down_by_command(workspace: Path) -> None:
     """With a reason and who asked for it, and not without."""
     base = ("datasets", "takedown", "foxes", "p1")
     assert "--requested-by" in error(workspace, *base, "--yes")

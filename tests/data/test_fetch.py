@@ -51,7 +51,7 @@ def answers(*addresses: str):
     return resolve
 
 
-def test_a_image_is_fetched_with_where_it_came_from(web: ImagesWeb) -> None:
+def test_an_image_is_fetched_with_where_it_came_from(web: ImagesWeb) -> None:
     """Redirects are followed, each of them checked."""
     web.pages["/moved"] = Page(status=301, headers={"location": "/a.png"})
     with Fetcher(OPEN) as fetcher:

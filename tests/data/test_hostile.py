@@ -92,7 +92,7 @@ def archive() -> bytes:
         b"MZ\x90",
     ],
 )
-def test_a_image_that_is_something_else_as_well_is_refused(kind, tail):
+def test_an_image_that_is_something_else_as_well_is_refused(kind, tail):
     """Whoever unpacks or serves the dataset later would hand it on."""
     with pytest.raises(ImageRejected) as caught:
         inspect(image(0, kind=kind) + tail)
@@ -161,7 +161,7 @@ def test_a_file_whose_reader_dies_is_a_clear_error(tmp_path: Path, monkeypatch):
 
 def test_an_error_that_the_reader_can_name_comes_through(tmp_path: Path):
     """With its field and its fix, as if it were read here."""
-    (tmp_path / "captions.csv").write_text("image,text\na.png,a\n")
+    (tmp_path / "captions.csv").write_text("photo,text\na.png,a\n")
     (tmp_path / "a.png").write_bytes(image(0))
     with pytest.raises(DataError, match="has no column image, caption") as caught:
         list(read_apart("folder", tmp_path, ReadOptions()))

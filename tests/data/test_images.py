@@ -69,7 +69,7 @@ def test_a_bad_image_is_rejected_with_its_reason(data, reason):
     assert reason_of(data) == reason
 
 
-def test_a_image_of_too_many_bytes_is_not_opened():
+def test_an_image_of_too_many_bytes_is_not_opened():
     """The limit on encoded bytes holds before anything is parsed."""
     assert reason_of(b"\xff\xd8\xff" * 100, max_bytes=299) == "image-too-large-bytes"
 

@@ -57,7 +57,7 @@ def test_two_sets_are_held_against_each_other(left, right):
 
 
 @given(hnp.arrays(np.uint64, st.integers(0, 30)))
-def test_a_image_is_no_pair_with_itself(hashes):
+def test_an_image_is_no_pair_with_itself(hashes):
     """Only different positions pair."""
     assert all(i < j for i, j in near_pairs(hashes).pairs.tolist())
 
@@ -70,7 +70,7 @@ def test_images_too_alike_to_thousands_are_counted_and_not_compared(monkeypatch)
     assert len(found.pairs) == 0
 
 
-def test_pairs_that_share_a_image_are_one_group():
+def test_pairs_that_share_an_image_are_one_group():
     """Whatever order they come in."""
     assert clusters(np.array([[4, 5], [0, 2], [2, 3], [7, 9]])) == [[0, 2, 3], [4, 5], [7, 9]]
     assert clusters(np.empty((0, 2), dtype=np.int64)) == []

@@ -85,7 +85,7 @@ def test_images_may_lie_in_a_folder_named_images(tmp_path):
     assert [(r.key, r.image, r.problem) for r in read(tmp_path)] == [("a", image(0), None)]
 
 
-def test_a_text_beside_a_image_is_its_caption(tmp_path):
+def test_a_text_beside_an_image_is_its_caption(tmp_path):
     """Also for two images of one name, whose keys differ."""
     fill(tmp_path, "a.jpg", "a.png")
     (tmp_path / "a.txt").write_bytes("\ufeffan a".encode())
@@ -110,7 +110,7 @@ def test_nothing_in_the_folder_passes_unseen(tmp_path):
     ]
 
 
-def test_a_image_without_a_text_is_reported(tmp_path):
+def test_an_image_without_a_text_is_reported(tmp_path):
     """Where there is no table, each image needs a text of its name."""
     fill(tmp_path, "a.png")
     assert problems(tmp_path) == [("a.png", "caption-missing")]
@@ -158,7 +158,7 @@ def test_a_name_that_no_file_can_have_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image,caption\n", "no column image"),
+        ("photo,caption\n", "no column image"),
         ("", "no column image, caption"),
         ('image,caption\na.png,"' + "x" * 140_000, "line 2 is not CSV"),
     ],

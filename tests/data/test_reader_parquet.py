@@ -32,10 +32,10 @@ def row(n: int = 0, **fields: Any) -> dict[str, Any]:
     return {"image": image(n), "caption": f"fox {n}", **fields}
 
 
-@pytest.mark.parametrize("image", [image(0), {"bytes": image(0), "path": "a.png"}])
-def test_a_image_is_bytes_or_hugging_faces_struct(tmp_path, image):
+@pytest.mark.parametrize("given", [image(0), {"bytes": image(0), "path": "a.png"}])
+def test_an_image_is_bytes_or_hugging_faces_struct(tmp_path, given):
     """As other tools write it, or as the Image feature does."""
-    (made,) = read(written(tmp_path / "a.parquet", [row(image=image)]))
+    (made,) = read(written(tmp_path / "a.parquet", [row(image=given)]))
     assert (made.image, made.caption, made.problem) == (image(0), "fox 0", None)
 
 
@@ -228,7 +228,7 @@ def test_img2datasets_output_is_read_with_what_it_could_not_download(tmp_path, l
     assert failed.startswith("download-failed: HTTP Error 404")
 
 
-def test_a_image_that_its_table_promises_is_missed(tmp_path):
+def test_an_image_that_its_table_promises_is_missed(tmp_path):
     """A tar that lost samples on its way is not taken for whole."""
     path = img2dataset(tmp_path / "out", layout="files")
     for file in (path / "00000").glob("000000001.*"):

@@ -222,7 +222,7 @@ def test_an_upload_with_a_field_of_another_type_is_refused(changes):
         list(read_raw_shard(data))
 
 
-def test_a_image_too_large_to_send_travels_as_a_problem():
+def test_an_image_too_large_to_send_travels_as_a_problem():
     """It is then counted at the store like any other."""
     out = io.BytesIO()
     huge = bytes(MAX_MEMBER_BYTES + 1)

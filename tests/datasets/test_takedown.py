@@ -40,7 +40,7 @@ def everything_stored(platform: EmbeddedPlatform) -> bytes:
     return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
-def test_a_image_leaves_every_version_that_holds_it(
+def test_an_image_leaves_every_version_that_holds_it(
     platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """Whichever version or dataset it came in with; the others' samples stay."""
@@ -137,7 +137,7 @@ def test_asking_twice_gives_one_record(platform: EmbeddedPlatform, tmp_path: Pat
     assert taken_down(platform.client, sha256=DIGEST) == taken_down(platform.client, sha256=DIGEST)
 
 
-def test_a_image_that_nobody_has_can_be_kept_out(
+def test_an_image_that_nobody_has_can_be_kept_out(
     platform: EmbeddedPlatform, tmp_path: Path
 ) -> None:
     """Its digest is enough, and the record says that nothing was found."""
@@ -147,7 +147,7 @@ def test_a_image_that_nobody_has_can_be_kept_out(
     assert version.rejected == {"taken-down": 1}
 
 
-def test_a_request_without_a_image_says_what_to_give(client: Client) -> None:
+def test_a_request_without_an_image_says_what_to_give(client: Client) -> None:
     """A digest, or a sample."""
     with pytest.raises(ApiError, match="sha256") as refused:
         client.datasets.take_down(TakedownIn(reason="because", requested_by="x"))

@@ -12,7 +12,7 @@ import yaml
 from tests.deploy.fed import ROOT, Fed, fed
 from tests.deploy.test_dashboards import BOARDS, panels
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 RULES = [
     rule

@@ -65,11 +65,11 @@ def test_a_workspace_that_cannot_be_written_is_a_problem(workspace: Path) -> Non
 def test_a_database_of_before_the_newest_step_is_a_problem(workspace: Path) -> None:
     engine = create_engine(f"sqlite:///{workspace / 'db' / 'controller.sqlite'}")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version_controller SET version_num = '0001'"))
+        connection.execute(text("DELETE FROM alembic_version_controller"))
     found = of(findings(workspace), "database of controller")
     assert (found.state, "--prepare" in found.fix) == ("problem", True)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version_controller SET version_num = '9999'"))
+        connection.execute(text("INSERT INTO alembic_version_controller VALUES ('9999')"))
     found = of(findings(workspace), "database of controller")
     assert (found.state, "upgrade" in found.fix) == ("problem", True)
 

@@ -93,7 +93,7 @@ def test_missing_and_surplus_images_are_named() -> None:
         cider_d({"a": "x", "b": "x"}, {"a": ["x"], "c": ["x"]})
 
 
-def test_a_image_without_references_is_named() -> None:
+def test_an_image_without_references_is_named() -> None:
     """It can be given no score."""
     with pytest.raises(ValueError, match="such as \\['b'\\]"):
         cider_d({"a": "x", "b": "x"}, {"a": ["x"], "b": []})

@@ -106,7 +106,7 @@ def test_the_same_item_twice_is_an_error():
         item_scores([_outcome("a", 1.0), _outcome("a", 0.0)])
 
 
-def test_an_item_without_a_image_is_its_own_cluster():
+def test_an_item_without_an_image_is_its_own_cluster():
     """Items of two benchmarks are not mixed up by their names."""
     outcomes = [_outcome("a", 1.0), _outcome("a", 1.0, benchmark="x", image="p")]
     assert item_images(outcomes) == {"vqa": {"a": "vqa/a"}, "x": {"a": "p"}}

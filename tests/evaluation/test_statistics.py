@@ -72,7 +72,7 @@ def test_models_scored_on_different_items_are_not_compared():
         paired_difference({"a": 1.0, "b": 1.0}, {"a": 1.0, "c": 1.0})
 
 
-def test_questions_that_share_a_image_widen_the_interval():
+def test_questions_that_share_an_image_widen_the_interval():
     """Ten copies of each question are no more evidence than one."""
     one = _random_scores(11, 60)
     before = {f"{item}/{copy}": 0.0 for item in one for copy in range(10)}
@@ -92,7 +92,7 @@ def test_every_benchmark_counts_alike_in_the_macro_difference():
     assert macro_difference(before, after).mid == 0.5
 
 
-def test_a_image_shared_by_benchmarks_is_drawn_for_all_of_them():
+def test_an_image_shared_by_benchmarks_is_drawn_for_all_of_them():
     """Two benchmarks about the same images, with equal answers, are one benchmark's evidence."""
     after = _random_scores(13, 80)
     before = dict.fromkeys(after, 0.0)

@@ -25,7 +25,7 @@ from vila2.schemas.sampling import Gate
 HASHES = {
     "beyond": "5630925d878d5066",
     "photos": "132b72bb5138db1b",
-    "tiny": "574b41f6b809cfe4",
+    "tiny": "b4ce682111ab9ab5",
     "vila2-40b": "1c28dd636d648a1c",
     "vila2-8b": "40724277f44dfa9f",
 }

@@ -164,7 +164,7 @@ def test_decoded_images_are_kept_while_there_is_room(corpus: Path, tmp_path: Pat
     assert kept.get(shard, 0).shape == (32, 32, 3)
 
 
-def test_a_image_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path) -> None:
     """Its version was submitted without its pixels being read."""
     assert image(1)  # the world's images are whole
     shard = OpenShard(corpus, tmp_path)

@@ -30,13 +30,15 @@ uses = st.lists(
 
 
 def used(service: Service, hours: float, *, team: str = "local", unit: str = "process") -> None:
-    """An attempt that has just ended."""
+    """An attempt that has just ended: a minute of many processes, so that on the first of a month
+    all of it is in the month."""
     now = time.time()
     with service.context._database.transaction() as session:
         session.add(
             AttemptRow(
-                job=f"{team}-{unit}-{hours}", number=1, team=team, run="r", unit=unit, processes=2,
-                started_at=now - hours * HOUR / 2, ended_at=now, ended="succeeded",
+                job=f"{team}-{unit}-{hours}", number=1, team=team, run="r", unit=unit,
+                processes=round(60 * hours), started_at=now - HOUR / 60, ended_at=now,
+                ended="succeeded",
             )
         )  # fmt: skip
 

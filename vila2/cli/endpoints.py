@@ -39,7 +39,8 @@ def deploy(
     A model that fails a check leaves the endpoint as it is. Requests that the model before is
     answering are answered to the end.
 
-        vila2 endpoints deploy MODEL --require 'pope>=0.8' --require 'scenes.low>=0.4'
+        vila2 endpoints deploy MODEL --require 'pope>=0.8'
+        vila2 endpoints deploy MODEL --require 'scenes.low>=0.4'
     """
     requirements = [parse_requirement(text) for text in require or []]
     body = DeploymentIn(model=model, golden=not unchecked, require=requirements, note=note)

@@ -98,7 +98,7 @@ def _stages(samples: list[str], text_tokens: list[str]) -> list[Stage]:
                 )
             try:
                 value = int(float(number))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise CliError(f"{flag}: {number!r} is not a number") from error
             if value < 1:
                 raise CliError(f"{flag}: at least 1 is needed")

@@ -65,7 +65,13 @@ def submit(
     """
     options = options or ReadOptions()
     by_store = by_store or format in READ_BY_STORE
-    dataset = DatasetIn(name=name, kind=KIND_OF_FORMAT[format])  # a wrong name before all else
+    kind = KIND_OF_FORMAT.get(format)
+    if kind is None:
+        raise DataError(
+            f"unknown format {format!r}", field="format",
+            fix=f"Use one of {', '.join(KIND_OF_FORMAT)}",
+        )  # fmt: skip
+    dataset = DatasetIn(name=name, kind=kind)  # a wrong name before all else
     reader = open_reader(format, path, options)  # says at once what is wrong with the path
     client.datasets.create(dataset)
     wanted = VersionIn(

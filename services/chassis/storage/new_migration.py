@@ -1,6 +1,6 @@
 """Write a service's next migration from what its tables have and its steps do not yet.
 
-For developers: `make migration SERVICE=datasets NAME=add_x` (`SERVICE=chassis/identity` for
+For developers: `make migration SERVICE=datasets NAME=add_x` (`SERVICE=identity` for
 identity), then read and correct what it wrote.
 """
 

@@ -28,12 +28,13 @@ from services.controller.estimates.arithmetic import (
     spread_of,
 )
 from services.controller.estimates.work import Training
-from services.controller.rounds import requests as jobs
+from services.controller.rounds import requests
 from vila2.client import ApiError, Client
 from vila2.data.index import decode_index
 from vila2.model.memory import ORDER, Model, Stage, flops_per_sample, forward_flops
 from vila2.model.preset import PresetError, load_preset, named_preset
 from vila2.recipes.recipe import Recipe
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.caption import PreviewCaption, PreviewIn
 from vila2.schemas.rest.datasets import Version
 from vila2.schemas.rest.estimates import Device, Range, Sampled
@@ -128,11 +129,10 @@ class DatasetText:
     questions: float
 
 
-def dataset_text(platform: Client, name: str) -> DatasetText:
-    """Size of a dataset (name@version), and the lengths of the texts in its first shard."""
-    dataset, _, number = name.partition("@")
-    version = platform.datasets.version(dataset, int(number or 0))
-    index = platform.datasets.shard_index(dataset, version.version, 0)
+def dataset_text(platform: Client, dataset: DatasetRef) -> DatasetText:
+    """Size of a dataset, and the lengths of the texts in its first shard."""
+    version = platform.datasets.version(dataset.name, dataset.version)
+    index = platform.datasets.shard_index(dataset.name, version.version, 0)
     rows = decode_index(index, ["caption", "about"])
     return DatasetText(
         samples=version.samples,
@@ -143,7 +143,7 @@ def dataset_text(platform: Client, name: str) -> DatasetText:
 
 def sampled(platform: Client, recipe: Recipe, captioner: str, count: int) -> Sampled:
     """Caption a sample as the recipe would; a first call, which loads the model, is not timed."""
-    job = jobs.caption_job(recipe, name="estimate", model=captioner)
+    job = requests.caption_job(recipe, name="estimate", model=captioner)
     version = platform.datasets.version(job.dataset, job.version)
 
     def preview(shard: int, keys: Sequence[str]) -> list[PreviewCaption]:

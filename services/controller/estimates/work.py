@@ -14,7 +14,7 @@ from services.controller.estimates.arithmetic import (
     plus,
     times,
 )
-from services.controller.rounds import requests as jobs
+from services.controller.rounds import requests
 from services.controller.rounds.planner import BASE, BASELINE, SPECIALIST, self_name
 from vila2.recipes.recipe import STAGES, ControlRecipe, Recipe, StageName, StageRecipe
 from vila2.schemas.rest.estimates import Line, Range, Total, Work
@@ -95,7 +95,7 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
             Phase(name, "training", certain, trainings=tuple(trainings), times=seeds),
             Phase(
                 name, "evaluation", certain, images=asked,
-                max_new_tokens=jobs.EVALUATION_TOKENS, times=seeds,
+                max_new_tokens=requests.EVALUATION_TOKENS, times=seeds,
             ),
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ def phases(recipe: Recipe, sizes: Mapping[str, int], questions: int) -> list[Pha
         made.append(Phase(SPECIALIST, "training", True, held.name, trainings=(skill,)))
         made.append(captioning(SPECIALIST, True, held.sampling.max_new_tokens, held.name))
     if recipe.specialists:
-        extra = {name: exactly(n) for name, n in jobs.specialist_round_extra(recipe).items()}
+        extra = {name: exactly(n) for name, n in requests.specialist_round_extra(recipe).items()}
         made += generalist(SPECIALIST, _stages(recipe, share, answers=True, extra=extra))
     for control in recipe.controls:
         captions, extra = control.captions != "none", _control_extra(recipe, control)
@@ -155,8 +155,8 @@ def text_tokens(training: Training, lengths: Lengths) -> Range:
 
 def _control_extra(recipe: Recipe, control: ControlRecipe) -> dict[StageName, Range]:
     """A control at the loop's compute takes as many steps as the loop will have had."""
-    few = jobs.control_extra(recipe, control, rounds=1 + fewest_rounds(recipe))
-    most = jobs.control_extra(recipe, control, rounds=1 + recipe.rounds.maximum)
+    few = requests.control_extra(recipe, control, rounds=1 + fewest_rounds(recipe))
+    most = requests.control_extra(recipe, control, rounds=1 + recipe.rounds.maximum)
     return {
         name: Range(low=few.get(name, 0), mid=steps, high=steps) for name, steps in most.items()
     }

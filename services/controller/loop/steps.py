@@ -13,8 +13,7 @@ from typing import Any
 from services.chassis.crashpoint import crashpoint
 from services.chassis.telemetry.metrics import VERDICTS
 from services.controller.loop.verdicts import judge_round, outcomes_of, round_scores
-from services.controller.rounds import requests as jobs
-from services.controller.rounds import seeds
+from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import RoundFacts, best_round, self_name, self_rounds
 from services.controller.rounds.state import next_state
 from services.controller.runs.runs import Runs, facts_of
@@ -96,7 +95,7 @@ class Step:
     def _caption_body(self) -> LayerJobIn:
         position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
         before = self._others[self_name(position)] if position else self._others["round 0"]
-        body = jobs.caption_job(
+        body = requests.caption_job(
             self._recipe, name=f"{self._run.name} {self._row.name}", model=before.model
         )
         return body.model_copy(update={"run": self._run.id})
@@ -131,7 +130,7 @@ class Step:
         known = self._row.specialists.get(specialist.name)
         if known:
             return self._platform.specialist.get(known)
-        body = jobs.specialist_job(
+        body = requests.specialist_job(
             self._recipe, specialist, name=self._name(f"-{specialist.name}"), parent=parent
         )
         body = body.model_copy(update={"run": self._run.id})
@@ -150,22 +149,22 @@ class Step:
     def _training_body(self) -> JobIn:
         recipe, row = self._recipe, self._row
         if row.kind == "base":
-            return jobs.base_job(recipe)
+            return requests.base_job(recipe)
         extra: dict[StageName, int] = {}
         sft_extra: list[SourceIn] = []
         if row.kind == "baseline":
-            source = jobs.original_source(recipe)
+            source = requests.original_source(recipe)
         elif row.kind == "self":
-            source = jobs.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
+            source = requests.recaption_source(recipe, row.layer, earlier=self._earlier(row.layer))
         elif row.kind == "specialist":
-            source = jobs.specialised_source(
+            source = requests.specialised_source(
                 recipe, row.layer, row.skill_layers, earlier=self._earlier(row.layer)
             )
-            extra = jobs.specialist_round_extra(recipe)
+            extra = requests.specialist_round_extra(recipe)
             sft_extra = self._specialist_data(times=1) if extra else []
         else:
             source, extra, sft_extra = self._control()
-        body = jobs.generalist_job(
+        body = requests.generalist_job(
             recipe,
             name=self._name(),
             base=self._others["base"].model,
@@ -174,29 +173,29 @@ class Step:
             sft_extra=sft_extra,
             priority=_PRIORITY[row.kind],
         )
-        return jobs.with_seeds(recipe, body)
+        return requests.with_seeds(recipe, body)
 
     def _control(self) -> tuple[SourceIn, dict[StageName, int], list[SourceIn]]:
         recipe = self._recipe
         control = next(c for c in recipe.controls if c.name == self._row.name)
         if control.captions == "none":
-            source = jobs.original_source(recipe)
+            source = requests.original_source(recipe)
         else:
             layer = self._control_layer(control)
-            source = jobs.recaption_source(
+            source = requests.recaption_source(
                 recipe, layer, earlier=self._earlier(layer), shuffle=control.shuffle_captions
             )
         rounds = 1 + len(self_rounds(self._facts()))
-        extra = jobs.control_extra(recipe, control, rounds=rounds)
+        extra = requests.control_extra(recipe, control, rounds=rounds)
         data: list[SourceIn] = []
         if control.specialist_data:
-            data = self._specialist_data(times=jobs.specialist_visits(recipe))
+            data = self._specialist_data(times=requests.specialist_visits(recipe))
         return source, extra, data
 
     def _specialist_data(self, *, times: int) -> list[SourceIn]:
         names = [self._recipe.data.sft, *(s.dataset for s in self._recipe.specialists)]
         sizes: dict[str, int] = {name: self._samples(name) for name in names}
-        return jobs.specialist_data(self._recipe, sizes, times=times)
+        return requests.specialist_data(self._recipe, sizes, times=times)
 
     def _samples(self, dataset: DatasetRef) -> int:
         return self._platform.datasets.version(dataset.name, dataset.version).samples
@@ -233,7 +232,7 @@ class Step:
         for seed, model in models.items():
             mark = seeds.mark(seed, models)
             body = partial(
-                jobs.evaluate_job,
+                requests.evaluate_job,
                 self._recipe,
                 name=self._name(f"-evaluation{mark}"),
                 model=model,
@@ -273,7 +272,7 @@ class Step:
 
     def _earlier(self, layer: str) -> list[str]:
         selves = [self._others[facts.name].layer for facts in self_rounds(self._facts())]
-        return jobs.earlier_layers(self._recipe, layer, selves)
+        return requests.earlier_layers(self._recipe, layer, selves)
 
     def _best_layer(self) -> str:
         best = self._others[best_round(self._facts()).name]

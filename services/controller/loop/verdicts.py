@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from services.controller.loop import caption_figures as captions
+from services.controller.loop import caption_figures
 from services.controller.rounds.planner import RoundFacts, rival, self_rounds
 from services.controller.rounds.seeds import evaluations_of, first
 from services.controller.tables import RoundRow
@@ -142,22 +142,24 @@ def _captions(
     The layer was made by the model of the round before: its truth is what that model's answers to
     the benchmarks' captioning items show, and the round's own answers show the next layer's.
     """
-    truths = captions.benchmark_truths(platform, recipe.benchmarks)
-    claims = captions.checked({name: first(held[name]) for name in ("previous", "current")}, truths)
+    truths = caption_figures.benchmark_truths(platform, recipe.benchmarks)
+    claims = caption_figures.checked(
+        {name: first(held[name]) for name in ("previous", "current")}, truths
+    )
     described: dict[str, Any] = {
         "captions": None,
         "claims": asdict(claims["current"]) if "current" in claims else None,
     }
     if row.kind != "self":
         return described, []
-    samples = captions.first_samples(platform, recipe.data.pretrain)
-    rows = captions.first_captions(platform, row.layer)
-    metrics = captions.layer_metrics(rows, samples)
+    samples = caption_figures.first_samples(platform, recipe.data.pretrain)
+    rows = caption_figures.first_captions(platform, row.layer)
+    metrics = caption_figures.layer_metrics(rows, samples)
     described["captions"] = asdict(metrics) if metrics else None
     if previous.kind != "self":
         return described, []  # alt-text is no earlier round of generated captions
-    return described, captions.warnings_between(
-        captions.first_captions(platform, previous.layer),
+    return described, caption_figures.warnings_between(
+        caption_figures.first_captions(platform, previous.layer),
         rows,
         samples,
         claims_before=claims.get("previous"),

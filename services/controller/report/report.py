@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from services.controller.estimates.service import Estimates, costs
-from services.controller.loop import caption_figures as captions
+from services.controller.loop import caption_figures
 from services.controller.report.lineage import lineage
 from services.controller.report.rounds import (
     Known,
@@ -47,7 +47,7 @@ class Reports:
         dataset = recipe.data.pretrain
         version = platform.datasets.version(dataset.name, dataset.version)
         pretrain = DatasetRef(dataset.name, version.version)
-        first_shard = captions.first_samples(platform, pretrain)
+        first_shard = caption_figures.first_samples(platform, pretrain)
         texts = {row.name: captions_of_round(platform, row) for row in trained}
         names = list(dict.fromkeys(name for row in trained for name in row.scores))
         known = Known(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.controller.loop import caption_figures as captions
+from services.controller.loop import caption_figures
 from services.controller.loop.verdicts import SeedOutcomes, outcomes_over_seeds
 from services.controller.rounds.planner import BASELINE, SPECIALIST, best_round
 from services.controller.rounds.seeds import first, models_of, trainings
@@ -106,16 +106,16 @@ def captions_of_round(platform: Client, row: RoundRow) -> list[CaptionRow]:
     """The first shard's captions of the layer that a round was trained on."""
     if not row.layer or row.kind == "control":
         return []
-    return captions.first_captions(platform, row.layer)
+    return caption_figures.first_captions(platform, row.layer)
 
 
 def rounds_of(known: Known, rows: Sequence[RoundRow]) -> list[report.Round]:
     """Every round that is done, controls included."""
-    truths = captions.benchmark_truths(known.platform, known.recipe.benchmarks)
+    truths = caption_figures.benchmark_truths(known.platform, known.recipe.benchmarks)
     # The first seed's answers: its model is the one that captions.
     answers = {name: first(held) for name, held in known.outcomes.items()}
-    matched = captions.checked(answers, truths)
-    whole = captions.checked(answers, truths, whole=True)
+    matched = caption_figures.checked(answers, truths)
+    whole = caption_figures.checked(answers, truths, whole=True)
     return [_round(known, row, matched.get(row.name), whole.get(row.name)) for row in rows]
 
 
@@ -194,7 +194,7 @@ def _metrics(known: Known, row: RoundRow) -> CaptionMetrics | None:
     if row.kind == "baseline":
         originals = [sample.caption for sample in known.samples if sample.caption]
         return compute(originals, budget=words) if originals else None
-    return captions.layer_metrics(known.captions[row.name], known.samples, budget=words)
+    return caption_figures.layer_metrics(known.captions[row.name], known.samples, budget=words)
 
 
 def layer_of(platform: Client, layer: str) -> report.Layer | None:

@@ -15,8 +15,7 @@ from services.chassis.web.errors import Conflict, Invalid, NotFound
 from services.controller.rounds import seeds
 from services.controller.rounds.planner import bars_overruling
 from services.controller.rounds.state import ENDED
-from services.controller.runs import events
-from services.controller.runs import retry as retrying
+from services.controller.runs import events, retries
 from services.controller.runs.amendments import at_the_versions_of, forbidden
 from services.controller.runs.runs import (
     Runs,
@@ -83,7 +82,7 @@ def retry(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
             field="run",
             fix="only what failed is tried again",
         )
-    again = {row.name: retrying.prepare(platform, row) for row in failed}
+    again = {row.name: retries.prepare(platform, row) for row in failed}
     with runs.database.transaction() as session:
         for row in failed:
             _change(session, row, **again[row.name])

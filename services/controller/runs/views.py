@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from services.controller.rounds import requests as jobs
-from services.controller.rounds import seeds
+from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import SPECIALIST, self_name
 from services.controller.rounds.state import ENDED
 from services.controller.runs.runs import Runs
@@ -124,11 +123,11 @@ def _run_progress(
         return Progress(done=1000, total=1000, unit="permille", phase="finished")
     controls = {control.name: control for control in recipe.controls}
     most = 1 + recipe.rounds.maximum
-    weights = {"base": jobs.planned_steps(recipe, "base", None, most)}
+    weights = {"base": requests.planned_steps(recipe, "base", None, most)}
     for name in ("round 0", *(self_name(i) for i in range(1, most))):
-        weights[name] = jobs.planned_steps(recipe, "self", None, most)
+        weights[name] = requests.planned_steps(recipe, "self", None, most)
     if recipe.specialists:
-        weights[SPECIALIST] = jobs.planned_steps(recipe, "specialist", None, most)
+        weights[SPECIALIST] = requests.planned_steps(recipe, "specialist", None, most)
     over = any(row.kind == "specialist" for row in rows)
     selves = [row.name for row in rows if row.kind == "self"]
     if over:  # saturated before the maximum: those rounds will not come
@@ -138,7 +137,7 @@ def _run_progress(
             if not k.startswith("round") or k in {"round 0", *selves}
         }
     for name, control in controls.items():
-        weights[name] = jobs.planned_steps(recipe, "control", control, 1 + len(selves) or most)
+        weights[name] = requests.planned_steps(recipe, "control", control, 1 + len(selves) or most)
     done = sum(
         weights.get(view.name, 0) * (1.0 if row.state in ENDED else _share(row, view))
         for row, view in zip(rows, rounds, strict=True)

@@ -156,7 +156,7 @@ def test_what_was_not_measured_is_said_so():
 
 def test_the_light_parts_import_neither_matplotlib_nor_torch():
     """A controller judges rounds, and a client prints reports, without either."""
-    modules = "outcomes statistics verdict scorers caption_metrics report.text report.html"
+    modules = "outcomes statistics.bootstrap verdict metrics.scorers metrics.captions report.html"
     names = ", ".join(f"vila2.evaluation.{module}" for module in modules.split())
     code = f"import sys, {names}; sys.exit(bool({{'matplotlib', 'torch'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

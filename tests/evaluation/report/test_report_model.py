@@ -46,7 +46,7 @@ def test_a_report_that_would_mislead_is_refused(path: str, value: Any, message: 
         RunReport.model_validate(_set(path, value))
 
 
-def test_the_size_of_a_image_is_read_from_its_header(report: RunReport):
+def test_the_size_of_an_image_is_read_from_its_header(report: RunReport):
     """Small images are enlarged pixel by pixel."""
     assert report.examples[0].size == (32, 32)
 

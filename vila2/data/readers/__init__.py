@@ -4,6 +4,7 @@ A reader checks nothing about images or texts; that is admission's work, at the 
 It does say which files it cannot pair, as raw samples with a `problem`.
 """
 
-from vila2.data.readers.base import FORMATS, Reader, ReadOptions, open_reader
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.formats import FORMATS, open_reader
 
 __all__ = ["FORMATS", "ReadOptions", "Reader", "open_reader"]

@@ -1,4 +1,4 @@
-"""What a reader is, and the list of formats."""
+"""What a reader is, and what several of them need."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from vila2.data.errors import DataError
 from vila2.data.sample import RawSample
 from vila2.data.tar.reading import MAX_MEMBER_BYTES
-
-FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +45,6 @@ class Reader(ABC):
     @abstractmethod
     def count(self) -> int | None:
         """About how many samples `read` will yield, or `None` where only reading tells."""
-
-
-def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> Reader:
-    """Make the reader of `format` for `path`; the error lists what there is."""
-    readers = _readers()
-    if format not in readers:
-        shapes = "; ".join(f"{name}: {cls.looks_like}" for name, cls in readers.items())
-        raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
-    if not path.exists() and not (format == "webdataset" and is_pattern(path)):
-        raise DataError("does not exist", file=str(path), fix="Check the path")
-    for name in ("image_field", "caption_field", "url_field"):
-        if getattr(options, name, "") and name not in readers[format].fields:
-            raise DataError(
-                f"format {format} has no column to name", field=name, fix="Leave this option out"
-            )
-    return readers[format](path, options)
-
-
-def _readers() -> dict[str, type[Reader]]:
-    from vila2.data.readers.benchmark import BenchmarkReader
-    from vila2.data.readers.folder import FolderReader
-    from vila2.data.readers.img2dataset import Img2DatasetReader
-    from vila2.data.readers.llava import LlavaReader
-    from vila2.data.readers.parquet import ParquetReader
-    from vila2.data.readers.urls import UrlListReader
-    from vila2.data.readers.webdataset import WebDatasetReader
-
-    return {
-        "folder": FolderReader,
-        "webdataset": WebDatasetReader,
-        "img2dataset": Img2DatasetReader,
-        "llava": LlavaReader,
-        "parquet": ParquetReader,
-        "urls": UrlListReader,
-        "benchmark": BenchmarkReader,
-    }
 
 
 def is_pattern(path: Path) -> bool:

@@ -19,9 +19,12 @@ class Model(BaseModel):
 
 
 class Body(Model):
-    """What a request asks for; a value of another type is an error, not turned into this one."""
+    """What a request asks for; a value of another type is an error, not turned into this one.
 
-    model_config = ConfigDict(strict=True)
+    So is a number that JSON cannot carry.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
