@@ -146,7 +146,8 @@ def test_costs_are_the_services_own_accounts(after: tuple[Run, Estimate, Costs])
     assert training == planned
     assert costs.images == 2 * SIZES.corpus
     jobs_hours = sum(line.hours for line in costs.lines if line.work != "captioning")
-    assert costs.process_hours == pytest.approx(jobs_hours, rel=0.1)
+    # The accounts also count what a job waits for its process to begin.
+    assert costs.process_hours == pytest.approx(jobs_hours, rel=0.1, abs=15 / 3600)
     assert costs.money == pytest.approx(3.0 * (costs.process_hours + costs.captioning_hours))
 
 
