@@ -28,7 +28,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.controller.loop.verdicts import outcomes_of
+from services.controller.loop.judging import outcomes_of
 from services.platform.embedded import EmbeddedPlatform
 from vila2.cli.platform import DEMO_DATASETS
 from vila2.client.submit import submit

@@ -13,7 +13,7 @@ from tests import tiny
 from tests.data.made_images import image
 from tests.standalone import images, submitted
 from vila2.data.sample import Sample
-from vila2.engine.golden import write_golden
+from vila2.engine.golden_set import write_golden
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.sampling import Gate, Sampling

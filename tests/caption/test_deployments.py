@@ -16,7 +16,7 @@ from tests.data.made_images import image
 from tests.servers.triton import triton_server
 from tests.standalone import until
 from vila2.client import ApiError
-from vila2.engine.golden import GOLDEN_FILE
+from vila2.engine.golden_set import GOLDEN_FILE
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import CaptionsIn, Deployment, DeploymentIn, Requirement
 from vila2.schemas.sampling import Gate, Sampling

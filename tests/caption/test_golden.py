@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from services.caption.serving.golden import judge
-from vila2.engine.golden import GoldenItem
+from services.caption.serving.golden_gate import judge
+from vila2.engine.golden_set import GoldenItem
 from vila2.engine.requests import Generation
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]

@@ -22,7 +22,7 @@ from services.chassis.storage.database import Database
 from services.chassis.storage.objects_directory import DirectoryObjects
 from services.chassis.web.errors import Conflict
 from tests.data.made_images import image
-from vila2.engine.golden import GOLDEN_FILE
+from vila2.engine.golden_set import GOLDEN_FILE
 from vila2.engine.requests import Generation, Request, Scoring
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement

@@ -13,8 +13,8 @@ from tests.model.checkpoints import LLAMA, SIGLIP, save_internvit, save_language
 from vila2.engine.captioner import Captioner
 from vila2.engine.requests import Request
 from vila2.model.build import PARTS, VLM, compose
-from vila2.model.checkpoints import resize_positions
 from vila2.model.preset import Preset, PresetError
+from vila2.model.pretrained_parts import resize_positions
 from vila2.schemas.sampling import Sampling
 
 

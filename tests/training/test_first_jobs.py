@@ -12,7 +12,7 @@ import yaml
 
 from tests.model.miniature import miniature
 from tests.tiny import source, world
-from vila2.engine.golden import GOLDEN_FILE
+from vila2.engine.golden_set import GOLDEN_FILE
 from vila2.engine.reference import REFERENCE_FILE
 from vila2.model.build import VLM
 from vila2.model.preset import load_preset

@@ -20,11 +20,11 @@ from torch import nn
 
 from vila2.model import composition
 from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
-from vila2.model.checkpoints import load_tokenizer
 from vila2.model.external_models import Foreign, open_foreign
 from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
+from vila2.model.pretrained_parts import load_tokenizer
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from vila2.model.chat import ADDED_TOKENS, IMAGE
-from vila2.model.checkpoints import (
+from vila2.model.preset import FromCheckpoint, FromConfig, FromWheel, Part, Preset, PresetError
+from vila2.model.pretrained_parts import (
     at_size,
     declared_config,
     embedding_rows,
@@ -21,7 +22,6 @@ from vila2.model.checkpoints import (
     load_vision,
     part_config,
 )
-from vila2.model.preset import FromCheckpoint, FromConfig, FromWheel, Part, Preset, PresetError
 
 # Towers that put a class token before the patches; it is not one of the image's tokens.
 _CLASS_TOKEN = ("internvl_vision", "clip_vision_model")

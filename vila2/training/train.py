@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from vila2.data.shards import read_shard
-from vila2.engine.golden import write_golden
+from vila2.engine.golden_set import write_golden
 from vila2.engine.reference import write_reference
 from vila2.model import build
 from vila2.model.build import VLM, compose, fresh_projector

@@ -22,13 +22,13 @@ from services.caption.serving.deployments import (
     RETIRED,
     prefixes_in_use,
 )
-from services.caption.serving.golden import judge, requests_of
+from services.caption.serving.golden_gate import judge, requests_of
 from services.caption.tables import DeploymentRow, EndpointRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.work.transient_errors import is_passing
-from vila2.engine.golden import GOLDEN_FILE, read_golden
+from vila2.engine.golden_set import GOLDEN_FILE, read_golden
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import GoldenResult, Requirement
 from vila2.schemas.rest.training import Evaluation

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.telemetry.metrics import VERDICTS
-from services.controller.loop.verdicts import judge_round, outcomes_of, round_scores
+from services.controller.loop.judging import judge_round, outcomes_of, round_scores
 from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import RoundFacts, best_round, self_name, self_rounds
 from services.controller.rounds.state import next_state

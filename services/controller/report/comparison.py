@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.controller.loop.verdicts import outcomes_over_seeds
+from services.controller.loop.judging import outcomes_over_seeds
 from services.controller.rounds.seeds import first
 from services.controller.runs.amendments import differences
 from services.controller.runs.runs import Runs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.controller.loop import caption_figures
-from services.controller.loop.verdicts import SeedOutcomes, outcomes_over_seeds
+from services.controller.loop.judging import SeedOutcomes, outcomes_over_seeds
 from services.controller.rounds.planner import BASELINE, SPECIALIST, best_round
 from services.controller.rounds.seeds import first, models_of, trainings
 from services.controller.runs.runs import facts_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vila2.engine.golden import GoldenItem
+from vila2.engine.golden_set import GoldenItem
 from vila2.engine.requests import Generation, Request
 from vila2.schemas.rest.caption import GoldenResult
 from vila2.schemas.sampling import Sampling
