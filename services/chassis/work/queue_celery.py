@@ -92,7 +92,7 @@ class CeleryQueue(Queue):
         self._app.task(take, name=task, shared=False)
 
     def publish(self, task: str, unit_id: str) -> bool:
-        """Send a hint unless one is pending; False if the queue is full or the broker unreachable."""
+        """Send a hint unless one is pending; False if the queue is full or the broker is down."""
         now = time.monotonic()
         with self._lock:
             self._forget(now - self._repeat)

@@ -240,7 +240,7 @@ class WorkUnits:
     def waiting(
         self, subject: str, *, after: tuple[float, str] = (0.0, ""), limit: int = 100
     ) -> list[Waiting]:
-        """Ready units of a subject, longest wait first, after the cursor `after` (since, unit id)."""
+        """Ready units of a subject, longest wait first, after cursor `after` (since, unit id)."""
         table = self._table
         with self._database.reading() as session:
             rows = session.execute(
@@ -344,7 +344,7 @@ class WorkUnits:
         return list(rows)
 
     def counts(self, session: Session, subject: str) -> dict[str, int]:
-        """Number of units of a subject by state; reads one index entry per unit, so call it rarely."""
+        """Number of units by state; reads one index entry per unit, so call it rarely."""
         table = self._table
         rows = session.execute(
             select(table.state, func.count())

@@ -124,7 +124,7 @@ class Worker:
         return "failed"
 
     def _insist(self, settle: Callable[[], None]) -> None:
-        """Retry `settle` while the database is unavailable; otherwise the lease would have to expire."""
+        """Retry `settle` while the database is down; otherwise the lease would have to expire."""
         deadline = time.monotonic() + LEASE_SECONDS
         while True:
             try:
