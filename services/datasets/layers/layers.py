@@ -125,8 +125,8 @@ class Layers:
     def seal(self, team: str, layer_id: str) -> api.Layer:
         """Make the layer immutable; refused until every shard is accounted for.
 
-        The manifest is written first, outside any transaction, since it is slow for large layers. If
-        a takedown changed the layer in the meantime, it is written again.
+        The manifest is written first, outside any transaction, since that is slow for large layers.
+        If a takedown changed the layer in the meantime, it is written again.
         """
         while True:
             with self._database.reading() as session:
