@@ -20,7 +20,7 @@ Backend = Literal["python", "vllm"]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is run. Sizes are in rows; `memory_share` is a fraction of one GPU's memory (vLLM).
+    """How a model is run. Sizes are in rows; `memory_share` is the fraction of a GPU (vLLM).
 
     `checkpoints` is where Triton's machine sees the repository, for vLLM, which takes a path.
     """
