@@ -31,7 +31,7 @@ from vila2.schemas.rest.identity import Limits
 class CaptionContext:
     """Built once per process, for the service or for one of its workers.
 
-    `limits` tells what a team may use; workers need none, since the service holds shards back.
+    `limits` returns a team's limits; workers need none, since the service holds shards back.
     """
 
     def __init__(
@@ -57,26 +57,26 @@ class CaptionContext:
         )
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
-        CAPTIONS.labels(CAPTIONED)  # from 0 on, so that the first are seen
+        CAPTIONS.labels(CAPTIONED)  # start at 0, so that the first increase is visible
         self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
-        # Units page by page, records of what is done, and the seal that a worker died before.
+        # Adds units page by page, records results, and seals if a worker died before sealing.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
         self.deployer = Loop("deployments", self.rollout.advance_all, seconds=1.0)
         self.watch = Watch("caption", lambda: measure(database), units=units, objects=objects)
 
     def start(self) -> None:
-        """Take up captioning, also what an earlier process left."""
+        """Start captioning, including work left by an earlier process."""
         self.worker.start()
         self._settler.start()
         self.deployer.start()
         self.watch.start()
 
     def start_worker(self) -> None:
-        """Only do shards: layers, deployments and hints are the service's."""
+        """Only run shards: the service handles layers, deployments and hints."""
         self.worker.start(relay=False)
 
     def stop(self) -> None:
-        """Stop working and close the database."""
+        """Stop background work and close the database."""
         self.watch.stop()
         self.deployer.stop()
         self._settler.stop()

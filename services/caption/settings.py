@@ -22,7 +22,7 @@ from services.chassis.work.queue_inprocess import InProcessQueue
 
 
 class CaptionSettings(BaseSettings):
-    """The seams of the caption service."""
+    """Settings of the caption service's ports."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -39,7 +39,7 @@ class CaptionSettings(BaseSettings):
     lease_seconds: float = Field(60.0, gt=1)
 
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
-        """The engine port."""
+        """Build the configured engine adapter."""
         if not self.triton_url:
             from services.caption.engines.embedded import EmbeddedEngines
 
@@ -69,7 +69,7 @@ class CaptionSettings(BaseSettings):
         return TritonEngines(connection, objects, served, patience=self.triton_patience)
 
     def queue(self, *, workers: int) -> Queue:
-        """The queue port: with `workers` it consumes here, without it only publishes."""
+        """Build the configured queue; with `workers` it consumes here, otherwise only publishes."""
         broker = self.broker_url.get_secret_value()
         if not broker:
             return InProcessQueue(name="caption", workers=workers or 1)
@@ -79,14 +79,14 @@ class CaptionSettings(BaseSettings):
 
     @property
     def local_workers(self) -> int:
-        """Shards at once in the service's own process.
+        """Number of concurrent shards in the service's own process.
 
-        Two with a server, so that the end of one does not leave it idle; one with the embedded
-        engine, so that a layer's captions are made in the same batches each time.
+        Two with a server, so that it is not idle while a shard finishes; one with the embedded
+        engine, so that a layer's batches are reproducible.
         """
         return 0 if self.workers_apart else 2 if self.triton_url else 1
 
     @property
     def workers_apart(self) -> bool:
-        """Whether layers are captioned in other processes."""
+        """Whether layers are captioned by separate worker processes."""
         return bool(self.broker_url.get_secret_value())

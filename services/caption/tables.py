@@ -17,11 +17,11 @@ class Base(DeclarativeBase):
 
 
 class LayerJobRow(TokenColumns, Base):
-    """A layer in the making.
+    """A layer job.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
-    are the sums over those units that are recorded. `waiting` says why a running job begins no
-    shard just now, and `waiting_until` until when (seconds since 1970).
+    are the sums over the recorded units. `waiting` says why a running job starts no shards at
+    present, and `waiting_until` until when (Unix time, seconds).
     """
 
     __tablename__ = "layer_jobs"
@@ -48,7 +48,7 @@ class LayerJobRow(TokenColumns, Base):
 
 
 class ImageDayRow(Base):
-    """How many images a team had captioned on a UTC day, layers and direct requests together."""
+    """Images captioned for a team on a UTC day, in layers and direct requests."""
 
     __tablename__ = "image_days"
 
@@ -58,7 +58,7 @@ class ImageDayRow(Base):
 
 
 class ServedModelRow(Base):
-    """A model that the inference server has, had, or could not load."""
+    """A model that is, was, or failed to be loaded on the inference server."""
 
     __tablename__ = "served_models"
 
@@ -71,7 +71,7 @@ class ServedModelRow(Base):
 
 
 class EndpointRow(Base):
-    """A name that stays while the models behind it change."""
+    """A stable name for a model that can be switched."""
 
     __tablename__ = "endpoints"
 
@@ -82,7 +82,7 @@ class EndpointRow(Base):
 
 
 class DeploymentRow(Base):
-    """One attempt to put a model behind an endpoint, and the evidence for how it ended.
+    """One attempt to deploy a model to an endpoint, with the evidence for its outcome.
 
     `sha256` is the registered digest and `digest` that of the stored weights, empty until they are
     read. `evaluations` are the registry's when the deployment was asked for.

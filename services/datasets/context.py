@@ -36,7 +36,7 @@ from vila2.schemas.rest.identity import DAY, Limits
 class DatasetsContext:
     """Built once per process; `start` begins ingests, audits and take-downs.
 
-    `spool` is a folder for uploads while they arrive; `limits` tells what a team may use.
+    `spool` is a folder for incoming uploads; `limits` returns a team's limits.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class DatasetsContext:
         self.watch = Watch("datasets", units=self.units, objects=objects)
 
     def start(self) -> None:
-        """Take up the work, also what an earlier process left."""
+        """Start background work, including work left by an earlier process."""
         self.uploads.sweep()
         _remove_old(self.spool)
         self.worker.start()
@@ -100,7 +100,7 @@ class DatasetsContext:
 
 
 def _remove_old(spool: Path) -> None:
-    """Remove what a process left that was killed; other processes may be receiving there now."""
+    """Remove old files of killed processes; newer ones may still be in use by others."""
     for left in spool.iterdir():
         with suppress(FileNotFoundError):
             if left.stat().st_mtime < time.time() - DAY:

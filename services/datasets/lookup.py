@@ -1,4 +1,4 @@
-"""Finding a team's rows by name; every query is by team, so nobody finds another's."""
+"""Lookup of a team's rows by name; every query filters by team, which isolates tenants."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def version_row(session: Session, dataset: DatasetRow, number: int) -> VersionRo
 
 
 def ready_version(session: Session, team: str, name: str, number: int = 0) -> VersionRow:
-    """A version that is ready, or a clear refusal."""
+    """A ready version; raises `Conflict` or `NotFound` otherwise."""
     row = version_row(session, dataset_row(session, team, name), number)
     if row.state != "ready":
         raise Conflict(f"version {row.number} of {name} is {row.state}", fix="wait for it")
@@ -69,7 +69,7 @@ def named_version(session: Session, team: str, ref: DatasetRef) -> VersionRow:
 def shards_of(
     session: Session, version_id: int, *, after: int = -1, limit: int = 0
 ) -> list[ShardRow]:
-    """Shards of a version in order, from behind `after`; all of them where `limit` is 0."""
+    """Shards of a version in order, after number `after`; all of them if `limit` is 0."""
     query = (
         select(ShardRow)
         .where(ShardRow.version_id == version_id, ShardRow.number > after)
@@ -79,7 +79,7 @@ def shards_of(
 
 
 def each_shard(database: Database, version_id: int) -> Iterator[ShardRow]:
-    """All shards of a version in order, a page and a transaction at a time."""
+    """All shards of a version in order, read in pages with one transaction each."""
     after = -1
     while True:
         with database.reading() as session:

@@ -1,7 +1,7 @@
-"""The durable manifests of versions and layers: what lies in the object store, readable alone.
+"""Durable manifests of versions and layers in the object store, readable without the database.
 
-A manifest names every shard, so of a large dataset it is hundreds of megabytes: it is written shard
-by shard through a file, and never held as a whole. Read whole, it is the JSON of its message in
+A manifest lists every shard and can reach hundreds of megabytes, so it is streamed through a file
+shard by shard. The complete file is the JSON form of its message in
 `proto/vila2/v1/manifests.proto`.
 """
 
@@ -36,7 +36,7 @@ def dataset_manifest(
     sha256: str,
     rejected: dict[str, int],
 ) -> DatasetManifest:
-    """The manifest of a version but for its shards; `sha256` is what `digest_of` them is."""
+    """A version's manifest without its shards; `sha256` is their `digest_of`."""
     return DatasetManifest(
         dataset=dataset.name,
         version=version.number,
@@ -50,7 +50,7 @@ def dataset_manifest(
 
 
 def shard_ref(shard: ShardRow) -> ShardRef:
-    """A shard of a version's manifest."""
+    """The manifest entry of a version's shard."""
     return ShardRef(
         index=shard.number,
         object_key=shard.object_key,
@@ -62,7 +62,7 @@ def shard_ref(shard: ShardRow) -> ShardRef:
 
 
 def layer_manifest(layer: LayerRow, dataset: str, version: int) -> LayerManifest:
-    """The manifest of a layer but for its shards."""
+    """A layer's manifest without its shards."""
     return LayerManifest(
         layer_id=layer.id,
         name=layer.name,
@@ -74,7 +74,7 @@ def layer_manifest(layer: LayerRow, dataset: str, version: int) -> LayerManifest
 
 
 def layer_shard_ref(shard: LayerShardRow) -> LayerShardRef:
-    """A shard of a layer's manifest."""
+    """The manifest entry of a layer's shard."""
     return LayerShardRef(
         index=shard.number,
         object_key=shard.object_key,

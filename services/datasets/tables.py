@@ -76,9 +76,9 @@ class VersionRow(TokenColumns, Base):
 
 
 class UploadRow(Base):
-    """A piece of an upload: a part of raw samples (`file` is ""), or a piece of a file.
+    """An uploaded part of raw samples (`file` is "") or piece of a file.
 
-    `kept` says whether its object is still there; it goes once the version is ready.
+    `kept` is true while its object exists; the object is removed once the version is ready.
     """
 
     __tablename__ = "uploads"
@@ -92,7 +92,7 @@ class UploadRow(Base):
 
 
 class ShardRow(Base):
-    """A shard of a version: what is read (`object_key`) and its index.
+    """A shard of a version: its data (`object_key`) and its index.
 
     The shards of a ready version are numbered from 0 without a gap, and none is ever taken away.
     Those of a version that is being ingested are rows before their objects are stored.
@@ -156,7 +156,7 @@ class AuditRow(Base):
 
 
 class TakedownRow(Base):
-    """An image that must be gone from every version, layer and export, and what was done."""
+    """A takedown: an image to remove from every version and layer, and what was done."""
 
     __tablename__ = "takedowns"
 
@@ -172,7 +172,7 @@ class TakedownRow(Base):
 
 
 class ExportRow(TokenColumns, Base):
-    """An export that somebody made, with the waiver where its layer was not sealed."""
+    """A recorded export, with its waiver if the layer was not sealed."""
 
     __tablename__ = "exports"
     __table_args__ = (UniqueConstraint("team", "token"),)
@@ -189,7 +189,7 @@ class ExportRow(TokenColumns, Base):
 
 
 class HistoryRow(Base):
-    """Something that changed which version or layer is in use, and who did it."""
+    """A change of the version or layer in use, and who made it."""
 
     __tablename__ = "history"
 

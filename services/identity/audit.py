@@ -1,9 +1,8 @@
 """The audit log: which key did what, when, and how it ended.
 
-Recorded is every request of a route whose scope lets it change something, and every request that
-was refused for who asked (401 and 403), before the reply is sent. Refusals of nobody known are
-bounded, so that a stranger cannot fill the disk; those beyond are counted. Entries are kept for
-ever, or for as many days as the process is told.
+Records every request to a route whose scope allows changes, and every 401 and 403, before the
+response is sent. Entries for unauthenticated requests are rate-limited so that they cannot fill the
+disk; the excess is counted. Entries are kept forever unless a retention in days is configured.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from vila2.schemas.rest import identity as api
 _log = structlog.get_logger()
 STRANGERS_PER_MINUTE = 60
 PRUNE_SECONDS = 3600.0
-# At a time, so that nobody who writes waits long for it; what is left goes at the next look.
+# Rows per call, so that writers do not wait long; the next call removes more.
 PRUNE_MOST = 10_000
 _REFUSED = (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """A request and how it ended; `key` is empty where nobody known sent it."""
+    """A request and its outcome; `key` is empty if the request was unauthenticated."""
 
     service: str
     method: str
@@ -50,7 +49,7 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which entries to show; an empty field takes all."""
+    """Filters for entries; an empty field matches all."""
 
     team: str = ""
     key: str = ""
@@ -64,12 +63,12 @@ class Wanted:
 
 
 def worth_recording(scope: str, status: int) -> bool:
-    """Whether a request of a route with this scope belongs into the log. Pure."""
+    """Whether to log a request to a route with this scope. Pure."""
     return status in _REFUSED or (changes_something(scope) and status != 429)
 
 
 class Audit:
-    """Owns the table `audit`. Safe to use from many threads."""
+    """Owns the table `audit`. Thread-safe."""
 
     def __init__(self, database: Database, *, days: int | None = None) -> None:
         self._database, self._days = database, days
@@ -77,7 +76,7 @@ class Audit:
         self._pruned, self._lock = float("-inf"), threading.Lock()
 
     def record(self, made: AuditRecord) -> None:
-        """Write one entry; where that fails, the process's own log has it instead."""
+        """Write one entry; if that fails, it goes to the process's log."""
         if not made.key and not self._room_for_a_stranger():
             AUDIT_UNRECORDED.labels("strangers").inc()
             return
@@ -92,9 +91,9 @@ class Audit:
             self.prune(time.time() - self._days * api.DAY)
 
     def prune(self, before: float) -> int:
-        """Remove the oldest entries from before that time, at most `PRUNE_MOST`; returns how many.
+        """Delete up to `PRUNE_MOST` entries older than `before`, oldest first; returns the count.
 
-        Where it fails, the entries stay until the next time.
+        On failure the entries stay until the next call.
         """
         old = select(AuditRow.id).where(AuditRow.at < before).order_by(AuditRow.at)
         try:

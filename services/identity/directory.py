@@ -1,8 +1,7 @@
-"""Looking keys and limits up, as every request does: remembered for seconds, never longer.
+"""Lookup of keys, roles and limits for every request, cached for a few seconds.
 
-What was looked up is good for `FRESH_SECONDS`: a key that is revoked, a role that is taken away and
-a limit that is set hold at once in the process that changed them, and in every other within that
-time.
+Results are cached for `FRESH_SECONDS`. A revoked key, a removed role or a new limit takes effect at
+once in the process that made the change, and within that time in all others.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ K = TypeVar("K")
 V = TypeVar("V")
 _log = structlog.get_logger()
 FRESH_SECONDS = 5.0
-# `last used` is for people who look for keys that nobody needs: to the minute is enough.
+# `last used` is for finding unused keys, so a precision of one minute is enough.
 USED_SECONDS = 60.0
-# Whoever sends one made-up prefix after another fills no memory.
+# Bounded, so that requests with made-up prefixes cannot fill the memory.
 _REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
 class HeldKey:
-    """What the tables say of a key."""
+    """A key as stored in the tables."""
 
     prefix: str
     digest: str
@@ -51,7 +50,7 @@ class HeldKey:
 
 
 class Directory:
-    """Answers from memory what it was asked a moment ago. Safe to use from many threads."""
+    """Cached lookups. Thread-safe."""
 
     def __init__(self, database: Database, peppers: Peppers) -> None:
         self._database, self._peppers = database, peppers
@@ -60,9 +59,9 @@ class Directory:
         self._members: dict[tuple[str, str], tuple[float, str | None]] = {}
 
     def principal(self, key: str) -> Principal:
-        """Who holds `key` (PREFIX.SECRET); raises `Unauthenticated` for nobody.
+        """The holder of `key` (PREFIX.SECRET); raises `Unauthenticated`.
 
-        Why a key is no longer good is told only to who has its secret.
+        The error says why a key has ended only if the secret is correct.
         """
         prefix, _, secret = key.partition(".")
         held = self._key(prefix)
@@ -82,7 +81,7 @@ class Directory:
         return Principal(held.prefix, held.team, scopes, held.user)
 
     def limits(self, team: str) -> Limits:
-        """What a team may use."""
+        """A team's limits."""
         now = time.monotonic()
         until, limits = self._limits.get(team, (0.0, Limits()))
         if now >= until:
@@ -108,7 +107,7 @@ class Directory:
             return session.get(TeamRow, team) is not None
 
     def forget(self) -> None:
-        """Look everything up again: something was changed."""
+        """Clear the cache after a change."""
         self._keys.clear()
         self._limits.clear()
         self._members.clear()
@@ -148,7 +147,7 @@ class Directory:
         )
 
     def _used(self, held: HeldKey, now: float) -> None:
-        """Write down that a key is in use, at most once a minute over all processes."""
+        """Update the key's last use, at most once a minute across all processes."""
         if now - held.last_used_at < USED_SECONDS:
             return
         held.last_used_at = now
@@ -160,12 +159,12 @@ class Directory:
                     .values(last_used_at=now)
                 )
         except SQLAlchemyError:
-            # A note for people must not cost the request that it is about.
+            # Informational only: a failure must not fail the request.
             _log.exception("the use of a key was not written down", key=held.prefix)
 
 
 def ended(held: HeldKey, now: float) -> str:
-    """Why a key is no longer good, or the empty string. Pure."""
+    """Why a key is no longer valid, or the empty string. Pure."""
     if held.revoked_at is not None:
         return f"was revoked at {_time(held.revoked_at)}"
     if held.expires_at is not None and held.expires_at <= now:

@@ -1,4 +1,4 @@
-"""Identity as a service sees it: who sends this request, and may they send it now?"""
+"""The services' interface to identity: authentication, rate limits and the audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.identity.teams import Teams
 
 
 class Identity:
-    """One per process, shared by its services; `sign_in` is there where OpenID Connect is set."""
+    """One per process, shared by its services; `sign_in` is set if OIDC is configured."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Identity:
         self.audit = Audit(database, days=audit_days)
 
     def principal(self, bearer: str) -> Principal:
-        """Who sends this bearer token, a key or a signed token; raises `Unauthenticated`."""
+        """Authenticate a bearer token, a key or a JWT; raises `Unauthenticated`."""
         if bearer.count(".") != 2:  # a key has one dot, a JWT two
             return self.directory.principal(bearer)
         if self._sign_in is None:
@@ -53,7 +53,7 @@ class Identity:
         app.add_middleware(AuditTrail, service=service, identity=self)
 
     def limit(self, caller: Principal) -> None:
-        """Raise `TooManyRequests` where the caller's team has sent too many; services never do."""
+        """Raise `TooManyRequests` if the team exceeds its rate limit; services are exempt."""
         if caller.is_service:
             return
         most = self.directory.limits(caller.team).requests_per_minute
@@ -69,7 +69,7 @@ class Identity:
             )
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
         self._limiter.close()
         if self._sign_in is not None:
             self._sign_in.close()

@@ -1,4 +1,4 @@
-"""Keys: made, listed, rotated and revoked. Checking them is `directory`'s."""
+"""API keys: create, list, rotate and revoke. `directory` checks them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from vila2.schemas.rest import identity as api
 
 
 class Keys:
-    """Owns the table `keys`; `changed` is told when one is no longer what it was."""
+    """Owns the table `keys`; calls `changed` after a key changes."""
 
     def __init__(self, database: Database, peppers: Peppers, changed: Callable[[], None]) -> None:
         self._database, self._peppers, self._changed = database, peppers, changed
 
     def issue(self, *, team: str, scopes: Iterable[str] = TEAM_SCOPES, name: str = "") -> str:
-        """A key for the platform itself, which asks nobody; the team is made if need be."""
+        """Create a key for the platform itself, without a caller; creates the team if necessary."""
         made = self._peppers.new_key()
         with self._database.transaction() as session:
             if session.get(TeamRow, team) is None:
@@ -42,7 +42,7 @@ class Keys:
         return made.whole
 
     def create(self, caller: Principal, team: str, body: api.KeyIn) -> api.NewKey:
-        """A key of a team, with no more scopes than the caller itself holds."""
+        """Create a key for a team, with at most the caller's own scopes."""
         see(caller, team)
         with self._database.transaction() as session:
             team_row(session, team)
@@ -60,7 +60,7 @@ class Keys:
             return api.NewKey(**_key(row, now).model_dump(), key=made.whole)
 
     def of_team(self, caller: Principal, team: str, page: Page = WHOLE) -> list[api.Key]:
-        """Every key that a team has or had, the newest first."""
+        """All keys of a team, including ended ones, newest first."""
         see(caller, team)
         with self._database.reading() as session:
             team_row(session, team)
@@ -69,7 +69,7 @@ class Keys:
             return [_key(row, time.time()) for row in newest]
 
     def rotate(self, caller: Principal, team: str, prefix: str, body: api.RotateIn) -> api.NewKey:
-        """A new key for the same purpose; the old one ends after the overlap, if not before."""
+        """Replace a key; the old one expires after the overlap, or earlier if it would anyway."""
         see(caller, team)
         now = time.time()
         with self._database.transaction() as session:
@@ -89,7 +89,7 @@ class Keys:
             row = _row(made, team=team, scopes=old.scopes, name=old.name)
             row.user_name, row.created_by = old.user_name, caller.key
             if old.expires_at is not None:
-                # As long a life as the old one was given.
+                # The same lifetime as the old key's.
                 row.expires_at = now + (old.expires_at - old.created_at)
             session.add(row)
             end = now + body.overlap_hours * 3600
@@ -101,11 +101,11 @@ class Keys:
         return new
 
     def revoke(self, caller: Principal, team: str, prefix: str) -> api.Key:
-        """End a key; its row stays. Revoking twice changes nothing."""
+        """Revoke a key; its row is kept. Idempotent."""
         see(caller, team)
         with self._database.transaction() as session:
             row = _held(session, team, prefix)
-            # Else a team's admin could switch off the platform's own keys that lie in the team.
+            # Otherwise a team's admin could revoke the platform's own keys in that team.
             _grantable(row.scopes, caller)
             if row.revoked_at is None:
                 row.revoked_at = time.time()
@@ -133,7 +133,7 @@ def _held(session: Session, team: str, prefix: str) -> KeyRow:
 
 
 def _role_of(session: Session, team: str, user: str) -> str:
-    """The role of the user whose key it is to be; empty for a key that is nobody's own."""
+    """The role of the key's user; empty for a key without a user."""
     if not user:
         return ""
     member = session.get(MemberRow, (team, user))
@@ -145,7 +145,7 @@ def _role_of(session: Session, team: str, user: str) -> str:
 
 
 def _scopes(body: api.KeyIn, role: str) -> list[str]:
-    """What a key is asked to hold."""
+    """The scopes requested for a key."""
     if sum([body.scopes is not None, body.role is not None, body.service]) > 1:
         raise Invalid(
             "more than one of role, scopes and service is given", field="role", fix="give one"

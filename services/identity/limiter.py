@@ -1,8 +1,8 @@
-"""How many requests a minute: at most so many in any 60 seconds, counted by the `limits` library.
+"""Rate limits: at most N requests in any 60 seconds, counted by the `limits` library.
 
-With a broker all processes count together in it, else each counts in its own memory. While the
-broker does not answer, each process counts alone: together they let more through than the limit,
-but neither everything nor nothing.
+With a broker, all processes share one count; otherwise each counts in memory. If the broker is
+unavailable, each process falls back to its own count, so the total can exceed the limit but stays
+bounded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _RETRY_SECONDS = 5.0
 
 
 class Limiter:
-    """Counts by name. Safe to use from many threads; `wait` never raises.
+    """Counts by name. Thread-safe; `wait` never raises.
 
-    `window` is in seconds; it is a minute but in tests.
+    `window` is in seconds; 60 except in tests.
     """
 
     def __init__(self, broker_url: str = "", *, window: int = 60) -> None:
@@ -52,7 +52,7 @@ class Limiter:
         return _wait(self._own, limit, name)
 
     def close(self) -> None:
-        """Give the broker's connections back."""
+        """Close the broker's connections."""
         if self._broker is not None:
             self._broker.storage.close()
 
@@ -60,5 +60,5 @@ class Limiter:
 def _wait(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> float:
     if limiter.hit(limit, name):
         return 0.0
-    # The oldest request of the window may have left it meanwhile.
+    # The window's oldest request may have expired in the meantime.
     return max(limiter.get_window_stats(limit, name).reset_time - time.time(), 0.001)

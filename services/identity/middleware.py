@@ -1,7 +1,7 @@
-"""What a service does around each request for identity's sake: write the audit log.
+"""ASGI middleware that writes the audit log.
 
-`require` leaves in the request's state who asked and what the route's scope is; here that is read
-when the answer is known, and recorded before it is sent.
+`require` stores the caller and the route's scope in the request's state; the middleware reads them
+once the status is known and records the request before the response is sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AuditTrail:
         self._app, self._service, self._identity = app, service, identity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and record it as its answer begins."""
+        """Handle a request and record it before its response starts."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -42,7 +42,7 @@ class AuditTrail:
 
 
 def _entry(service: str, scope: Scope, start: Message) -> AuditRecord | None:
-    """What is to be recorded of a request, if anything; routes without a scope are not ours.
+    """The audit record of a request, or `None`; routes without a scope are not recorded.
 
     A request without a good key (401) does not reach its route.
     """
@@ -56,7 +56,7 @@ def _entry(service: str, scope: Scope, start: Message) -> AuditRecord | None:
         service=service,
         method=scope["method"],
         route=getattr(scope.get("route"), "path", "")[:200],
-        # PostgreSQL takes no NUL: nobody may keep out of the log by sending one.
+        # PostgreSQL rejects NUL; a client must not avoid the log by sending one.
         path=path.replace("\0", "\ufffd")[:500],
         status=start["status"],
         key=who.key if who else "",

@@ -1,8 +1,8 @@
-"""OpenID Connect: bearer tokens that a sign-in service signed are accepted beside keys.
+"""OpenID Connect: accepts bearer tokens signed by an identity provider, in addition to keys.
 
-A token is good when one of the issuer's published keys signed it with an asymmetric algorithm, and
-its issuer, audience and times fit. Its claims say the user and the team; the role is a claim's, or
-the one that the user has in the team here. The team must exist: a misspelt claim makes none.
+A token is valid if one of the issuer's published keys signed it with an asymmetric algorithm and
+its issuer, audience and times are valid. Claims name the user and the team. The role comes from a
+claim, or else from the user's membership. The team must exist; tokens never create one.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from services.identity.directory import Directory
 
 _log = structlog.get_logger()
-# What the audit log shows in place of a key's prefix.
+# Shown in the audit log instead of a key prefix.
 KEY = "oidc"
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
-# Clocks of two machines differ by as much.
+# Allowed clock skew, in seconds.
 LEEWAY_SECONDS = 30
 _FRESH_SECONDS = 3600.0
-# A token of an unknown key makes the keys be fetched again: the issuer may have a new one. Not
-# more often than this, or whoever makes tokens up would have us call the issuer each time.
+# A token with an unknown key triggers a refetch, since the issuer may have rotated its keys. This
+# interval keeps forged tokens from causing a request to the issuer each time.
 _AGAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Which claims say who it is; an empty `role` leaves roles to the teams here."""
+    """Names of the identity claims; with an empty `role`, roles come from team membership."""
 
     user: str = "email"
     team: str = "team"
@@ -45,7 +45,7 @@ class Claims:
 
 
 class IssuerKeys:
-    """The issuer's keys, by its discovery document; fetched when first needed, then kept."""
+    """The issuer's keys, found through its discovery document; fetched lazily and cached."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
@@ -55,9 +55,9 @@ class IssuerKeys:
         self._fetched = float("-inf")
 
     def get(self, *, older_than: float = _FRESH_SECONDS) -> Any:
-        """The key set, fetched again where it is older than so many seconds.
+        """The key set, fetched again if older than `older_than` seconds.
 
-        Raises `Unreachable` where the issuer never answered; later, the keys of before serve on.
+        Raises `Unreachable` if it was never fetched; later failures keep using the cached keys.
         """
         with self._lock:
             now = time.monotonic()
@@ -86,7 +86,7 @@ class IssuerKeys:
 
 
 class SignIn:
-    """Who a signed token is. Needs the extra `oidc`."""
+    """Authenticates signed tokens. Needs the extra `oidc`."""
 
     def __init__(self, issuer: str, audience: str, claims: Claims) -> None:
         from joserfc.jwt import JWTClaimsRegistry
@@ -100,7 +100,7 @@ class SignIn:
         )
 
     def principal(self, token: str, directory: Directory) -> Principal:
-        """Who sent a token; raises `Unauthenticated` with what is wrong with it."""
+        """The sender of a token; raises `Unauthenticated` with the reason."""
         claims = self._verified(token)
         user, team = (_text(claims, name) for name in (self._claims.user, self._claims.team))
         if not directory.has_team(team):

@@ -1,7 +1,7 @@
-"""A key's secret and what is stored of it: an HMAC under a pepper that the database never sees.
+"""Key secrets and their stored form: an HMAC under a pepper that is not in the database.
 
-A secret has 256 random bits, so a fast keyed hash is right; slow hashes are for passwords. Whoever
-steals the rows alone can neither use a key nor make one up.
+A secret has 256 random bits, so a fast keyed hash is sufficient; slow hashes are for passwords. The
+rows alone allow neither using a key nor forging one.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ class KeyText:
 
     @property
     def whole(self) -> str:
-        """As its holder sends it."""
+        """The key as its holder sends it: PREFIX.SECRET."""
         return f"{self.prefix}.{self.secret}"
 
 
 class Peppers:
-    """The peppers that a platform holds: new keys get the first, the others go on being known.
+    """A platform's peppers: the first is used for new keys, the others only for checking.
 
-    To change the pepper, put the new one in front; when the last key of the old one has been
-    rotated, drop it.
+    To rotate the pepper, prepend the new one; remove the old one once no key uses it.
     """
 
     def __init__(self, hexadecimal: Sequence[str]) -> None:
@@ -53,7 +52,7 @@ class Peppers:
 
     @classmethod
     def of(cls, path: Path, *, given: str = "") -> Peppers:
-        """Those given (separated by commas) and those of the file, which is made if need be."""
+        """The given peppers (comma-separated) and the file's, which is created if necessary."""
         told = [part.strip() for part in given.split(",") if part.strip()]
         kept = path.read_text().split() if path.exists() else []
         if not told and not kept:
@@ -62,16 +61,16 @@ class Peppers:
         return cls([*told, *kept])
 
     def new_key(self) -> KeyText:
-        """A key that nobody has had before."""
+        """Generate a new random key."""
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         return KeyText(prefix, secret, self._digest(secret, self._first), self._first)
 
     def holds(self, name: str) -> bool:
-        """Whether keys of this pepper can be checked."""
+        """Whether this pepper is available to check keys."""
         return name in self._by_name
 
     def fits(self, secret: str, *, digest: str, pepper: str) -> bool:
-        """Whether a secret is the one that was stored; as slow for a wrong one as for a right."""
+        """Whether a secret matches the stored digest, compared in constant time."""
         name = pepper if pepper in self._by_name else self._first
         same = hmac.compare_digest(digest.encode(), self._digest(secret, name).encode())
         return same and name == pepper
@@ -81,18 +80,18 @@ class Peppers:
 
 
 def pepper_name(hexadecimal: str) -> str:
-    """What rows call a pepper by; it tells nothing of it."""
+    """The id by which rows refer to a pepper; it does not reveal it."""
     return _name(_bytes(hexadecimal))
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read, from its first byte on."""
+    """Write a file created with owner-only permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text, mode=0o600)
 
 
 def add_private(path: Path, text: str) -> bool:
-    """The same for a file that may be there already: then it stays as it is, and this is False."""
+    """Like `write_private`, but leaves an existing file unchanged and returns False."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return create_atomically(path, text, mode=0o600)
 

@@ -1,7 +1,7 @@
-"""What every route asks for: a caller whose key holds the route's scope.
+"""The dependency of every route: a caller whose key has the route's scope.
 
-`require` checks the scope of the caller that the middleware found out, holds the team to its rate
-limit, and leaves what the audit log needs in the request's state.
+`require` checks the scope of the caller authenticated by the middleware, applies the team's rate
+limit, and stores what the audit log needs in the request's state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 TEAM_HEADER = "x-vila2-team"
-# For the OpenAPI document alone, which shows each route's scope.
+# Only for the OpenAPI document, which shows each route's scope.
 _BEARER = HTTPBearer(
     scheme_name="apiKey",
     auto_error=False,
@@ -38,13 +38,13 @@ _BEARER = HTTPBearer(
 
 
 def identity_of(request: Request) -> Identity:
-    """The identity that this service's app was built with."""
+    """The `Identity` of this service's app."""
     identity: Identity = request.app.state.identity
     return identity
 
 
 def require(scope: str) -> Callable[..., Principal]:
-    """A dependency that lets a request in when its key holds `scope`."""
+    """A dependency that admits requests whose key has `scope`."""
 
     def check(
         request: Request,

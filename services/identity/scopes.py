@@ -1,7 +1,7 @@
-"""Scopes, the roles that stand for them, and who may give what to whom: pure decisions.
+"""Scopes, roles and the rules for granting them. Pure.
 
-A key's scopes bound what it may do; where a key belongs to a user, the user's role in the key's
-team bounds it too, each time that it is used.
+A key's scopes limit what it may do. If a key belongs to a user, the user's current role in the
+key's team limits it as well, checked on every use.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ TEAM_SCOPES = (
 )  # fmt: skip
 # A team's own members, keys and audit log.
 IDENTITY_SCOPES = ("identity:read", "identity:write")
-# Whoever holds this acts for every team: makes teams, and keys for services.
+# Platform admin: acts for every team, creates teams and service keys.
 PLATFORM_ADMIN = "platform:admin"
-# For those who run the platform: they see and bound what every team uses.
+# For operators: view and limit every team's usage.
 ADMIN_SCOPES = ("quotas:read", "quotas:write", PLATFORM_ADMIN)
 ALL_SCOPES = (*TEAM_SCOPES, *IDENTITY_SCOPES, *ADMIN_SCOPES)
-# Held by the services' own keys alone: work for whichever team the header names.
+# Only for the services' own keys: act for the team named in the header.
 ACT_AS = "internal:act-as"
 
 _READS = tuple(scope for scope in TEAM_SCOPES if scope.endswith(":read"))
@@ -34,7 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, and what they may do. `user` is empty for a key that is nobody's own."""
+    """The caller and its scopes. `user` is empty for a key without a user."""
 
     key: str
     team: str
@@ -47,14 +47,14 @@ class Principal:
         return ACT_AS in self.scopes
 
     def may_see(self, team: str) -> bool:
-        """Whether a team's identity is this caller's business."""
+        """Whether this caller may see a team's members, keys and limits."""
         return team == self.team or PLATFORM_ADMIN in self.scopes
 
 
 def effective(scopes: Iterable[str], *, owned: bool, role: str | None) -> frozenset[str]:
-    """What a key may do now: of a user's own key, no more than the user's role in the team.
+    """A key's effective scopes; a user's own key is limited by the user's role in the team.
 
-    A user who has left the team has no role, and the keys can do nothing.
+    A user who has left the team has no role, so the user's keys have no scopes.
     """
     if not owned:
         return frozenset(scopes)
@@ -62,7 +62,7 @@ def effective(scopes: Iterable[str], *, owned: bool, role: str | None) -> frozen
 
 
 def not_grantable(asked: Iterable[str], caller: Principal) -> list[str]:
-    """Scopes that a caller cannot put into a key: those that it does not hold itself.
+    """Requested scopes that the caller cannot grant because it does not hold them.
 
     The platform's admin may also make keys for services.
     """

@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
 
 
 class TeamRow(Base):
-    """A team: the owner of datasets, models and runs, by whose name the services know it."""
+    """A team: the owner of datasets, models and runs; services refer to it by name."""
 
     __tablename__ = "teams"
 
@@ -26,7 +26,7 @@ class TeamRow(Base):
 
 
 class UserRow(Base):
-    """A person, by the name that the sign-in service knows as well (mostly an e-mail address)."""
+    """A user, by the name used at the identity provider (usually an email address)."""
 
     __tablename__ = "users"
 
@@ -48,8 +48,8 @@ class MemberRow(Base):
 class KeyRow(Base):
     """A key: its public prefix, the HMAC of its secret, and the name of that HMAC's pepper.
 
-    `user_name` is empty for a key that is nobody's own. Rows stay when keys end, so that the audit
-    log's prefixes can be explained.
+    `user_name` is empty for a key without a user. Rows of ended keys are kept, so that prefixes in
+    the audit log can be resolved.
     """
 
     __tablename__ = "keys"
@@ -70,7 +70,7 @@ class KeyRow(Base):
 
 
 class LimitsRow(Base):
-    """What a team may use; null is no limit. GPU-hours are the training service's own."""
+    """A team's limits; null means unlimited. The training service keeps GPU-hours."""
 
     __tablename__ = "limits"
 
@@ -83,7 +83,7 @@ class LimitsRow(Base):
 
 
 class AuditRow(Base):
-    """A request that changed something, or that was refused: never the body, never the secret."""
+    """A request that changed something or was refused, without its body or secret."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_team_id", "team", "id"),)

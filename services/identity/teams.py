@@ -17,13 +17,13 @@ from vila2.schemas.rest import identity as api
 
 
 class Teams:
-    """Owns the tables `teams`, `users`, `members` and `limits`; `changed` is told of any change."""
+    """Owns the tables `teams`, `users`, `members` and `limits`; calls `changed` on a change."""
 
     def __init__(self, database: Database, changed: Callable[[], None]) -> None:
         self._database, self._changed = database, changed
 
     def create(self, caller: Principal, body: api.TeamIn) -> api.Team:
-        """Make a team; raises `Conflict` where the name is taken."""
+        """Create a team; raises `Conflict` if the name is taken."""
         with self._database.transaction() as session:
             exclusively(session, f"team:{body.name}")
             if session.get(TeamRow, body.name) is not None:
@@ -44,13 +44,13 @@ class Teams:
             return [_team(session, row) for row in page.rows(session, query, TeamRow.name)]
 
     def get(self, caller: Principal, team: str) -> api.Team:
-        """A team, its members and limits."""
+        """A team with its members and limits; raises `NotFound`."""
         see(caller, team)
         with self._database.reading() as session:
             return _team(session, team_row(session, team))
 
     def set_limits(self, caller: Principal, team: str, body: api.LimitsIn) -> api.Limits:
-        """Set a team's limits, in whole; they hold within seconds in every process."""
+        """Replace all of a team's limits; effective in every process within seconds."""
         with self._database.transaction() as session:
             team_row(session, team)
             exclusively(session, f"limits:{team}")
@@ -64,7 +64,7 @@ class Teams:
         return made
 
     def put_member(self, caller: Principal, team: str, user: str, body: api.MemberIn) -> api.Member:
-        """Give a user a role in a team, in place of the one before; the user is made if need be."""
+        """Set a user's role in a team, creating the user if necessary."""
         see(caller, team)
         with self._database.transaction() as session:
             team_row(session, team)
@@ -79,7 +79,7 @@ class Teams:
         return api.Member(user=user, role=body.role)
 
     def remove_member(self, caller: Principal, team: str, user: str) -> None:
-        """Take a user out of a team: their own keys of the team can do nothing from then on."""
+        """Remove a user from a team; the user's own keys in that team lose all scopes."""
         see(caller, team)
         with self._database.transaction() as session:
             row = session.get(MemberRow, (team, user))
@@ -89,7 +89,7 @@ class Teams:
         self._changed()
 
     def users(self, page: Page = WHOLE) -> list[api.User]:
-        """Everybody, by name, and their roles."""
+        """All users and their roles, by name."""
         with self._database.reading() as session:
             rows = page.rows(session, select(UserRow), UserRow.name)
             theirs = MemberRow.user_name.in_([row.name for row in rows])
@@ -103,13 +103,13 @@ class Teams:
 
 
 def see(caller: Principal, team: str) -> None:
-    """Raise `NotFound` where a team is none of the caller's business: it may not even exist."""
+    """Raise `NotFound` if the caller may not see the team, whether or not it exists."""
     if not caller.may_see(team):
         raise _no_team(team)
 
 
 def team_row(session: Session, team: str) -> TeamRow:
-    """A team, or `NotFound`."""
+    """A team's row; raises `NotFound`."""
     row = session.get(TeamRow, team)
     if row is None:
         raise _no_team(team)
@@ -117,7 +117,7 @@ def team_row(session: Session, team: str) -> TeamRow:
 
 
 def limits_of(row: LimitsRow | None) -> api.Limits:
-    """A team's limits; no row is no limit."""
+    """A team's limits; without a row, unlimited."""
     if row is None:
         return api.Limits()
     names = api.LimitsIn.model_fields

@@ -1,7 +1,7 @@
-"""The embedded platform: the same five services, wired together in one process.
+"""The embedded platform: the five services in one process.
 
-What differs from a cluster is only what is passed in here: SQLite files, a directory, an
-in-process queue, calls over ASGI, the embedded engine, and torchrun children.
+Only the adapters differ from a cluster: SQLite files, a directory, an in-process queue, calls over
+ASGI, the embedded engine, and torchrun subprocesses.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from vila2.data.fetch import FetchPolicy
 from vila2.triton.keeper import Keeper
 from vila2.triton.server import TritonServer, free_ports
 
-# What opening a workspace raises where its databases are not of this version.
+# Raised when a workspace's databases do not match this version.
 OF_ANOTHER_VERSION = (DatabaseNewer, DatabaseUnknown)
-# What settings raise that name a seam this machine cannot have.
+# Raised for settings that this machine does not support.
 WRONG_SETTINGS = (ValidationError, BackendMissing, PepperWrong, TracingUnavailable)
 
 
@@ -46,10 +46,11 @@ class WorkspaceBusy(RuntimeError):
 class EmbeddedPlatform:
     """The platform in one workspace folder; use it as a context manager.
 
-    `slots` jobs train or evaluate at once; by default one per core, at most two. `fetching` bounds
-    what lists of addresses may reach; `storage` says where rows and objects lie, by default as the
-    environment does; `captioning` says the same of the engine and its workers, `training` of where
-    jobs run. With `triton` a Triton server is started for the captions and ended with the platform.
+    `slots` is the number of concurrent training and evaluation jobs, by default one per core and at
+    most two. `fetching` restricts which addresses may be fetched. `storage`, `captioning` and
+    `training` configure databases and objects, the engine and its workers, and where jobs run; by
+    default they come from the environment. With `triton`, a Triton server is started and stopped
+    with the platform.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class EmbeddedPlatform:
                     update={"triton_url": self.triton.url}
                 )
             self.apps = {name: build(seams) for name, build in TARGETS.items()}
-            # From here on the end of the platform closes what was opened, not this block.
+            # From here on, closing the platform releases the resources, not this block.
             self._opened = opened.pop_all()
 
     def _client(self, key: str) -> Client:
@@ -123,7 +124,7 @@ class EmbeddedPlatform:
         self._opened.close()
 
     def _own_triton(self, seams: Seams) -> TritonServer:
-        """A server of our own over the models that this platform publishes."""
+        """Start a Triton server for the models that this platform publishes."""
         grpc_port, http_port, metrics_port = free_ports(3)
         return TritonServer(
             seams.repository(),
@@ -140,7 +141,7 @@ class EmbeddedPlatform:
 
 
 class _Late(httpx2.BaseTransport):
-    """Finds its app when it is first used, since clients are made before the apps they call."""
+    """Looks up its app on first use, since clients are created before the apps they call."""
 
     def __init__(self, platform: EmbeddedPlatform, service: str) -> None:
         self._platform, self._service = platform, service
@@ -153,8 +154,8 @@ class _Late(httpx2.BaseTransport):
 
 
 def lock_workspace(workspace: Path) -> TextIO:
-    """Hold the workspace until the file is closed: two processes on one would each believe the
-    other dead. Raises `WorkspaceBusy`."""
+    """Lock the workspace until the file is closed, since two processes on one would take each
+    other's leases. Raises `WorkspaceBusy`."""
     handle = (workspace / "lock").open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

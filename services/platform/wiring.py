@@ -1,4 +1,4 @@
-"""What services are built from, in one process or apart: where things lie, who answers, keys."""
+"""Shared dependencies of the services: storage, databases, clients and keys."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ TEAM = "local"
 
 @dataclass
 class Seams:
-    """The settings of a platform and what is opened once for all services of a process.
+    """A platform's settings, and the resources shared by all services of a process.
 
-    `platform` gives a client that works for a team. `alone` says that no other process works on the
-    same rows, so that whoever held a lease before is gone.
+    `platform` returns a client that acts for a team. If `alone` is true, no other process uses the
+    same databases, so every existing lease is stale.
     """
 
     workspace: Path
@@ -52,7 +52,7 @@ class Seams:
 
     @cached_property
     def sources(self) -> Sources:
-        """Buckets to register data from."""
+        """The configured sources: buckets to register data from."""
         return sources_of(self.workspace)
 
     @cached_property
@@ -66,14 +66,14 @@ class Seams:
         return self.storage.repository(self.workspace, PREFIX)
 
     def database(self, base: type[DeclarativeBase], migrations: Migrations) -> Database:
-        """A service's database, brought to its newest step."""
+        """Open a service's database and apply pending migrations."""
         return self.storage.database(self.workspace, base.metadata, migrations)
 
 
 class WorkspaceKeys:
-    """The workspace's own keys: made once, kept where only its owner can read them.
+    """The workspace's own keys: created once, in files that only the owner can read.
 
-    `given` is a key for the services that the operator made elsewhere.
+    `given` is a service key that the operator created elsewhere.
     """
 
     def __init__(self, workspace: Path, identity: Identity, *, given: str = "") -> None:
@@ -81,12 +81,12 @@ class WorkspaceKeys:
 
     @property
     def user(self) -> str:
-        """The key that the command line finds: every scope, in the team `local`."""
+        """The command line's key: every scope, in the team `local`."""
         return self._key("key", ALL_SCOPES)
 
     @property
     def service(self) -> str:
-        """The key by which services call each other, for whichever team."""
+        """The key with which services call each other on behalf of any team."""
         if self._given:
             return self._given
         return self._key("service-key", (*ALL_SCOPES, ACT_AS))
@@ -100,7 +100,7 @@ class WorkspaceKeys:
         return key
 
     def _good(self, key: str, scopes: tuple[str, ...]) -> bool:
-        """Whether a key is known and has all scopes: that of an older workspace may lack one."""
+        """Whether a key is valid and has all scopes: an older workspace's key may lack one."""
         try:
             return self._identity.principal(key).scopes >= set(scopes)
         except Unauthenticated:

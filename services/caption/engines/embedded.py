@@ -1,7 +1,7 @@
 """The embedded engine: the library's captioner in this process.
 
-torch is reached through the library only when a model is first used, so that a caption service
-that talks to a remote engine never imports it.
+torch is imported when a model is first used, so a caption service with a remote engine never
+imports it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from vila2.engine.requests import Generation, Request, Scoring
 
 
 class EmbeddedEngine:
-    """One loaded model; requests of all callers run in one batch."""
+    """One loaded model; concurrent callers share one batch."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         from vila2.engine.captioner import Captioner
         from vila2.engine.scheduler import Scheduler
 
-        # Half the cores: jobs train beside it, and threads that wait for each other are slower
-        # than one.
+        # Half the cores: training runs alongside, and oversubscribed threads are slower than one.
         threads = max(1, (os.cpu_count() or 1) // 2)
         captioner = Captioner.load(directory, batch_size=batch_size, threads=threads)
         self._chat = captioner.chat
@@ -37,12 +36,12 @@ class EmbeddedEngine:
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
-        """Answer all, in order."""
+        """Generate all answers, in order."""
         made: list[Generation] = self._scheduler.generate(requests, progress=progress)
         return made
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
-        """Pieces of the text as they are made, then the answer."""
+        """Yield pieces of text as they are generated, then the answer."""
         from vila2.engine.scheduler import Ticket
 
         events: queue.Queue[Any] = queue.Queue()
@@ -68,16 +67,16 @@ class EmbeddedEngine:
             ticket.cancelled = True
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """Score all, in order, between the steps of what is being answered."""
+        """Score all, in order, interleaved with running generation."""
         return [score.gain for score in self._scheduler.score(requests)]
 
     def close(self) -> None:
-        """End the engine's thread."""
+        """Stop the engine's thread."""
         self._scheduler.close()
 
 
 class EmbeddedEngines:
-    """Loaded models by object prefix, the least recently used dropped beyond `keep`."""
+    """An LRU cache of up to `keep` loaded models, by object prefix."""
 
     no_scores = ""
 
@@ -89,7 +88,7 @@ class EmbeddedEngines:
         self._lock = threading.Lock()
 
     def info(self) -> EngineInfo:
-        """The libraries that compute; they are not imported for it."""
+        """The compute libraries' versions, read without importing them."""
         versions = [f"{name} {metadata.version(name)}" for name in ("transformers", "torch")]
         return EngineInfo("embedded", ", ".join(versions))
 
@@ -101,18 +100,18 @@ class EmbeddedEngines:
                 engine = EmbeddedEngine(self._locate(prefix), batch_size=self._batch_size)
                 self._loaded[prefix] = engine
             self._loaded.move_to_end(prefix)
-            # Whoever still holds a dropped engine finishes with it; it goes with the last of them.
+            # Callers that still hold an evicted engine finish; it is freed with the last reference.
             while len(self._loaded) > self._keep:
                 self._loaded.popitem(last=False)
             return engine
 
     def release(self, prefix: str) -> bool:
-        """Forget a model; who is being answered still is."""
+        """Drop a model from the cache; requests in progress finish."""
         with self._lock:
             self._loaded.pop(prefix, None)
         return True
 
     def close(self) -> None:
-        """Forget all."""
+        """Drop all models."""
         with self._lock:
             self._loaded.clear()

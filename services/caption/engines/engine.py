@@ -1,4 +1,4 @@
-"""The engine port: what answers questions about images, in this process or on a Triton server."""
+"""The engine port: generates text from images, in this process or on a Triton server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vila2.engine.requests import Generation, Request, Scoring
 
 
 class EngineUnavailable(ServiceError, Postponed):
-    """The engine cannot answer now, through no fault of the request: try again later."""
+    """The engine is temporarily unavailable; the request itself is fine and can be retried."""
 
     code, status = "engine-unavailable", 503
 
@@ -22,15 +22,15 @@ class ModelRefused(RuntimeError):
 
 
 class CannotScore(RuntimeError):
-    """This engine gives no consistency scores; the message says why, and what does."""
+    """This engine cannot compute consistency scores; the message says why and which can."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What computes the answers: a part of every layer's recipe hash."""
+    """The engine's identity; part of every layer's recipe hash."""
 
     kind: str  # embedded, triton-python or triton-vllm
-    version: str  # of the program that computes
+    version: str  # of the inference program
 
 
 class Engine(Protocol):
@@ -41,10 +41,10 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
-        """Answer all, in order; raises `EngineUnavailable`."""
+        """Generate all answers, in order; raises `EngineUnavailable`."""
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
-        """Pieces of the text as they are made, then the answer."""
+        """Yield pieces of text as they are generated, then the answer."""
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
         """How much each caption owes to its image, nats per token, in order (see
@@ -55,7 +55,7 @@ class Engine(Protocol):
 class Engines(Protocol):
     """Models by the prefix of their files in the object store.
 
-    `no_scores` says why these engines cannot score, and is empty where they can.
+    `no_scores` says why these engines cannot score; it is empty if they can.
     """
 
     no_scores: str
@@ -64,10 +64,10 @@ class Engines(Protocol):
         """What these engines are; raises `EngineUnavailable`."""
 
     def get(self, prefix: str) -> Engine:
-        """The engine of that model, loaded if need be; raises `EngineUnavailable`."""
+        """The model's engine, loaded if necessary; raises `EngineUnavailable`."""
 
     def release(self, prefix: str) -> bool:
-        """Nobody will ask this model soon: give its memory back; False while it is in use."""
+        """Free an unused model's memory; False while it is in use."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""

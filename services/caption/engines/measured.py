@@ -1,7 +1,7 @@
-"""Any engine, watched: what is asked of it, what comes back, and how long it is kept busy.
+"""Metrics for any engine: requests, answers and busy time.
 
-The same for the embedded engine and for Triton, so that their dashboards are one; a span of the
-caller's trace tells each batch of questions.
+The embedded engine and Triton report the same metrics, so one dashboard covers both. Each batch of
+requests is a span in the caller's trace.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vila2.system import tracing
 
 
 class Meter:
-    """Open questions to one model, and the time during which there were any."""
+    """Open requests to one model, and the total time with any open."""
 
     def __init__(self, model: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.model, self._clock = model, clock
@@ -31,7 +31,7 @@ class Meter:
         self._changing = threading.Lock()
 
     def change(self, more: int) -> None:
-        """So many more, or fewer, questions are open."""
+        """Change the number of open requests by `more`, which may be negative."""
         with self._changing:
             now = self._clock()
             if self._open:
@@ -40,14 +40,14 @@ class Meter:
             ENGINE_OPEN.labels(self.model).set(self._open)
 
     def answered(self, answers: Sequence[Generation]) -> None:
-        """These came back."""
+        """Count answers and their tokens."""
         ENGINE_ANSWERS.labels(self.model).inc(len(answers))
         ENGINE_TOKENS.labels(self.model, "prompt").inc(sum(a.prompt_tokens for a in answers))
         ENGINE_TOKENS.labels(self.model, "output").inc(sum(a.tokens for a in answers))
 
 
 class MeasuredEngine:
-    """An engine that counts."""
+    """Wraps an engine and records metrics."""
 
     def __init__(self, inner: Engine, meter: Meter) -> None:
         self._inner, self._meter = inner, meter
@@ -56,7 +56,7 @@ class MeasuredEngine:
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
-        """As the engine does."""
+        """Delegate to the engine and record metrics."""
         settled = 0
 
         def told(done: int) -> None:
@@ -76,7 +76,7 @@ class MeasuredEngine:
         return made
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
-        """As the engine does; a span here would outlive the step that it began in."""
+        """Delegate and record metrics; no span, as it would outlive the step that opened it."""
         self._meter.change(1)
         try:
             for piece in self._inner.stream(request):
@@ -87,7 +87,7 @@ class MeasuredEngine:
             self._meter.change(-1)
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """As the engine does."""
+        """Delegate to the engine and record metrics."""
         with self._span("score", len(requests)):
             self._meter.change(len(requests))
             try:
@@ -105,7 +105,7 @@ class MeasuredEngine:
 
 
 class MeasuredEngines:
-    """Engines that count."""
+    """Wraps the engines' port so that every engine records metrics."""
 
     def __init__(self, inner: Engines) -> None:
         self._inner = inner
@@ -113,19 +113,19 @@ class MeasuredEngines:
         self.no_scores = inner.no_scores
 
     def info(self) -> EngineInfo:
-        """As the engines do."""
+        """Delegate to the engines."""
         return self._inner.info()
 
     def get(self, prefix: str) -> MeasuredEngine:
-        """The engine of that model, loaded if need be."""
+        """The engine of that model, loaded if necessary and wrapped."""
         engine = self._inner.get(prefix)
         meter = self._meters.setdefault(prefix, Meter(prefix.rpartition("/")[2]))
         return MeasuredEngine(engine, meter)
 
     def release(self, prefix: str) -> bool:
-        """As the engines do."""
+        """Delegate to the engines."""
         return self._inner.release(prefix)
 
     def close(self) -> None:
-        """As the engines do."""
+        """Delegate to the engines."""
         self._inner.close()

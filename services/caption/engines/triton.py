@@ -1,7 +1,7 @@
-"""The engine on a Triton server: a bounded, adaptive window of requests, and patience.
+"""The engine on a Triton server: an adaptive window of requests, with retries.
 
-A server that is full, dead or coming back is waited for politely: one probe asks whether it is
-there, all requests wait for that answer, and only those without an answer are asked again.
+If the server is full, down or restarting, one probe checks for it while all requests wait, and only
+unanswered requests are sent again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vila2.schemas.sampling import Sampling
 A = TypeVar("A", Request, Scoring)
 T = TypeVar("T")
 _log = structlog.get_logger()
-# After so long without any answer a unit is given back, so that its lease holds nobody up.
+# After this long without any answer the unit is postponed, so that another worker can take it.
 PATIENCE_SECONDS = 45.0
 _SILENCE_SECONDS = 5.0
 _BUSY_SECONDS = 0.1
@@ -63,7 +63,7 @@ class TritonEngine:
         self._prompts, self._patience = prompts, patience
         self.image_size = prompts.image_size
         self.window = window = connection.run(_window())
-        # Asked when somebody looks, so that an engine that is idle says so.
+        # Evaluated on scrape, so that an idle engine reports its current value.
         ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: window.in_flight)
         ENGINE_WINDOW.labels(self._name).set_function(lambda: int(window.limit))
         self._mending: asyncio.Task[None] | None = None
@@ -75,22 +75,22 @@ class TritonEngine:
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
-        """Answer all, in order."""
+        """Generate all answers, in order; raises `EngineUnavailable`."""
         self._answered = time.monotonic()
         return self._connection.run(self._all(requests, self._connection.infer, progress))
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """Score all, in order; raises `CannotScore` where the backend is vLLM."""
+        """Score all, in order; raises `CannotScore` if the backend is vLLM."""
         if self._served.no_scores:
             raise CannotScore(self._served.no_scores)
         self._answered = time.monotonic()
         return self._connection.run(self._all(requests, self._connection.score, lambda _: None))
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
-        """Pieces of the text as they come, then the answer; asked again only before the first."""
+        """Yield pieces of text, then the answer; retried only before the first piece."""
         events: Queue[Any] = Queue()
         self._answered = time.monotonic()
-        # Whoever stops listening leaves the stream to end by itself: see `Connection.pieces`.
+        # If the caller stops iterating, the stream ends by itself: see `Connection.pieces`.
         self._connection.begin(self._pieces(request, events))
         while True:
             event = events.get()
@@ -118,8 +118,8 @@ class TritonEngine:
                 progress(done)
                 self._served.touch(self._prefix)
 
-        # As many as the window can ever hold; it lets in those for whom there is room. After an
-        # error the others end by themselves: to cancel many streams at once harms the server.
+        # One task per slot of the largest window; the window limits how many run. After an error
+        # the others end by themselves: cancelling many streams at once harms the server.
         takers = (some() for _ in range(min(len(requests), self.window.most)))
         ended = await asyncio.gather(*takers, return_exceptions=True)
         for error in ended:
@@ -172,7 +172,7 @@ class TritonEngine:
                 return
 
     async def _watched(self, request: Coroutine[Any, Any, T]) -> T:
-        """Wait for a request; raises `Crashed` where the model's process took it along."""
+        """Wait for a request; raises `Crashed` if the model's process died with it."""
         task = asyncio.create_task(request)
         self._open.add(task)
         if self._watching is None or self._watching.done():
@@ -188,7 +188,7 @@ class TritonEngine:
             self._open.discard(task)
 
     async def _watch(self) -> None:
-        """While requests are open and nothing comes back, find out whether anybody is there.
+        """While requests are open and none is answered, probe the model.
 
         When a model's process dies, Triton refuses new requests but leaves the open ones hanging.
         """
@@ -208,24 +208,24 @@ class TritonEngine:
                 _log.info("canary was not answered", model=self._name, reason=str(error)[:200])
 
     def _mend_once(self, trouble: TritonError) -> asyncio.Task[None]:
-        """One mends, all wait for it."""
+        """Start one recovery that all requests share."""
         if self._mending is None or self._mending.done():
             self._mending = asyncio.create_task(self._mend(trouble))
         return self._mending
 
     async def _wait_out(self, trouble: TritonError, attempt: int) -> None:
-        """Come back when it is worth asking again; raises `EngineUnavailable` when it is not."""
+        """Return when a retry is worthwhile; raises `EngineUnavailable` if none is."""
         ENGINE_TROUBLE.labels(type(trouble).__name__.lower()).inc()
         if self._mending is not None and not self._mending.done():
-            # Loading a model anew may take longer than patience with a server that says nothing.
+            # Reloading a model may take longer than the timeout for a silent server.
             await asyncio.shield(self._mending)
             return
-        # A server that says that it is full is there, and others may be ahead of us.
+        # A server that reports a full queue is alive, and other clients may be ahead.
         patience = self._patience * (_BUSY_PATIENCE if isinstance(trouble, Busy) else 1)
         if time.monotonic() - self._answered > patience:
             raise EngineUnavailable(f"the inference server gives no answer: {trouble}")
         if isinstance(trouble, Busy):
-            # The window is half as wide now, and that is what keeps a full server from more.
+            # The window has been halved, which is what reduces the load.
             await asyncio.sleep(random.uniform(0.5, 1.5) * _BUSY_SECONDS)
             return
         await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
@@ -249,7 +249,7 @@ class TritonEngine:
                 f"answer: {trouble}. The inference server's log says why"
             )
         self._revivals += 1
-        # A server that was started anew knows no model; one whose process died must be reloaded.
+        # A restarted server has no models loaded; a model whose process died must be reloaded.
         await asyncio.to_thread(self._served.revive, self._prefix, str(trouble))
         self._answered = time.monotonic()
 
@@ -271,11 +271,16 @@ class TritonEngines:
         self._known: dict[str, TritonEngine] = {}
         self._version = ""
         self._lock = threading.Lock()
-        for kind in (Busy, Down, NotLoaded, Crashed):  # from 0 on, so that the first is seen
+        for kind in (
+            Busy,
+            Down,
+            NotLoaded,
+            Crashed,
+        ):  # start at 0, so that the first increase is visible
             ENGINE_TROUBLE.labels(kind.__name__.lower())
 
     def info(self) -> EngineInfo:
-        """The server's backend and version, by what it said last if it does not answer."""
+        """The server's backend and version; the last known ones if it does not answer."""
         try:
             self._version = self._connection.run(self._connection.version())
         except Down as error:
@@ -284,7 +289,7 @@ class TritonEngines:
         return EngineInfo(f"triton-{self._served.backend}", self._version)
 
     def get(self, prefix: str) -> TritonEngine:
-        """The engine of that model, loaded if need be."""
+        """The engine of that model, loaded if necessary."""
         self._served.ensure(prefix)
         with self._lock:
             engine = self._known.get(prefix)
@@ -297,7 +302,7 @@ class TritonEngines:
             return engine
 
     def release(self, prefix: str) -> bool:
-        """Unload it, once its requests have ended."""
+        """Unload the model once its requests have ended; False while it is in use."""
         return self._served.release(prefix)
 
     def close(self) -> None:
@@ -306,10 +311,10 @@ class TritonEngines:
 
 
 def name_of(prefix: str) -> str:
-    """Triton's name for a model: its registered name, which holds its digest."""
+    """Triton's name for a model: its registered name, which includes its digest."""
     return prefix.rpartition("/")[2]
 
 
 async def _window() -> Window:
-    """Made on the loop that it is used on."""
+    """Create a window on the event loop that uses it."""
     return Window()

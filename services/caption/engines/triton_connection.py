@@ -1,8 +1,8 @@
-"""One connection to Triton for all threads of this process: requests in, answers out.
+"""One gRPC connection to Triton, shared by all threads of this process.
 
-Everything asynchronous happens on one event loop in a thread of its own. Errors come out as what
-the caller must do: wait and ask again (`Busy`, `Down`), load the model (`NotLoaded`), start it anew
-(`Crashed`), or give up (`Refused`).
+All asynchronous work runs on one event loop in its own thread. Error classes match what the caller
+must do: retry later (`Busy`, `Down`), load the model (`NotLoaded`), reload it (`Crashed`), or give
+up (`Refused`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from vila2.engine.requests import Generation, Request, Scoring
 from vila2.system import tracing
 
 T = TypeVar("T")
-# An image is small and an answer short; models' configurations are not sent through here.
+# Images are small and answers short; model configurations are not sent this way.
 _MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class TritonError(RuntimeError):
-    """A request that failed; see the kinds below."""
+    """Base class of failed requests."""
 
 
 class Busy(TritonError):
@@ -51,15 +51,15 @@ class NotLoaded(TritonError):
 
 
 class Crashed(TritonError):
-    """The model's process is gone, though the server still calls the model ready."""
+    """The model's process has died, although the server still reports the model as ready."""
 
 
 class Refused(TritonError):
-    """The request itself is wrong."""
+    """The request itself is invalid."""
 
 
 class Connection:
-    """A server by its gRPC address, HOST:PORT."""
+    """A connection to a server's gRPC address, HOST:PORT."""
 
     def __init__(self, url: str, *, request_seconds: float = 600.0) -> None:
         self.url, self._seconds = url, request_seconds
@@ -74,18 +74,18 @@ class Connection:
         options = [
             ("grpc.max_send_message_length", _MESSAGE_BYTES),
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-            # A server that comes back is found within two seconds, not after gRPC's two minutes.
+            # Reconnect within two seconds; gRPC's default back-off reaches two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
         ]
         return triton.InferenceServerClient(self.url, channel_args=options)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something on the loop and wait for it."""
+        """Run a coroutine on the loop and wait for its result."""
         return self.begin(work).result()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Do something on the loop."""
+        """Start a coroutine on the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
@@ -110,11 +110,11 @@ class Connection:
         return str(about.version)
 
     def load(self, model: str) -> None:
-        """Load a model, or do nothing if it is; raises `Refused` with Triton's reason."""
+        """Load a model; no effect if loaded. Raises `Refused` with Triton's reason."""
         self.run(self._control(self._client.load_model(model)))
 
     def unload(self, model: str) -> None:
-        """Unload a model; it ends what it is at."""
+        """Unload a model; requests in progress finish."""
         self.run(self._control(self._client.unload_model(model)))
 
     async def _control(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -126,7 +126,7 @@ class Connection:
             raise Refused(error.message()) from error
 
     async def score(self, model: str, prompt: str, request: Scoring) -> float:
-        """One caption's consistency score; raises `CannotScore` where the server generated."""
+        """One caption's consistency score; raises `CannotScore` if the server generated text."""
         made = await self.infer(model, prompt, request)
         if made.finish_reason != SCORED:
             raise CannotScore(
@@ -136,7 +136,7 @@ class Connection:
         return made.logprob
 
     async def infer(self, model: str, prompt: str, request: Request | Scoring) -> Generation:
-        """One answer."""
+        """Generate one answer."""
         async for piece in self.pieces(model, prompt, request, stream=False):
             if isinstance(piece, Generation):
                 return piece
@@ -145,8 +145,8 @@ class Connection:
     async def pieces(
         self, model: str, prompt: str, request: Request | Scoring, *, stream: bool = True
     ) -> AsyncIterator[str | Generation]:
-        """Pieces of the text as they come, then the answer."""
-        # Encoded in a thread: it would hold up all other requests of this process.
+        """Yield pieces of text as they arrive, then the answer."""
+        # Encoded in a thread, so that it does not block the loop for all other requests.
         inputs = await asyncio.to_thread(_inputs, prompt, request, stream)
 
         async def one() -> AsyncIterator[dict[str, Any]]:
@@ -154,7 +154,7 @@ class Connection:
 
         said, last = "", None
         try:
-            # Triton's own spans, where it records any, go into the trace of the question.
+            # Triton's own spans, if it records any, join the request's trace.
             answers: Any = self._client.stream_infer(
                 one(), stream_timeout=self._seconds, headers=tracing.headers()
             )
@@ -167,8 +167,8 @@ class Connection:
                     yield piece
                 if _text(result.as_numpy("finish_reason")):
                     last = _answer(said, result)
-            # Only now: leaving a stream before the server ends it cancels it, and Triton has a race
-            # there that ends the whole server (triton-inference-server/server#8034).
+            # Raise only now: leaving a stream early cancels it, and a race in Triton's cancellation
+            # can crash the server (triton-inference-server/server#8034).
             if last is not None:
                 yield last
         except InferenceServerException as error:
@@ -212,7 +212,7 @@ def _answer(text: str, result: Any) -> Generation:
     counted = int(_last(result.as_numpy("num_output_tokens")))
     return Generation(
         text=text.strip(),
-        # Theirs counts the token that ends an answer.
+        # vLLM's count includes the end-of-sequence token.
         tokens=counted - (finish == "stop"),
         logprob=float(_last(result.as_numpy("cumulative_logprob"))) / max(1, counted),
         finish_reason=finish,
@@ -230,7 +230,7 @@ def _text(array: Any) -> str:
 
 
 def _kind(message: str) -> TritonError:
-    """Triton tells what happened in words only, on a stream."""
+    """Classify an error by its text: on a stream, Triton gives no status code."""
     lower = message.lower()
     if "maximum queue size" in lower:
         return Busy(message)

@@ -1,5 +1,5 @@
-"""How many requests to have at a server at once: it grows while they succeed, and halves when the
-server is full. This is TCP's additive increase, multiplicative decrease (Chiu and Jain 1989)."""
+"""Adaptive concurrency limit: grows while requests succeed, and halves when the server reports a
+full queue. This is TCP's additive increase, multiplicative decrease (Chiu and Jain 1989)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Window:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[int]:
-        """Wait for room and hold it; yields what `overfull` wants to be told."""
+        """Wait for a slot and hold it; yields the epoch to pass to `overfull`."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.in_flight < int(self.limit))
             self.in_flight += 1
@@ -34,11 +34,11 @@ class Window:
                 self._changed.notify_all()
 
     def succeeded(self) -> None:
-        """One more was answered: a whole window of answers makes room for one more request."""
+        """Count an answer; a full window of answers enlarges the window by one."""
         self.limit = min(self.most, self.limit + 1 / self.limit)
 
     def overfull(self, epoch: int) -> None:
-        """The server was full. Requests of the same epoch say the same thing: it counts once."""
+        """Halve the window because the server was full; counted once per epoch."""
         if epoch == self._epoch:
             self._epoch += 1
             self.limit = max(self._least, self.limit / 2)

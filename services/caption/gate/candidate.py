@@ -1,4 +1,4 @@
-"""What a check looks at: one generated caption and what it was asked for."""
+"""The input of every check: a generated caption and its question."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Candidate:
 
     @cached_property
     def own_words(self) -> str:
-        """`text` with every quotation taken out: what the model itself says."""
+        """`text` without quotations: the model's own words."""
         return _QUOTED.sub(" ", self.text)
 
 

@@ -1,8 +1,8 @@
-"""Captioning with the gate: the one path that preview and batch both take.
+"""Captioning with the gate: the code path shared by previews and layer jobs.
 
-Each sample draws its prompt by its own seed; a caption that fails the gate is tried again with
-another seed and the retry temperature, and after the last attempt the sample is quarantined with
-the reason. Nothing falls back to the old caption.
+Each sample's prompt is drawn with its own seed. A caption that fails the gate is retried with
+another seed and the retry temperature; after the last attempt the sample is quarantined with the
+reason. There is no fallback to the old caption.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ INCONSISTENT = "inconsistent"
 
 @dataclass(frozen=True, slots=True)
 class Captioning:
-    """What decides a caption besides the image."""
+    """Everything that determines a caption besides the image."""
 
     model: str
     prompts: Sequence[str]
@@ -51,7 +51,7 @@ class Captioning:
 
     @classmethod
     def of(cls, body: LayerJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
-        """As a request asks for it; `model` is what answers for the name that it gives."""
+        """From a request; `model` is the registered model that its name resolves to."""
         return cls(
             model=model,
             prompts=body.prompts,
@@ -64,12 +64,12 @@ class Captioning:
 
     @property
     def scored(self) -> bool:
-        """Whether the engine is asked for consistency scores."""
+        """Whether consistency scores are needed."""
         return self.score or self.gate.min_consistency is not None
 
 
 def check_scoring(body: LayerJobIn | PreviewIn | CaptionsIn, engines: Engines) -> None:
-    """Raise `Invalid` where scores are asked of engines that give none."""
+    """Raise `Invalid` if the request needs scores and the engines cannot score."""
     if engines.no_scores and (body.score or body.gate.min_consistency is not None):
         raise Invalid(
             engines.no_scores,
@@ -85,9 +85,9 @@ def caption_samples(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[CaptionRow]:
-    """Caption every sample or say why not; rows are in the samples' order.
+    """Caption every sample or quarantine it with a reason; rows are in the samples' order.
 
-    Images are decoded a chunk ahead of the engine, so memory does not grow with the shard.
+    Images are decoded one chunk ahead of the engine, so memory does not grow with the shard.
     """
     rows: list[CaptionRow] = []
     for chunk, pixels in decoded_ahead(samples, size=engine.image_size):
@@ -119,7 +119,7 @@ def _caption_chunk(
     images: dict[int, np.ndarray] = {}
     for i, (sample, image) in enumerate(zip(samples, pixels, strict=True)):
         if isinstance(image, ImageRejected):
-            # Of a version whose pixels were not checked at ingest.
+            # From a version whose pixels were not checked at ingest.
             rows[i] = _undecodable(sample, how, image.reason)
         else:
             images[i] = image
@@ -152,7 +152,7 @@ def _caption_chunk(
 def _reason_to_drop(
     how: Captioning, request: Request, answer: Generation, limits: GateLimits
 ) -> str | None:
-    """The task's own filter where its word is final, then the gate, then the task's filter."""
+    """The task's filter first if its verdict is final, else the gate and then the filter."""
     by_task = task_reason(how.task, answer.text)
     if by_task in SETTLED_REASONS:
         return by_task
@@ -169,7 +169,7 @@ def _scores(
     answers: Sequence[Generation],
     reasons: Sequence[str | None],
 ) -> list[float | None]:
-    """Consistency scores of the answers whose text is in order, `None` for the others."""
+    """Consistency scores of the answers that pass, `None` for the others."""
     scores: list[float | None] = [None] * len(requests)
     if not how.scored:
         return scores
@@ -263,7 +263,7 @@ def _row(
 
 
 def preview_of(rows: Sequence[CaptionRow]) -> Preview:
-    """Rows as they are shown to whoever asked for them now."""
+    """Rows as the preview response."""
     return Preview(
         captions=[
             PreviewCaption(

@@ -1,4 +1,4 @@
-"""What a person does with a layer in the making: pause, resume, retry, ask what went wrong."""
+"""User control of running layer jobs: pause, resume, retry, list failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.chassis.work.units import DONE, FAILED, RECORDED, WorkUnits
 from vila2.data.layers import QUARANTINED, decode_layer_shard
 from vila2.schemas.rest import caption as api
 
-# Of one answer: quarantined samples, and shards that are looked at.
+# Limits per response: quarantined samples, and shards searched.
 _SAMPLES, _SHARDS = 200, 5000
 
 
@@ -28,24 +28,24 @@ class LayerControl:
         self._database, self._objects, self._units, self._jobs = database, objects, units, jobs
 
     def pause(self, team: str, job_id: str) -> api.LayerJob:
-        """Begin no further shard; those in the middle finish."""
+        """Start no further shards; running ones finish."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("running",), "paused")
             self._units.pause(session, row.id)
         return self._jobs.get(team, job_id)
 
     def resume(self, team: str, job_id: str) -> api.LayerJob:
-        """Go on with the shards that wait."""
+        """Resume the waiting shards."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("paused",), "running")
-            # A job that waits for its team's quota goes on when the quota lets it.
+            # A job waiting for its team's quota resumes when the quota allows.
             if not row.waiting:
                 self._units.resume(session, row.id)
         self._jobs.steps.settle(job_id)
         return self._jobs.get(team, job_id)
 
     def retry_failed(self, team: str, job_id: str) -> api.LayerJob:
-        """Give the shards that gave up all their attempts again."""
+        """Reset the attempts of the failed shards."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("failed",), "running")
             row.error = ""
@@ -53,9 +53,9 @@ class LayerControl:
         return self._jobs.get(team, job_id)
 
     def failures(self, team: str, job_id: str, *, reason: str, first: int) -> api.Failures:
-        """Shards that gave up, and quarantined samples, both from shard `first` on.
+        """Failed shards and quarantined samples, both starting at shard `first`.
 
-        One answer looks at no more than some shards, and `next` says where to go on.
+        A response covers a limited number of shards; `next` is where to continue.
         """
         with self._database.reading() as session:
             row = job_row(session, team, job_id)
@@ -90,7 +90,7 @@ class LayerControl:
         try:
             rows = decode_layer_shard(self._objects.get(key))
         except KeyError:
-            return []  # a take-down has put another object in its place
+            return []  # a takedown has replaced the object
         return [
             api.QuarantinedSample(
                 key=row.key,

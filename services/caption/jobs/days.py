@@ -1,4 +1,4 @@
-"""What a team's images of a day come to, and when the next day begins: pure. Days are UTC's."""
+"""Daily quota arithmetic. Pure; days are UTC."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A day's quota that is used up: why work waits, and until when (seconds since 1970)."""
+    """A used-up daily quota: why work waits, and until when (Unix time, seconds)."""
 
     why: str
     until: float
 
 
 def day_of(now: float) -> str:
-    """The day that an image counts for, as 2026-11-26."""
+    """The UTC day of a Unix time, as YYYY-MM-DD."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
 
 
 def next_day(now: float) -> float:
-    """When the next day begins."""
+    """Start of the next UTC day, Unix time in seconds."""
     midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return (midnight + timedelta(days=1)).timestamp()
 
 
 def spent(used: int, most: int | None, now: float) -> Spent | None:
-    """Whether a team must wait: a shard is begun as long as anything is left of the day."""
+    """The wait if the quota is used up, else `None`; any remainder allows another shard."""
     if most is None or used < most:
         return None
     until = next_day(now)

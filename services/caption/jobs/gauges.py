@@ -1,4 +1,4 @@
-"""How far the layers in the making are, for /metrics."""
+"""Progress gauges of running layer jobs, for /metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.chassis.telemetry.metrics import LAYER_SAMPLES
 
 
 def measure(database: Database) -> None:
-    """Set the samples of every layer that is not sealed, as far as they are recorded."""
+    """Set the sample counts of every unsealed layer from its recorded shards."""
     with database.reading() as session:
         rows = session.scalars(
             select(LayerJobRow).where(LayerJobRow.state.in_(("running", "paused")))

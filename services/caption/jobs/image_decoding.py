@@ -1,4 +1,4 @@
-"""Decoding ahead of the engine: the next images are read while the present ones are answered."""
+"""Prefetching: decodes the next images while the engine works on the current ones."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CHUNK = 512
 def decoded_ahead(
     samples: Sequence[Sample], *, size: int, chunk: int = CHUNK
 ) -> Iterator[tuple[Sequence[Sample], list[np.ndarray | ImageRejected]]]:
-    """Chunks of samples with their images, uint8 (size, size, 3), or why there is none.
+    """Chunks of samples, each with its image, uint8 (size, size, 3), or the decoding error.
 
-    In threads: Pillow decodes and resizes without holding the interpreter.
+    Uses threads: Pillow releases the GIL while decoding and resizing.
     """
 
     def one(sample: Sample) -> np.ndarray | ImageRejected:

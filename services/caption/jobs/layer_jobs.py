@@ -1,7 +1,7 @@
-"""Layer jobs: a dataset version becomes units, each unit a shard's captions, all of them a layer.
+"""Layer jobs: caption a dataset version, one work unit per shard, into a layer.
 
-What is asked for is here: to start a job, look at it, cancel it, caption one of its shards. What
-carries it on meanwhile is in `layer_steps`.
+This module starts, shows and cancels jobs and captions single shards; the background steps are in
+`layer_steps`.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class LayerJobs:
         self.steps = LayerSteps(database, units, platform, quotas)
 
     def start(self, team: str, body: api.LayerJobIn, token: str | None = None) -> api.LayerJob:
-        """Open a layer and add the first units, one per shard; a known token returns its job.
+        """Open a layer and add its first units; idempotent by `token`.
 
-        The other units follow page by page (`LayerSteps.plan`), so the time that this takes does
-        not depend on the number of shards.
+        `LayerSteps.plan` adds the remaining units page by page, so the time taken here does not
+        depend on the number of shards.
         """
         asked = KeyedRequest.of(token, body)
         with self._database.reading() as session:
@@ -72,7 +72,7 @@ class LayerJobs:
                 return self._job(session, known)
         check_scoring(body, self._engines)
         platform = self._platform(team)
-        # A layer is of one model, whatever its endpoint answers with later.
+        # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
         version = platform.datasets.version(body.dataset, body.version)
@@ -89,7 +89,7 @@ class LayerJobs:
         spent = self._quotas.spent(team)
 
         def found_or_made(session: Session) -> api.LayerJob:
-            # The same request may have come in again while the others were being asked.
+            # The same request may have been repeated during the calls to other services.
             known = asked.find(session, LayerJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
@@ -126,7 +126,7 @@ class LayerJobs:
             return self._job(session, job_row(session, team, job_id))
 
     def cancel(self, team: str, job_id: str) -> api.LayerJob:
-        """Stop a job; what is captioned stays in the open layer."""
+        """Stop a job; captioned shards stay in the open layer."""
         with self._database.transaction() as session:
             row = job_row(session, team, job_id, lock=True)
             if row.state in ("running", "paused"):
@@ -135,7 +135,7 @@ class LayerJobs:
             return self._job(session, row)
 
     def run_shard(self, claim: Claim, report: Report) -> None:
-        """Caption one shard and commit what was made; safe to run twice."""
+        """Caption one shard and commit the result; idempotent."""
         with self._database.reading() as session:
             row = session.get_one(LayerJobRow, claim.subject)
         with structlog.contextvars.bound_contextvars(run=row.body.get("run", "")):
@@ -157,10 +157,10 @@ class LayerJobs:
             self._objects.delete(made.object_key)
 
     def _caption(self, row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
-        """Write one shard's captions as an object that the layer does not know of yet."""
+        """Write one shard's captions as an object not yet recorded in the layer."""
         body = api.LayerJobIn.model_validate(row.body)
         datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
-        # Asked for afresh: a take-down may have put another object in its place.
+        # Look the shard up again: a takedown may have replaced its object.
         shard = datasets.shard(body.dataset, row.version, number)
         samples = list(read_shard(self._objects.local(shard.object_key)))
         base = self._base(datasets, body, number)
@@ -170,7 +170,7 @@ class LayerJobs:
         made = caption_samples(asked, _captioning(body), engine, progress=report)
         seconds = round(time.monotonic() - began, 3)
         data, summary = encode_layer_shard(combined(samples, base, made, body.mode))
-        # The fence in the key: a worker that lost its lease cannot overwrite another's output.
+        # The key includes the fence, so a worker that lost its lease cannot overwrite newer output.
         key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
         self._objects.put(key, data)
         return ShardResult(
@@ -184,7 +184,7 @@ class LayerJobs:
         )
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
-        """Caption a few samples by exactly the batch's path."""
+        """Caption a few samples through the same code path as a layer job."""
         check_scoring(body, self._engines)
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
@@ -216,14 +216,16 @@ class LayerJobs:
         return decode_layer_shard(datasets.layer_content(body.base_layer, shard))
 
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
-        """The job's sums, and on top of them the few shards in hand or not yet recorded."""
+        """The job's recorded totals plus the shards that are running or not yet recorded."""
         under_way, captioned, quarantined = 0, row.captioned, Counter(row.quarantined)
         tokens, seconds = row.tokens, row.seconds
         for state, result, progress in self._units.in_hand(session, row.id):
             if state == DONE:
                 captioned += result["captioned"]
                 quarantined.update(result["quarantined"])
-                tokens += result.get("tokens", 0)  # none in those of before they were counted
+                tokens += result.get(
+                    "tokens", 0
+                )  # absent from results written before tokens were counted
                 seconds += result.get("seconds", 0.0)
             else:
                 under_way += progress
@@ -250,7 +252,7 @@ class LayerJobs:
 
 
 def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
-    """A team's job, or `NotFound`; with `lock` nobody else changes it meanwhile."""
+    """A team's job; raises `NotFound`. `lock` locks the row until the transaction ends."""
     row = session.get(LayerJobRow, job_id, with_for_update=lock or None)
     if row is None or row.team != team:
         raise NotFound(f"no caption job {job_id!r}", field="job")
@@ -273,7 +275,7 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
 
 
 def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
-    """Where a preview looks for its samples."""
+    """The shards from which a preview takes its samples."""
     if body.shard is None:
         return datasets.each_shard(body.dataset, body.version)
     try:

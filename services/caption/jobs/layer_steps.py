@@ -1,9 +1,9 @@
-"""The steps of a layer job that nobody asks for: add its units, record what is done, seal.
+"""The background steps of a layer job: add units, record results, seal the layer.
 
-Each step takes at most a page of shards, so that neither memory nor any one transaction grows with
-the dataset, and each is safe to take twice or in two processes at once: adding a unit again leaves
-it as it is, the first record of a shard stays, and a unit is counted once. A process that died
-between two steps is made up for by whoever takes the next.
+Each step handles at most one page of shards, so neither memory use nor transaction size grows with
+the dataset. Steps are idempotent and can run in two processes at once: adding an existing unit
+changes nothing, the first record of a shard wins, and a unit is counted once. If a process dies
+between two steps, any other resumes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from vila2.system.tracing import within
 
 SHARD_TASK = "caption.shard"
 PAGE = 1000  # shards
-LAST_SHARD = 9_999_999  # the highest number that a unit's id has room for
+LAST_SHARD = 9_999_999  # the highest shard number that fits into a unit id
 _log = structlog.get_logger()
 
 
 class LayerSteps:
-    """Carries running jobs on; `platform` gives a client that acts for a team."""
+    """Advances running jobs; `platform` returns a client that acts for a team."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LayerSteps:
         self._quotas = quotas
 
     def take_all(self) -> None:
-        """Carry every job on as far as it can go now; one that cannot does not hold the others."""
+        """Advance every running job as far as possible; an error in one does not block others."""
         with self._database.reading() as session:
             jobs = session.execute(
                 select(LayerJobRow.id, LayerJobRow.team, LayerJobRow.state, LayerJobRow.waiting)
@@ -64,7 +64,7 @@ class LayerSteps:
                     _log.exception("layer job is stuck")
 
     def _go_on(self, job_id: str, team: str, *, waiting: bool) -> None:
-        """Record what is done, and begin more where the team's images of today allow it."""
+        """Record finished shards, and start more if the team's daily image quota allows."""
         while self.record(job_id):
             pass
         spent = self._quotas.spent(team)
@@ -78,13 +78,13 @@ class LayerSteps:
         self.settle(job_id)
 
     def _trace(self, job_id: str) -> str:
-        """The trace that a job was asked for in, which its first unit keeps."""
+        """The trace context of the request that started the job, stored with its first unit."""
         with self._database.reading() as session:
             first = session.get(WorkUnitRow, unit_id(job_id, 0))
             return str(first.payload.get(TRACE, "")) if first else ""
 
     def plan(self, job_id: str) -> bool:
-        """Add the next page of units; True while there are more to add."""
+        """Add the next page of units; True if more remain."""
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if row.state == "running":
@@ -92,8 +92,8 @@ class LayerSteps:
             return row.state == "running" and row.planned < row.shards
 
     def add_page(self, session: Session, row: LayerJobRow) -> None:
-        """Add the next page of units in the caller's transaction, which holds the job."""
-        # A version's shards are numbered from 0 without a gap.
+        """Add the next page of units in the caller's transaction, which must lock the job."""
+        # A version's shards are numbered from 0 without gaps.
         end = min(row.planned + PAGE, row.shards)
         units = [
             WorkUnitRow(
@@ -109,7 +109,7 @@ class LayerSteps:
         row.planned = end
 
     def record(self, job_id: str) -> bool:
-        """Record a page of captioned shards in the layer; True while there are more."""
+        """Record a page of captioned shards in the layer; True if more remain."""
         with self._database.reading() as session:
             row = session.get_one(LayerJobRow, job_id)
             page = session.execute(
@@ -140,9 +140,9 @@ class LayerSteps:
         return len(page) == PAGE
 
     def settle(self, job_id: str) -> None:
-        """If every unit of a running job has ended, record the rest, then seal the layer or fail.
+        """If every unit of a running job has ended, record the rest and seal the layer or fail.
 
-        Asked after each shard, so what it costs while units remain does not depend on how many.
+        Called after each shard; its cost does not depend on the number of remaining units.
         """
         with self._database.reading() as session:
             row = session.get_one(LayerJobRow, job_id)
@@ -161,12 +161,12 @@ class LayerSteps:
                 row.state = "sealed"
 
     def hold_back(self, session: Session, row: LayerJobRow, spent: Spent) -> None:
-        """Let a running job begin no shard in the caller's transaction, which holds the job."""
+        """Hold back a job's waiting shards in the caller's transaction, which must lock the job."""
         row.waiting, row.waiting_until = spent.why, spent.until
         self._units.pause(session, row.id)
 
     def _wait(self, job_id: str, spent: Spent) -> None:
-        """Let a job wait for its team's quota; one that has nothing left to begin ends."""
+        """Make a job wait for its team's quota; one with no shards left to start ends."""
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if row.state == "running":
@@ -181,7 +181,7 @@ class LayerSteps:
                 self._units.resume(session, job_id)
 
     def _hold(self, job_id: str) -> None:
-        """Keep the units of a paused job back: one that failed in the middle came back as ready."""
+        """Hold back a paused job's units again: one that failed meanwhile became ready."""
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if row.state == "paused":
@@ -190,7 +190,7 @@ class LayerSteps:
             pass
 
     def _failed(self, job_id: str) -> bool:
-        """Whether shards gave up, or the job was ended otherwise; the first one's error is told."""
+        """Whether shards failed or the job ended otherwise; records the first shard's error."""
         with self._database.transaction() as session:
             row = session.get_one(LayerJobRow, job_id, with_for_update=True)
             if row.state != "running":
@@ -211,10 +211,10 @@ class LayerSteps:
 
 
 class ShardResult(LayerShardIn):
-    """What a unit came to: its part of the layer, and what it took.
+    """The result of a unit: its part of the layer, and its cost.
 
-    `tokens` were generated for it, rejected tries not counted; `seconds` at the engine; `images`
-    were shown to it, which in mode `keep` are not all.
+    `tokens` counts generated tokens without rejected attempts, `seconds` is the time at the
+    engine, and `images` counts the images captioned (not all of them in mode `keep`).
     """
 
     tokens: int
@@ -223,11 +223,11 @@ class ShardResult(LayerShardIn):
 
 
 def _of_the_layer(number: int, result: Mapping[str, Any]) -> LayerShard:
-    """What the dataset store is told of a shard."""
+    """The shard record sent to the dataset store."""
     kept = {name: result[name] for name in LayerShardIn.model_fields}
     return LayerShard(number=number, **kept)
 
 
 def unit_id(job_id: str, shard: int) -> str:
-    """A unit's id; of one job, ids are in the order of the shards."""
+    """A unit's id; within a job, ids sort by shard number."""
     return f"{job_id}-{shard:07d}"

@@ -1,4 +1,4 @@
-"""Overwrite, keep and append: what is asked where a layer starts from another. Pure."""
+"""Merge modes of a layer based on another: overwrite, keep and append. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Base = Sequence[CaptionRow] | None
 
 
 def to_caption(samples: Sequence[Sample], base: Base, mode: Mode) -> list[Sample]:
-    """The samples that need a new caption: with `keep`, those that the base layer lacks."""
+    """The samples to caption: with `keep`, only those without a caption in the base layer."""
     if mode != "keep" or base is None:
         return list(samples)
     there = {row.key for row in base if row.status == CAPTIONED}
@@ -25,8 +25,8 @@ def combined(
 ) -> list[CaptionRow]:
     """A row for every sample, in order.
 
-    Appending leaves the base's caption alone where the new one was quarantined, and takes the new
-    one where the base had none; how the new one was made is what the row tells.
+    When appending, the base caption is kept alone if the new one was quarantined, and the new one
+    is used alone if the base has none. The row's metadata describes the new caption.
     """
     new = {row.key: row for row in made}
     if base is None:

@@ -1,6 +1,6 @@
-"""Teams' images per day: counted here, limited by what identity says.
+"""Daily image quotas: counted here; the limits come from identity.
 
-A layer's images count as its shards are recorded, those of a direct request as it is let in.
+A layer's images count when its shards are recorded, a direct request's when it is admitted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _RAISE = "wait, or have the platform's admin raise the team's images_per_day"
 
 
 class ImageQuotas:
-    """Owns the table `image_days`; `limits` tells what a team may use."""
+    """Owns the table `image_days`; `limits` returns a team's limits."""
 
     def __init__(self, database: Database, limits: Callable[[str], Limits]) -> None:
         self._database, self._limits = database, limits
 
     def add(self, session: Session, team: str, images: int) -> None:
-        """Count images in the caller's transaction, whatever the limit."""
+        """Count images in the caller's transaction, regardless of the limit."""
         self._count(session, team, images, most=None)
 
     def admit(self, team: str, images: int) -> None:
@@ -50,12 +50,12 @@ class ImageQuotas:
             )
 
     def spent(self, team: str) -> Spent | None:
-        """Whether the team's layers must wait."""
+        """The used-up quota for which the team's layers must wait, or `None`."""
         most = self._limits(team).images_per_day
         return None if most is None else spent(self._used(team), most, time.time())
 
     def get(self, team: str) -> api.ImageQuota:
-        """A team's images of today, and how many it may have."""
+        """A team's images today, and its daily limit."""
         return api.ImageQuota(
             team=team,
             images_per_day=self._limits(team).images_per_day,
@@ -69,7 +69,7 @@ class ImageQuotas:
             return row.images if row else 0
 
     def _count(self, session: Session, team: str, images: int, *, most: int | None) -> bool:
-        """One statement, so that two requests cannot both take what is left for one."""
+        """Count in one statement, so that concurrent requests cannot exceed the limit."""
         dialect = session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         total = ImageDayRow.images + images

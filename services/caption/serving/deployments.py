@@ -1,6 +1,6 @@
-"""Deployments as they are asked for: the endpoints, and what was deployed to each.
+"""Endpoints, and the deployments requested for each.
 
-A deployment is how a model is promoted. `rollout.py` carries it out.
+A deployment promotes a model. `rollout.py` carries it out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vila2.schemas.rest.training import Evaluation
 DEPLOYING, ACTIVE, DRAINING, RETIRED, FAILED = (
     "deploying", "active", "draining", "retired", "failed",
 )  # fmt: skip
-_SHOWN = 20  # deployments of an endpoint
+_SHOWN = 20  # deployments shown per endpoint
 
 
 class Deployments:
@@ -36,9 +36,9 @@ class Deployments:
     def deploy(
         self, team: str, endpoint: str, body: api.DeploymentIn, *, by: str
     ) -> api.Deployment:
-        """Begin to put a model behind an endpoint, which is made if there is none.
+        """Start deploying a model to an endpoint, creating the endpoint if necessary.
 
-        The same request again, while the deployment is under way, returns that deployment.
+        Repeating the request while the deployment is in progress returns that deployment.
         """
         model = self._platform(team).training.model_details(body.model)
         require = [requirement.model_dump() for requirement in body.require]
@@ -78,7 +78,7 @@ class Deployments:
             return _deployment(row)
 
     def rollback(self, team: str, endpoint: str, *, by: str) -> api.Deployment:
-        """Deploy the model before the present one again, without requirements on its scores."""
+        """Redeploy the previous model, without evaluation requirements."""
         with self._database.transaction() as session:
             row = _endpoint(session, team, endpoint)
             before = session.get(DeploymentRow, row.previous) if row.previous else None
@@ -95,7 +95,7 @@ class Deployments:
         return self.deploy(team, endpoint, body, by=by)
 
     def get(self, team: str, deployment: str) -> api.Deployment:
-        """How far a deployment is."""
+        """A deployment and its progress."""
         with self._database.transaction() as session:
             row = session.get(DeploymentRow, deployment)
             if row is None or row.team != team:
@@ -103,14 +103,14 @@ class Deployments:
             return _deployment(row)
 
     def endpoints(self, team: str, page: Page = WHOLE) -> list[api.Endpoint]:
-        """The team's endpoints by name, with what was deployed to each, newest first."""
+        """The team's endpoints by name, each with its deployments, newest first."""
         chosen = select(EndpointRow).where(EndpointRow.team == team)
         with self._database.reading() as session:
             rows = page.rows(session, chosen, EndpointRow.name)
             return [_described(session, row) for row in rows]
 
     def endpoint(self, team: str, name: str) -> api.Endpoint:
-        """One endpoint."""
+        """One endpoint with its deployments; raises `NotFound`."""
         with self._database.transaction() as session:
             return _described(session, _endpoint(session, team, name))
 
@@ -129,7 +129,7 @@ class Deployments:
 
 
 def prefixes_in_use(session: Session) -> set[str]:
-    """Models that endpoints answer with and layers in the making ask."""
+    """Prefixes of models that endpoints or running layer jobs use."""
     deployed = session.scalars(
         select(DeploymentRow.model_prefix).where(DeploymentRow.state.in_((ACTIVE, DEPLOYING)))
     )

@@ -27,8 +27,8 @@ def requests_of(items: Sequence[GoldenItem]) -> list[Request]:
 def judge(items: Sequence[GoldenItem], answers: Sequence[Generation]) -> GoldenResult:
     """Compare the answers; `reason` is empty if they pass.
 
-    Nothing passes that was not compared: no items, another number of answers, or a log-probability
-    that is not finite fails.
+    Fails if there are no items, if the numbers of items and answers differ, or if a
+    log-probability is not finite.
     """
     if not items:
         return _failed(0, "its golden set is empty")

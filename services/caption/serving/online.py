@@ -1,4 +1,4 @@
-"""Captions and answers now, for an image in the request: no layer, no work units."""
+"""Synchronous captions and chat answers for images in the request; no layer, no work units."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vila2.schemas.sampling import Sampling
 
 
 class Direct:
-    """Asks the same engines as the layers do."""
+    """Uses the same engines as layer jobs."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Direct:
         self._quotas = quotas
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
-        """Caption images by the batch's path: prompts drawn by seed, the gate, the retries."""
+        """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
         check_scoring(body, self._engines)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
@@ -50,10 +50,9 @@ class Direct:
         return preview_of(rows)
 
     def chat(self, team: str, body: openai.ChatIn) -> Iterator[str | openai.ChatCompletion]:
-        """One answer, as the model gives it: pieces of its text, then all of it.
+        """Stream one unfiltered answer: pieces of text, then the complete response.
 
-        No gate, no second attempt. What can be wrong with the request is raised here, before the
-        first piece.
+        No gate and no retries. Request errors are raised here, before the first piece.
         """
         image, question = question_of(body.messages)
         sample = _sample(image, "image", field="messages[0].content")
@@ -74,7 +73,7 @@ class Direct:
         return _completing(body, engine, request)
 
     def models(self, team: str) -> openai.ServedModels:
-        """The team's endpoints and models, any of which may be asked."""
+        """The team's endpoints and models, usable as `model` in requests."""
         names = [endpoint.name for endpoint in self._deployments.endpoints(team) if endpoint.model]
         names += [model.name for model in self._platform(team).training.models()]
         served = [openai.ServedModel(id=name, owned_by=team) for name in names]
@@ -85,7 +84,7 @@ class Direct:
 
 
 def _sample(image: bytes, key: str, *, field: str) -> Sample:
-    """The image, held to the same limits as one that is submitted."""
+    """The image, checked against the same limits as a submitted one."""
     made = admit(RawSample(key, key, image), captionless=True)
     if isinstance(made, Sample):
         return made

@@ -1,8 +1,8 @@
-"""Carries deployments out: a new model goes behind an endpoint without a request noticing.
+"""Carries out deployments: switches an endpoint to a new model without downtime.
 
-Check its weights and scores, load it, ask the golden set, switch the endpoint in one transaction,
-let the old model's requests end, unload it. Every step may be repeated, so a loop that looks at
-the rows carries them out; a model that fails leaves the endpoint as it was, and its row says why.
+Steps: check the weights and evaluations, load the model, compare the golden set, switch the
+endpoint in one transaction, drain and unload the old model. Every step is idempotent and driven by
+a loop over the rows. A model that fails leaves the endpoint unchanged, with the reason in its row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 
 
 class Rollout:
-    """Moves every deployment on, and loads and unloads its model."""
+    """Advances every deployment, and loads and unloads models."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Rollout:
         self._drain_seconds = drain_seconds
 
     def advance_all(self) -> None:
-        """Take every deployment that is under way one step on."""
+        """Advance every deployment in progress by one step."""
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(DeploymentRow).where(DeploymentRow.state.in_((DEPLOYING, DRAINING)))
@@ -66,7 +66,7 @@ class Rollout:
     def _bring_up(self, row: DeploymentRow) -> None:
         golden = None
         try:
-            # A model that is refused anyway is not loaded: it could push another out of memory.
+            # Reject before loading: loading could evict another model from memory.
             reasons = self._shortcomings(row)
             if not reasons:
                 golden = self._load_and_ask(row)
@@ -83,7 +83,7 @@ class Rollout:
             self._switch(row, golden)
 
     def _shortcomings(self, row: DeploymentRow) -> list[str]:
-        """Every reason against the model that is known without loading it."""
+        """All reasons to reject the model that are known without loading it."""
         wrong = wrong_weights(registered=row.sha256, stored=self._digest(row))
         requirements = [Requirement.model_validate(each) for each in row.require]
         evaluations = [Evaluation.model_validate(each) for each in row.evaluations]
@@ -92,8 +92,8 @@ class Rollout:
     def _digest(self, row: DeploymentRow) -> str:
         """The digest of the stored weights; empty if there are none.
 
-        It is kept: a deployment that waits for the engine is looked at every second, and to read
-        a large model takes minutes.
+        Cached, because a deployment waiting for the engine is checked every second and reading a
+        large model takes minutes.
         """
         if not row.digest:
             try:
@@ -109,7 +109,7 @@ class Rollout:
         return row.digest
 
     def _load_and_ask(self, row: DeploymentRow) -> GoldenResult | None:
-        """Load the model and compare its golden answers; `None` if they are not wanted."""
+        """Load the model and compare its golden answers; `None` if the check is disabled."""
         if row.skip_golden:
             self._engines.get(row.model_prefix)
             return None
@@ -151,7 +151,7 @@ class Rollout:
             held.golden = golden.model_dump() if golden else {}
 
     def _take_down(self, row: DeploymentRow) -> None:
-        """Retire a model that was replaced once it is unloaded."""
+        """Retire a replaced model once it has been unloaded."""
         if self._unload(row.model_prefix):
             with self._database.transaction() as session:
                 held = session.get_one(DeploymentRow, row.id, with_for_update=True)

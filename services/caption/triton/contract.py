@@ -57,9 +57,9 @@ OUTPUTS = (
 
 
 def image_text(pixels: np.ndarray) -> str:
-    """uint8 (H, W, 3) as base64 of a PNG: lossless, so that the engine sees these very pixels."""
+    """uint8 (H, W, 3) as base64 PNG: lossless, so that the engine gets identical pixels."""
     out = io.BytesIO()
-    # Level 1: on a fast network, time counts more than a tenth of the bytes.
+    # Level 1: on a fast network, speed matters more than 10 % of the size.
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)
     return base64.b64encode(out.getvalue()).decode()
 
@@ -77,5 +77,5 @@ def sampling_text(sampling: Sampling, *, seed: int) -> str:
 
 
 def scoring_text(caption: str) -> str:
-    """What our backend takes in place of SamplingParams to score a caption."""
+    """The JSON that our backend accepts instead of SamplingParams to score a caption."""
     return json.dumps({SCORE: caption})

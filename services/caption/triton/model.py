@@ -1,8 +1,8 @@
 """Triton's Python backend for a captioner: it runs in Triton's own process, not in a service's.
 
-Requests of all clients go into one scheduler, which lets them join the running batch as others
-leave. The tensors are those of the vLLM backend. This file is copied into every model's folder of
-the repository; the captioner it runs is the library's.
+Requests of all clients go to one scheduler with continuous batching. The tensors are those of the
+vLLM backend. This file is copied into every model's folder in the repository; the captioner it runs
+is the library's.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TritonPythonModel:
                 refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
 
     def begin(self, request, sender):
-        """Read a request and queue it; every sender gets exactly one final response."""
+        """Parse and queue a request; every sender gets exactly one final response."""
         asked = self.read(request)
         if isinstance(asked, Scoring):
             self.begin_score(asked, sender)
@@ -70,7 +70,7 @@ class TritonPythonModel:
         sent = [0]
 
         def on_text(text):
-            # Bytes of a character that is not whole yet are held back.
+            # Bytes of an incomplete character are held back.
             if not text.endswith("\ufffd") and len(text) > sent[0]:
                 sender.send(pb_utils.InferenceResponse([strings("text_output", text[sent[0] :])]))
                 sent[0] = len(text)
@@ -88,7 +88,7 @@ class TritonPythonModel:
         self.queue(ticket, sender, self.scheduler.submit)
 
     def begin_score(self, asked, sender):
-        """Queue a caption to score; its answer has no text."""
+        """Queue a caption to score; the response has no text."""
 
         def on_end(made):
             if self.take(ticket):
@@ -111,7 +111,7 @@ class TritonPythonModel:
             raise
 
     def read(self, request):
-        """The captioner's request; raises ValueError with what is wrong."""
+        """Parse a captioner request; raises ValueError with the reason."""
         question = self.chat.question_of(text(request, "text_input"))
         with Image.open(io.BytesIO(base64.b64decode(text(request, "image")))) as image:
             pixels = np.asarray(image.convert("RGB"))
@@ -128,14 +128,14 @@ class TritonPythonModel:
         return Request(pixels, question, int(given.get("seed", 0)), sampling)
 
     def take(self, ticket):
-        """Whether this ticket was still open; it no longer is."""
+        """Close a ticket; returns whether it was still open."""
         with self.lock:
             return self.open.pop(ticket, None) is not None
 
     def cancelled(self):
-        """Take out what clients have cancelled.
+        """Remove and return the tickets that clients have cancelled.
 
-        Under the lock, so that no sender is asked after its final response: that ends the server.
+        Under the lock: querying a sender after its final response crashes the server.
         """
         with self.lock:
             gone = [(t, sender) for t, sender in self.open.items() if sender.is_cancelled()]
@@ -144,7 +144,7 @@ class TritonPythonModel:
         return gone
 
     def watch(self):
-        """Drop what clients have cancelled, and tell the meters how full the engine is."""
+        """Drop cancelled requests and update the load metrics."""
         while not self.ending.wait(WATCH_SECONDS):
             for ticket, sender in self.cancelled():
                 ticket.cancelled = True
@@ -157,7 +157,7 @@ class TritonPythonModel:
 
 
 class Meters:
-    """Counters on Triton's /metrics. A family that is collected takes its metrics along."""
+    """Counters on Triton's /metrics; keeps the families alive, as they own their metrics."""
 
     def __init__(self, model, capacity):
         counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
@@ -209,7 +209,7 @@ def tensors(text, finish_reason, per_token, tokens, prompt_tokens):
 
 
 def output_tokens(made):
-    """As vLLM counts: with the token that ended the answer."""
+    """Number of tokens as vLLM counts them, including the end-of-sequence token."""
     return made.tokens + (made.finish_reason == "stop")
 
 

@@ -1,4 +1,4 @@
-"""Prompts as the vLLM backend wants them: rendered by the model's own chat template."""
+"""Prompts for the vLLM backend, rendered with the model's own chat template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vila2.model.preset import PRESET_FILE
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How one model is asked: its template, its special tokens, the side of its images."""
+    """A model's prompt format: chat template, special tokens, image size in pixels."""
 
     template: Template
     tokens: dict[str, str]
@@ -23,21 +23,21 @@ class PromptFormat:
 
     @classmethod
     def of_model(cls, objects: ObjectStore, prefix: str) -> PromptFormat:
-        """Read the few small files that say it; the weights stay where they are."""
+        """Read the format from the model's small files, without downloading the weights."""
         tokenizer: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer_config.json"))
         preset = json.loads(objects.get(f"{prefix}/{PRESET_FILE}"))
         try:
             source = objects.get(f"{prefix}/chat_template.jinja").decode()
         except KeyError:
             source = tokenizer["chat_template"]
-        # A template is a stranger's program: it may look at the messages and at nothing else.
+        # A template is untrusted code: it may access the messages and nothing else.
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         names = ("bos_token", "eos_token")
         tokens = {name: _content(tokenizer.get(name)) for name in names}
         return cls(environment.from_string(source), tokens, int(preset["image_size"]))
 
     def render(self, question: str) -> str:
-        """One image and one question, ready for the answer."""
+        """The prompt for one image and one question."""
         content = [{"type": "image"}, {"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         return self.template.render(messages=messages, add_generation_prompt=True, **self.tokens)

@@ -1,7 +1,7 @@
-"""A model as Triton's repository wants it: `NAME/config.pbtxt` and `NAME/1/`.
+"""Writes a model in Triton's repository layout: `NAME/config.pbtxt` and `NAME/1/`.
 
-Two backends, one set of tensors. The repository is a prefix of the object store, so Triton reads
-it where it lies: a folder, or S3.
+Both backends use the same tensors. The repository is a prefix of the object store, so Triton reads
+it in place, from a folder or S3.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Backend = Literal["python", "vllm"]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is run. Sizes are rows; `memory_share` is of one GPU's memory (vLLM).
+    """How a model is run. Sizes are in rows; `memory_share` is the fraction of a GPU (vLLM).
 
     `checkpoints` is where Triton's machine sees the repository, for vLLM, which takes a path.
     """
@@ -47,7 +47,7 @@ def publish(objects: ObjectStore, name: str, model_prefix: str, options: EngineO
         code = resources.files("services.caption.triton").joinpath("model.py").read_bytes()
         objects.put(f"{folder}/model.py", code)
     objects.put(f"{folder}/model.json", engine_text(name, options).encode())
-    # Last, and it is what says that the rest is there.
+    # Written last: its presence marks the model as complete.
     objects.put(config, config_text(name, options).encode())
 
 
@@ -69,7 +69,7 @@ def engine_text(name: str, options: EngineOptions) -> str:
         "tensor_parallel_size": max(1, options.gpus),
         "gpu_memory_utilization": options.memory_share,
         "limit_mm_per_prompt": {"image": 1},
-        # Images are asked once each: a cache of their processing would only cost memory.
+        # Each image is used once, so caching its preprocessing would only cost memory.
         "mm_processor_cache_gb": 0,
         "enable_prefix_caching": True,
         "disable_log_stats": False,

@@ -1,7 +1,7 @@
-"""Which models the Triton server holds: a ledger in SQL, since several processes use one server.
+"""Which models the Triton server has loaded, tracked in SQL because several processes share it.
 
-Whoever needs a model claims its row and loads it; the others wait for that. Beyond the memory
-budget the model that was not asked for longest is unloaded; one that is in use never is.
+A process that needs a model claims its row and loads it while the others wait. If the memory budget
+is exceeded, the least recently used model is unloaded; models in use never are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OVERHEAD = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A model that takes memory on the server."""
+    """A model that occupies memory on the server."""
 
     prefix: str
     bytes: int
@@ -43,9 +43,9 @@ class Held:
 
 
 def victims(held: Sequence[Held], *, wanted: int, budget: int, now: float) -> list[str] | None:
-    """Whom to unload so that `wanted` bytes fit, least recently used first. Pure.
+    """The models to unload so that `wanted` bytes fit, least recently used first. Pure.
 
-    `None` where even unloading all that is not in use would not make room.
+    `None` if unloading every idle model would not free enough.
     """
     missing = sum(model.bytes for model in held) + wanted - budget
     gone: list[str] = []
@@ -82,7 +82,7 @@ class ServedModels:
 
     @property
     def no_scores(self) -> str:
-        """Why these models cannot score captions; empty where they can."""
+        """Why these models cannot score captions; empty if they can."""
         if self._options.backend == "python":
             return ""
         return (
@@ -111,7 +111,7 @@ class ServedModels:
         raise EngineUnavailable(f"{prefix} is not loaded after {_LOAD_SECONDS:.0f} s")
 
     def revive(self, prefix: str, trouble: str) -> None:
-        """The server lost the model, or its process died: load it anew, once for all who ask."""
+        """Reload a model that the server lost or whose process died, once for all callers."""
         asked = time.time()
         if not self._claim(prefix, READY, before=asked):
             self.ensure(prefix)
@@ -124,14 +124,14 @@ class ServedModels:
         self._load(prefix)
 
     def touch(self, prefix: str) -> None:
-        """Somebody uses the model; written now and then."""
+        """Mark the model as used; written to SQL at intervals."""
         now = time.time()
         if now - self._touched.get(prefix, 0.0) > _TOUCH_SECONDS:
             self._touched[prefix] = now
             self._set(prefix, used_at=now)
 
     def release(self, prefix: str) -> bool:
-        """Unload a model, unless it is in use; whoever asks for it again has it loaded again."""
+        """Unload a model unless it is in use; `ensure` loads it again."""
         with self._database.transaction() as session:
             row = session.get(ServedModelRow, prefix)
             if row is None or row.state != READY:
@@ -143,7 +143,7 @@ class ServedModels:
         return True
 
     def held(self) -> list[ServedModelRow]:
-        """What takes memory now."""
+        """The models that occupy memory now."""
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(ServedModelRow).where(ServedModelRow.state.in_((LOADING, READY)))
@@ -152,7 +152,7 @@ class ServedModels:
             return list(rows)
 
     def _claim(self, prefix: str, state: str, *, before: float | None = None) -> bool:
-        """Become the one who loads it, if there is room; make room if there is not."""
+        """Claim the loading of a model; unloads others first if memory is short."""
         weight = _bytes(self._objects.local(prefix))
         now = time.time()
         with self._database.transaction() as session:
@@ -161,7 +161,7 @@ class ServedModels:
             if row is not None and row.state != state and row.since > now - _LOAD_SECONDS:
                 return False
             if before is not None and row is not None and row.since > before - _POLL_SECONDS:
-                return False  # it was loaded since the trouble began
+                return False  # it was reloaded after the error
             keep = self._keep(session)
             others = [
                 Held(other.prefix, other.bytes, now if other.prefix in keep else other.used_at,

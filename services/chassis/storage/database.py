@@ -1,9 +1,9 @@
-"""The database seam: one engine per service, sessions that commit or roll back whole.
+"""The database port: one engine per service, and sessions that commit or roll back as a unit.
 
-SQLite runs in WAL mode with a busy timeout, and its writes take the lock at once
-(`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way through; what only reads
-says so, and waits for nobody. PostgreSQL lets writers overlap: there, what looks up and then writes
-says so with `exclusively`.
+SQLite runs in WAL mode with a busy timeout. Write transactions take the lock at the start
+(`BEGIN IMMEDIATE`), so two writers queue and neither fails halfway; read-only transactions use
+`reading` and never wait. PostgreSQL lets writers overlap, so code that checks and then writes
+must call `exclusively`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from services.chassis.storage.migrations import Migrations
 
 _SQLITE_WAIT = 30.0
 _READS = "vila2_reads"
-# The time of the statement, not the clock's: constant within one, so that an index can be used.
+# The statement's time, not the wall clock's: constant within a statement, so an index can be used.
 _SERVER_TIME = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
-# A server that is gone without a word is given up after about half a minute, and one that lost a
-# client in the middle of a transaction gives back what it held.
+# Detect a dead server within about 30 seconds, and let the server release the locks of a client
+# that disappeared in a transaction.
 _ALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -51,7 +51,7 @@ _IDLE_IN_TRANSACTION = "SET idle_in_transaction_session_timeout TO '120s'"
 class Database:
     """A service's tables and the sessions on them.
 
-    With `migrations` the tables are brought to the newest step; without, they are just made.
+    With `migrations`, opening applies every pending step; without, tables are created directly.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Database:
 
     @classmethod
     def open(cls, url: str, metadata: MetaData, migrations: Migrations | None = None) -> Database:
-        """Open what the URL names: `sqlite:///file` or `postgresql+psycopg://user@host/name`."""
+        """Open a URL: `sqlite:///file` or `postgresql+psycopg://user@host/name`."""
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             return cls.sqlite(Path(parsed.database), metadata, migrations)
@@ -81,7 +81,7 @@ class Database:
     def sqlite(
         cls, path: Path, metadata: MetaData, migrations: Migrations | None = None
     ) -> Database:
-        """Open (or make) a SQLite file."""
+        """Open a SQLite file, creating it if necessary."""
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             f"sqlite:///{path}", connect_args={"timeout": _SQLITE_WAIT, "check_same_thread": False}
@@ -112,7 +112,7 @@ class Database:
     ) -> Database:
         """Open a PostgreSQL database, in the service's own schema if it has migrations.
 
-        At most `pool_size` connections are kept, and as many again opened in a rush.
+        Keeps up to `pool_size` connections and opens up to twice as many under load.
         """
         engine = create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
@@ -127,7 +127,7 @@ class Database:
 
         @event.listens_for(engine, "connect")
         def _session(connection: Any, _: Any) -> None:
-            # Committed at once, or the pool's first rollback would undo it.
+            # Commit now, or the pool's first rollback would undo it.
             connection.autocommit = True
             connection.execute(_IDLE_IN_TRANSACTION)
             if schema:
@@ -138,45 +138,45 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose work is committed on leaving, or rolled back on an exception."""
+        """A session that commits on exit, or rolls back on an exception."""
         with self._sessions() as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads, at one moment's state; it holds no writer up.
+        """A read-only session on one snapshot; it does not block writers.
 
-        Writing in it is a mistake: in SQLite it fails where another has written meanwhile.
+        Do not write in it: in SQLite that fails if another transaction has written in between.
         """
         options: dict[str, Any] = {_READS: True}
         if self._engine.dialect.name == "postgresql":
-            # Else each statement sees a moment of its own.
+            # By default each statement would see its own snapshot.
             options["isolation_level"] = "REPEATABLE READ"
         with self._sessions() as session, session.begin():
             session.connection(execution_options=options)
             yield session
 
     def now(self) -> ColumnElement[float]:
-        """Seconds since 1970, in a statement: the time by which leases are given and end.
+        """SQL expression for Unix time in seconds, which decides when leases start and end.
 
-        Of PostgreSQL it is the server's time: a process with a wrong clock would take everybody's
-        leases, or give ones that have ended. SQLite is used on one machine, by that one's clock.
+        In PostgreSQL it is the server's time, so a process with a wrong clock cannot take over live
+        leases or grant expired ones. SQLite is local and uses the machine's clock.
         """
         if self._engine.dialect.name == "postgresql":
             return literal_column(_SERVER_TIME, Float)
         return literal(time.time(), Float)
 
     def time(self, session: Session) -> float:
-        """That time, asked for now."""
+        """The current value of `now()`, Unix time in seconds."""
         return float(session.scalar(select(self.now())) or 0.0)
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL: SQLite does not wait for others here, whatever its timeout, so we do."""
+    """Switch to WAL, retrying because SQLite ignores its busy timeout for this statement."""
     deadline = time.monotonic() + _SQLITE_WAIT
     while True:
         try:
@@ -189,9 +189,9 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def exclusively(session: Session, name: str) -> None:
-    """Until this transaction ends, no other passes here with the same name.
+    """Hold a lock on `name` until this transaction ends.
 
-    For what looks up and then inserts. SQLite's transactions exclude each other as they are.
+    For code that checks and then inserts. SQLite's write transactions are already exclusive.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(

@@ -23,11 +23,11 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 class DatabaseNewer(RuntimeError):
-    """The database was brought further by a newer version of the software."""
+    """A newer version of the software has migrated the database."""
 
 
 class DatabaseUnknown(RuntimeError):
-    """The database has tables that no migration made."""
+    """The database has tables that no migration created."""
 
 
 class Migrations:
@@ -94,13 +94,13 @@ class Migrations:
         return MigrationContext.configure(connection, opts={**known, **options})
 
     def _tables(self, connection: Connection) -> list[str]:
-        """The names of the tables but Alembic's own."""
+        """Names of all tables except Alembic's own."""
         names = inspect(connection).get_table_names()
         return sorted(name for name in names if name != self.version_table)
 
     @contextmanager
     def _alone(self, engine: Engine) -> Iterator[Connection]:
-        """A transaction that no other process has at the same time."""
+        """A transaction that excludes migrations by other processes."""
         if engine.dialect.name == "sqlite":
             yield from _alone_in_sqlite(engine)
             return

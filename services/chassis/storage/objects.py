@@ -1,7 +1,7 @@
 """The object store port: bytes under keys, whole or absent.
 
-Keys are relative paths of plain segments; anything that could leave the store is refused here, so
-no adapter has to think of it.
+Keys are relative paths of plain segments; path traversal is rejected here, so adapters need no
+checks of their own.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ _KEY = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9._\-]*(/[A-Za-z0-9_\-][A-Za-z0-9._\-
 
 
 def checked(key: str) -> str:
-    """Return `key`, or raise `ValueError` where it is not a plain relative path."""
+    """Return `key`; raises `ValueError` if it is not a plain relative path."""
     if not _KEY.fullmatch(key) or len(key) > 900:
         raise ValueError(f"not an object key: {key!r}")
     return key
 
 
 class ObjectStore(ABC):
-    """Where shards, layers and models are kept."""
+    """Storage of shards, layers and models."""
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
-        """Store `data` under `key`, replacing what was there, all at once."""
+        """Store `data` under `key`, atomically replacing any existing object."""
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Store `data` unless there is an object under `key`; of several at once, one stores it."""
+        """Store `data` if `key` is unused; returns whether it did. Atomic."""
 
     @abstractmethod
     def put_file(self, key: str, path: Path) -> None:
@@ -38,11 +38,11 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def get(self, key: str) -> bytes:
-        """Read an object; raises `KeyError` where there is none."""
+        """Read an object; raises `KeyError` if it is missing."""
 
     @abstractmethod
     def fetch(self, key: str, path: Path) -> None:
-        """Write an object to a new file, without holding it in memory; `KeyError` as of `get`."""
+        """Stream an object to a new file; raises `KeyError` if it is missing."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
@@ -50,11 +50,11 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object; a missing one is not an error."""
 
     @abstractmethod
     def keys(self, prefix: str | None = None) -> Iterator[str]:
-        """Keys below `prefix`, or all there are, sorted."""
+        """Keys below `prefix`, or all keys, sorted."""
 
     @abstractmethod
     def put_directory(self, prefix: str, directory: Path) -> None:
@@ -62,4 +62,4 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def local(self, key: str) -> Path:
-        """A path at which this object, or all below this prefix, can be read locally."""
+        """A local path from which this object, or everything below this prefix, can be read."""

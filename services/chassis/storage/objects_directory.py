@@ -26,27 +26,27 @@ class DirectoryObjects(ObjectStore):
         self._root.mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, data: bytes) -> None:
-        """Write aside, then rename: a reader sees the old object or the new one."""
+        """Write a temporary file, then rename it: readers see the old or the new object."""
         write_atomically(self._target(key), data, mode=_PRIVATE)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write aside, then link: a link to a name that is taken fails."""
+        """Write a temporary file, then link it: linking to an existing name fails."""
         return create_atomically(self._target(key), data, mode=_PRIVATE)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Copy aside, then rename."""
+        """Copy to a temporary file, then rename it."""
         with file_atomically(self._target(key), mode=_PRIVATE) as partial:
             shutil.copyfile(path, partial)
 
     def get(self, key: str) -> bytes:
-        """Read a file; a missing one is a `KeyError`."""
+        """Read a file; raises `KeyError` if it is missing."""
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, IsADirectoryError) as error:
             raise KeyError(key) from error
 
     def fetch(self, key: str, path: Path) -> None:
-        """Copy the file; a missing one is a `KeyError`."""
+        """Copy the file; raises `KeyError` if it is missing."""
         try:
             shutil.copyfile(self._path(key), path)
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -61,17 +61,17 @@ class DirectoryObjects(ObjectStore):
         self._path(key).unlink(missing_ok=True)
 
     def keys(self, prefix: str | None = None) -> Iterator[str]:
-        """Keys of the files below a directory; what is half written is not listed."""
+        """Keys of the files below a directory; temporary files are not listed."""
         base = self._root if prefix is None else self._path(prefix)
         found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
         whole = (path for path in found if not any(map(is_partial, path.parts)))
         yield from sorted(path.as_posix() for path in whole)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
-        """Copy a directory in whole: aside first, then renamed into place."""
+        """Copy a directory to a temporary one, then rename it into place."""
         target = self._target(prefix)
         if target.exists():
-            return  # prefixes of directories are content-addressed: the same files are there
+            return  # directory prefixes are content-addressed: the files are identical
         with directory_atomically(target, or_keep=True, mode=0o700) as partial:
             shutil.copytree(directory, partial, dirs_exist_ok=True)
 
@@ -80,7 +80,7 @@ class DirectoryObjects(ObjectStore):
         return self._path(key)
 
     def _target(self, key: str) -> Path:
-        """Where the object will be, in a folder that is there."""
+        """The object's path; creates its parent folder."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         return target

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket, through the `minio` client; any S3-compatible server will do."""
+"""Objects in an S3 bucket, through the `minio` client; works with any S3-compatible server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from services.chassis.storage.objects import ObjectStore, checked
 from vila2.schemas.canonical import canonical_json
 from vila2.system.files import directory_atomically
 
-# Lies below a stored directory's prefix once all its files do. `checked` refuses such a name, so
-# no caller can write or read it as an object.
+# Marker written below a directory's prefix once all its files are stored. `checked` rejects this
+# name, so no caller can read or write it as an object.
 _WHOLE = ".whole"
 _ABSENT = ("NoSuchKey", "NoSuchBucket")
 
 
 class S3Objects(ObjectStore):
-    """An object store in one bucket, with a local cache for what must be read as a file.
+    """An object store in one bucket, with a local cache for objects that must be read as files.
 
     `connections` should be the number of threads that use the store: the client's own pool of ten
     makes more than ten workers open a new connection per request.
@@ -62,13 +62,13 @@ class S3Objects(ObjectStore):
             self._make_bucket()
 
     def put(self, key: str, data: bytes) -> None:
-        """Upload; S3 shows an object whole or not at all, in several parts where it is large."""
+        """Upload atomically; large objects are sent in several parts."""
         self._client.put_object(self._bucket, checked(key), io.BytesIO(data), len(data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """A conditional write (If-None-Match: *); the server decides between several at once."""
+        """Conditional write (If-None-Match: *); the server resolves concurrent writes."""
         try:
-            # The client has no public way to send the condition with a write.
+            # The client has no public API for conditional writes.
             self._client._put_object(
                 self._bucket, checked(key), data, cast("Any", {"If-None-Match": "*"})
             )
@@ -79,11 +79,11 @@ class S3Objects(ObjectStore):
         return True
 
     def put_file(self, key: str, path: Path) -> None:
-        """Upload from disk, in several parts where it is large."""
+        """Upload from disk; large files are sent in several parts."""
         self._client.fput_object(self._bucket, checked(key), str(path))
 
     def get(self, key: str) -> bytes:
-        """Download; a missing object is a `KeyError`."""
+        """Download an object; raises `KeyError` if it is missing."""
         try:
             response = self._client.get_object(self._bucket, checked(key))
         except S3Error as error:
@@ -97,7 +97,7 @@ class S3Objects(ObjectStore):
             response.release_conn()
 
     def fetch(self, key: str, path: Path) -> None:
-        """Download to a file; a missing object is a `KeyError`."""
+        """Download to a file; raises `KeyError` if the object is missing."""
         try:
             self._client.fget_object(self._bucket, checked(key), str(path))
         except S3Error as error:
@@ -110,31 +110,31 @@ class S3Objects(ObjectStore):
         return self._etag(checked(key)) is not None
 
     def delete(self, key: str) -> None:
-        """Remove the object; S3 does not mind a missing one."""
+        """Remove the object; a missing one is not an error."""
         self._client.remove_object(self._bucket, checked(key))
 
     def keys(self, prefix: str | None = None) -> Iterator[str]:
-        """Keys below `prefix`, sorted here: not every server lists by the whole key's bytes."""
+        """Keys below `prefix`, sorted locally: not every server sorts by the key's bytes."""
         below = "" if prefix is None else checked(prefix)
         yield from sorted(key for key, _ in self._listed(below))
 
     def put_directory(self, prefix: str, directory: Path) -> None:
-        """Upload a directory's files, then a mark that all are there.
+        """Upload a directory's files, then a marker that it is complete.
 
-        One that died half-way left no mark: its files are uploaded again over what is there.
+        An interrupted upload has no marker, so its files are uploaded again.
         """
         mark = f"{checked(prefix)}/{_WHOLE}"
         if self._etag(mark) is not None:
-            return  # prefixes of directories are content-addressed: the same files are there
+            return  # directory prefixes are content-addressed: the files are identical
         for path in sorted(path for path in directory.rglob("*") if path.is_file()):
             key = checked(f"{prefix}/{path.relative_to(directory).as_posix()}")
             self._client.fput_object(self._bucket, key, str(path))
         self._client.put_object(self._bucket, mark, io.BytesIO(b""), 0)
 
     def local(self, key: str) -> Path:
-        """Download what the cache lacks; the cache is addressed by the objects' ETags.
+        """Download what is not cached; the cache is keyed by ETag.
 
-        Raises `KeyError` where there is neither an object nor anything below the prefix.
+        Raises `KeyError` if there is neither an object nor anything below the prefix.
         """
         etag = self._etag(checked(key))
         if etag is not None:
@@ -172,6 +172,6 @@ class S3Objects(ObjectStore):
         try:
             self._client.make_bucket(self._bucket)
         except S3Error as error:
-            # Several services start at once, and one of them makes it.
+            # Several services may start at once; one of them creates it.
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise

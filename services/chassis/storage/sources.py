@@ -1,14 +1,14 @@
-"""Sources: buckets that an operator lets teams register data from, without copying it.
+"""Sources: buckets from which an operator lets teams register data without copying it.
 
-A user names a source, never an address or a key: those stand in the operator's file, the keys
-themselves in environment variables that the file names.
+Users refer to a source by name. Addresses are in the operator's file and credentials in the
+environment variables that it names.
 
     lab:
       endpoint: s3.example.org
       bucket: images
       access_key_env: LAB_ACCESS_KEY
       secret_key_env: LAB_SECRET_KEY
-      teams: [vision]        # may be left out: all teams
+      teams: [vision]        # optional; default: all teams
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FILE_VARIABLE = "VILA2_SOURCES"
 
 
 class SourceSettings(BaseModel):
-    """One source as the operator's file describes it."""
+    """One entry of the operator's file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,7 +72,7 @@ class Sources:
             )
 
     def open(self, name: str) -> S3Objects:
-        """The bucket of a source; it is only read."""
+        """The source's bucket, used read-only."""
         if name not in self._open:
             from services.chassis.storage.objects_s3 import S3Objects
 
@@ -100,64 +100,64 @@ IN_PLACE = "in-place"
 
 
 def in_place_key(source: str, tar: str, digest: str) -> str:
-    """Key of the index of a tar that stays in its source."""
+    """Object key of the index of a tar that stays in its source."""
     return f"{IN_PLACE}/{source}/{tar}/{digest}.index.parquet"
 
 
 class SourcedObjects(ObjectStore):
-    """An object store that also reads shards whose tars lie in a source.
+    """An object store that also reads shards whose tars are in a source.
 
-    `local` of such a shard's index gives a folder with the index and the tar side by side; all else
-    goes to the store itself.
+    For such a shard's index, `local` returns a folder that holds both the index and the tar. All
+    other calls are delegated to the store.
     """
 
     def __init__(self, inner: ObjectStore, sources: Sources, *, views: Path) -> None:
         self._inner, self._sources, self._views = inner, sources, views
 
     def put(self, key: str, data: bytes) -> None:
-        """As the store does."""
+        """Delegated to the store."""
         self._inner.put(key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """As the store does."""
+        """Delegated to the store."""
         return self._inner.put_if_absent(key, data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """As the store does."""
+        """Delegated to the store."""
         self._inner.put_file(key, path)
 
     def get(self, key: str) -> bytes:
-        """As the store does."""
+        """Delegated to the store."""
         return self._inner.get(key)
 
     def fetch(self, key: str, path: Path) -> None:
-        """As the store does."""
+        """Delegated to the store."""
         self._inner.fetch(key, path)
 
     def exists(self, key: str) -> bool:
-        """As the store does."""
+        """Delegated to the store."""
         return self._inner.exists(key)
 
     def delete(self, key: str) -> None:
-        """As the store does."""
+        """Delegated to the store."""
         self._inner.delete(key)
 
     def keys(self, prefix: str | None = None) -> Iterator[str]:
-        """As the store does."""
+        """Delegated to the store."""
         return self._inner.keys(prefix)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
-        """As the store does."""
+        """Delegated to the store."""
         self._inner.put_directory(prefix, directory)
 
     def local(self, key: str) -> Path:
-        """As the store does; of an index in place, beside its tar."""
+        """Local path of the object; for an in-place index, the folder with its tar beside it."""
         index = self._inner.local(key)
         if not key.startswith(f"{IN_PLACE}/"):
             return index
         _, source, rest = key.split("/", 2)
         tar = self._sources.open(source).local(rest.rsplit("/", 1)[0])
-        # The tar's path names its version in the source, so a changed tar gives another view.
+        # The tar's local path includes its version in the source, so a changed tar gets a new view.
         name_of_both = hashlib.sha256(f"{index}\n{tar}".encode()).hexdigest()[:32]
         # Both are called by it too: whoever keeps something by a shard's name must not mix two up.
         view = self._views / name_of_both
@@ -168,5 +168,5 @@ class SourcedObjects(ObjectStore):
                 try:
                     link.symlink_to(target.resolve())
                 except FileExistsError:
-                    continue  # another thread was first
+                    continue  # another thread created it first
         return view / f"{name_of_both}.index.parquet"

@@ -23,11 +23,11 @@ from services.chassis.work.units import WorkUnits
 
 _log = structlog.get_logger()
 SECONDS = 5.0
-_NOWHERE = "watch/nothing"  # asked for, never written: that it is absent is an answer
+_NOWHERE = "watch/nothing"  # probed but never written: "absent" shows that the store answers
 
 
 class Watch:
-    """Calls `look`, which sets a service's gauges from its tables; measures `units` where given."""
+    """Calls `look`, which sets gauges from a service's tables; also measures `units` if given."""
 
     def __init__(
         self,
@@ -40,22 +40,22 @@ class Watch:
         self._service, self._look = service, look
         self._units, self._objects = units, objects
         self._tables = Loop(f"watch-{service}", self.look_at_tables, seconds=SECONDS)
-        # Apart, since a store that does not answer is waited for.
+        # In its own loop, since an unresponsive store blocks.
         self._store = Loop(f"watch-{service}-objects", self.look_at_objects, seconds=3 * SECONDS)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the loops."""
         self._tables.start()
         if self._objects is not None:
             self._store.start()
 
     def stop(self) -> None:
-        """End after the look in hand."""
+        """Stop after the current iteration."""
         self._tables.stop()
         self._store.stop()
 
     def look_at_tables(self) -> None:
-        """Once; a database that does not answer is a value too."""
+        """Update the gauges once; an unresponsive database is recorded as down."""
         try:
             self._look()
             if self._units is not None:
@@ -70,7 +70,7 @@ class Watch:
         LOOKED_AT.labels(self._service).set_to_current_time()
 
     def look_at_objects(self) -> None:
-        """Once."""
+        """Probe the object store once."""
         assert self._objects is not None
         try:
             self._objects.exists(_NOWHERE)

@@ -1,4 +1,4 @@
-"""A gauge whose series come and go: those of its last look, all at once, and no others."""
+"""A gauge that exports exactly the series of its last snapshot."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 
 class Listed(Collector):
-    """For what is bounded only because what has ended leaves: runs, jobs and layers in hand.
+    """For labels that are bounded only because old ones disappear: active runs, jobs, layers.
 
-    An ordinary gauge keeps a label for ever, and taking labels away one by one lets a scrape in
-    between. `show` replaces all series at once; a scrape reads no table and waits for nothing.
+    An ordinary gauge keeps labels forever, and removing them one by one is visible to a concurrent
+    scrape. `show` replaces all series atomically; a scrape never queries the database.
     """
 
     def __init__(
@@ -29,21 +29,21 @@ class Listed(Collector):
         registry.register(self)
 
     def show(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """These and no others; each key has a value for every label, in their order."""
+        """Replace all series; each key holds the label values in label order."""
         wrong = [key for key in values if len(key) != len(self.labels)]
         if wrong:
             raise ValueError(f"{self.name} has the labels {self.labels}, not {wrong[0]}")
         self._shown = dict(values)
 
     def collect(self) -> Iterable[Metric]:
-        """The series of the last look."""
+        """The series of the last snapshot."""
         family = self._family()
         for key, value in self._shown.items():
             family.add_metric(key, value)
         yield family
 
     def describe(self) -> Iterable[Metric]:
-        """What the registry holds against other metrics' names."""
+        """Used by the registry to detect duplicate names."""
         yield self._family()
 
     def _family(self) -> GaugeMetricFamily:

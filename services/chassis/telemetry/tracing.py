@@ -26,7 +26,7 @@ class TracingUnavailable(RuntimeError):
 
 
 def configure_tracing(process: str) -> Callable[[], None]:
-    """Record this process's spans if the environment asks for it; returns what ends that.
+    """Record this process's spans if the environment enables it; returns the shutdown function.
 
     `process` is its name in traces, `vila2-PROCESS`, unless OTEL_SERVICE_NAME gives another. Raises
     `TracingUnavailable`.
@@ -53,13 +53,13 @@ def configure_tracing(process: str) -> Callable[[], None]:
 
     def end() -> None:
         tracing.record(None)
-        provider.shutdown()  # sends what waits
+        provider.shutdown()  # flushes pending spans
 
     return end
 
 
 def _wanted(environment: Mapping[str, str]) -> str:
-    """The exporter that is asked for; empty for none."""
+    """The configured exporter; empty for none."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return ""
     told = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()

@@ -1,7 +1,7 @@
-"""The app factory: what every service has in common, put together once.
+"""The app factory: everything that all services share.
 
-Each app gets the error handler, the door that its service hands in, request ids in logs and
-replies, metrics, health routes, and start and stop hooks for its long-lived objects.
+Each app gets error handlers, authentication (the `Door` passed in), request ids in logs and
+responses, metrics, health routes, and start and stop hooks for its long-lived objects.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from vila2.system.request_id import request_id as current_request
 _log = structlog.get_logger()
 _VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
-_OPERATIONS = ("/healthz", "/metrics")  # asked every few seconds, so not traced
+_OPERATIONS = ("/healthz", "/metrics")  # polled every few seconds, so not traced
 
 
 class Door(Protocol):
-    """Who lets a request in; services hand in `services.identity`."""
+    """Authentication; services pass in `services.identity`."""
 
     def principal(self, bearer: str, /) -> object:
-        """Who sends this bearer token; raises `Unauthenticated`. It may ask a database."""
+        """The sender of a bearer token; raises `Unauthenticated`. May query a database."""
 
     def watch(self, app: FastAPI, service: str, /) -> None:
-        """Add what records requests around the whole app."""
+        """Add the audit middleware around the whole app."""
 
 
 class Context(Protocol):
-    """A service's long-lived objects: made before the app, started and stopped with it."""
+    """A service's long-lived objects, created before the app and started and stopped with it."""
 
     def start(self) -> None:
         """Begin background work."""
 
     def stop(self) -> None:
-        """End background work and close what was opened."""
+        """End background work and close resources."""
 
 
 def create_service(
@@ -57,8 +57,8 @@ def create_service(
 ) -> FastAPI:
     """Build a service's app around its routes and context.
 
-    Several routers come side by side: FastAPI builds what it needs of a route when the service is
-    first asked, but at once, and twice, where one router lies in another.
+    Pass several routers side by side: FastAPI prepares their routes lazily, but prepares nested
+    routers eagerly, and twice.
     """
 
     @asynccontextmanager
@@ -104,7 +104,7 @@ def _add_middleware(app: FastAPI, service: str) -> None:
             except Exception:
                 _log.exception("request broke", path=request.url.path)
                 response = unforeseen()
-            # The route's template, not the path: ids would make a series of each.
+            # The route's template, not the path: ids would each create a series.
             route = getattr(request.scope.get("route"), "path", "unmatched")
             span.rename(f"{request.method} {route}")
             span.set(http__route=route, http__response__status_code=response.status_code)
@@ -130,7 +130,7 @@ def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
 
 
 def add_operations(app: FastAPI) -> None:
-    """The routes for whoever runs the platform: open, and told to nobody by OpenAPI."""
+    """Add the operations routes: unauthenticated and not in the OpenAPI document."""
 
     @app.get("/healthz", include_in_schema=False)
     def live() -> dict[str, str | float]:

@@ -1,7 +1,7 @@
-"""The errors a service answers with, and the one handler that turns them into problem+json.
+"""The errors a service returns, and the handlers that turn them into problem+json.
 
-Each class is a case; its `code` is stable and its status is fixed here, so routes set none.
-The reply follows RFC 9457, with `field` and `fix` where they help.
+Each class is one case with a stable `code` and a fixed status, so routes set none. The response
+follows RFC 9457, with `field` and `fix` added when they help.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from vila2.system.request_id import request_id
 
 
 class ServiceError(Exception):
-    """Base of everything that a service refuses or cannot do."""
+    """Base class of all errors returned to clients."""
 
     code = "internal"
     status = 500
-    # What the reply carries beside the problem.
+    # Extra response headers.
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
@@ -38,47 +38,47 @@ class ServiceError(Exception):
 
 
 class NotFound(ServiceError):
-    """There is no such thing, or it belongs to another team."""
+    """The resource does not exist or belongs to another team."""
 
     code, status = "not-found", 404
 
 
 class Invalid(ServiceError):
-    """The request is understood and wrong; `field` and `fix` say how."""
+    """The request is well-formed but invalid; `field` and `fix` explain why."""
 
     code, status = "invalid", 422
 
 
 class Conflict(ServiceError):
-    """The thing is not in a state that allows this."""
+    """The resource's current state does not allow this operation."""
 
     code, status = "conflict", 409
 
 
 class Unauthenticated(ServiceError):
-    """No key, or one that is unknown or expired."""
+    """The key is missing, unknown, revoked or expired."""
 
     code, status = "unauthenticated", 401
-    # How to do better (RFC 9110, section 11.6.1).
+    # The challenge that a 401 must carry (RFC 9110, section 11.6.1).
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(ServiceError):
-    """The key is known but lacks the scope."""
+    """The key is valid but lacks the required scope."""
 
     code, status = "forbidden", 403
 
 
 class TooLarge(ServiceError):
-    """The body is larger than the service accepts."""
+    """The request body exceeds the limit."""
 
     code, status = "too-large", 413
 
 
 class TooManyRequests(ServiceError):
-    """The team has used what it may for now; the same request succeeds later.
+    """The team has reached a rate limit or quota; the same request can succeed later.
 
-    `retry_after` is in seconds, rounded up: whoever waits that long does not come too early.
+    `retry_after` is in seconds, rounded up so that a client never retries too early.
     """
 
     code, status = "too-many-requests", 429
@@ -89,12 +89,12 @@ class TooManyRequests(ServiceError):
         self.headers = {"Retry-After": str(self.retry_after)}
 
 
-# What to do about what the framework itself refuses.
+# Suggested fixes for errors raised by the framework.
 _FIX_OF_THE_FRAMEWORK = dict.fromkeys((404, 405), "see the paths at /docs of the service")
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The reply that carries a problem, with the id by which the logs know the request."""
+    """The problem+json response, including the request id used in the logs."""
     told = {"request_id": request_id.get() or None, **problem.model_dump(exclude_none=True)}
     return JSONResponse(
         {name: value for name, value in told.items() if value is not None},
@@ -105,7 +105,7 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 
 def unforeseen() -> JSONResponse:
-    """The reply where something of ours is broken: the log has the rest, by the request's id."""
+    """The 500 response to an unexpected error; the log has the details under the request id."""
     return problem_response(
         Problem(
             type="urn:vila2:problem:internal",
@@ -118,7 +118,7 @@ def unforeseen() -> JSONResponse:
 
 
 def refusal(error: ServiceError) -> JSONResponse:
-    """The reply to a request that one of our errors ended."""
+    """The response for a `ServiceError`."""
     return problem_response(
         Problem(
             type=f"urn:vila2:problem:{error.code}",
@@ -133,7 +133,7 @@ def refusal(error: ServiceError) -> JSONResponse:
 
 
 def unreachable() -> JSONResponse:
-    """The reply to a request for which another service does not answer."""
+    """The response when another service cannot be reached."""
     return problem_response(
         Problem(
             type="urn:vila2:problem:unreachable",
@@ -146,7 +146,7 @@ def unreachable() -> JSONResponse:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error of ours, and every validation error, as a problem document."""
+    """Return every service, validation and framework error as a problem document."""
 
     @app.exception_handler(ServiceError)
     def _ours(_: Request, error: ServiceError) -> JSONResponse:
@@ -154,7 +154,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     def _of_another_service(_: Request, error: ApiError) -> JSONResponse:
-        # What it refused, it refused for the same caller: its words are the answer.
+        # The other service refused the same caller's request, so its problem is passed on.
         after = error.retry_after
         headers = {} if after is None else {"Retry-After": str(math.ceil(after))}
         return problem_response(error.problem, headers)
@@ -165,10 +165,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:
-        # The framework answers 400 to whatever breaks while it reads a body.
+        # The framework returns 400 for any error while it reads a body.
         if isinstance(error.__cause__, ServiceError):
             return refusal(error.__cause__)
-        if error.status_code == 400:  # bytes that are not text
+        if error.status_code == 400:  # the body is not valid text
             return refusal(Invalid("the body is not JSON", field="body", fix="send JSON in UTF-8"))
         return problem_response(
             Problem(
@@ -183,7 +183,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DataError)
     def _unstorable(_: Request, error: DataError) -> JSONResponse:
-        # What the models let pass and PostgreSQL's columns cannot hold.
+        # Values that the models accept but PostgreSQL's columns cannot hold.
         return problem_response(
             Problem(
                 type="urn:vila2:problem:invalid",
@@ -197,7 +197,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        if first["type"] == "json_invalid":  # its place is a number of characters, no field
+        if first["type"] == "json_invalid":  # its location is a character offset, not a field
             told = f"the body is not JSON: {first['ctx']['error']} at {first['loc'][-1]}"
             return refusal(Invalid(told, field="body", fix="send JSON in UTF-8"))
         where = _place(first)
@@ -215,5 +215,5 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _place(error: Mapping[str, Any]) -> str:
-    """Which field a validation error is about; a header or a field of the body by its name."""
+    """The field a validation error refers to: the name of a header or of a body field."""
     return ".".join(str(part) for part in error["loc"] if part not in ("body", "header"))

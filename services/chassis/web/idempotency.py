@@ -1,7 +1,7 @@
-"""`Idempotency-Key`: a POST that creates something, sent again, answers with what it created.
+"""`Idempotency-Key`: a repeated creating POST returns the resource it created the first time.
 
-The key is the `token` of the row that the request creates, so it holds for as long as the row does.
-A key counts among the resources of its kind in a team, or below their parent where they have one.
+The key is stored as the `token` of the created row, so it is valid for as long as the row exists.
+Its scope is one kind of resource in a team, or below a parent resource if there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class TokenColumns:
-    """Columns of a row that a request with a key creates; the table makes `token` unique."""
+    """Columns of a row created by a request with a key; the table makes `token` unique."""
 
     token: Mapped[str | None] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64), default="")
@@ -37,31 +37,31 @@ class TokenColumns:
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """A creating request: its key, if it has one, and a digest of what it asks for."""
+    """A creating request: its optional key, and a digest of its content."""
 
     token: str | None
     fingerprint: str
 
     @classmethod
     def of(cls, token: str | None, body: BaseModel, *path: str) -> KeyedRequest:
-        """`path` is what the route's path says beside the body, such as whose branch it is.
+        """From a request; `path` holds path parameters that matter, such as the parent's name.
 
-        A field at its default counts as one that is left out.
+        A field with its default value is equivalent to an omitted one.
         """
         asked = canonical_json([*path, body.model_dump(mode="json", exclude_defaults=True)])
         return cls(token or None, hashlib.sha256(asked).hexdigest())
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """What `TokenColumns` of a new row hold."""
+        """The values of `TokenColumns` for a new row."""
         return {"token": self.token, "fingerprint": self.fingerprint}
 
     def part(self, body: BaseModel) -> str | None:
-        """A key for what this request has another service create."""
+        """A derived key for a resource that this request creates in another service."""
         return self.token and KeyedRequest.of(None, body, self.token).fingerprint
 
     def find(self, session: Session, table: type[Row], **within: Any) -> Row | None:
-        """What this request created before; raises `Invalid` if another one has its key."""
+        """The row this request created before; raises `Invalid` if the key was used differently."""
         if self.token is None:
             return None
         row = session.scalar(select(table).filter_by(token=self.token, **within))
@@ -75,10 +75,10 @@ class KeyedRequest:
 
 
 def create_once(database: Database, work: Callable[[Session], T]) -> T:
-    """Do `work`, which looks a request up and inserts its row if there is none.
+    """Run `work`, which looks a request up and inserts its row if there is none.
 
-    If the same request is at work elsewhere, the unique constraint lets one of the two through; the
-    other looks again, and finds the row.
+    If the same request runs concurrently, the unique constraint lets one insert succeed; the other
+    runs `work` again and finds the row.
     """
     try:
         with database.transaction() as session:

@@ -1,7 +1,7 @@
-"""Nothing of a body is read before its sender is known, and no more of it than its route takes.
+"""Middleware that authenticates before reading a body, and limits its size by route.
 
-The framework reads a JSON body whole before it asks the route's dependencies, so neither can be
-left to them.
+FastAPI reads a JSON body completely before it runs the route's dependencies, so dependencies can do
+neither.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def takes_body(kind: Body) -> Callable[[Endpoint], Endpoint]:
-    """A decorator below a route's: its body is of this kind, and may be as large as those."""
+    """Decorator, placed below the route's: sets the kind of body, and with it the size limit."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _BOUND, kind)
@@ -43,9 +43,9 @@ def takes_body(kind: Body) -> Callable[[Endpoint], Endpoint]:
 
 
 class KeyThenBody:
-    """The middleware: it leaves the caller in the request's state, and bounds what is read.
+    """The middleware: stores the caller in the request's state and limits the body.
 
-    `authenticate` tells who sends a bearer key, or raises; it may ask a database.
+    `authenticate` returns the holder of a bearer key, or raises; it may query a database.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class KeyThenBody:
         self._app, self._authenticate, self._bounds = app, authenticate, bounds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request without a good key; pass any other on."""
+        """Reject a request without a valid key; pass on any other."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,7 +72,7 @@ class KeyThenBody:
 
 
 class _BoundedBody:
-    """A `receive` that raises `TooLarge`; the route is known by the time it is called."""
+    """A `receive` that raises `TooLarge` past the limit; the route is known when it is called."""
 
     def __init__(self, scope: Scope, receive: Receive, bounds: BodySettings) -> None:
         self._scope, self._receive, self._bounds = scope, receive, bounds

@@ -1,9 +1,8 @@
-"""Lists in pages: `?limit=&cursor=`, and a `Link` header (RFC 8288) that leads to the next page.
+"""Pagination: `?limit=&cursor=`, and a `Link` header (RFC 8288) to the next page.
 
-A cursor names the last entry of a page by the list's sort key, never by its position, so rows that
-come or go meanwhile shift nothing: whatever was there when a walk began is met exactly once. It is
-opaque to callers and belongs to one list with its filters; it grants nothing, since every list
-asks for the caller's team itself.
+A cursor encodes the sort key of a page's last entry, not its position, so concurrent inserts and
+deletes shift nothing: an entry that exists throughout is returned exactly once. Cursors are opaque,
+valid for one list with its filters, and grant no access, since every list filters by team itself.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Key = tuple[str | int | float, ...]
 
 
 class Page:
-    """Which part of a list is asked for; filling it says in the reply where the next one is."""
+    """The requested part of a list; filling it sets the response's `Link` header."""
 
     def __init__(self, limit: int, after: Key | None, link: Callable[[Key], None]) -> None:
         self._limit, self._after, self._link = limit, after, link
@@ -44,14 +43,14 @@ class Page:
         *columns: InstrumentedAttribute[Any],
         newest_first: bool = False,
     ) -> list[Row]:
-        """The page's rows, ordered by columns that name a row together.
+        """The page's rows, ordered by columns that together are unique.
 
-        The columns must be of the selected row, not null, and of kinds str, int or float.
+        The columns must belong to the selected row, be not null, and be str, int or float.
         """
         if self._after is not None:
             self._check([column.type.python_type for column in columns])
             if any(isinstance(part, str) and "\0" in part for part in self._after):
-                raise _wrong()  # no row holds one, and PostgreSQL refuses to be asked
+                raise _wrong()  # no row contains NUL, and PostgreSQL rejects it
             key, at = tuple_(*columns), tuple_(*self._after)
             query = query.where(key < at if newest_first else key > at)
         order = [column.desc() if newest_first else column for column in columns]
@@ -59,7 +58,7 @@ class Page:
         return self._cut([(tuple(getattr(row, c.key) for c in columns), row) for row in found])
 
     def items(self, items: Iterable[Item], key: Callable[[Item], Key]) -> list[Item]:
-        """The page of a list that is at hand whole, in the order of `key`, which names an item."""
+        """A page of an in-memory list, ordered by `key`, which must be unique."""
         held = sorted(((key(item), item) for item in items), key=lambda pair: pair[0])
         if self._after is not None and held:
             self._check([type(part) for part in held[0][0]])
@@ -68,7 +67,7 @@ class Page:
         return self._cut(held)
 
     def numbered(self, items: Iterable[Item]) -> list[Item]:
-        """The page of a list that only grows at its end, so that an entry keeps its number."""
+        """A page of an append-only list, using positions as keys."""
         held = self.items(enumerate(items), lambda pair: (pair[0],))
         return [item for _, item in held]
 
@@ -79,7 +78,7 @@ class Page:
         return [item for _, item in page]
 
     def _check(self, kinds: Sequence[type]) -> None:
-        """Refuse a cursor that could not have been made by this list."""
+        """Raise `Invalid` for a cursor this list could not have produced."""
         after = self._after or ()
         if len(after) != len(kinds) or not all(map(_fits, after, kinds)):
             raise _wrong()
@@ -93,9 +92,9 @@ def paging(
         str, Query(max_length=LONGEST, description="From the `Link` header of the page before.")
     ] = "",
 ) -> Page:
-    """A dependency: the page that a request asks for."""
+    """Dependency: the page a request asks for."""
     filters = [(k, v) for k, v in request.query_params.multi_items() if k not in _OURS]
-    # Of this list with these filters: elsewhere the same key would mean another place.
+    # Bound to this list and its filters: elsewhere the key would mean another position.
     mark = hashlib.sha256(f"{request.url.path}?{sorted(filters)}".encode()).hexdigest()[:8]
 
     def link(key: Key) -> None:

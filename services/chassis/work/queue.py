@@ -1,4 +1,4 @@
-"""The queue port: hints to workers. It may lose or double a message; SQL holds the truth."""
+"""The queue port: hints to workers. Messages may be lost or duplicated; SQL is authoritative."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Queue(ABC):
 
     @abstractmethod
     def register(self, task: str, handler: Handler) -> None:
-        """Say which function takes a task's hints."""
+        """Register the handler for a task's hints."""
 
     @abstractmethod
     def publish(self, task: str, unit_id: str) -> bool:
-        """Send a hint; False where the queue is full, and the relay will try again."""
+        """Send a hint; False if the queue is full, in which case the relay retries."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start delivering hints."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Deliver no more and wait for the handlers that run."""
+        """Stop delivering and wait for running handlers."""
 
 
 def encode(task: str, unit_id: str) -> bytes:

@@ -1,9 +1,8 @@
 """Hints through Celery and a Redis-compatible broker.
 
-A message is acknowledged as soon as a worker has it. If that worker dies, the hint is gone, and the
-relay publishes another once the unit's lease has run out: what must not be lost is in SQL. So none
-of the broker's own ways to give a message to a second worker is needed, and a unit may take longer
-than any of its time-outs.
+Messages are acknowledged on receipt. If the worker dies, its hint is lost and the relay publishes
+another once the unit's lease expires; durable state is in SQL. The broker's own redelivery is not
+needed, and a unit can run longer than any broker timeout.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from services.chassis.work.queue import Handler, Queue, decode, encode
 from vila2.system.tracing import within
 
 _log = structlog.get_logger()
-# A hint that no worker took by then is dropped; the relay has published another meanwhile.
+# Hints not taken by then expire; the relay publishes new ones.
 _EXPIRES_SECONDS = 120.0
 
 
 class PromptTransport(Transport):  # type: ignore[misc]  # kombu has no types
-    """Kombu's Redis transport, which notices within 50 ms that a thread is free again.
+    """Kombu's Redis transport, polling often enough to notice a free thread within 50 ms.
 
-    While as many hints are on their way to threads as there are threads, the consumer asks for no
-    more, and then sleeps for as long as its caller allows: Celery's plain loop allows two seconds,
-    in which short units would leave every thread idle.
+    When every thread has a hint, the consumer stops prefetching and sleeps for as long as its
+    caller allows. Celery's plain loop allows two seconds, which leaves threads idle when units are
+    short.
     """
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver what is there; `socket.timeout` where nothing was."""
+        """Deliver pending messages; raises `socket.timeout` if there were none."""
         super().drain_events(connection, timeout=min(timeout or 0.05, 0.05))
 
 
 class CeleryQueue(Queue):
     """Publishes to, and with `workers` consumes from, the broker's list `vila2.NAME`.
 
-    A unit is not hinted again by this process for `repeat_seconds`, and no more than about `size`
-    hints wait at the broker, so that its memory does not grow with the backlog; `publish` is False
-    while they do, and while the broker cannot be reached.
+    This process does not repeat a unit's hint within `repeat_seconds`. At most about `size` hints
+    wait at the broker, so its memory does not grow with the backlog. `publish` returns False while
+    that limit is reached or the broker is unavailable.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class CeleryQueue(Queue):
         )
 
     def register(self, task: str, handler: Handler) -> None:
-        """Say which function takes a task's hints."""
+        """Register the handler for a task's hints."""
 
         def take(message: str) -> None:
             envelope = decode(message.encode())
@@ -86,14 +85,14 @@ class CeleryQueue(Queue):
                 try:
                     handler(envelope.unit_id)
                 except Exception:
-                    # The unit's lease runs out and it is tried again; Celery has no part in that.
+                    # The unit is retried once its lease expires; Celery is not involved.
                     _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
 
-        # Not shared: another queue of this process has handlers of its own.
+        # Not shared: another queue in this process has its own handlers.
         self._app.task(take, name=task, shared=False)
 
     def publish(self, task: str, unit_id: str) -> bool:
-        """Send a hint, unless one for this unit is on its way; False without room or broker."""
+        """Send a hint unless one is pending; False if the queue is full or the broker is down."""
         now = time.monotonic()
         with self._lock:
             self._forget(now - self._repeat)
@@ -116,7 +115,7 @@ class CeleryQueue(Queue):
         return True
 
     def _forget(self, before: float) -> None:
-        """Drop what was published earlier; each entry is looked at about once."""
+        """Forget hints published before `before`; amortized O(1) per hint."""
         while self._published:
             unit_id = next(iter(self._published))
             if self._published[unit_id] > before:
@@ -124,7 +123,7 @@ class CeleryQueue(Queue):
             del self._published[unit_id]
 
     def _waiting(self) -> int:
-        """How many hints the broker holds that no worker has taken."""
+        """Number of hints waiting at the broker."""
         with self._app.connection_for_write() as connection:
             try:
                 with connection.channel() as channel:
@@ -136,9 +135,9 @@ class CeleryQueue(Queue):
                 raise OperationalError(str(error)) from error
 
     def start(self) -> None:
-        """Consume in threads of this process; without workers, only publish.
+        """Consume in threads of this process if `workers` is set.
 
-        One queue of a process can consume: Celery's threads find their tasks by its default app.
+        Only one queue per process can consume, because Celery's threads use the default app.
         """
         if not self._workers:
             return
@@ -152,8 +151,8 @@ class CeleryQueue(Queue):
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,
-            # Celery's own event loop goes deaf where a broker goes away again just as its
-            # connection is made anew: it then polls nothing, for ever. The plain loop does not.
+            # If the broker fails again during a reconnect, Celery's event loop stops polling for
+            # good. The plain loop does not.
             use_eventloop=False,
         )
         self._thread = threading.Thread(
@@ -162,7 +161,7 @@ class CeleryQueue(Queue):
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, and wait for the handlers that run."""
+        """Stop consuming and wait for running handlers."""
         if self._worker is not None:
             self._worker.stop()
         if self._thread is not None:

@@ -1,4 +1,4 @@
-"""A queue inside this process: bounded, with worker threads, and still encoded on the way."""
+"""A bounded in-process queue with worker threads; messages are still encoded and decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 class InProcessQueue(Queue):
-    """Delivers each hint to one of `workers` threads; a hint that waits already is not doubled."""
+    """Delivers each hint to one of `workers` threads; duplicates of waiting hints are dropped."""
 
     def __init__(self, *, workers: int = 1, size: int = 1000, name: str = "worker") -> None:
         self._messages: queue.Queue[bytes | None] = queue.Queue(size)
@@ -30,7 +30,7 @@ class InProcessQueue(Queue):
         ]
 
     def register(self, task: str, handler: Handler) -> None:
-        """Say which function takes a task's hints."""
+        """Register the handler for a task's hints."""
         self._handlers[task] = handler
 
     def publish(self, task: str, unit_id: str) -> bool:
@@ -51,7 +51,7 @@ class InProcessQueue(Queue):
             thread.start()
 
     def stop(self) -> None:
-        """End the threads once their present work is done; hints that wait are dropped."""
+        """Stop the threads after their current unit; waiting hints are dropped."""
         self._ending.set()
         for _ in self._threads:
             with suppress(queue.Full):  # a thread that finds a message looks at the event as well
@@ -72,7 +72,7 @@ class InProcessQueue(Queue):
         try:
             self._handlers[envelope.task](envelope.unit_id)
         except Exception:
-            # The unit's lease runs out and it is tried again; a thread must not die of it.
+            # The unit is retried once its lease expires; the thread must survive.
             _log.exception("task failed", task=envelope.task, unit=envelope.unit_id)
         finally:
             with self._lock:

@@ -1,9 +1,8 @@
-"""The relay: a hint for every unit that waits, in turns between subjects, as far as there is room.
+"""The relay: publishes a hint for every waiting unit, round-robin over subjects.
 
-It goes through each subject's ready units once, from the longest wait on, and remembers where it
-stopped: a backlog of a million is hinted piece by piece as the queue empties, and none of it twice
-before the rest has had its turn. A hint that was lost is sent again in the next pass. Between
-subjects it deals in turns, so that a small job is not held up until a large one is done.
+It walks each subject's ready units once, longest wait first, and keeps a cursor. A backlog of a
+million is hinted in pieces as the queue drains, and no unit twice before all others. Lost hints are
+sent again in the next pass. Round-robin keeps a large job from delaying a small one.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ from collections.abc import Callable
 from services.chassis.work.units import WorkUnits
 from vila2.system.tracing import within
 
-# Units of one subject before the next has its turn.
+# Units hinted per subject and turn.
 TURN = 50
-Publish = Callable[[str, str], bool]  # (task, unit id); False: there is no room now
+Publish = Callable[[str, str], bool]  # (task, unit id); False if the queue is full
 
 
 class Relay:
-    """Publishes hints for one service's units; what it remembers it may forget without harm."""
+    """Publishes hints for one service's units; its state is only a cursor and can be lost."""
 
     def __init__(self, units: WorkUnits, publish: Publish) -> None:
         self._units, self._publish = units, publish
         self._behind: dict[str, tuple[float, str]] = {}  # subject -> the last unit hinted
-        self._last = ""  # the subject that had its turn last
+        self._last = ""  # the subject of the last turn
 
     def once(self) -> None:
-        """Publish until every unit that waits has been hinted, or there is no room."""
+        """Publish until every waiting unit has been hinted or the queue is full."""
         for unit_id, task in self._units.expired():
             if not self._publish(task, unit_id):
                 return
@@ -42,14 +41,14 @@ class Relay:
                 subjects.append(subject)
 
     def _subjects(self) -> list[str]:
-        """Those behind the last one first; what no longer waits is forgotten."""
+        """Waiting subjects, starting after the last one; drops cursors of the others."""
         found = self._units.waiting_subjects(after=self._last)
         found += [s for s in self._units.waiting_subjects() if s not in set(found)]
         self._behind = {s: self._behind[s] for s in found if s in self._behind}
         return found
 
     def _turn(self, subject: str) -> bool | None:
-        """Whether the subject's pass has ended with this turn; `None` without room."""
+        """Whether this turn ended the subject's pass; `None` if the queue is full."""
         start = self._behind.get(subject, (0.0, ""))
         page = self._units.waiting(subject, after=start, limit=TURN)
         for unit in page:

@@ -1,7 +1,7 @@
-"""Which failures are of the moment: a server or a disk that something needs is away or full.
+"""Classification of transient failures, such as an unavailable server or a full disk.
 
-Work that meets one is put off and loses none of its attempts, since no number of attempts says
-anything about the work. What is not known to pass counts against the work.
+Work that hits one is postponed without consuming an attempt. Failures not known to be transient
+consume one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO)
 _SQLITE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
 )  # fmt: skip
-# What S3 servers say of themselves, not of the request.
+# S3 error codes that concern the server, not the request.
 _S3 = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeTooSkewed", "RequestTimeout")
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a failure, or one that it was raised from, is of the moment."""
+    """Whether an error, or any in its cause chain, is transient."""
     seen: BaseException | None = error
     while seen is not None:
         if _passes(seen):
@@ -45,9 +45,9 @@ def _passes(error: BaseException) -> bool:
 
 
 def _database_is_away(error: DBAPIError) -> bool:
-    """SQLite calls a missing table an operational error, too."""
+    """Whether the database is unavailable; SQLite also raises this type for missing tables."""
     if isinstance(error.orig, sqlite3.Error):
-        # The lower byte; the upper ones say more of the same.
+        # The low byte is the primary code; the rest is detail.
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE
     return error.connection_invalidated or isinstance(error, OperationalError)
 
@@ -56,7 +56,7 @@ def _objects_are_away(error: BaseException) -> bool:
     try:
         from minio.error import S3Error, ServerError
         from urllib3.exceptions import HTTPError
-    except ImportError:  # the platform keeps its objects in a directory
+    except ImportError:  # no S3 client installed: objects are in a directory
         return False
     if isinstance(error, S3Error):
         return error.code in _S3

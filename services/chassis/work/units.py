@@ -1,19 +1,19 @@
-"""Work units: durable rows of short work, claimed by lease and finished by fence.
+"""Work units: durable rows of short tasks, claimed by lease and completed under a fence.
 
-A worker claims a unit and gets a *fence*, one higher than any before. It writes its output under a
-key that holds the fence, then completes the unit by compare-and-set: a worker whose lease ran out
-loses quietly, whatever it wrote. Every move is one UPDATE that names the state and the fence it
-starts from, so it is as right in PostgreSQL, whose writers overlap (the second waits for the row
-and then finds it changed), as in SQLite, whose writers queue.
+A worker claims a unit and gets a *fence* (fencing token), one higher than any before. It writes its
+output under a key that includes the fence, then completes the unit by compare-and-set, so the
+output of a worker whose lease has expired is ignored. Every transition is one UPDATE conditioned on
+the current state and fence. This is correct both in PostgreSQL, where writers overlap (the second
+waits for the row lock and then finds the row changed), and in SQLite, where writers are serialized.
 
-Rows that are ready are themselves the outbox: a relay publishes a hint for each until somebody
-claims it, so a lost or doubled message changes nothing.
+Ready rows are the outbox: a relay publishes a hint for each until a worker claims it, so lost and
+duplicate messages are harmless.
 
-All times are the database's (`Database.now`): of workers whose clocks differ, none takes another's
-unit before its lease has ended.
+All times come from the database (`Database.now`), so clock skew between workers cannot end a lease
+early.
 
-A table may hold millions of units, so every question asked while work goes on is answered from one
-index, `(state, subject, not_before, id)`, in a number of steps that does not grow with the table.
+A table may hold millions of units, so every query made while work is in progress uses one index,
+`(state, subject, not_before, id)`, and its cost does not grow with the table.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from vila2.system import tracing
 
 READY, LEASED, DONE, FAILED, CANCELLED = "ready", "leased", "done", "failed", "cancelled"
 PAUSED = "paused"
-RECORDED = "recorded"  # done, and counted by whoever sums up its subject
+RECORDED = "recorded"  # done, and included in its subject's totals
 STATES = (READY, LEASED, DONE, FAILED, CANCELLED, PAUSED, RECORDED)
 LEASE_SECONDS = 60.0
-TRACE = tracing.HEADER  # the key of a payload that holds the trace its unit was added in
+TRACE = tracing.HEADER  # payload key of the trace context the unit was added in
 
 
-class Postponed(Exception):  # it says what becomes of the unit
-    """What the work needs is not there now; the unit waits and loses none of its attempts."""
+class Postponed(Exception):  # named for the unit's outcome
+    """A dependency is unavailable; the unit is retried later without consuming an attempt."""
 
 
 class WorkUnitColumns:
@@ -49,7 +49,7 @@ class WorkUnitColumns:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Index]:
-        """One index for all: a second would cost every change of state another entry."""
+        """The only index: a second one would add a write to every state change."""
         return (Index("ix_work_units_state_subject", "state", "subject", "not_before", "id"),)
 
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -62,7 +62,9 @@ class WorkUnitColumns:
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer, default=4)
-    not_before: Mapped[float] = mapped_column(Float, default=time.time)  # ready since then
+    not_before: Mapped[float] = mapped_column(
+        Float, default=time.time
+    )  # when it became or becomes ready
     error: Mapped[str] = mapped_column(String, default="")
     result: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     progress: Mapped[int] = mapped_column(Integer, default=0)
@@ -72,7 +74,7 @@ class WorkUnitColumns:
 class Claim:
     """A unit that this worker holds until `lease_until`, under `fence`.
 
-    `taken_over` says that another had it and let its lease run out.
+    `taken_over` is true if a previous worker's lease on it expired.
     """
 
     unit_id: str
@@ -85,13 +87,13 @@ class Claim:
 
     @property
     def trace(self) -> str:
-        """The traceparent that the unit was added in; empty for none."""
+        """The traceparent the unit was added with, or an empty string."""
         return str(self.payload.get(TRACE, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A unit that is ready since `since` (seconds since 1970), added in the trace `trace`."""
+    """A unit ready since `since` (Unix time, seconds), added in the trace `trace`."""
 
     unit_id: str
     task: str
@@ -101,14 +103,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """Seconds; 0 where there is none."""
+    """Ages in seconds; 0 if there is no such unit."""
 
     oldest_claimable: float
     oldest_lease: float
 
 
 class WorkUnits:
-    """The operations on one service's units. `table` maps `WorkUnitColumns`."""
+    """Operations on one service's units; `table` is the class that maps `WorkUnitColumns`."""
 
     def __init__(
         self, database: Database, table: type[Any], *, lease_seconds: float = LEASE_SECONDS
@@ -118,10 +120,10 @@ class WorkUnits:
         self._lease = lease_seconds
 
     def add(self, session: Session, units: Iterable[DeclarativeBase]) -> None:
-        """Add units in the caller's transaction; one that is there already is left as it is.
+        """Add units in the caller's transaction; existing units are left unchanged.
 
-        Always in the order of their ids: two requests that add the same units then wait for each
-        other instead of ending in a deadlock. Who adds them in a trace has them worked at in it.
+        Rows are inserted in id order, so two requests that add the same units cannot deadlock. The
+        units inherit the caller's trace context.
         """
         dialect = session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -140,14 +142,14 @@ class WorkUnits:
             session.execute(adding, given)
 
     def claim(self, unit_id: str, *, owner: str) -> Claim | None:
-        """Take a unit that is ready or whose lease ran out; `None` where somebody holds it.
+        """Claim a unit that is ready or whose lease has expired; `None` if another worker holds it.
 
-        A unit whose last attempt ended without a word fails here: it may be what ends its workers.
+        If the lease of its last attempt expired, the unit fails here: it may be crashing workers.
         """
         table, now = self._table, self._database.now()
         spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
-            # For the metric alone: what a unit was before is not among what an UPDATE returns.
+            # Only for the metric: UPDATE does not return a row's previous values.
             before = session.scalar(select(table.state).where(table.id == unit_id))
             taken = session.execute(
                 update(table)
@@ -174,7 +176,7 @@ class WorkUnits:
         return Claim(unit_id, task, subject, payload, fence, attempt, taken_over=before == LEASED)
 
     def heartbeat(self, claim: Claim, *, progress: int | None = None) -> bool:
-        """Extend the lease; False means that it is lost and the work should stop."""
+        """Extend the lease; False if it was lost and the work should stop."""
         values: dict[str, Any] = {"lease_until": self._database.now() + self._lease}
         if progress is not None:
             values["progress"] = progress
@@ -182,7 +184,7 @@ class WorkUnits:
             return self._hold(session, claim, values)
 
     def holds(self, session: Session, claim: Claim) -> bool:
-        """Whether the claim is still the unit's; until the transaction ends, none takes it over."""
+        """Whether the claim is still valid; locks the unit until the transaction ends."""
         table = self._table
         held = (table.id == claim.unit_id) & (table.state == LEASED) & (table.fence == claim.fence)
         return session.scalar(select(table.id).where(held).with_for_update()) is not None
@@ -192,7 +194,7 @@ class WorkUnits:
         return self._end(session, claim, {"state": DONE, "result": result, "error": ""})
 
     def fail(self, claim: Claim, error: str, *, final: bool = False) -> None:
-        """Give the unit back for another attempt with back-off, or fail it for good."""
+        """Return the unit for another attempt with back-off, or fail it permanently."""
         with self._database.transaction() as session:
             unit = session.get(self._table, claim.unit_id)
             spent = unit is not None and claim.attempt >= unit.max_attempts
@@ -208,7 +210,7 @@ class WorkUnits:
             )
 
     def postpone(self, claim: Claim, reason: str, *, seconds: float) -> None:
-        """Give the unit back to be tried later, as if this attempt had not been."""
+        """Return the unit for a retry in `seconds` without consuming an attempt."""
         values = {
             "state": READY,
             "attempts": claim.attempt - 1,
@@ -219,7 +221,7 @@ class WorkUnits:
             self._end(session, claim, values)
 
     def waiting_subjects(self, *, after: str = "", limit: int = 100) -> list[str]:
-        """Subjects behind `after` that have ready units, in order; one step in the index each."""
+        """Subjects after `after` that have ready units, in order; one index seek each."""
         table = self._table
         found: list[str] = []
         with self._database.reading() as session:
@@ -238,7 +240,7 @@ class WorkUnits:
     def waiting(
         self, subject: str, *, after: tuple[float, str] = (0.0, ""), limit: int = 100
     ) -> list[Waiting]:
-        """Ready units of a subject, longest wait first, from behind `after` (since, unit id)."""
+        """Ready units of a subject, longest wait first, after cursor `after` (since, unit id)."""
         table = self._table
         with self._database.reading() as session:
             rows = session.execute(
@@ -260,10 +262,10 @@ class WorkUnits:
     def in_hand(
         self, session: Session, subject: str, *, page: int = 1000
     ) -> Iterator[tuple[str, dict[str, Any], int]]:
-        """(state, result, progress) of what is leased, and of what is done and not yet recorded."""
+        """(state, result, progress) of units that are leased, or done but not yet recorded."""
         table = self._table
-        # Page by page in the index's order: while PostgreSQL's statistics are of a moment when
-        # many were done, it would read the whole table for the few that are left.
+        # Read in pages in index order: with statistics from a time when many rows were done,
+        # PostgreSQL would scan the whole table for the few that remain.
         for state in (LEASED, DONE):
             after = (-1.0, "")
             while True:
@@ -279,7 +281,7 @@ class WorkUnits:
                 after = (rows[-1].not_before, rows[-1].id)
 
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
-        """(unit id, task) of units whose worker has lost its lease."""
+        """(unit id, task) of units whose lease has expired."""
         table = self._table
         lapsed = _expired(table, self._database.now())
         with self._database.reading() as session:
@@ -287,7 +289,7 @@ class WorkUnits:
             return [(row.id, row.task) for row in rows]
 
     def claimable(self, *, limit: int = 100) -> list[tuple[str, str]]:
-        """(unit id, task) of units that wait for a worker: those given up by one come first."""
+        """(unit id, task) of units that can be claimed; those with expired leases come first."""
         found = self.expired(limit=limit)
         for subject in self.waiting_subjects():
             if len(found) >= limit:
@@ -297,7 +299,7 @@ class WorkUnits:
         return found
 
     def ages(self) -> Ages:
-        """How long the oldest unit waits, and since when the stalest lease was renewed."""
+        """How long the oldest unit has waited, and the time since the stalest lease was renewed."""
         table = self._table
         oldest = [
             unit.since
@@ -313,10 +315,10 @@ class WorkUnits:
         )
 
     def unfinished(self, session: Session, subject: str) -> bool:
-        """Whether a unit of the subject is yet to end: the fan-in's question, asked after each."""
+        """Whether any unit of the subject has not ended; the fan-in check made after each unit."""
         table = self._table
-        # State by state and in the index's order: asked for just any row of the three, PostgreSQL
-        # expects to meet one soon and reads the table from its beginning.
+        # One query per state, in index order: for any row in the three states, PostgreSQL expects
+        # to find one early and scans the table.
         return any(
             session.scalar(
                 select(table.id)
@@ -329,12 +331,12 @@ class WorkUnits:
         )
 
     def record(self, session: Session, unit_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Count done units; the results of those that nobody had counted before."""
+        """Mark done units as recorded; returns the results of those not recorded before."""
         table = self._table
         rows = session.scalars(
             update(table)
-            # Joined to nothing, so that the index on states, which leads to all that are done, is
-            # of no use here, and the units are found by their ids.
+            # Written so that PostgreSQL looks the units up by id and not through the index on
+            # states, which would visit every done unit.
             .where(table.id.in_(unit_ids), table.state.concat("") == DONE)
             .values(state=RECORDED)
             .returning(table.result)
@@ -342,7 +344,7 @@ class WorkUnits:
         return list(rows)
 
     def counts(self, session: Session, subject: str) -> dict[str, int]:
-        """Units of a subject by state; it reads an entry per unit, so it is for the end."""
+        """Number of units by state; reads one index entry per unit, so call it rarely."""
         table = self._table
         rows = session.execute(
             select(table.state, func.count())
@@ -352,18 +354,18 @@ class WorkUnits:
         return {row[0]: row[1] for row in rows}
 
     def cancel(self, session: Session, subject: str) -> None:
-        """Stop what is not done; a worker in the middle loses its fence."""
+        """Cancel unfinished units; workers running one lose their fence."""
         table = self._table
         waiting = _of(table, subject, READY, PAUSED, LEASED)
         self._lock(session, waiting)
         session.execute(update(table).where(waiting).values(state=CANCELLED, fence=table.fence + 1))
 
     def pause(self, session: Session, subject: str) -> None:
-        """Let no worker begin what waits; who is in the middle finishes."""
+        """Hold back waiting units; running ones finish."""
         self._move(session, subject, READY, PAUSED)
 
     def resume(self, session: Session, subject: str) -> None:
-        """Let workers begin again."""
+        """Release units held back by `pause`."""
         self._move(session, subject, PAUSED, READY)
 
     def _move(self, session: Session, subject: str, state: str, to: str) -> None:
@@ -373,7 +375,7 @@ class WorkUnits:
         session.execute(update(table).where(held).values(state=to))
 
     def retry(self, session: Session, subject: str) -> bool:
-        """Give the failed units of a subject all their attempts again; whether there were any."""
+        """Reset the attempts of a subject's failed units; returns whether there were any."""
         table = self._table
         failed = _of(table, subject, FAILED)
         self._lock(session, failed)
@@ -385,7 +387,7 @@ class WorkUnits:
         return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     def release_all(self) -> None:
-        """At the start of the only process: whoever held a lease is gone, so give all back."""
+        """Release every lease; only valid when the sole process starts, as no owner is alive."""
         table = self._table
         with self._database.transaction() as session:
             session.execute(
@@ -395,10 +397,10 @@ class WorkUnits:
             )
 
     def _lock(self, session: Session, which: Any) -> None:
-        """Take the rows in the order of their ids, so that overlapping changes cannot deadlock."""
+        """Lock the rows in id order, so that overlapping changes cannot deadlock."""
         table = self._table
         held = select(table.id).where(which).order_by(table.id).with_for_update().subquery()
-        # Counted, so that not one of perhaps a million ids travels here.
+        # Select a count, so that up to a million ids are not transferred.
         session.execute(select(func.count()).select_from(held))
 
     def _end(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What a worker does with a hint: claim, keep the lease alive, run, and settle the outcome."""
+"""The worker: claims a hinted unit, renews its lease, runs its task and records the outcome."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from vila2.system import tracing
 
 _log = structlog.get_logger()
 
-# How long what a unit needs is left in peace before somebody asks again.
+# Delay before a postponed unit is tried again, in seconds.
 POSTPONED_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
-# A worker that no hint reaches looks for itself: the broker may be away, or its client deaf.
+# A worker that receives no hints polls SQL: the broker or its client may be failing.
 IDLE_SECONDS = 5.0
 Report = Callable[[int], None]
 Run = Callable[[Claim, Report], None]
 
 
 class PermanentError(Exception):
-    """The unit cannot succeed however often it is tried; the message says why."""
+    """Retrying cannot help; the message gives the reason."""
 
 
 class Worker:
-    """Runs one service's units: `tasks` maps a task's name to what does it.
+    """Runs one service's units; `tasks` maps task names to functions.
 
-    A task is told its claim and a function to report progress with; it completes the unit itself,
-    in the transaction that records what it made. It may run twice and must not mind.
+    A task receives its claim and a progress callback, and completes the unit itself in the
+    transaction that records its output. Tasks can run twice and must be idempotent.
     """
 
     def __init__(self, units: WorkUnits, queue: Queue, tasks: dict[str, Run]) -> None:
@@ -57,32 +57,32 @@ class Worker:
         self._counting = threading.Lock()
         for task in tasks:
             queue.register(task, self.take)
-            # From 0 on: what first appears as 1 has not increased, as Prometheus sees it.
+            # Start at 0: Prometheus sees no increase in a series that first appears as 1.
             for counter in (UNITS_CLAIMED, UNITS_REDELIVERED, LEASES_LOST):
                 counter.labels(task)
 
     def start(self, *, relay: bool = True) -> None:
-        """Deliver hints; with `relay` publish one for every unit that waits, else work by them."""
+        """Start the queue; with `relay`, also publish a hint for every waiting unit."""
         self._queue.start()
         (self._relay if relay else self._look).start()
 
     def stop(self) -> None:
-        """Publish no more and let the present units end."""
+        """Stop publishing and wait for running units to finish."""
         self._ending = True
         self._relay.stop()
         self._look.stop()
         self._queue.stop()
 
     def nudge(self) -> None:
-        """New units were added."""
+        """Wake the relay because units were added."""
         self._relay.nudge()
 
     def relay_once(self) -> None:
-        """Publish hints for the units that wait, as far as the queue has room."""
+        """Publish hints for waiting units until the queue is full."""
         self._hints.once()
 
     def _look_for_work(self) -> None:
-        """What waits in SQL, while hints do not come."""
+        """Poll SQL for claimable units while no hints arrive."""
         if time.monotonic() - self._took < IDLE_SECONDS:
             return
         while not (self._ending or self._busy):
@@ -91,7 +91,7 @@ class Worker:
                 return
 
     def take(self, unit_id: str) -> bool:
-        """Claim and run a unit; False where somebody else has."""
+        """Claim and run a unit; False if another worker holds it."""
         claim = self._units.claim(unit_id, owner=self._owner)
         if claim is None:
             return False
@@ -109,7 +109,7 @@ class Worker:
         return True
 
     def _give_back(self, claim: Claim, error: Exception) -> str:
-        """Settle a unit that its task has not completed; how it ended."""
+        """Return or fail a unit whose task raised; returns the outcome's label."""
         postponed = isinstance(error, Postponed)
         reason = str(error) if postponed else f"{type(error).__name__}: {error}"
         if postponed or is_passing(error):
@@ -124,7 +124,7 @@ class Worker:
         return "failed"
 
     def _insist(self, settle: Callable[[], None]) -> None:
-        """Settle though the database is away for a while: else only the lease would end it."""
+        """Retry `settle` while the database is down; otherwise the lease would have to expire."""
         deadline = time.monotonic() + LEASE_SECONDS
         while True:
             try:
@@ -153,11 +153,11 @@ class Worker:
         ending = threading.Event()
 
         def beat() -> None:
-            # A third of the lease, and often enough that a watcher sees progress.
+            # A third of the lease, and often enough to show progress.
             while not ending.wait(min(1.0, LEASE_SECONDS / 3)):
                 try:
                     self._units.heartbeat(claim, progress=seen["progress"])
-                except Exception:  # the database is away: the heart goes on beating
+                except Exception:  # database unavailable: keep trying
                     _log.warning("heartbeat missed", unit=unit_id, exc_info=True)
 
         heart = threading.Thread(target=beat, name=f"heartbeat-{unit_id}", daemon=True)

@@ -9,7 +9,7 @@ from vila2.schemas.refs import DatasetRef
 
 
 class Effects:
-    """What a take-down did so far; every change is written to its row."""
+    """The effects of a takedown so far; every change is written to its row."""
 
     def __init__(self, row: TakedownRow) -> None:
         self._row = row
@@ -44,11 +44,11 @@ class Effects:
         self.extend("layers", [layer] if layer else [])
 
     def drop(self, *keys: str) -> None:
-        """Remember objects that must go."""
+        """Record objects to delete."""
         self.extend("drop", keys)
 
     def left(self, where: str) -> None:
-        """Remember a place that the store cannot reach."""
+        """Record a location that the store cannot reach."""
         self.extend("left_in_place", [where])
 
     def extend(self, name: str, values: Any) -> None:

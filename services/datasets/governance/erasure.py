@@ -1,4 +1,4 @@
-"""Copies of shards and layers without one image. Writes objects, and no rows."""
+"""Copies shards and layers without one image. Writes objects but no rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ErasedCaptions:
 
 
 class Erasing:
-    """Makes the copies; doing it twice makes the same objects."""
+    """Makes the copies; idempotent."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects

@@ -1,7 +1,7 @@
-"""Teams' storage: what lies here for a team, and whether more fits into what identity allows.
+"""Storage quotas: a team's usage, and whether more fits into its limit from identity.
 
-Counted are the shards of its versions, but for those registered in place, and what was uploaded and
-is not ingested yet.
+Usage counts the shards of its versions, except tars registered in place, plus uploads that are not
+ingested yet.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from vila2.schemas.rest.identity import Limits
 
 
 class StorageFull(TooLarge):
-    """What is sent does not fit into the storage that the team may use."""
+    """The upload would exceed the team's storage quota."""
 
     code = "storage-full"
 
 
 class Storage:
-    """Holds teams to their storage; `limits` tells what a team may use."""
+    """Enforces storage quotas; `limits` returns a team's limits."""
 
     def __init__(self, database: Database, limits: Callable[[str], Limits]) -> None:
         self._database, self._limits = database, limits
 
     def check(self, session: Session, team: str, more: int, *, field: str) -> None:
-        """Raise `StorageFull` unless `more` bytes fit; what is there already stays."""
+        """Raise `StorageFull` unless `more` bytes fit; existing data is not affected."""
         most = self._limits(team).storage_bytes
         if most is None:
             return
@@ -45,7 +45,7 @@ class Storage:
             )
 
     def get(self, team: str) -> api.StorageQuota:
-        """What a team stores, and how much it may."""
+        """A team's storage usage and limit."""
         with self._database.reading() as session:
             used = _used(session, team)
         return api.StorageQuota(

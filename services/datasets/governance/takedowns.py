@@ -1,8 +1,8 @@
-"""Take-downs: an image leaves every version, every layer and all that is made from now on.
+"""Takedowns: remove an image from every version and layer, and from all future ones.
 
-The only change that a ready version ever sees. It is made shard by shard: new objects first, then
-one transaction that points to them and adds to the record, then the old objects go. A run that was
-cut goes on: a shard that is done no longer holds the image.
+A takedown is the only change ever made to a ready version. It proceeds shard by shard: write new
+objects, switch to them and extend the record in one transaction, then delete the old objects. An
+interrupted run resumes, because a finished shard no longer contains the image.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TAKEDOWN_TASK = "datasets.takedown"
 
 
 class Takedowns:
-    """Owns the table `takedowns`, and changes the rows of shards and layers that held an image."""
+    """Owns the table `takedowns`, and updates rows of shards and layers that held an image."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Takedowns:
         self._shard_objects = ShardObjects(database, objects)
 
     def start(self, caller: Principal, body: api.TakedownIn) -> api.Takedown:
-        """Begin a take-down; the same image again returns the one there is."""
+        """Start a takedown; for an image that already has one, returns that."""
         digest = body.sha256 or self._digest(caller.team, body)
         with self._database.transaction() as session:
             lock_takedowns(session, caller.team)
@@ -97,7 +97,7 @@ class Takedowns:
             return self._takedown(session, row)
 
     def get(self, team: str, takedown: str) -> api.Takedown:
-        """The record of a take-down."""
+        """The record of a takedown; raises `NotFound`."""
         with self._database.transaction() as session:
             row = session.get(TakedownRow, takedown)
             if row is None or row.team != team:
@@ -105,14 +105,14 @@ class Takedowns:
             return self._takedown(session, row)
 
     def of_team(self, team: str, page: Page) -> list[api.Takedown]:
-        """The team's take-downs, newest first."""
+        """The team's takedowns, newest first."""
         chosen, at = select(TakedownRow).where(TakedownRow.team == team), TakedownRow.created_at
         with self._database.reading() as session:
             rows = page.rows(session, chosen, at, TakedownRow.id, newest_first=True)
             return [self._takedown(session, row) for row in rows]
 
     def run(self, claim: Claim, report: Report) -> None:
-        """Take the image out of every ready version of the team, then close the record."""
+        """Remove the image from every ready version of the team, then close the record."""
         with self._database.transaction() as session:
             row = session.get_one(TakedownRow, claim.payload["takedown"])
             versions = session.scalars(
@@ -146,7 +146,7 @@ class Takedowns:
         return str(held["sha256"])
 
     def _take_out(self, row: TakedownRow, version_id: int, shard: ShardRow) -> None:
-        """New objects without the image, then the rows that point to them, in one transaction."""
+        """Write objects without the image, then point the rows to them in one transaction."""
         with self._database.transaction() as session:
             layers = session.scalars(
                 select(LayerShardRow)
@@ -161,7 +161,7 @@ class Takedowns:
         with self._database.transaction() as session:
             lock_object(session, erased.object_key)
             if not self._objects.exists(erased.object_key):
-                # Another take-down deleted it between the copy and the lock.
+                # Another takedown deleted it between the copy and the lock.
                 raise RuntimeError(f"shard {shard.number} must be copied again")
             version = session.get_one(VersionRow, version_id, with_for_update=True)
             _point_to(session, shard, erased)
@@ -192,17 +192,17 @@ class Takedowns:
         self._sweep(row.id)
 
     def _sweep(self, takedown: str) -> None:
-        """Delete the objects that the rows no longer point to."""
+        """Delete objects that no row refers to any more."""
         with self._database.transaction() as session:
             dropped = list(session.get_one(TakedownRow, takedown).effects.get("drop", []))
-        # A version of another team may name the same object.
+        # Another team's version may use the same object.
         used = self._shard_objects.delete_unused(dropped)
         with self._database.transaction() as session:
             row = session.get_one(TakedownRow, takedown)
             row.effects = {**row.effects, "drop": used}
 
     def _close(self, row: TakedownRow, claim: Claim) -> None:
-        """Rewrite the manifests, and record what went out before: exports, models, uploads."""
+        """Rewrite the manifests, and record earlier exports, models and uploads with the image."""
         models = self._platform(row.team).training.models()
         self._rewrite_manifests(row)
         with self._database.transaction() as session:
@@ -231,7 +231,7 @@ class Takedowns:
                 held.state = "done"
 
     def _rewrite_manifests(self, row: TakedownRow) -> None:
-        """Outside of any transaction: of a large dataset that takes a while."""
+        """Rewrite manifests outside any transaction, since it is slow for large datasets."""
         with self._database.transaction() as session:
             effects = Effects(session.get_one(TakedownRow, row.id))
             versions = [named_version(session, row.team, name).id for name in effects.versions]
@@ -276,7 +276,7 @@ class Takedowns:
 
 
 def lock_takedowns(session: Session, team: str) -> None:
-    """Until this transaction ends, no take-down of the team begins."""
+    """Block new takedowns of the team until this transaction ends."""
     exclusively(session, f"takedowns:{team}")
 
 

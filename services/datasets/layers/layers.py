@@ -1,4 +1,4 @@
-"""Caption layers: opened by whoever captions, filled shard by shard, sealed when complete."""
+"""Caption layers: opened by a captioning job, filled shard by shard, sealed when complete."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from vila2.schemas.rest import datasets as api
 
 
 class Layers:
-    """Owns the tables `layers` and `layer_shards`, but for what a take-down changes."""
+    """Owns the tables `layers` and `layer_shards`; takedowns also update them."""
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
 
     def open(self, team: str, body: api.LayerIn, token: str | None = None) -> api.Layer:
-        """Open a layer over a ready version; a known token returns its layer."""
+        """Open a layer over a ready version; idempotent by `token`."""
         asked = KeyedRequest.of(token, body)
 
         def found_or_made(session: Session) -> api.Layer:
@@ -75,14 +75,14 @@ class Layers:
             return [_layer(session, row) for row in rows]
 
     def shards(self, team: str, layer_id: str, page: Page) -> list[api.LayerShard]:
-        """Where the captions of each shard lie, in order; only those that are there."""
+        """The recorded caption objects by shard, in order."""
         with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
             chosen = select(LayerShardRow).where(LayerShardRow.layer_id == row.id)
             return [_shard(shard) for shard in page.rows(session, chosen, LayerShardRow.number)]
 
     def shard(self, team: str, layer_id: str, number: int) -> api.LayerShard:
-        """Where the captions of one shard lie."""
+        """The caption object of one shard; raises `NotFound`."""
         with self._database.reading() as session:
             row = session.get(LayerShardRow, (layer_row(session, team, layer_id).id, number))
             if row is None:
@@ -90,12 +90,12 @@ class Layers:
             return _shard(row)
 
     def put_shards(self, team: str, layer_id: str, bodies: Sequence[api.LayerShard]) -> api.Layer:
-        """Record the captions of shards, all or none; the first record of a shard stays."""
+        """Record the captions of shards, all or none; the first record of a shard wins."""
         given = {body.number: body for body in bodies}
         with self._database.reading() as session:
             row = layer_row(session, team, layer_id)
             held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, given)
-        # What is recorded is not looked at again: a take-down may have moved its object since.
+        # Recorded shards are not checked again: a takedown may have replaced their objects.
         new = {number: body for number, body in sorted(given.items()) if number not in held}
         for body in new.values():
             self._check_object(row, body)
@@ -125,8 +125,8 @@ class Layers:
     def seal(self, team: str, layer_id: str) -> api.Layer:
         """Make the layer immutable; refused until every shard is accounted for.
 
-        Its manifest is written before, outside of any transaction: of a large layer that takes a
-        while. A take-down that changed the layer meanwhile has it written again.
+        The manifest is written first, outside any transaction, since that is slow for large layers.
+        If a takedown changed the layer in the meantime, it is written again.
         """
         while True:
             with self._database.reading() as session:
@@ -149,7 +149,7 @@ class Layers:
                     return _layer(session, row)
 
     def withdraw(self, caller: Principal, layer_id: str, reason: str) -> api.Layer:
-        """Take a sealed layer out of use: names no longer find it, nothing trains on it."""
+        """Take a sealed layer out of use: it is not found by name and not trained on."""
         return self._move(caller, layer_id, "sealed", "withdrawn", reason)
 
     def restore(self, caller: Principal, layer_id: str, reason: str) -> api.Layer:
@@ -166,7 +166,7 @@ class Layers:
         put_manifest(self._objects, f"layers/{row.id}/manifest.json", head, shards)
 
     def _each_shard(self, layer_id: str) -> Iterator[LayerShardRow]:
-        """A layer's shards in order, a page at a time."""
+        """A layer's shards in order, read in pages."""
         after = -1
         while True:
             with self._database.reading() as session:
@@ -197,7 +197,7 @@ class Layers:
     def _accounted(
         self, session: Session, team: str, shard: ShardRow, body: api.LayerShard
     ) -> api.LayerShard:
-        """`body`, once every sample is in it; samples taken down meanwhile are taken out of it."""
+        """Check that `body` covers every sample; drops samples taken down in the meantime."""
         counts = (body.captioned, *body.quarantined.values())
         if min(counts) < 0:
             raise Invalid("a count is below zero", field="captioned", fix="count again")
@@ -224,7 +224,7 @@ class Layers:
         )
 
     def _check_object(self, row: LayerRow, body: api.LayerShardIn) -> None:
-        """A layer serves its own objects alone: a key from elsewhere could be another team's."""
+        """Refuse keys outside the layer's own prefix: they could belong to another team."""
         try:
             own = checked(body.object_key).startswith(f"layers/{row.id}/")
         except ValueError:
@@ -240,7 +240,7 @@ class Layers:
 def _numbered(
     session: Session, table: type[Any], column: Any, of: Any, numbers: Iterable[int]
 ) -> dict[int, Any]:
-    """Those rows of a version or a layer that have one of these numbers, by number."""
+    """The rows of a version or layer with these shard numbers, keyed by number."""
     rows = session.scalars(select(table).where(column == of, table.number.in_(list(numbers))))
     return {row.number: row for row in rows}
 

@@ -13,7 +13,7 @@ from vila2.schemas.rest.datasets import Shard
 
 
 def shard_tar(objects: ObjectStore, shard: Shard) -> bytes:
-    """The stored tar; for one that stays in its source, the admitted samples packed anew."""
+    """The stored tar; for one in a source, a new tar of its admitted samples."""
     if not shard.object_key.endswith(SUFFIX):
         return objects.get(shard.object_key)
     out = io.BytesIO()

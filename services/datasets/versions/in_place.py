@@ -1,4 +1,4 @@
-"""Registering tars where they lie: only their indexes are ours."""
+"""Registers tars in place: only their indexes are stored here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingest: what a version was given becomes checked, content-addressed shards with their indexes."""
+"""Ingest: turns a version's uploads into checked, content-addressed shards with indexes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INGEST_TASK = "datasets.ingest"
 
 
 class Ingest:
-    """Turns what one version was given into shards; running it twice makes the same objects."""
+    """Turns one version's uploads into shards; idempotent."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class Ingest:
         self._uploads.sweep(version_id)
 
     def _keep(self, claim: Claim, new: NewShard) -> bool:
-        """Name the shard in SQL, then store its objects; False once the claim is lost."""
+        """Record the shard in SQL, then store its objects; False if the claim was lost."""
         row = new.row
         with self._database.transaction() as session:
             if not self._units.holds(session, claim):
                 return False
             lock_object(session, row.object_key)
-            # An earlier attempt may have come to another shard: a take-down began meanwhile.
+            # An earlier attempt may have made a different shard, if a takedown began since.
             earlier = session.get(ShardRow, (row.version_id, row.number))
             replaced = [] if earlier is None else [earlier.object_key, earlier.index_key]
             session.merge(row)
@@ -135,7 +135,7 @@ class Ingest:
         self, version: VersionRow, admission: Admission, scratch: Path, report: Report
     ) -> Iterator[NewShard]:
         raws = self._incoming.raws(version, scratch, report)
-        # Decoding leaves Python's lock alone; nothing else here gains by threads.
+        # Decoding releases the GIL; nothing else here benefits from threads.
         workers = (os.cpu_count() or 1) if admission.decoded else 1
         samples = admission.through(raws, workers=workers)
         for number in itertools.count():
@@ -152,7 +152,7 @@ class Ingest:
     def _settle_failed(
         self, claim: Claim, version_id: int, message: str, admission: Admission | None = None
     ) -> None:
-        # What was not fetched is asked for again when the version is sealed again.
+        # Failed fetches are retried when the version is sealed again.
         for key in list(self._objects.keys(f"uploads/{version_id}/fetched")):
             self._objects.delete(key)
         with self._database.transaction() as session:

@@ -1,9 +1,9 @@
-"""The objects of shards, which versions of several teams can share.
+"""Objects of shards, which versions of several teams can share.
 
-A shard's key is made from its content, so the same data submitted twice is stored once. Whoever
-needs such an object first names its key in a row of `shards` and then looks for the object; whoever
-deletes one checks that no row names it. Both hold the key's lock, so an object that was found
-cannot be deleted before its version is ready.
+Keys are content-addressed, so identical data is stored once. A writer first commits a row in
+`shards` that refers to the key and then checks for the object; a deleter checks that no row refers
+to it. Both hold the key's lock, so an object that was found cannot be deleted before its version is
+ready.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class NewShard:
-    """A shard that is about to be stored; `tar` is `None` if its tar stays where it is."""
+    """A shard to be stored; `tar` is `None` if its tar stays in its source."""
 
     row: ShardRow
     index: bytes
@@ -33,24 +33,24 @@ class NewShard:
 
 
 def lock_object(session: Session, key: str) -> None:
-    """Until this transaction ends, nobody else names or deletes this object."""
+    """Lock the key until this transaction ends: no other may refer to or delete the object."""
     exclusively(session, f"object:{key}")
 
 
 class ShardObjects:
-    """Stores the objects of shards, and deletes those that no shard names any more."""
+    """Stores objects of shards, and deletes unreferenced ones."""
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         self._database, self._objects = database, objects
 
     def store(self, shard: NewShard) -> None:
-        """Store what is not there yet; the shard's row must have been committed before."""
+        """Store missing objects; the shard's row must already be committed."""
         if shard.tar is not None and not self._objects.exists(shard.row.object_key):
             self._objects.put_file(shard.row.object_key, shard.tar)
         self._objects.put(shard.row.index_key, shard.index)
 
     def verify(self, shards: Iterable[ShardRow]) -> None:
-        """Raise `RuntimeError` unless every object of these shards is there."""
+        """Raise `RuntimeError` if any object of these shards is missing."""
         keys = list(dict.fromkeys(key for row in shards for key in (row.object_key, row.index_key)))
         with ThreadPoolExecutor(_THREADS) as threads:
             for key, there in zip(keys, threads.map(self._objects.exists, keys), strict=True):
@@ -58,7 +58,7 @@ class ShardObjects:
                     raise RuntimeError(f"the object {key} is not in the store")
 
     def delete_unused(self, keys: Iterable[str]) -> list[str]:
-        """Delete those that no shard names; the others stay, and are returned."""
+        """Delete objects that no shard refers to; returns the keys that are still in use."""
         return [key for key in keys if not self._delete(key)]
 
     def _delete(self, key: str) -> bool:

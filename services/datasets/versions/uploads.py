@@ -1,7 +1,7 @@
-"""Uploads: pieces under a version, each sent until the store has it.
+"""Uploads: pieces of a version, each sent until the store has it.
 
-A client that dies asks which pieces are there and sends the rest; a piece that is sent again
-changes nothing. Pieces are parts of raw samples (their file is ""), or pieces of files as they are.
+A restarted client lists the stored pieces and sends the rest; sending a piece again changes
+nothing. Pieces are parts of raw samples (`file` is "") or pieces of unmodified files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEGMENT = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Which piece of which version is sent; `file` is empty for a part of raw samples."""
+    """Identifies a piece of a version; `file` is empty for a part of raw samples."""
 
     team: str
     dataset: str
@@ -47,7 +47,7 @@ class Uploads:
         self._database, self._objects, self._storage = database, objects, storage
 
     def expect(self, piece: Piece, size: int) -> None:
-        """Raise before a piece is received if it would be refused, as far as that is known."""
+        """Raise early, before a piece is received, if it would be rejected."""
         _check_name(piece.file)
         with self._database.transaction() as session:
             if self._open(session, piece) is not None:
@@ -64,7 +64,7 @@ class Uploads:
         self.put_piece(piece, body)
 
     def put_piece(self, piece: Piece, body: Received) -> None:
-        """Store a piece of a file; the pieces of a file are put together by their numbers."""
+        """Store a piece of a file; pieces are joined in the order of their numbers."""
         with self._database.transaction() as session:
             row = self._open(session, piece, body.sha256)
             if row is None:
@@ -77,7 +77,7 @@ class Uploads:
                 sha256=body.sha256,
                 bytes=body.bytes,
             )
-        # The object first: a row whose object is not there yet would be ingested without it.
+        # The object first: ingest must not find a row whose object is missing.
         self._objects.put_file(upload_key(made), body.path)
         with self._database.transaction() as session:
             if self._open(session, piece, body.sha256) is not None:
@@ -94,7 +94,7 @@ class Uploads:
             ]
 
     def sweep(self, version_id: int | None = None) -> None:
-        """Remove the objects of versions that are ready: their samples lie in shards."""
+        """Remove uploads of ready versions, whose samples are now in shards."""
         with self._database.transaction() as session:
             query = (
                 select(UploadRow)
@@ -112,7 +112,7 @@ class Uploads:
                 self._objects.delete(key)
 
     def _open(self, session: Session, piece: Piece, sha256: str = "") -> VersionRow | None:
-        """The version if it takes the piece, `None` if it has it already; else a refusal.
+        """The version if it accepts the piece, `None` if it already has it; otherwise raises.
 
         Without a digest any content of the piece counts as the one that it has.
         """
@@ -138,7 +138,7 @@ class Uploads:
 
 
 def pieces(session: Session, version_id: int) -> Iterator[UploadRow]:
-    """A version's pieces in the order in which they are put together."""
+    """A version's pieces in the order in which they are joined."""
     yield from session.scalars(
         select(UploadRow)
         .where(UploadRow.version_id == version_id)
@@ -147,7 +147,7 @@ def pieces(session: Session, version_id: int) -> Iterator[UploadRow]:
 
 
 def upload_key(row: UploadRow) -> str:
-    """Where a piece lies until the version is ready."""
+    """Object key of a piece until the version is ready."""
     name = hashlib.sha256(row.file.encode()).hexdigest()[:16] if row.file else "parts"
     return f"uploads/{row.version_id}/{name}/{row.number:06d}-{row.sha256[:16]}"
 

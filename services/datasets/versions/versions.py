@@ -1,4 +1,4 @@
-"""Datasets and their versions: create, seal, look up, choose which is in use."""
+"""Datasets and their versions: create, seal, look up, select the current one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vila2.schemas.rest.base import Progress
 
 
 class Versions:
-    """Owns the tables `datasets`, `versions` and `shards`, but for what ingest writes."""
+    """Owns the tables `datasets`, `versions` and `shards`; ingest also writes to them."""
 
     def __init__(
         self, database: Database, units: WorkUnits, sources: Sources, storage: Storage
@@ -36,7 +36,7 @@ class Versions:
         self._storage = storage
 
     def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
-        """Create a dataset; the same name and kind again returns the one there is."""
+        """Create a dataset; returns the existing one for the same name and kind."""
         with self._database.transaction() as session:
             exclusively(session, f"dataset:{team}:{body.name}")
             row = find_dataset(session, team, body.name)
@@ -52,7 +52,7 @@ class Versions:
             return _dataset(row)
 
     def list_datasets(self, team: str, page: Page, *, query: str) -> list[api.Dataset]:
-        """The team's datasets whose name holds `query`, by name."""
+        """The team's datasets whose name contains `query`, by name."""
         chosen = select(DatasetRow).where(
             DatasetRow.team == team, DatasetRow.name.contains(query, autoescape=True)
         )
@@ -67,7 +67,7 @@ class Versions:
     def create_version(
         self, team: str, name: str, body: api.VersionIn, token: str | None = None
     ) -> api.Version:
-        """Open a version; a token that the dataset knows returns its version instead."""
+        """Open a version; idempotent by `token`."""
         if body.origin:
             self._sources.check(body.origin, team)
             if body.format != "webdataset":
@@ -79,7 +79,7 @@ class Versions:
         asked = KeyedRequest.of(token, body)
         with self._database.transaction() as session:
             dataset = dataset_row(session, team, name)
-            # Two that open a version at once must not get one number.
+            # Concurrent requests must not get the same number.
             session.refresh(dataset, with_for_update=True)
             known = asked.find(session, VersionRow, dataset_id=dataset.id)
             if known is not None:
@@ -106,9 +106,9 @@ class Versions:
             return self._version(session, dataset, row)
 
     def seal(self, team: str, name: str, number: int) -> api.Version:
-        """Close a version for uploads and have it ingested; sealing twice changes nothing.
+        """Close a version for uploads and start its ingest; idempotent.
 
-        Where ingest failed or gave up, it is tried again.
+        A failed ingest is retried.
         """
         with self._database.transaction() as session:
             dataset = dataset_row(session, team, name)
@@ -127,12 +127,12 @@ class Versions:
                 )
                 self._units.add(session, [unit])
             elif row.state != "ready" and self._units.retry(session, f"version-{row.id}"):
-                # A failed one as well: what could not be fetched may be there by now.
+                # Also if it failed: what could not be fetched may be available now.
                 row.state, row.error = "ingesting", ""
             return self._version(session, dataset, row)
 
     def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:
-        """Let the bare name mean this version from now on, such as an earlier one."""
+        """Make a version, possibly an earlier one, the one that the bare name refers to."""
         with self._database.transaction() as session:
             row = ready_version(session, caller.team, name, body.version)
             dataset = dataset_row(session, caller.team, name)
@@ -165,14 +165,14 @@ class Versions:
             return _shard(row)
 
     def rejected(self, team: str, name: str, number: int, page: Page) -> list[api.RejectedExample]:
-        """Examples of what was not admitted, some of every reason; ingest wrote them once."""
+        """Examples of rejected samples for each reason, as recorded by ingest."""
         with self._database.reading() as session:
             row = version_row(session, dataset_row(session, team, name), number)
             return page.numbered([api.RejectedExample(**example) for example in row.examples])
 
     def _version(self, session: Session, dataset: DatasetRow, row: VersionRow) -> api.Version:
         unit = session.get(WorkUnitRow, f"ingest-{row.id}")
-        # Ingest marks a version whose data is bad; where it gave up, only its unit can tell.
+        # Ingest marks versions with invalid data; if it failed otherwise, only its unit shows it.
         gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
         state = "failed" if gave_up else row.state
         parts = session.scalars(
