@@ -109,7 +109,7 @@ class EventRow(Base):
 
 
 class LeaseRow(Base):
-    """Who leads: one row per role, renewed while its holder lives."""
+    """Leader leases: one row per role, renewed by its holder."""
 
     __tablename__ = "leases"
 

@@ -1,4 +1,4 @@
-"""Judging a round: its outcomes and captions against earlier rounds'."""
+"""Judging a round: its outcomes and captions compared with earlier rounds'."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def round_scores(
 
 
 def outcomes_of(platform: Client, job: str) -> list[Outcome]:
-    """The per-item outcomes that an evaluation job left."""
+    """The per-item outcomes written by an evaluation job."""
     text = platform.training.artifact(job, "outcomes.jsonl")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "outcomes.jsonl"

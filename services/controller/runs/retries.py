@@ -1,4 +1,4 @@
-"""How a failed round is tried again: the service that failed continues, or the step gets a new key.
+"""Retrying a failed round: the failed job resumes, or the step gets a new key.
 
 A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
 to go on where it can be. What cannot, such as a specialist, is forgotten and requested again. Of
@@ -19,9 +19,9 @@ _AGAIN = ("failed", "cancelled")
 
 
 def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
-    """Ask the service that failed to go on; returns what changes in the round's row.
+    """Ask the failed service to resume; returns the changed columns of the round's row.
 
-    Asking twice does no harm: what is at work again is left alone.
+    Safe to repeat: work that is already running again is not touched.
     """
     state = retried(row.kind, row.failed_in)  # type: ignore[arg-type]
     values: dict[str, Any] = {"state": state, "error": "", "failed_in": "", "ended_at": 0.0}
