@@ -71,7 +71,7 @@ class TrainingContext:
         self.watch = Watch("training", self._measure, objects=objects)
 
     def start(self) -> None:
-        """Take up dispatching, also of jobs that run since before."""
+        """Start dispatching, and adopt jobs that are already running."""
         for loop in self._loops:
             loop.start()
         self.watch.start()

@@ -121,7 +121,7 @@ class Reconciler:
 
 @contextmanager
 def _in_trace(run: RunRow, row: RoundRow) -> Iterator[None]:
-    """One trace per run, derived from its id; ticks that change nothing are not recorded."""
+    """One trace per run, derived from its id; ticks that only observe are not recorded."""
     asked = {
         "captioning": row.layer_job,
         "specialising": row.specialists,

@@ -1,7 +1,7 @@
 """User operations on a run: pause, resume, cancel, retry, overrule, amend the recipe.
 
-The record changes first, by compare-and-set and with an event that names the person; what other
-services then do for it follows, and may be asked for again.
+The record changes first, by compare-and-set and with an event that names the user; requests to
+other services follow, and can be repeated.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class ForkedModule:
     def wait(self) -> int:
         """Its status; negative for the signal that ended it."""
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        self._ended = True  # before its number is free for another process
+        self._ended = True  # before its process id can be reused
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
@@ -143,7 +143,7 @@ def main() -> int:
     """Serve until nobody asks any more. In a fork, run a supervisor."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.settimeout(_IDLE_SECONDS)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for
     while True:
         try:
             message, (log, lock), _, _ = socket.recv_fds(connection, _LARGEST, 2)

@@ -44,7 +44,7 @@ def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]
 
 
 class Child(Protocol):
-    """What a supervisor needs of a process."""
+    """The process interface that a supervisor uses."""
 
     def send_signal(self, number: int, /) -> None:
         """Nothing where it has ended."""
@@ -64,13 +64,13 @@ class Supervisor:
         self.stopping = False
 
     def forward(self, number: int, _: FrameType | None = None) -> None:
-        """Pass a signal on: the job is wanted to leave."""
+        """Pass a signal on: the job is asked to exit."""
         self.stopping = True
         if self._child is not None:
             self._child.send_signal(number)
 
     def run(self, command: list[str]) -> int:
-        """The command's status; `INTERRUPTED` if it was asked to leave, or killed from outside."""
+        """The command's status; `INTERRUPTED` if it was asked to exit or killed from outside."""
         if self.stopping:
             return INTERRUPTED
         copier = None

@@ -1,4 +1,4 @@
-"""From a job as it was asked for, by names, to a spec with local paths."""
+"""Builds a job's spec: the request's names resolved to local paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a quota counts, and when one that is used up lets a team go on: pure."""
+"""What a quota counts, and when an exhausted one frees up again. Pure."""
 
 from __future__ import annotations
 
