@@ -296,7 +296,7 @@ class Dispatcher:
 
 
 def _named(row: JobRow) -> AbstractContextManager[object]:
-    """Bind the job and its team to log lines."""
+    """Bind the job and its run to log lines."""
     return structlog.contextvars.bound_contextvars(job=row.id, run=row.run)
 
 

@@ -55,7 +55,7 @@ class JobFiles:
         ]
 
     def artifact(self, row: JobRow, name: str) -> Path:
-        """Path of one of the known artifacts; `name` is never used as a path."""
+        """Path of a known artifact; any other name raises `NotFound`."""
         path = self.folder(row.id) / name
         if name not in ARTIFACTS or not path.is_file():
             raise NotFound(

@@ -153,7 +153,7 @@ class Registry:
             return self._objects.local(self._row(session, team, name).object_prefix)
 
     def file(self, team: str, name: str, file: str) -> Path:
-        """Path of one of a model's files; `name` is never used as a path."""
+        """Path of one of a model's files; any other name raises `NotFound`."""
         details = self.details(team, name)
         if file not in [held.name for held in details.files]:
             raise NotFound(f"{name} has no file {file!r}", field="file", fix="list its files")
