@@ -76,14 +76,14 @@ def judge(
     All three map a training's seed -> benchmark -> item -> score, over the same items; a round
     that was trained once has one seed. The best so far decides:
 
-    - *improved*: the interval of the difference lies above zero, and the difference is at least
+    - *improved*: the interval of the difference is above zero, and the difference is at least
       the policy's minimum effect;
-    - *worse*: the interval lies below zero, whatever its size;
+    - *worse*: the interval is below zero, whatever its size;
     - *no measurable change*: anything else, and always when a benchmark has fewer than
       `FEWEST_IMAGES` images.
 
     Take as `best` the last round that was judged improved (the baseline before any was), not the
-    highest mean: a lucky maximum would be an unfair rival. `clusters` maps benchmark -> item ->
+    highest mean: a lucky maximum would be a biased baseline. `clusters` maps benchmark -> item ->
     image (`outcomes.item_images`). Raises `ValueError` when benchmarks or items differ.
     """
     against_previous, against_best = (
@@ -132,7 +132,7 @@ def decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple
 
 
 def saturated(verdicts: Sequence[Verdict | VerdictKind], patience: int) -> bool:
-    """Tell whether the last `patience` rounds all failed to improve."""
+    """Whether the last `patience` rounds all failed to improve."""
     if patience < 1:
         raise ValueError(f"patience is {patience}; it counts rounds from 1")
     kinds = [verdict.kind if isinstance(verdict, Verdict) else verdict for verdict in verdicts]

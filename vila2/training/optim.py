@@ -26,7 +26,7 @@ class Optimizers:
             member.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for member in self.members:
             member.zero_grad(set_to_none=True)
 

@@ -11,7 +11,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
-    """A part of the report: unknown fields are errors, and nothing changes."""
+    """Base of the report's parts: immutable, and unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -3,7 +3,7 @@
 Paired over items, since both rounds answered the same ones (Koehn, *Statistical Significance Tests
 for Machine Translation Evaluation*, EMNLP 2004). Where several items share an image, whole
 images are resampled: answers about one image rise and fall together. How an interval is made
-is told in `resampling`; how often it errs is measured by `bench/verdict.py` and published in
+is described in `resampling`; its error rate is measured by `bench/verdict.py` and published in
 `docs/verdict.md`.
 
 What an interval covers: the choice of images, and the luck of training where a round was

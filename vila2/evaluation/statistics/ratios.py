@@ -1,6 +1,6 @@
 """Intervals of ratios of sums, such as precision and F1, over resampled images.
 
-A ratio is no mean over items, so the sums above and below the line are resampled together; the
+A ratio is not a mean over items, so numerator and denominator are resampled together; the
 resamples are those of `resampling`, which see an image with all its items or not at all.
 """
 

@@ -66,7 +66,7 @@ class ScoreTable:
 
 
 def score_table(models: Sequence[BenchmarkItems], clusters: Clusters | None) -> ScoreTable:
-    """Lay the scores of `models` out; all must hold the same benchmarks and items.
+    """Build the table of the scores of `models`; all must have the same benchmarks and items.
 
     Without `clusters` every item is its own, and equal names in two benchmarks are two items. A
     cluster that several benchmarks share is one row. Raises `ValueError` naming what differs.
@@ -189,7 +189,7 @@ def interval_of(
     """The interval of a sum of sides, each the mean macro score of its models times its sign.
 
     `sides` holds (sign, rows). `seed_sd` is the standard deviation of a macro score between seeds
-    to assume where no side has two of them; measured ones take its place.
+    to assume if no side has two of them; measured ones take precedence.
     Raises `ValueError` for a confidence that is none, or scores that are not finite.
     """
     if not 0 < confidence < 1:
