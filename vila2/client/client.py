@@ -120,7 +120,7 @@ class SpecialistClient(Rest):
 def addresses(url: str) -> dict[str, str]:
     """The base URL of each service, without a trailing slash.
 
-    One address has each service below its own name; in `http://{service}:8620` the name stands for
+    One address serves each service below its name; in `http://{service}:8620` the name stands for
     a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` if one
     is missing or no HTTP address.
     """

@@ -36,7 +36,7 @@ def joined(
     """Every sample with its row of each layer, shard by shard.
 
     A layer that is not sealed is read only under an `export` that waived it; its row is `None`
-    where it has none yet.
+    if it has none yet.
     """
     versions = {held.version for held in layers} or {version}
     if len(versions) > 1:
@@ -185,8 +185,8 @@ def export_dataset(
 
     `dataset` is NAME or NAME@VERSION; by default the version that the layer was made for. With
     `keep_original`, samples without a caption go out with their original text. A layer that is not
-    sealed needs a `waiver`: why it goes out all the same; it is recorded and stands in the card.
-    `report` is told the samples written and their number. Raises `DataError` and `ApiError`.
+    sealed needs a `waiver`: the reason to export it anyway, recorded and shown in the card.
+    `report` is passed the samples written and their total. Raises `DataError` and `ApiError`.
     """
     if text not in TEXTS:
         raise DataError(

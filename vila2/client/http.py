@@ -36,7 +36,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
-# Seconds that a request waits where a service says `429` and when to come back. A limit of requests
+# Seconds that a request waits if a service answers `429` with `Retry-After`. A limit of requests
 # per minute has reset by then; a daily quota has not, and raises at once.
 PATIENCE = 90.0
 
@@ -66,7 +66,7 @@ def authority(url: str) -> str:
 
 
 class ApiError(Exception):
-    """A request that a service refused; `problem` says which field and what to do.
+    """A request that a service refused; `problem` names the field and the fix.
 
     `retry_after` is the number of seconds to wait before a retry, if the service sent one.
     """

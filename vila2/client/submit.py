@@ -60,7 +60,7 @@ def submit(
 
     With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
     `again` a new version is made even of data that was submitted before.
-    Raises `DataError` for data that cannot be read, `ApiError` where the store refuses. Check the
+    Raises `DataError` for data that cannot be read, `ApiError` if the store refuses. Check the
     returned version's `state` and `rejected`.
     """
     options = options or ReadOptions()

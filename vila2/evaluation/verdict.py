@@ -33,7 +33,7 @@ class VerdictPolicy(BaseModel):
     `minimum_effect` is the smallest gain of the macro score worth another round, in score units
     (0.01 is one point); `patience` the number of rounds in a row without improvement that ends the
     loop. `seed_sd` is the standard deviation of the macro score between trainings that differ in
-    their seed only, in score units: it widens intervals where no round has two seeds.
+    their seed only, in score units: it widens intervals if no round has two seeds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class Verdict:
 
     `seeds` counts the trainings of the best so far and of the round; `seed_sd` is the standard
     deviation of the macro score between seeds, pooled over the two, beyond what chance answers
-    explain. `None` where neither has two seeds.
+    explain. `None` if neither has two seeds.
     """
 
     kind: VerdictKind

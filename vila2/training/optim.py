@@ -47,7 +47,7 @@ def freeze(vlm: VLM, stage: Stage) -> None:
 
 
 def build_optimizers(vlm: VLM, stage: Stage) -> Optimizers:
-    """Group the trainable parameters by part, and by Muon where the recipe asks for it.
+    """Group the trainable parameters by part, and by Muon if the recipe asks for it.
 
     Muon takes the 2-D weights of hidden layers; embeddings, norms, biases and convolutions stay
     with AdamW, as its authors advise.

@@ -80,7 +80,7 @@ def judge_round(
     """The verdict on a round as JSON, `None` for the baseline, which has no rival.
 
     A round is judged against the best so far; a control against the same, so that the report can
-    say whether it did as well. `found` are the round's outcomes, of all its seeds. `captions` and
+    state whether it did as well. `found` are the round's outcomes, of all its seeds. `captions` and
     `claims` are the figures of the round's captions, `warnings` what they warn of, and `stop`
     whether the recipe ends the loop for it.
     """

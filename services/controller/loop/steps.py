@@ -259,7 +259,7 @@ class Step:
     def _settled(self, kind: JobKind, held: Sequence[SeedJob], state: str, **columns: Any) -> bool:
         """True when all jobs have succeeded; one that did not fails the round when all have ended.
 
-        `state` is where they are together, and `columns` what the row says of them.
+        `state` is their combined state, and `columns` the row's columns for them.
         """
         if state not in seeds.ENDED:
             if any(getattr(self._row, name) != value for name, value in columns.items()):

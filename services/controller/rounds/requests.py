@@ -254,7 +254,7 @@ def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, roun
 
 
 def _general(assembly: Assembly, layer: str, earlier: Sequence[str]) -> dict[str, str]:
-    """Alias -> layer of the general captions, the newest first; empty where none are read."""
+    """Alias -> layer of the general captions, the newest first; empty if none are read."""
     if not assembly.caption_layer:
         return {}
     before = {f"{SELF_LAYER}-{number}": held for number, held in enumerate(earlier, 1)}

@@ -1,8 +1,8 @@
 """A round that is trained with several seeds: its models, its evaluations, and what failed. Pure.
 
 One job trains a round with all its seeds, and the dispatcher makes one of each; every model has an
-evaluation of its own. The first seed's model and evaluation stand in the round's row as those of a
-round that is trained once; all of them stand in `seed_models` and `seed_evaluations`, which are
+evaluation of its own. The first seed's model and evaluation are stored in the row like those of a
+round trained once; all of them are stored in `seed_models` and `seed_evaluations`, which are
 empty for such a round.
 """
 

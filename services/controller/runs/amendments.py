@@ -33,7 +33,7 @@ def forbidden(before: Recipe, after: Recipe) -> list[str]:
 def at_the_versions_of(before: Recipe, after: Recipe) -> Recipe:
     """The new recipe with the datasets of the old at the versions that the run pinned.
 
-    A recipe names datasets as people do; the run's own says `name@version`.
+    A submitted recipe names datasets by name; the run's own by `name@version`.
     """
     return renamed(after, {pinned.name: pinned for pinned in before.datasets()})
 

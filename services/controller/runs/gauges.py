@@ -1,7 +1,7 @@
 """Run gauges for /metrics: active runs and those that ended within a day, with rounds.
 
 `RunWatch` also knows since when nothing has moved. A run may train for weeks without an event, so
-what counts is also how far the jobs say they are, which the reconciler sees at each look.
+progress reported by the jobs counts too; the reconciler reads it at each tick.
 """
 
 from __future__ import annotations

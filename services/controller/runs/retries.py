@@ -1,7 +1,7 @@
 """Retrying a failed round: the failed job resumes, or the step gets a new key.
 
-A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
-to go on where it can be. What cannot, such as a specialist, is forgotten and requested again. Of
+A training resumes from its checkpoint and a layer from its sealed shards, so the same job is asked
+to resume if possible. What cannot resume, such as a specialist, is dropped and requested again. Of
 a round with several seeds those go on that failed: what the others made stays.
 """
 
@@ -49,7 +49,7 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
 
 
 def _forgotten(row: RoundRow, anew: Collection[str]) -> dict[str, Any]:
-    """The row's columns without what is begun anew, by what the steps are called in their keys."""
+    """The row's columns without the results of the restarted steps, named as in their keys."""
     values: dict[str, Any] = {
         "specialists": {name: held for name, held in row.specialists.items() if name not in anew},
         "seed_evaluations": {

@@ -98,7 +98,7 @@ class Backend(ABC):
 
     def check(self) -> str:
         """What answers, in words, where jobs could be submitted now; raises `BackendUnreachable`
-        or `Refused` where they could not."""
+        or `Refused` if they could not."""
         return "jobs run on this machine"
 
     @abstractmethod

@@ -81,7 +81,7 @@ def status(folder: Path) -> int | None:
 
 
 def ended_phase(code: int | None) -> Phase:
-    """What the status of a job that does not run any more means; `None`: nobody wrote one."""
+    """The phase of a job that has ended, from its status; `None` means no status was written."""
     if code in (INTERRUPTED, None):
         return "interrupted"
     return "succeeded" if code == 0 else "failed"

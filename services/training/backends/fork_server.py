@@ -128,7 +128,7 @@ class ForkedModule:
         sys.exit(0)
 
     def send_signal(self, number: int) -> None:
-        """Nothing where it has ended."""
+        """Send a signal; does nothing if the process has ended."""
         if not self._ended:
             os.kill(self._pid, number)
 
@@ -140,7 +140,7 @@ class ForkedModule:
 
 
 def main() -> int:
-    """Serve until nobody asks any more. In a fork, run a supervisor."""
+    """Serve until idle or until the platform exits. In a fork, run a supervisor."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.settimeout(_IDLE_SECONDS)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for
@@ -177,7 +177,7 @@ def main() -> int:
 def _import(module: str) -> None:
     if module in sys.modules:
         return
-    with suppress(Exception):  # the job itself will say what is wrong with it
+    with suppress(Exception):  # the job itself will report the error
         for name in getattr(import_module(module), "LATE_IMPORTS", ()):
             import_module(name)
     gc.collect()

@@ -78,7 +78,7 @@ class KubernetesBackend(Backend):
                 return refuse(command.folder, command.attempt, str(error))
 
     def _last_start(self, job: dict[str, Any] | None, command: Command) -> Started | None:
-        """The newest start: the object's own, since nobody may have lived to record it."""
+        """The newest start, from the object itself: a dispatcher may die before recording it."""
         recorded = read_started(command.folder)
         if job is None:
             return recorded

@@ -119,7 +119,7 @@ class KubernetesApi:
 
 
 def _failed(method: str, path: str, answer: httpx2.Response) -> None:
-    """Raise what a Status object means; return where it means that there is no such job."""
+    """Raise the error that a Status object describes; return if there is no such job."""
     try:
         told = answer.json()
         reason, words = str(told.get("reason", "")), str(told.get("message", ""))

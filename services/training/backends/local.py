@@ -40,9 +40,9 @@ class LocalBackend(Backend):
     """Starts each job in a session of its own, so that it outlives a crash of the dispatcher.
 
     The supervisor inherits the lock under which it was started and keeps it as long as it lives, so
-    there is no moment at which a second one could be started, whoever dies when. A job of one
+    a second one can never be started, whichever process dies. A job of one
     process on a CPU is forked off a server that has imported what it needs; any other, and
-    where there is no such server, is a fresh interpreter.
+    if there is no such server, is a fresh interpreter.
     """
 
     def __init__(self, defaults: Defaults | None = None) -> None:

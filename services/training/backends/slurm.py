@@ -41,7 +41,7 @@ _ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "REVOKED", "TIMEOUT",
 }  # fmt: skip
-# What Slurm says while it cannot answer, in contrast to a job that it does not take.
+# Slurm's messages when it is unavailable, as opposed to when it refuses a job.
 _BUSY = re.compile(r"unable to contact|timed out|temporarily unable|connection refused", re.I)
 _FIXES = {
     "partition": "set VILA2_SLURM_PARTITION to one that `sinfo -s` lists",

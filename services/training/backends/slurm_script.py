@@ -2,7 +2,7 @@
 
 Slurm signals the batch shell alone, and `srun` ends its tasks on SIGTERM instead of passing it on,
 so the shell signals the step through `scancel`. USR1, which Slurm sends before the time limit,
-means checkpoint and queue again; USR2, which `SlurmBackend.stop` sends, means checkpoint and leave.
+means checkpoint and queue again; USR2, which `SlurmBackend.stop` sends, means checkpoint and exit.
 On SIGTERM (requeue, preemption, drain) Slurm has signalled the step itself.
 """
 

@@ -34,7 +34,7 @@ from vila2.system.processes import handle_of
 def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]:
     """The command that trains; on several nodes torchrun reads the others' address from PET_*.
 
-    One process needs no torchrun, which imports torch once more and only waits then.
+    One process needs no torchrun, which would import torch again only to wait.
     """
     run = ["-m", module, "--spec", spec]
     if processes * nodes == 1:
@@ -47,7 +47,7 @@ class Child(Protocol):
     """The process interface that a supervisor uses."""
 
     def send_signal(self, number: int, /) -> None:
-        """Nothing where it has ended."""
+        """Send a signal; does nothing if the process has ended."""
 
     def wait(self) -> int:
         """Its status; negative for the signal that ended it."""

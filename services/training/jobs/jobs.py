@@ -30,7 +30,7 @@ _AGAIN = ("failed", "cancelled")
 class Jobs:
     """Owns the tables `jobs` and `attempts`, and the folders in which jobs run.
 
-    `accelerator` is what a process keeps busy where the job does not say.
+    `accelerator` is what a process keeps busy if the job does not specify it.
     """
 
     def __init__(self, database: Database, *, root: Path, accelerator: str = "cpu") -> None:

@@ -1,7 +1,7 @@
 """Early stopping of a training, decided from its recorded losses. Pure.
 
 Two rules with different outcomes. A stage that no longer improves ends early: the trainer continues
-the next stage and leaves a model, so the job succeeds and its result says which stage was cut. A
+the next stage and writes a model, so the job succeeds and its result names the stage cut short. A
 job whose loss is still too high at a given step is stopped: its model would not be used, so it
 leaves none and its state is `stopped`.
 """

@@ -31,7 +31,7 @@ class Waiting:
 class Team:
     """A team's usage: jobs and processes running, and its quota's state.
 
-    `spent` maps a unit whose quota is used up to the sentence that says until when; `recent` is
+    `spent` maps a unit whose quota is used up to a sentence with the time it lasts; `recent` is
     what it used in the last day, process-hours of either unit.
     """
 

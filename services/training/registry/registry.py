@@ -1,7 +1,7 @@
 """The model registry: models with their lineage, data and scores.
 
 Weights are immutable and named by their digest; a score that is found later raises the model's
-revision, which tells that its card is out of date.
+revision, which marks its card as out of date.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Registry:
     ) -> str:
         """Store a trained model and return its immutable name, `<name>-<short digest>`.
 
-        `data` names what was read, `lineage` tells it stage by stage with versions, `config` is the
+        `data` names what was read, `lineage` lists it by stage with versions, `config` is the
         training as requested, `result` the trainer's result. Idempotent.
         """
         # The job is part of the name: two jobs may well give the same weights.

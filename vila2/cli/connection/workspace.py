@@ -55,7 +55,7 @@ def server_of(workspace: Path) -> str:
     """The address of the `vila2 up` that runs a workspace; empty if none does.
 
     What a killed server left behind is recognised by its process: its number may have been given
-    to another, but that one started later. A server on another host is taken as it says.
+    to another, but that one started later. A server on another host is trusted without this check.
     """
     try:
         held = json.loads(_server_file(workspace).read_text())

@@ -41,7 +41,7 @@ class CaptionMetrics:
     three words, `prefix_mass` the same of the first five, `top_prefix_mass` the share that begin
     with one of the 100 most common first five. `alt_text_retention` is the mean share of the
     alt-text's content words that the caption keeps, `entity_retention` that of its names and
-    numbers (`entities`); `None` without alt-texts, or where none holds any. `duplicate_rate` is the
+    numbers (`entities`); `None` without alt-texts, or if none has any. `duplicate_rate` is the
     share of captions that repeat an earlier one exactly. `consistency` is the mean score of
     `vila2.engine.consistency` over the captions that have one, nats per token; `None` without.
     """
@@ -108,7 +108,7 @@ def entities(originals: Sequence[str]) -> list[set[str]]:
     """The names and numbers of each alt-text, folded.
 
     A word is a name if it begins with a capital wherever it occurs in the whole set, at least
-    once behind a text's first word: alt-texts In Title Case say nothing by their capitals, but
+    once behind a text's first word: capitals in Title Case alt-texts carry no information, but
     another text has "dress" in lower case. A word with a digit is a number. In a small set, or in
     one that is written in capitals throughout, more words than names are taken for names.
     """

@@ -36,7 +36,7 @@ class Truth:
 
     `answers` are captions that are true of it. `objects` are the kinds of thing that it shows,
     and `vocabulary` all kinds that would be noticed in a caption, spelt as they are said; both are
-    empty where the answers alone are the truth.
+    empty if the answers alone are the truth.
     """
 
     answers: tuple[str, ...]

@@ -55,7 +55,7 @@ def contains(answer: str, expected: Sequence[str]) -> float:
 
 
 def yes_no(answer: str, expected: Sequence[str]) -> float:
-    """Return 1.0 when the answer says the expected one of yes and no, and not the other."""
+    """Return 1.0 if the answer contains the expected one of yes and no, and not the other."""
     wanted = {stance(text) for text in expected}
     if "" in wanted:
         raise ValueError(f"metric 'yes_no' expects yes or no, not {list(expected)}")

@@ -37,7 +37,7 @@ class DataRead(Strict):
 
 
 class Lineage(Strict):
-    """Where a model comes from: what it started from, what it read, and its weights' digest."""
+    """A model's lineage: its starting model, its training data, and its weights' digest."""
 
     name: str
     model: str

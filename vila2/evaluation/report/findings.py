@@ -1,6 +1,6 @@
 """Findings about a run, in sentences. Pure; the same in every rendering.
 
-A sentence claims no more than the figures carry. What is not significant is said to be so.
+A sentence claims no more than the figures carry. Insignificant differences are stated as such.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class RoundVerdict(Difference):
 
 
 class Comparison(Difference):
-    """The paired difference between the round named `round` and a control."""
+    """The paired difference of macro scores: the round named `round` minus a control."""
 
     round: str
 

@@ -10,7 +10,7 @@ benchmarks of each benchmark's mean. Two things make it uncertain:
   *Variance Components*, 1992, chapter 4) and added as a normal deviate.
 
 Quantiles are then stretched about the estimate by t / z at Satterthwaite's degrees of freedom,
-since a variance that comes of few images or few seeds is itself uncertain. Where both are many,
+since a variance that comes of few images or few seeds is itself uncertain. If both are many,
 this is the plain percentile interval.
 """
 

@@ -118,7 +118,7 @@ class StageData:
         self._loaders.shutdown(cancel_futures=True)
 
     def steps(self, first: int, visits: int) -> Generator[StepData]:
-        """Steps `first` .. `stage.steps`, of which the first begins after so many visits.
+        """Steps `first` .. `stage.steps`, of which the first begins after `visits` visits.
 
         The next steps are prepared in a thread while the current one is computed.
         """
@@ -170,7 +170,7 @@ class StageData:
             if fit < asked:
                 break
             asked *= 2
-        # Encoded once more for the counts of just these; texts are cached by the chat format.
+        # Encoded again to count only these samples; texts are cached by the chat format.
         texts, counts = self._encode(visits[:fit])
         return visits[:fit], texts, counts
 

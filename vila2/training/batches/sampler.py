@@ -3,7 +3,7 @@
 The sampler is stateless, so resuming needs only a number, and any two processes agree
 on the order without communication. Shuffling is local at scale, to keep few shards open at a time:
 shards are permuted, and samples are shuffled within windows of neighbouring shards. Sources are
-mixed evenly: every chunk of an epoch holds each source's share. Where all shards of a source fit
+mixed evenly: every chunk of an epoch holds each source's share. If all shards of a source fit
 into one window, as on a laptop, this is a full shuffle.
 """
 

@@ -49,7 +49,7 @@ class SourceStream:
                 "one for each, or none"
             )
         self.spec, self._indexes, self._seed = spec, cache / "indexes", seed
-        self.keep = 0  # samples, set once it is known how far apart neighbouring visits lie
+        self.keep = 0  # samples, set once the distance between neighbouring visits is known
         self._open: OrderedDict[int, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._kept = {layer: Kept(spec, layer) for layer in spec.layers}
