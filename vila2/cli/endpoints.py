@@ -1,4 +1,4 @@
-"""`vila2 endpoints`: names that stay while the models behind them change."""
+"""`vila2 endpoints`: stable names for models that are replaced over time."""
 
 from __future__ import annotations
 

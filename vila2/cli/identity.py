@@ -1,4 +1,4 @@
-"""`vila2 teams|keys|audit`: who works together, what they may use, and who did what."""
+"""`vila2 teams|keys|audit`: teams, their limits and keys, and the audit log."""
 
 from __future__ import annotations
 

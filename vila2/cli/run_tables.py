@@ -1,4 +1,4 @@
-"""How runs are shown: progress, rounds, events, differences, estimates and costs."""
+"""Tables of runs: progress, rounds, events, differences, estimates and costs."""
 
 from __future__ import annotations
 

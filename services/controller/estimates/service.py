@@ -49,7 +49,7 @@ from vila2.schemas.rest.estimates import (
 )
 from vila2.schemas.rest.training import Job
 
-# Of an evaluation's answers, which are shorter than captions.
+# Tokens of an evaluation's answers, which are shorter than captions.
 _QUESTION_TOKENS = Range(low=4, mid=16, high=96)
 
 
@@ -275,7 +275,7 @@ def _jobs(
     *,
     what: str = "",
 ) -> CostLine:
-    """One line of a round's jobs of one kind: what all its seeds took."""
+    """One line of a round's jobs of one kind, summed over its seeds."""
     jobs = [job for held in ids for job in _seeds_of(platform, held)]
     seconds = sum(job.seconds for job in jobs)
     return CostLine(

@@ -49,7 +49,7 @@ def close_attempt(session: Session, job: str, ended: str, at: float) -> None:
 
 
 def hours_by_team(session: Session, since: float, now: float) -> dict[tuple[str, str], float]:
-    """(team, unit) -> processes x hours since then, with what still runs counted until now."""
+    """(team, unit) -> process-hours since `since`; open attempts count until now."""
     rows = session.execute(
         select(AttemptRow.team, AttemptRow.unit, _hours(since, now))
         .where(_after(since))

@@ -1,4 +1,4 @@
-"""Which waiting job starts next, and why the others wait: pure.
+"""Which waiting job starts next, and why the others wait. Pure.
 
 Slots are shared between teams by weight: the next slot goes to the team that keeps the fewest
 processes busy for its share, at a tie to the one that used the least lately, then to the job that

@@ -74,7 +74,7 @@ def compute(
     """Measure `captions`; `originals` are the alt-texts of the same samples, in the same order.
 
     `consistency` holds the captions' scores, if the layer has them. Raises `ValueError` for no
-    captions, or originals of another number.
+    captions, or a different number of originals.
     """
     if not captions:
         raise ValueError("there are no captions to measure")

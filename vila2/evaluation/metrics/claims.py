@@ -79,7 +79,7 @@ def matched_budget(rounds: Sequence[Sequence[str]]) -> int:
 def check(captions: Sequence[str], truths: Sequence[Truth], *, budget: int) -> ClaimMetrics:
     """Compare captions, cut to `budget` words, with the truth of their images.
 
-    Raises `ValueError` for no captions, or truths of another number.
+    Raises `ValueError` for no captions, or a different number of truths.
     """
     if not captions or len(captions) != len(truths):
         raise ValueError(f"{len(captions)} captions and {len(truths)} truths; give one of each")
