@@ -1,4 +1,4 @@
-"""What every route of the controller asks for: who calls, and the service's objects."""
+"""Shared dependencies of the controller's routes: the caller and the service's objects."""
 
 from __future__ import annotations
 

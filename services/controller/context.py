@@ -43,13 +43,13 @@ class ControllerContext:
             self.relay.tick()
 
     def start(self) -> None:
-        """Take up every run that is not over."""
+        """Start reconciling every run that has not ended."""
         self.reconciler.loop.start()
         self._relay_loop.start()
         self.watch.start()
 
     def stop(self) -> None:
-        """Stop and close the database; runs go on when somebody starts again."""
+        """Stop and close the database; runs resume at the next start."""
         self.watch.stop()
         self.reconciler.loop.stop()
         self._relay_loop.stop()

@@ -20,7 +20,7 @@ Held = Annotated[Identity, Depends(identity_of)]
 
 
 def _secret(response: Response) -> None:
-    """Nothing between here and the caller may keep a reply that holds a secret."""
+    """Mark a reply that holds a secret as not cacheable."""
     response.headers["Cache-Control"] = "no-store"
 
 

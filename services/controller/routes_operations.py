@@ -85,7 +85,7 @@ def branch_run(
 
 
 def _who(caller: Principal) -> str:
-    """The key's public part: enough to find whose it is."""
+    """The key's public part, which identifies its owner."""
     return f"key {caller.key}"
 
 

@@ -59,7 +59,7 @@ class RoundRow(Base):
     """One model of a run; `version` is what compare-and-set compares.
 
     `recipe_number` is the recipe that it follows, `failed_in` the step that failed, `tries` how
-    often a step was begun anew, by what the step is called in its keys. A round that is trained
+    often each step was restarted, by the step's name in its keys. A round that is trained
     with several seeds has all their models and evaluations in `seed_models` and `seed_evaluations`,
     and the first seed's in `model` and `evaluate_job` (`seeds.py`).
     """
@@ -109,7 +109,7 @@ class EventRow(Base):
 
 
 class LeaseRow(Base):
-    """Who leads: one row per role, renewed while its holder lives."""
+    """Leader leases: one row per role, renewed by its holder."""
 
     __tablename__ = "leases"
 

@@ -12,7 +12,7 @@ from vila2.client import Client
 
 
 class SpecialistContext:
-    """Built once per process; `start` begins carrying specialists on."""
+    """Built once per process; `start` begins advancing specialists."""
 
     def __init__(self, *, database: Database, platform: Callable[[str], Client]) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class SpecialistContext:
         self.watch = Watch("specialist", self.specialists.measure)
 
     def start(self) -> None:
-        """Take up every specialist, also those of an earlier process."""
+        """Start advancing every specialist, including those of an earlier process."""
         self.loop.start()
         self.watch.start()
 

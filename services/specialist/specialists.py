@@ -36,7 +36,7 @@ class Specialists:
         self._database, self._platform = database, platform
 
     def start(self, team: str, body: api.SpecialistIn, token: str | None = None) -> api.Specialist:
-        """Begin; a known token returns its specialist."""
+        """Start a specialist; a known token returns its specialist."""
         asked = KeyedRequest.of(token, body)
 
         def found_or_made(session: Session) -> SpecialistRow:
@@ -62,7 +62,7 @@ class Specialists:
         return self._specialist(row)
 
     def cancel(self, team: str, specialist_id: str) -> api.Specialist:
-        """Stop a specialist and what it has others do."""
+        """Cancel a specialist and the jobs it started in other services."""
         with self._database.transaction() as session:
             row = self._row(session, team, specialist_id, lock=True)
             if row.state in _ACTIVE:
@@ -75,7 +75,7 @@ class Specialists:
         return self._specialist(row)
 
     def tick(self) -> None:
-        """Carry every specialist one step further; one that cannot be holds no other up."""
+        """Advance every specialist by one step; one that fails does not block the others."""
         with self._database.transaction() as session:
             rows = session.scalars(
                 select(SpecialistRow).where(SpecialistRow.state.in_(_ACTIVE))
@@ -96,14 +96,14 @@ class Specialists:
             if isinstance(error, ApiError) and error.passing:
                 _log.warning("specialist has to wait", reason=str(error))
                 return
-            # Refused, or not even a request: either way only this one cannot go on.
+            # Refused or invalid: only this specialist fails.
             self._change(row, state="failed", error=str(error))
             _log.warning("specialist failed", reason=str(error)[:300])
         except Exception:
             _log.exception("specialist cannot be carried on now")
 
     def measure(self) -> None:
-        """Set how many are at work."""
+        """Set the gauge of specialists at work."""
         with self._database.reading() as session:
             active = (
                 select(SpecialistRow.state, func.count())
@@ -147,7 +147,7 @@ class Specialists:
             self._change(row, state="failed", error=f"captioning {layer.state}: {layer.error}")
 
     def _change(self, row: SpecialistRow, **values: Any) -> bool:
-        """Compare-and-set on the state; False where somebody changed it first."""
+        """Compare-and-set on the state; False if it has changed."""
         with self._database.transaction() as session:
             changed = session.execute(
                 update(SpecialistRow)
@@ -186,7 +186,7 @@ class Specialists:
 
 
 def _train_job(body: api.SpecialistIn) -> JobIn:
-    """Finetuning goes on from the parent as it is; nothing is reset (paper, section 2.2)."""
+    """Finetuning starts from the parent's weights; nothing is reset (paper, section 2.2)."""
     return JobIn(
         name=body.name,
         run=body.run,

@@ -29,7 +29,7 @@ class TrainingContext:
 
     `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
     run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
-    keeps busy where a job does not say. A dispatcher that dies while it starts a job holds it back
+    keeps busy by default. A dispatcher that dies while starting a job holds it back
     for at most `lease_seconds`.
     """
 
@@ -71,7 +71,7 @@ class TrainingContext:
         self.watch = Watch("training", self._measure, objects=objects)
 
     def start(self) -> None:
-        """Take up dispatching, also of jobs that run since before."""
+        """Start dispatching, and adopt jobs that are already running."""
         for loop in self._loops:
             loop.start()
         self.watch.start()

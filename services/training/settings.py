@@ -34,7 +34,7 @@ from services.training.backends.backend import Accelerator, Backend, Defaults
 
 
 class BackendMissing(RuntimeError):
-    """The backend that the settings name cannot be used on this machine; says what to do."""
+    """The configured backend cannot be used on this machine; the message names the fix."""
 
 
 class TrainingSettings(BaseSettings):
@@ -94,7 +94,7 @@ class TrainingSettings(BaseSettings):
 
     @property
     def defaults(self) -> Defaults:
-        """What jobs get that do not say."""
+        """Resources of jobs that do not specify their own."""
         return Defaults(
             processes_per_node=self.training_processes_per_node,
             accelerator=self.training_accelerator,
@@ -109,7 +109,7 @@ class TrainingSettings(BaseSettings):
         return self.training_backend != "local"
 
     def backend(self, workspace: Path) -> Backend:
-        """The execution backend; `BackendMissing` where this machine cannot reach it."""
+        """The execution backend; raises `BackendMissing` if this machine cannot reach it."""
         if self.training_backend == "slurm":
             return self._slurm()
         if self.training_backend == "kubernetes":

@@ -1,4 +1,4 @@
-"""`vila2 captions` and `vila2 export`: look at layers, compare them, and take captions away."""
+"""`vila2 captions` and `vila2 export`: inspect, compare and export caption layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vila2 endpoints`: names that stay while the models behind them change."""
+"""`vila2 endpoints`: stable names for models that are replaced over time."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _in_words(requirement: Requirement) -> str:
 
 
 def _follow(session: Session, client: Client, deployment: Deployment) -> None:
-    """Wait until it is decided."""
+    """Wait until a deployment is decided."""
     waiting = sentence(f"deploying {deployment.model} to {deployment.endpoint}")
     with errors().status(waiting):
         while deployment.state == "deploying":

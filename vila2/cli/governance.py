@@ -1,4 +1,4 @@
-"""`vila2 datasets audit|takedown|history`: what is in the data, and what left."""
+"""`vila2 datasets audit|takedown|history`: audits, take-downs and their history."""
 
 from __future__ import annotations
 

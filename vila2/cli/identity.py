@@ -1,4 +1,4 @@
-"""`vila2 teams|keys|audit`: who works together, what they may use, and who did what."""
+"""`vila2 teams|keys|audit`: teams, their limits and keys, and the audit log."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def _numbers(**typed: str) -> dict[str, Any]:
 
 
 def _changed(held: BaseModel, given: B) -> B:
-    """What is held, with what was given in place of it."""
+    """The stored limits, updated with the given ones."""
     kept = held.model_dump(include=set(type(given).model_fields))
     return type(given)(**{**kept, **given.model_dump(exclude_unset=True)})
 

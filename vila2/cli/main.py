@@ -82,7 +82,7 @@ def _root(
 app.callback(invoke_without_command=True)(with_options(_root))
 
 
-# What a caller can put right, or wait for: its text says how.
+# Errors that a user can fix or wait for; the message says how.
 _KNOWN = (
     ApiError, CliError, DataError, DownloadDiffers, RecipeError, TritonMissing, Unreachable,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`vila2 models`: the registry, how good its models are, and what training one takes."""
+"""`vila2 models`: the registry, its models' scores, and the cost of training one."""
 
 from __future__ import annotations
 

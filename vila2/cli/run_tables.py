@@ -1,4 +1,4 @@
-"""How runs are shown: progress, rounds, events, differences, estimates and costs."""
+"""Tables of runs: progress, rounds, events, differences, estimates and costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def follow(client: Client, run_id: str) -> Run:
 
 
 def wait(client: Client, run_id: str) -> Run:
-    """The same without a word."""
+    """Wait until a run ends or pauses, without output."""
     while True:
         run = client.controller.run(run_id)
         if run.state != "running":
@@ -121,7 +121,7 @@ def _minutes(seconds: float) -> str:
 
 
 def events_of(events: list[Event]) -> RenderableType:
-    """What happened, when, and by whom."""
+    """A run's events: what happened, when, and who caused it."""
     return table(
         "#", "when (UTC)", "what", "round", "message", "by",
         rows=[
@@ -131,7 +131,7 @@ def events_of(events: list[Event]) -> RenderableType:
 
 
 def difference_of(found: Comparison) -> RenderableType:
-    """What the recipes say differently, and how the scores differ."""
+    """The differences between two runs' recipes and scores."""
     recipes = table(
         "recipe", found.ours, found.theirs,
         rows=[(field, str(ours), str(theirs)) for field, (ours, theirs) in found.recipe.items()],

@@ -36,7 +36,7 @@ class CaptionClient(Rest):
         return self.create_one(caption_api.LayerJob, "layers", body, token=token)
 
     def layer_job(self, job: str) -> caption_api.LayerJob:
-        """How far a layer is."""
+        """The state and progress of a layer job."""
         return self.one(caption_api.LayerJob, "GET", f"layers/{segment(job)}")
 
     def cancel_layer(self, job: str) -> caption_api.LayerJob:
@@ -44,31 +44,31 @@ class CaptionClient(Rest):
         return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/cancel")
 
     def pause_layer(self, job: str) -> caption_api.LayerJob:
-        """Begin no further shard."""
+        """Pause captioning: no further shard is started."""
         return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/pause")
 
     def resume_layer(self, job: str) -> caption_api.LayerJob:
-        """Go on."""
+        """Resume a paused layer job."""
         return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/resume")
 
     def retry_failed(self, job: str) -> caption_api.LayerJob:
-        """Try the shards that gave up again."""
+        """Retry the failed shards."""
         return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/retry-failed")
 
     def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
-        """What went wrong in a layer."""
+        """The failures of a layer job."""
         given: dict[str, Any] = {"reason": reason, "first": first}
         return self.one(
             caption_api.Failures, "GET", f"layers/{segment(job)}/failures", params=given
         )
 
     def quota(self, team: str = "") -> caption_api.ImageQuota:
-        """A team's images of today, the caller's own without a name."""
+        """A team's image quota for today; by default the caller's team."""
         path = f"quotas/{team}" if team else "quota"
         return self.one(caption_api.ImageQuota, "GET", path)
 
     def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
-        """Caption images now."""
+        """Caption images and return the captions directly."""
         return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())
 
     def deploy(self, endpoint: str, body: caption_api.DeploymentIn) -> caption_api.Deployment:
@@ -77,11 +77,11 @@ class CaptionClient(Rest):
         return self.one(caption_api.Deployment, "POST", path, json=body.model_dump())
 
     def rollback(self, endpoint: str) -> caption_api.Deployment:
-        """Put the model before the present one back."""
+        """Restore the endpoint's previous model."""
         return self.one(caption_api.Deployment, "POST", f"endpoints/{segment(endpoint)}/rollback")
 
     def deployment(self, deployment: str) -> caption_api.Deployment:
-        """How far a deployment is."""
+        """The state of a deployment."""
         return self.one(caption_api.Deployment, "GET", f"deployments/{segment(deployment)}")
 
     def endpoint(self, name: str) -> caption_api.Endpoint:
@@ -93,7 +93,7 @@ class CaptionClient(Rest):
         return self.many(caption_api.Endpoint, "endpoints")
 
     def preview(self, body: caption_api.PreviewIn) -> caption_api.Preview:
-        """Caption a few samples now."""
+        """Caption a few samples without making a layer."""
         return self.one(caption_api.Preview, "POST", "previews", json=body.model_dump())
 
 
@@ -107,7 +107,7 @@ class SpecialistClient(Rest):
         return self.create_one(specialist_api.Specialist, "specialists", body, token=token)
 
     def get(self, specialist: str) -> specialist_api.Specialist:
-        """How far a specialist is."""
+        """The state and progress of a specialist."""
         return self.one(specialist_api.Specialist, "GET", f"specialists/{segment(specialist)}")
 
     def cancel(self, specialist: str) -> specialist_api.Specialist:
@@ -118,9 +118,9 @@ class SpecialistClient(Rest):
 
 
 def addresses(url: str) -> dict[str, str]:
-    """Where each service is, without a slash at the end.
+    """The base URL of each service, without a trailing slash.
 
-    One address has each service below its own name; in `http://{service}:8620` the name stands for
+    One address serves each service below its name; in `http://{service}:8620` the name stands for
     a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` if one
     is missing or no HTTP address.
     """
@@ -168,7 +168,7 @@ class Client:
         )
 
     def as_team(self, team: str) -> Client:
-        """The same connections, working for a team; only a service's key may."""
+        """The same connections, acting for a team; requires a service's key."""
         return Client(lambda service: self._clients[service], team=team)
 
     def close(self) -> None:

@@ -13,17 +13,17 @@ class ControllerClient(Rest):
     """The controller; a run is named by its id, or by its name for the newest of that name."""
 
     def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
-        """What a run of a recipe will take; captions a sample, starts no run."""
+        """Estimate a run of a recipe. Captions a sample; starts no run."""
         return self.one(
             estimates_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=1800.0
         )
 
     def estimate_of(self, estimate: str) -> estimates_api.Estimate:
-        """An estimate that was made."""
+        """A stored estimate by its id."""
         return self.one(estimates_api.Estimate, "GET", f"estimates/{segment(estimate)}")
 
     def costs(self, run: str) -> estimates_api.Costs:
-        """What a run has used, beside what was expected."""
+        """What a run has used, with its estimate."""
         return self.one(estimates_api.Costs, "GET", f"runs/{segment(run)}/costs")
 
     def shipped_recipes(self) -> list[api.ShippedRecipe]:
@@ -48,11 +48,11 @@ class ControllerClient(Rest):
         return self.one(api.Run, "GET", f"runs/{segment(run)}")
 
     def pause_run(self, run: str) -> api.Run:
-        """Begin nothing new."""
+        """Pause a run: running jobs finish, nothing new starts."""
         return self.one(api.Run, "POST", f"runs/{segment(run)}/pause")
 
     def resume_run(self, run: str) -> api.Run:
-        """Go on with a paused run."""
+        """Resume a paused run."""
         return self.one(api.Run, "POST", f"runs/{segment(run)}/resume")
 
     def cancel_run(self, run: str) -> api.Run:
@@ -60,16 +60,16 @@ class ControllerClient(Rest):
         return self.one(api.Run, "POST", f"runs/{segment(run)}/cancel")
 
     def retry_run(self, run: str) -> api.Run:
-        """Try what failed again."""
+        """Retry the failed rounds of a run."""
         return self.one(api.Run, "POST", f"runs/{segment(run)}/retry")
 
     def overrule(self, run: str, round: str, body: api.OverruleIn) -> api.Run:
-        """Put a person's verdict in place of a round's."""
+        """Replace a round's computed verdict by the caller's."""
         path = f"runs/{segment(run)}/rounds/{segment(round)}/verdict"
         return self.one(api.Run, "POST", path, json=body.model_dump())
 
     def amend(self, run: str, body: api.AmendIn) -> api.Run:
-        """Another recipe for the rounds to come."""
+        """Change the recipe of the rounds that have not started."""
         return self.one(api.Run, "POST", f"runs/{segment(run)}/recipe", json=body.model_dump())
 
     def branch(self, run: str, body: api.BranchIn, token: str | None = None) -> api.Run:
@@ -77,7 +77,7 @@ class ControllerClient(Rest):
         return self.create_one(api.Run, f"runs/{segment(run)}/branch", body, token=token)
 
     def compare(self, run: str, other: str) -> api.Comparison:
-        """Two runs beside each other."""
+        """Compare two runs."""
         return self.one(api.Comparison, "GET", f"runs/{segment(run)}/compare/{segment(other)}")
 
     def recipes(self, run: str) -> list[api.RecipeOfRun]:
@@ -85,7 +85,7 @@ class ControllerClient(Rest):
         return self.many(api.RecipeOfRun, f"runs/{segment(run)}/recipes")
 
     def events(self, run: str, *, after: int = 0) -> list[api.Event]:
-        """What happened in a run behind event number `after`."""
+        """A run's events after number `after`."""
         return self.many(api.Event, f"runs/{segment(run)}/events", params={"after": after})
 
     def report(self, run: str) -> dict[str, Any]:

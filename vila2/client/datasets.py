@@ -19,7 +19,7 @@ class DatasetsClient(Rest):
         return self.one(api.Dataset, "POST", "datasets", json=body.model_dump())
 
     def all(self, query: str = "") -> list[api.Dataset]:
-        """All datasets of the team whose names hold `query`, by name."""
+        """The team's datasets whose names contain `query`, by name."""
         return self.many(api.Dataset, "datasets", params={"query": query})
 
     def get(self, name: str) -> api.Dataset:
@@ -27,11 +27,11 @@ class DatasetsClient(Rest):
         return self.one(api.Dataset, "GET", f"datasets/{segment(name)}")
 
     def quota(self, team: str = "") -> api.StorageQuota:
-        """What a team stores, the caller's own without a name."""
+        """A team's storage quota and usage; by default the caller's team."""
         return self.one(api.StorageQuota, "GET", f"quotas/{team}" if team else "quota")
 
     def use(self, name: str, body: api.LatestIn) -> api.Dataset:
-        """Choose the version that the bare name means."""
+        """Set the version that the name without `@version` refers to."""
         return self.one(
             api.Dataset, "POST", f"datasets/{segment(name)}/use", json=body.model_dump()
         )
@@ -46,12 +46,12 @@ class DatasetsClient(Rest):
         return self.one(api.Version, "PUT", path, content=data)
 
     def put_piece(self, name: str, version: int, file: str, piece: int, data: bytes) -> api.Version:
-        """Upload a piece of a file as it is."""
+        """Upload a piece of a source file unchanged."""
         path = f"datasets/{segment(name)}/versions/{version}/files/{quote(file)}/pieces/{piece}"
         return self.one(api.Version, "PUT", path, content=data)
 
     def uploads(self, name: str, version: int) -> list[api.Upload]:
-        """The pieces that the store has."""
+        """The pieces already uploaded."""
         return self.many(api.Upload, f"datasets/{segment(name)}/versions/{version}/uploads")
 
     def seal_version(self, name: str, version: int) -> api.Version:
@@ -68,12 +68,12 @@ class DatasetsClient(Rest):
 
     def each_shard(self, name: str, version: int = 0) -> Iterator[api.Shard]:
         """The shards of a version, page by page."""
-        # Version 0 is whichever is in use; all pages must be of the same.
+        # Version 0 is the one in use, which may change; all pages must be of the same version.
         number = version or self.version(name).version
         return self.each(api.Shard, f"datasets/{segment(name)}/versions/{segment(number)}/shards")
 
     def shard(self, name: str, version: int, index: int) -> api.Shard:
-        """One shard as it is now."""
+        """The current state of one shard."""
         return self.one(
             api.Shard,
             "GET",
@@ -98,7 +98,7 @@ class DatasetsClient(Rest):
         ).content
 
     def lineage(self, name: str, version: int, key: str) -> api.Lineage:
-        """Where a sample comes from and what was made of it."""
+        """The origin of a sample, and what was derived from it."""
         path = f"datasets/{segment(name)}/versions/{version}/samples/{segment(key)}"
         return self.one(api.Lineage, "GET", path)
 
@@ -108,7 +108,7 @@ class DatasetsClient(Rest):
         return self.one(api.Audit, "POST", path, json=body.model_dump())
 
     def audit(self, name: str, version: int = 0) -> api.Audit:
-        """How far an audit is, and what it found."""
+        """The progress and findings of an audit."""
         return self.one(api.Audit, "GET", f"datasets/{segment(name)}/versions/{version}/audit")
 
     def take_down(self, body: api.TakedownIn) -> api.Takedown:
@@ -124,11 +124,11 @@ class DatasetsClient(Rest):
         return self.many(api.Takedown, "takedowns")
 
     def history(self, limit: int = 100) -> list[api.HistoryEntry]:
-        """What changed which data is in use: the `limit` newest entries."""
+        """The `limit` newest changes to which data is in use."""
         return list(islice(self.each(api.HistoryEntry, "history", page=min(limit, PAGE)), limit))
 
     def begin_export(self, body: api.ExportIn) -> api.Export:
-        """Record an export, or be refused."""
+        """Record an export; raises `ApiError` if the store refuses it."""
         return self.create_one(api.Export, "exports", body)
 
     def exports(self) -> list[api.Export]:
@@ -148,7 +148,7 @@ class DatasetsClient(Rest):
         return self.one(api.Layer, "GET", f"layers/{segment(layer)}")
 
     def layer_shards(self, layer: str) -> list[api.LayerShard]:
-        """Where the captions of each shard lie; only of shards that have them."""
+        """The caption files of a layer's shards; shards without captions are left out."""
         return self.many(api.LayerShard, f"layers/{segment(layer)}/shards")
 
     def withdraw_layer(self, layer: str, reason: str = "") -> api.Layer:

@@ -36,7 +36,7 @@ def joined(
     """Every sample with its row of each layer, shard by shard.
 
     A layer that is not sealed is read only under an `export` that waived it; its row is `None`
-    where it has none yet.
+    if it has none yet.
     """
     versions = {held.version for held in layers} or {version}
     if len(versions) > 1:
@@ -62,7 +62,7 @@ def joined(
 
 @dataclass
 class ExportPlan:
-    """What goes out, counted from the layer alone before an image is read.
+    """The samples of an export, counted from the layer alone before any image is read.
 
     `without_caption` counts by reason the samples that have none; with `keep` they go out with
     their original text, else they are left out.
@@ -92,7 +92,7 @@ class ExportPlan:
             self.without_caption[NOT_THERE] += self.version.samples - there
 
     def samples(self) -> Iterator[Captioned]:
-        """Every sample that goes out, with its text and how its caption was made."""
+        """Every exported sample, with its text and how its caption was made."""
         policy = Assembly.model_validate(
             {
                 "policy": self.text,
@@ -148,7 +148,7 @@ class ExportPlan:
         )
 
     def _scores(self) -> dict[str, tuple[float, float, float]]:
-        """What the captioner scored in the run that trained it, where there is one."""
+        """The captioner's scores in the run that trained it, if there is one."""
         if self.layer is None:
             return {}
         for run in self.client.controller.runs():
@@ -161,7 +161,7 @@ class ExportPlan:
         return {}
 
     def _audit(self) -> Audit | None:
-        """What an audit of the version found, where there was one."""
+        """The findings of the version's audit, if there was one."""
         with contextlib.suppress(ApiError):
             found = self.client.datasets.audit(self.version.dataset, self.version.version)
             return found if found.state == "done" else None
@@ -185,8 +185,8 @@ def export_dataset(
 
     `dataset` is NAME or NAME@VERSION; by default the version that the layer was made for. With
     `keep_original`, samples without a caption go out with their original text. A layer that is not
-    sealed needs a `waiver`: why it goes out all the same; it is recorded and stands in the card.
-    `report` is told the samples written and their number. Raises `DataError` and `ApiError`.
+    sealed needs a `waiver`: the reason to export it anyway, recorded and shown in the card.
+    `report` is passed the samples written and their total. Raises `DataError` and `ApiError`.
     """
     if text not in TEXTS:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Requests to one service, and what a refusal looks like to a caller.
+"""HTTP requests to one service: retries, pagination and errors.
 
 If a reply is lost, the request is sent again, unless that could do its work twice: any but a POST
 may be repeated, and a POST that creates something carries an `Idempotency-Key`, by which the
@@ -23,34 +23,34 @@ from vila2.schemas.rest.problem import Problem
 from vila2.system import tracing
 from vila2.system.request_id import HEADER, request_id
 
-# What a connection raises that broke after the request may have arrived.
+# Raised by a connection that broke after the request may have arrived.
 _LOST = (
     httpx2.ReadError,
     httpx2.WriteError,
     httpx2.CloseError,
     httpx2.RemoteProtocolError,
 )
-# Seconds before a request is sent again whose reply was lost: two further attempts.
+# Seconds before each of two retries of a request whose reply was lost.
 _PAUSES = (0.2, 1.0)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
-# Seconds that a request waits where a service says `429` and when to come back. A limit of requests
-# per minute is over by then; a quota of the day is not, and is told at once.
+# Seconds that a request waits if a service answers `429` with `Retry-After`. A limit of requests
+# per minute has reset by then; a daily quota has not, and raises at once.
 PATIENCE = 90.0
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def http_client(url: str, **options: Any) -> httpx2.Client:
-    """An HTTP client of one address. Loopback is asked directly, whatever proxy the shell names."""
+    """An HTTP client of one address. Loopback addresses bypass any configured proxy."""
     mounts = {f"all://{authority(url)}": None} if is_loopback(url) else {}
     return httpx2.Client(base_url=url, mounts=mounts, **options)
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is of this machine alone."""
+    """Whether an address is a loopback address."""
     host = httpx2.URL(url).host
     try:
         found = ipaddress.ip_address(host)
@@ -66,9 +66,9 @@ def authority(url: str) -> str:
 
 
 class ApiError(Exception):
-    """A request that a service refused; `problem` says which field and what to do.
+    """A request that a service refused; `problem` names the field and the fix.
 
-    `retry_after` is the number of seconds after which the service would take it, where it said so.
+    `retry_after` is the number of seconds to wait before a retry, if the service sent one.
     """
 
     def __init__(self, problem: Problem, *, retry_after: float | None = None) -> None:
@@ -80,12 +80,12 @@ class ApiError(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether it is of the moment: too many requests, or the service itself is unwell."""
+        """Whether the error is transient: too many requests, or the service is failing."""
         return self.problem.status in (408, 425, 429) or self.problem.status >= 500
 
 
 class Unreachable(Exception):
-    """Nothing, or something else, answers at a service's address."""
+    """No service of this platform answers at the address."""
 
 
 def segment(name: str | int) -> str:
@@ -105,7 +105,7 @@ def segment(name: str | int) -> str:
 
 
 class Rest:
-    """Requests to one service: a user's, or with `team` those of a service that works for it."""
+    """Requests to one service, made by a user or, with `team`, by a service for that team."""
 
     def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
         self._http = http
@@ -114,9 +114,9 @@ class Rest:
     def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
     ) -> httpx2.Response:
-        """Send a request; raises `ApiError` for a refusal, `Unreachable` for silence.
+        """Send a request; raises `ApiError` if it is refused, `Unreachable` if nothing answers.
 
-        A service that asks to come back later is waited for, up to `PATIENCE` in all.
+        Honours `Retry-After`, up to `PATIENCE` seconds in all.
         """
         given = {**self._given(), **(headers or {})}
         waited = 0.0
@@ -154,7 +154,7 @@ class Rest:
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        """A body piece by piece, for what does not fit into memory; raises as `send` does."""
+        """Stream a body in chunks, for data larger than memory; raises as `send` does."""
         try:
             with self._http.stream("GET", f"v1/{path}", headers=self._given()) as response:
                 if response.status_code >= 400:
@@ -223,7 +223,7 @@ class Rest:
 
 
 def _next_cursor(response: httpx2.Response) -> str:
-    """Where the next page begins, by the `Link` header; empty on the last page.
+    """The cursor of the next page from the `Link` header; empty on the last page.
 
     Only the cursor is taken from it, so that no reply leads to another address.
     """
@@ -234,7 +234,7 @@ def _next_cursor(response: httpx2.Response) -> str:
 def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:
     """Seconds to wait before a request is sent again; `None`: it is refused, or asks for too long.
 
-    A little is added by chance, so that those who were refused together do not return together.
+    Random jitter is added, so that clients refused together do not retry together.
     """
     after = _retry_after(response)
     if response.status_code != 429 or after is None or waited + after > PATIENCE:
@@ -248,7 +248,7 @@ def _retry_after(response: httpx2.Response) -> float | None:
 
 
 def _refusal(response: httpx2.Response, what: str) -> ApiError:
-    """What a service said, or its status where it said nothing that we know."""
+    """The service's problem document, or one made from the status if the body is not one."""
     try:
         problem = Problem.model_validate(response.json())
     except ValueError:

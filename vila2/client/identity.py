@@ -14,23 +14,23 @@ class IdentityClient(Rest):
     """Teams, users, keys and who did what."""
 
     def whoami(self) -> api.Caller:
-        """Who this client's key is."""
+        """The team, user and scopes of this client's key."""
         return self.one(api.Caller, "GET", "whoami")
 
     def create_team(self, name: str) -> api.Team:
-        """Make a team; for the platform's admin."""
+        """Create a team; platform admin only."""
         return self.one(api.Team, "POST", "teams", json={"name": name})
 
     def teams(self) -> list[api.Team]:
-        """The team of this client's key; for the platform's admin, all."""
+        """The team of this client's key, or all teams for the platform admin."""
         return self.many(api.Team, "teams")
 
     def team(self, team: str) -> api.Team:
-        """A team."""
+        """A team by name."""
         return self.one(api.Team, "GET", f"teams/{team}")
 
     def set_limits(self, team: str, body: api.LimitsIn) -> api.Limits:
-        """Set a team's limits, in whole."""
+        """Replace all of a team's limits."""
         return self.one(api.Limits, "PUT", f"teams/{team}/limits", json=body.model_dump())
 
     def put_member(self, team: str, user: str, role: api.Role) -> api.Member:
@@ -43,11 +43,11 @@ class IdentityClient(Rest):
         self.send("DELETE", f"teams/{team}/members/{quote(user, safe='')}")
 
     def users(self) -> list[api.User]:
-        """Everybody; for the platform's admin."""
+        """All users; platform admin only."""
         return self.many(api.User, "users")
 
     def create_key(self, team: str, body: api.KeyIn) -> api.NewKey:
-        """Make a key; its secret is in this reply and nowhere else."""
+        """Create a key; its secret is returned only in this reply."""
         return self.one(api.NewKey, "POST", f"teams/{team}/keys", json=body.model_dump())
 
     def keys(self, team: str) -> list[api.Key]:
@@ -55,12 +55,12 @@ class IdentityClient(Rest):
         return self.many(api.Key, f"teams/{team}/keys")
 
     def rotate_key(self, team: str, prefix: str, *, overlap_hours: float = 24.0) -> api.NewKey:
-        """A new key in place of one, which goes on for the overlap."""
+        """Replace a key; the old one stays valid for the overlap."""
         path = f"teams/{team}/keys/{prefix}/rotate"
         return self.one(api.NewKey, "POST", path, json={"overlap_hours": overlap_hours})
 
     def revoke_key(self, team: str, prefix: str) -> api.Key:
-        """End a key."""
+        """Revoke a key."""
         return self.one(api.Key, "DELETE", f"teams/{team}/keys/{prefix}")
 
     def audit_page(self, **wanted: Any) -> api.AuditPage:

@@ -1,7 +1,7 @@
 """Submitting a dataset: read it here and upload it in parts, or have the store read it.
 
 A submission is named by its content, so submitting the same data again finds the version that it
-made before, and one that was cut goes on with what is missing. Nothing is held but one part.
+made before, and an interrupted one resumes with the missing parts. One part is held in memory.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ KIND_OF_FORMAT: dict[str, Kind] = {
     "urls": "pairs",
     "benchmark": "benchmark",
 }
-# Addresses are fetched by the store: it goes on after a crash, and holds the limits.
+# URLs are fetched by the store, which resumes after a crash and enforces the limits.
 READ_BY_STORE = ("urls",)
-# Above this, files are told apart by name, size and time instead of being read once more.
+# Above this size, files are identified by name, size and time instead of a second read.
 _READ_FOR_TOKEN = 20 * 1024**3
 
 Report = Callable[[str, int, int | None], None]  # phase, done, total
@@ -60,7 +60,7 @@ def submit(
 
     With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
     `again` a new version is made even of data that was submitted before.
-    Raises `DataError` for data that cannot be read, `ApiError` where the store refuses. Check the
+    Raises `DataError` for data that cannot be read, `ApiError` if the store refuses. Check the
     returned version's `state` and `rejected`.
     """
     options = options or ReadOptions()
@@ -72,7 +72,7 @@ def submit(
             fix=f"Use one of {', '.join(KIND_OF_FORMAT)}",
         )  # fmt: skip
     dataset = DatasetIn(name=name, kind=kind)  # a wrong name before all else
-    reader = open_reader(format, path, options)  # says at once what is wrong with the path
+    reader = open_reader(format, path, options)  # reports a wrong path at once
     client.datasets.create(dataset)
     wanted = VersionIn(
         source=source or path.name,

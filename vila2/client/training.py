@@ -20,7 +20,7 @@ class _Entry(RootModel[dict[str, Any]]):
 
 
 class DownloadDiffers(Exception):
-    """What arrived is not what the registry has."""
+    """A downloaded file's digest differs from the registry's."""
 
 
 class TrainingClient(Rest):
@@ -31,7 +31,7 @@ class TrainingClient(Rest):
         return self.create_one(api.Job, "jobs", body, token=token)
 
     def job(self, job: str) -> api.Job:
-        """How far a job is."""
+        """The state and progress of a job."""
         return self.one(api.Job, "GET", f"jobs/{segment(job)}")
 
     def jobs(
@@ -56,11 +56,11 @@ class TrainingClient(Rest):
         return self.one(api.Job, "POST", f"jobs/{segment(job)}/retry")
 
     def log(self, job: str) -> str:
-        """The end of what a job printed."""
+        """The end of a job's log."""
         return self.send("GET", f"jobs/{segment(job)}/log").text
 
     def log_part(self, job: str, *, offset: int | None = None, limit: int = 65536) -> api.LogPart:
-        """What a job printed from `offset` on, or at the end."""
+        """A part of a job's log, from `offset` on or at its end."""
         given: dict[str, Any] = {"limit": limit}
         if offset is not None:
             given["offset"] = offset
@@ -78,35 +78,35 @@ class TrainingClient(Rest):
                 time.sleep(poll_seconds)
 
     def metrics(self, job: str) -> list[dict[str, Any]]:
-        """A training's history."""
+        """A training's metrics, step by step."""
         return [entry.root for entry in self.each(_Entry, f"jobs/{segment(job)}/metrics")]
 
     def artifacts(self, job: str) -> list[api.File]:
-        """Files that a job left."""
+        """A job's artifacts: names and sizes in bytes."""
         return self.many(api.File, f"jobs/{segment(job)}/artifacts")
 
     def artifact(self, job: str, name: str) -> str:
-        """A text file that a job left, such as outcomes.jsonl."""
+        """A text artifact of a job, such as outcomes.jsonl."""
         return self.send("GET", f"jobs/{segment(job)}/artifacts/{segment(name)}").text
 
     def usage(self, by: Literal["team", "run"] = "team", *, since: float = 0.0) -> list[api.Usage]:
-        """What the team has used."""
+        """The team's resource usage."""
         return self.many(api.Usage, "usage", params={"by": by, "since": since})
 
     def usage_of_all(self, by: Literal["team", "run"] = "team") -> list[api.Usage]:
-        """What every team has used; for keys that may read quotas."""
+        """The usage of every team; requires `quotas:read`."""
         return self.many(api.Usage, "usage/teams", params={"by": by})
 
     def quota(self, team: str = "") -> api.Quota:
-        """A team's quota, the caller's own without a name."""
+        """A team's quota; by default the caller's team."""
         return self.one(api.Quota, "GET", f"quotas/{segment(team)}" if team else "quota")
 
     def quotas(self) -> list[api.Quota]:
-        """Every quota that was set; for keys that may read them."""
+        """Every quota that was set; requires `quotas:read`."""
         return self.many(api.Quota, "quotas")
 
     def set_quota(self, team: str, body: api.QuotaIn) -> api.Quota:
-        """Replace a team's quota; for keys that may set them."""
+        """Replace a team's quota; requires `quotas:write`."""
         return self.one(api.Quota, "PUT", f"quotas/{segment(team)}", json=body.model_dump())
 
     def model(self, name: str) -> api.RegisteredModel:
@@ -126,7 +126,7 @@ class TrainingClient(Rest):
         return self.send("GET", f"models/{segment(name)}/card").text
 
     def import_scores(self, name: str, body: api.ImportIn) -> api.Imported:
-        """Keep another program's scores of a model, with its outcomes."""
+        """Store another program's scores of a model, with its outcomes."""
         path = f"models/{segment(name)}/imports"
         return self.one(api.Imported, "POST", path, json=body.model_dump(mode="json"))
 
@@ -141,8 +141,8 @@ class TrainingClient(Rest):
     def download_model(self, name: str, folder: Path) -> api.ModelDetails:
         """Fetch a model's files and its card into a folder, and check them by their digests.
 
-        A file that is there already and whole is kept, so a download that was cut off goes on.
-        Raises `DownloadDiffers` where something is not what the registry has.
+        Complete files are kept, so an interrupted download resumes.
+        Raises `DownloadDiffers` if a digest does not match.
         """
         details = self.model_details(name)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Scores, intervals, verdicts and the run report; running a model is the evaluator's part."""
+"""Scores, intervals, verdicts and the run report; only the evaluator runs a model."""

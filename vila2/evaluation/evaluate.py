@@ -37,7 +37,7 @@ LATE_IMPORTS = build.LATE_IMPORTS
 def evaluate(spec: EvaluateSpec, captioner: Captioner, *, progress: Progress) -> list[Outcome]:
     """Ask every question of every benchmark and score the answers, in order.
 
-    Raises `ValueError` where there is no question, or one that cannot be scored.
+    Raises `ValueError` if there is no question, or one that cannot be scored.
     """
     total = sum(len(sample.items) for sample in _samples(spec))
     if not total:

@@ -1,4 +1,4 @@
-"""Putting a benchmark's questions to a model: most are answered, some options are weighed."""
+"""Inference on benchmark questions: generated answers, or likelihoods of given options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Asker:
         self._scorer: Scorer | None = None
 
     def answers(self, samples: Sequence[Sample], report: Callable[[int], None]) -> list[str]:
-        """An answer to every item of the samples, in order; `report` is told how many are done."""
+        """An answer to every item of the samples, in order; `report` is passed the number done."""
         size = self._captioner.image_size
         asked = [
             (pixels, item)
@@ -48,7 +48,7 @@ class Asker:
         """The option of each item with the highest mean log-probability per token.
 
         The mean and not the sum, which would prefer the shorter option (VisualGPTScore: Lin et al.
-        2024, section 3). Of two equal ones the last: a model that cannot tell earns no benefit
+        2024, section 3). Of two equal ones the last: a model that cannot decide earns no benefit
         from the order in which a benchmark happens to list the right one first.
         """
         if not asked:

@@ -12,7 +12,7 @@ class Outcome:
 
     `item` is unique within its `benchmark`; `kind` names the sort of question. `score` is finite
     and not negative, in [0, 1] for every metric but CIDEr, which may exceed 1. `image` names
-    the image that was asked about, which several items may share; empty where each item has a
+    the image that was asked about, which several items may share; empty if each item has an
     image of its own. `metric` is what it was scored by, `read` the answer as that metric
     understood it where it chooses (`yes`, `no`, the letter of an option; empty: not understood),
     and `group` names the question that several items ask in different ways.

@@ -1,6 +1,6 @@
-"""Per-item outcomes: what a model answered to one benchmark item, and what that scored.
+"""Per-item outcomes: a model's answer to one benchmark item, and its score.
 
-Everything that is later said about a model (a benchmark's score, a verdict, the report) is
+Every later statement about a model (a benchmark's score, a verdict, the report) is
 computed from these rows, so a claim can always be traced to the answers behind it.
 """
 
@@ -36,7 +36,7 @@ class BenchmarkScore:
     """A benchmark's mean score over its `n` items, with the bounds of its interval.
 
     `metric` is what all items were scored by, `mixed` for several. `figures` are what that metric
-    tells beside the mean (`figures.py`).
+    reports besides the mean (`figures.py`).
     """
 
     benchmark: str
@@ -151,7 +151,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
     Raises `ValueError` naming the file and the line for anything that is not an outcome.
     """
-    # Split on \n alone: answers may hold U+2028 and its like, which splitlines would cut at.
+    # Split on \n alone: answers may contain U+2028 and the like, at which splitlines would split.
     lines = path.read_text(encoding="utf-8").split("\n")
     if lines[-1]:
         raise ValueError(f"{path}: the last line is cut short; write the outcomes again")

@@ -33,7 +33,7 @@ class VerdictPolicy(BaseModel):
     `minimum_effect` is the smallest gain of the macro score worth another round, in score units
     (0.01 is one point); `patience` the number of rounds in a row without improvement that ends the
     loop. `seed_sd` is the standard deviation of the macro score between trainings that differ in
-    their seed only, in score units: it widens intervals where no round has two seeds.
+    their seed only, in score units: it widens intervals if no round has two seeds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class Verdict:
 
     `seeds` counts the trainings of the best so far and of the round; `seed_sd` is the standard
     deviation of the macro score between seeds, pooled over the two, beyond what chance answers
-    explain. `None` where neither has two seeds.
+    explain. `None` if neither has two seeds.
     """
 
     kind: VerdictKind
@@ -76,14 +76,14 @@ def judge(
     All three map a training's seed -> benchmark -> item -> score, over the same items; a round
     that was trained once has one seed. The best so far decides:
 
-    - *improved*: the interval of the difference lies above zero, and the difference is at least
+    - *improved*: the interval of the difference is above zero, and the difference is at least
       the policy's minimum effect;
-    - *worse*: the interval lies below zero, whatever its size;
+    - *worse*: the interval is below zero, whatever its size;
     - *no measurable change*: anything else, and always when a benchmark has fewer than
       `FEWEST_IMAGES` images.
 
     Take as `best` the last round that was judged improved (the baseline before any was), not the
-    highest mean: a lucky maximum would be an unfair rival. `clusters` maps benchmark -> item ->
+    highest mean: a lucky maximum would be a biased baseline. `clusters` maps benchmark -> item ->
     image (`outcomes.item_images`). Raises `ValueError` when benchmarks or items differ.
     """
     against_previous, against_best = (
@@ -132,7 +132,7 @@ def decide(difference: Interval, *, policy: VerdictPolicy, fewest: int) -> tuple
 
 
 def saturated(verdicts: Sequence[Verdict | VerdictKind], patience: int) -> bool:
-    """Tell whether the last `patience` rounds all failed to improve."""
+    """Whether the last `patience` rounds all failed to improve."""
     if patience < 1:
         raise ValueError(f"patience is {patience}; it counts rounds from 1")
     kinds = [verdict.kind if isinstance(verdict, Verdict) else verdict for verdict in verdicts]

@@ -1,4 +1,4 @@
-"""Warnings that a loop is eating its own captions: variety collapses, or length swells.
+"""Warnings of self-training degradation: diversity collapse or length inflation of captions.
 
 Pure functions of two rounds' caption metrics. A bound is as tight as it can be while captions that
 people wrote, or that are drawn from one grammar, almost never cross it: `bench/caption_warnings.py`
@@ -51,7 +51,7 @@ def caption_warnings(
 ) -> list[CaptionWarning]:
     """Compare a round's captions with those of the round before.
 
-    Silent where either has fewer than `FEWEST_CAPTIONS`. Raises `ValueError` where the variety of
+    Empty if either has fewer than `FEWEST_CAPTIONS`. Raises `ValueError` if the variety of
     the two was counted within different budgets, since it cannot be compared then.
     """
     if before.budget != after.budget:
@@ -70,7 +70,7 @@ def stops(warnings: Iterable[CaptionWarning], stop_on: Sequence[WarningKind]) ->
 
 
 def as_json(warnings: Iterable[CaptionWarning]) -> list[dict[str, object]]:
-    """The warnings as a round's stored facts hold them."""
+    """The warnings as JSON, as stored with a round."""
     return [asdict(warning) for warning in warnings]
 
 
@@ -125,7 +125,7 @@ def _length(
 
 
 def _precision(claims: ClaimMetrics | None) -> float | None:
-    """Of claims, or of objects where the truth is a list of kinds without attributes."""
+    """Precision of claims, or of objects if the truth is a list of kinds without attributes."""
     if claims is None:
         return None
     return claims.object_precision if claims.claim_precision is None else claims.claim_precision

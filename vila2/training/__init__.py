@@ -1,1 +1,1 @@
-"""The training program: stages from scratch, packed into one torchrun entry point."""
+"""The training program: all stages of a training behind one torchrun entry point."""

@@ -25,7 +25,7 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where training stands: `step` steps of stage number `stage` are done."""
+    """The position of a training: `step` steps of stage number `stage` are done."""
 
     spec: str  # digest of the job's spec; another spec's checkpoint is not resumed
     stage: int
@@ -80,7 +80,7 @@ def latest_checkpoint(folder: Path, *, spec: str) -> tuple[Path, Position] | Non
 
 
 def restore_about(slot: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was told about."""
+    """The `about` that was passed to `save_checkpoint`."""
     about: dict[str, Any] = json.loads((slot / "about.json").read_text())
     return about
 

@@ -1,4 +1,4 @@
-"""When a training must stop: a loss that is no number, or that went up and stays there. Pure."""
+"""Divergence detection: a loss that is not finite, or that rose and stays high. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections import deque
 from statistics import median
 
-# A loss this many times its recent median, for so many steps in a row, does not come back.
+# A loss this many times its recent median, for this many steps in a row, does not recover.
 _FACTOR = 3.0
 _STEPS = 20
 _MEMORY = 200
@@ -17,7 +17,7 @@ class Diverged(RuntimeError):
 
 
 class LossGuard:
-    """Told every step's loss of one stage; raises `Diverged` when it is time to stop."""
+    """Checks every step's loss of one stage; raises `Diverged` if the training must stop."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
@@ -25,7 +25,7 @@ class LossGuard:
         self._high = 0
 
     def check(self, loss: float, norm: float) -> None:
-        """A step's mean loss (nats per token) and the norm of its gradient, before it is taken."""
+        """Check a step's mean loss (nats per token) and gradient norm before the update."""
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
                 f"stage {self._stage}: the loss is {loss} and its gradient's norm {norm}; lower "

@@ -1,4 +1,4 @@
-"""What a training does in a second: tokens, arithmetic against the machine's limit, waiting."""
+"""Training throughput: tokens per second, MFU, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _patches(vlm: VLM, vision: Any) -> int:
 
 
 def achievable(device: torch.device, *, half: bool) -> float:
-    """Operations a second of one large matrix product here: the limit that MFU is held against."""
+    """FLOP/s of one large matrix product on this device: the denominator of MFU."""
     size = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if half else torch.float32
     left = torch.randn(size, size, device=device, dtype=dtype)
@@ -101,11 +101,11 @@ class Meter:
         self._tokens = self._operations = self._idle = 0.0
 
     def waited(self, seconds: float) -> None:
-        """The step's data was not ready for so long."""
+        """Add time (seconds) that a step waited for its data."""
         self._idle += seconds
 
     def passed(self, micro: Sequence[MicroBatch]) -> None:
-        """The passes of a step are done."""
+        """Count the finished passes of a step."""
         self._tokens += sum(batch.tokens for batch in micro)
         self._operations += sum(self._arithmetic.of_pass(batch) for batch in micro)
 

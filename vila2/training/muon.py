@@ -18,7 +18,7 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update."""
+        """Apply one update to all parameters."""
         groups: list[dict[str, Any]] = self.param_groups
         if any(p.device.type != "cpu" for group in groups for p in group["params"]):
             return super().step(closure)
@@ -46,7 +46,7 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonal(update: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
-    """The nearest semi-orthogonal matrix, nearly: singular values come out between 0.5 and 1.5."""
+    """Approximately the nearest semi-orthogonal matrix: singular values between 0.5 and 1.5."""
     a, b, c = group["ns_coefficients"]
     wide = update.T if update.shape[0] > update.shape[1] else update
     wide = wide / wide.norm().clamp(min=group["eps"])

@@ -77,7 +77,7 @@ class Objective(nn.Module):
         rows, columns = (index.to(device) for index in counted)
         picked = hidden[rows, columns]
         wanted = targets[counted].to(device)
-        # Every process of a sharded model must use every weight, also where nothing counts.
+        # Every process of a sharded model must use every weight, even if no token counts.
         loss = picked.sum() * 0.0 + self.model.lm_head(hidden[:1, :1]).sum() * 0.0
         for start in range(0, len(wanted), _LOGITS_AT_ONCE):
             part = slice(start, start + _LOGITS_AT_ONCE)
@@ -96,7 +96,7 @@ class Objective(nn.Module):
 
 @contextmanager
 def packed_attention(language: Any) -> Iterator[None]:
-    """Let a language model attend within samples of packed rows, and as before afterwards."""
+    """Context in which a language model attends only within the samples of packed rows."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, _attend)
@@ -109,7 +109,7 @@ def packed_attention(language: Any) -> Iterator[None]:
 
 
 def _segments(lengths: Sequence[int], device: torch.device) -> dict[str, Any]:
-    """What tells attention where samples begin; the names are those of flash attention."""
+    """Sample boundaries for attention, named as flash attention names them."""
     counts = torch.tensor([0, *lengths], dtype=torch.int32)
     ends = counts.cumsum(0, dtype=torch.int32).to(device)
     return {

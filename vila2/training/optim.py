@@ -26,7 +26,7 @@ class Optimizers:
             member.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for member in self.members:
             member.zero_grad(set_to_none=True)
 
@@ -47,7 +47,7 @@ def freeze(vlm: VLM, stage: Stage) -> None:
 
 
 def build_optimizers(vlm: VLM, stage: Stage) -> Optimizers:
-    """Group the trainable parameters by part, and by Muon where the recipe asks for it.
+    """Group the trainable parameters by part, and by Muon if the recipe asks for it.
 
     Muon takes the 2-D weights of hidden layers; embeddings, norms, biases and convolutions stay
     with AdamW, as its authors advise.

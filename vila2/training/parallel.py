@@ -51,7 +51,7 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def unsynchronised(model: Any, accelerator: Any, *, last: bool) -> AbstractContextManager[None]:
-    """Around a backward pass whose gradients others follow: only the last is shared."""
+    """Skip gradient synchronisation for all but the last backward pass of a step."""
     if last or accelerator.num_processes == 1:
         return nullcontext()
     if hasattr(model, "set_requires_gradient_sync"):
@@ -74,13 +74,13 @@ class _Unsharded:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of which this process may hold a shard, whole; every process must ask."""
+    """The full tensor of a possibly sharded one. Collective: every process must call it."""
     gather = getattr(tensor, "full_tensor", None)
     return gather() if gather is not None else tensor
 
 
 def like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """A whole tensor cut as a parameter is, where it has its shape."""
+    """Shard a full tensor like a parameter, if it has the parameter's shape."""
     mesh = getattr(parameter, "device_mesh", None)
     if mesh is None or tensor.shape != parameter.shape:
         return tensor
@@ -90,7 +90,7 @@ def like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 
 
 class Agreement:
-    """What the processes must agree on before each step; with one process, what it thinks."""
+    """Values that all processes must agree on before each step; local with one process."""
 
     def __init__(self, accelerator: Any) -> None:
         self._alone = accelerator.num_processes == 1

@@ -1,4 +1,4 @@
-"""What a running job tells the world: `progress.json` for now, `metrics.jsonl` for history."""
+"""Progress reports of a running job: `progress.json` (current) and `metrics.jsonl` (history)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vila2.system.files import write_atomically
 
 
 class Progress:
-    """Writes the job's progress for the dispatcher and a line for whoever reads the log.
+    """Writes the job's progress for the dispatcher, and a line to the log.
 
     Only the first process of a job writes. `progress.json` is replaced atomically, so a reader
     never sees half of it.
@@ -37,7 +37,7 @@ class Progress:
         self._total = max(1, steps)
 
     def say(self, message: str) -> None:
-        """Report something that is not a step, such as reading data; nothing is lost by it."""
+        """Report a phase that is not a step, such as reading data."""
         body = {"phase": message, "fraction": self._fraction, "eta_seconds": None}
         self._put(body, force=True)
 
@@ -80,7 +80,7 @@ class Progress:
 
 
 def _board(folder: Path) -> Any:
-    """TensorBoard's writer; raises `ValueError` where the package is missing."""
+    """TensorBoard's writer; raises `ValueError` if the package is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

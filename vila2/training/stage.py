@@ -37,7 +37,7 @@ _RECORD_STEPS = 10
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGUSR1 came and the state is saved."""
+    """SIGTERM or SIGUSR1 was received and the state has been saved."""
 
 
 class NothingToLearn(ValueError):
@@ -45,7 +45,7 @@ class NothingToLearn(ValueError):
 
 
 class StageRun:
-    """Trains stage `number` of a spec on this process's share; `done` gets what it did."""
+    """Trains stage `number` of a spec on this process's share; records its results in `done`."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class StageRun:
         (total,) = self._agreement.total(float(counted))
         if total == 0:
             raise NothingToLearn(_nothing_to_learn(self._stage))
-        # The processes' gradients are averaged, so each counts for as many times its share.
+        # Gradients are averaged over processes, so each loss is scaled by their number.
         scale = self._accelerator.num_processes / total
         summed = 0.0
         for number, batch in enumerate(_filled(share.micro, passes)):
@@ -190,7 +190,7 @@ class StageRun:
         return torch.autocast(self._accelerator.device.type, dtype=torch.bfloat16)
 
     def _due(self) -> bool:
-        """Whether it is time for a checkpoint, which must not take up the training's time."""
+        """Whether a checkpoint is due; checkpoints may take only a bounded share of the time."""
         pause = max(self._spec.checkpoint_seconds, self._saving / _CHECKPOINT_SHARE)
         return time.monotonic() - self._saved_at > pause
 
@@ -198,7 +198,7 @@ class StageRun:
         began = time.monotonic()
         with ExitStack() as stack:
             if data.features is not None and optimizers is not None:
-                # The tower is part of the model, though features stand in for it.
+                # The tower is part of the model, even if cached features replace it.
                 self._bypass.restore()
                 stack.callback(self._bypassing, data, None)
             save_checkpoint(
@@ -212,7 +212,7 @@ class StageRun:
         self._saved_at, self._saving = time.monotonic(), time.monotonic() - began
 
     def _bypassing(self, data: StageData, stack: ExitStack | None) -> None:
-        """Features stand in for the tower, until the stack is closed."""
+        """Replace the tower by cached features until the stack is closed."""
         if data.features is None:
             return
         self._bypass = data.features.bypass()
@@ -220,7 +220,7 @@ class StageRun:
             stack.callback(lambda: self._bypass.restore())
 
     def _asked_to_end(self, *, at_once: bool = False) -> str:
-        """Why somebody wants this stage to end now; empty where nobody does."""
+        """Why this stage was asked to end early; empty if it was not."""
         if time.monotonic() - self._looked_at < _LOOK_SECONDS and not at_once:
             return ""
         self._looked_at = time.monotonic()
@@ -242,6 +242,6 @@ def _nothing_to_learn(stage: Stage) -> str:
 
 
 def _filled(micro: Sequence[MicroBatch], passes: int) -> list[MicroBatch]:
-    """As many passes as the busiest process makes; what is added has no loss."""
+    """Pad to the number of passes of the busiest process; added passes have no loss."""
     spare = micro[0].without_loss()
     return [*micro, *([spare] * (passes - len(micro)))]

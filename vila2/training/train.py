@@ -40,7 +40,7 @@ from vila2.training.lora import adapt
 from vila2.training.progress import Progress
 from vila2.training.stage import Interrupted, StageRun
 
-INTERRUPTED = 75  # EX_TEMPFAIL: checkpointed, run again to go on
+INTERRUPTED = 75  # EX_TEMPFAIL: checkpointed, run again to resume
 LATE_IMPORTS = (*build.LATE_IMPORTS, "accelerate")
 
 
@@ -57,10 +57,10 @@ class Trainer:
             tensorboard=spec.tensorboard,
         )
         self._stopping = False
-        self._done: dict[str, Any] = {}  # stage -> what it did
+        self._done: dict[str, Any] = {}  # stage -> its results
 
     def request_stop(self, *_: object) -> None:
-        """Checkpoint after the step in hand, then leave."""
+        """Checkpoint after the current step, then exit."""
         self._stopping = True
 
     def run(self) -> None:
@@ -82,7 +82,7 @@ class Trainer:
             self._finish(vlm)
 
     def _start(self) -> tuple[VLM, Position, Path | None]:
-        """The model as the newest checkpoint has it, or as the spec begins."""
+        """The model from the newest checkpoint, or else as the spec initialises it."""
         vlm = self._initial_model()
         found = latest_checkpoint(self._out / "checkpoints", spec=self._spec.digest())
         if found is None:
@@ -121,7 +121,7 @@ class Trainer:
                 shards = self._spec.stages[-1].sources[0].shards
                 write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
                 write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
-            # A base that is only composed has seen no samples: it is trained on, and not asked.
+            # A base that is only composed has seen no samples, so it gets no golden set.
         result = {
             "model": str(final),
             "sha256": folder_digest(final),

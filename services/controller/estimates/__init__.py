@@ -1,1 +1,1 @@
-"""Estimates of what a run will take, and accounts of what it took."""
+"""Estimates of a run's cost, and accounting of what it used."""

@@ -1,4 +1,4 @@
-"""Ranges and speeds: from what is measured or assumed to device-seconds. Pure.
+"""Ranges and speeds: from measurements or assumptions to device-seconds. Pure.
 
 Sums and products combine every low end with every low end and every high end with every high end.
 The result is wider than an interval of the total, because how the parts depend on each other is
@@ -31,7 +31,7 @@ def exactly(value: float) -> Range:
 
 
 def plus(parts: Iterable[Range]) -> Range:
-    """The sum."""
+    """Sum of both quantities."""
     held = list(parts)
     return Range(
         low=math.fsum(p.low for p in held),
@@ -52,7 +52,7 @@ def at_most(value: Range, limit: float) -> Range:
 
 
 def perhaps(value: Range) -> Range:
-    """The quantity of something that may not happen at all."""
+    """The same quantity with its low end at zero, for work that may not be needed."""
     return Range(low=0.0, mid=value.mid, high=value.high)
 
 
@@ -109,7 +109,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One stage of an earlier job: seconds of all its processes, and visits."""
+    """One stage of an earlier job: process-seconds and sample visits."""
 
     stage: str
     trainable: frozenset[str]
@@ -119,7 +119,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier jobs of a preset took."""
+    """Durations of earlier jobs of a preset."""
 
     stages: Sequence[Observed] = ()
     overheads: Sequence[float] = ()  # process-seconds of a training beside its stages

@@ -40,7 +40,7 @@ from vila2.schemas.rest.datasets import Version
 from vila2.schemas.rest.estimates import Device, Range, Sampled
 from vila2.schemas.rest.training import Job, ModelDetails, TrainIn
 
-# Newest jobs that are read: long ago the machine may have been another.
+# Only the newest jobs are read: older ones may have run on other hardware.
 JOBS = 200
 # Images of one preview, and shards that the sample is taken from: each is read whole.
 CALL, SHARDS = 50, 4
@@ -59,7 +59,7 @@ class PastJobs:
         self.presets = {model: preset for model, preset in found.items() if preset}
 
     def of_preset(self, preset: str) -> History:
-        """What trainings of this preset and evaluations of their models took."""
+        """Durations of this preset's training jobs and of evaluations of their models."""
         stages: list[Observed] = []
         overheads: list[float] = []
         evaluations: list[float] = []

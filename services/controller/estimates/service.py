@@ -49,7 +49,7 @@ from vila2.schemas.rest.estimates import (
 )
 from vila2.schemas.rest.training import Job
 
-# Of an evaluation's answers, which are shorter than captions.
+# Tokens of an evaluation's answers, which are shorter than captions.
 _QUESTION_TOKENS = Range(low=4, mid=16, high=96)
 
 
@@ -97,7 +97,7 @@ class Estimates:
 
 
 def estimate(platform: Client, recipe: Recipe, body: EstimateIn) -> Estimate:
-    """What a run of the pinned recipe will take; raises `Invalid` if nothing says how fast.
+    """Estimate a run of the pinned recipe; raises `Invalid` if no speed is known.
 
     Starts no run and changes nothing; the sample's captions are not kept.
     """
@@ -133,7 +133,7 @@ def estimate(platform: Client, recipe: Recipe, body: EstimateIn) -> Estimate:
 def costs(
     platform: Client, run: RunRow, rounds: Sequence[RoundRow], expected: Estimate | None
 ) -> Costs:
-    """The run's lines so far, by the services' accounts; work that has not begun has none."""
+    """The run's usage so far, from the services' accounts; work not yet started has no line."""
     processes = Recipe.model_validate(run.recipe).training.processes
     lines = [line for row in rounds for line in _round(platform, row, processes)]
     if expected is not None:
@@ -275,7 +275,7 @@ def _jobs(
     *,
     what: str = "",
 ) -> CostLine:
-    """One line of a round's jobs of one kind: what all its seeds took."""
+    """One line of a round's jobs of one kind, summed over its seeds."""
     jobs = [job for held in ids for job in _seeds_of(platform, held)]
     seconds = sum(job.seconds for job in jobs)
     return CostLine(

@@ -1,4 +1,4 @@
-"""What rounds' captions are like, and whether they are true: figures over the first shards.
+"""Caption quality and accuracy per round, computed over the first shards.
 
 One shard of the dataset (up to 50,000 images, the same ones for every round) and one of each
 benchmark: enough for every figure, and as little to read at 10^9 images as at 10^3.
@@ -47,7 +47,7 @@ def layer_metrics(
     also_in: Sequence[CaptionRow] = (),
     budget: int = 64,
 ) -> CaptionMetrics | None:
-    """Metrics of the captions that passed the gate, `None` where none did.
+    """Metrics of the captions that passed the gate, `None` if none did.
 
     With `also_in`, of the images alone that have a caption there as well.
     """

@@ -1,4 +1,4 @@
-"""In which order runs are looked at, so that none waits for long behind another's. Pure."""
+"""Fair ordering of runs for the reconciler, so that no team is starved. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.controller.tables import RunRow
 
 
 def fair_order(runs: Sequence[RunRow], turns: Mapping[str, int]) -> list[RunRow]:
-    """Teams take turns, each with the run that was looked at the longest time ago.
+    """Take teams in turn, each with its least recently reconciled run.
 
     `turns` maps a run to the number of the look that it was last part of; a run that is not in it
     has waited the longest. A team with a hundred runs has its next run after one of every other's.

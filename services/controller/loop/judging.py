@@ -1,4 +1,4 @@
-"""Judging a round: its outcomes and captions against earlier rounds'."""
+"""Judging a round: its outcomes and captions compared with earlier rounds'."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def round_scores(
 
 
 def outcomes_of(platform: Client, job: str) -> list[Outcome]:
-    """The per-item outcomes that an evaluation job left."""
+    """The per-item outcomes written by an evaluation job."""
     text = platform.training.artifact(job, "outcomes.jsonl")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "outcomes.jsonl"
@@ -80,7 +80,7 @@ def judge_round(
     """The verdict on a round as JSON, `None` for the baseline, which has no rival.
 
     A round is judged against the best so far; a control against the same, so that the report can
-    say whether it did as well. `found` are the round's outcomes, of all its seeds. `captions` and
+    state whether it did as well. `found` are the round's outcomes, of all its seeds. `captions` and
     `claims` are the figures of the round's captions, `warnings` what they warn of, and `stop`
     whether the recipe ends the loop for it.
     """

@@ -1,8 +1,8 @@
-"""One controller leads, the others stand by: a lease in the database, kept while its holder lives.
+"""Leader election by a lease in the database; the other controllers stand by.
 
-The lease saves work, and keeps two from asking for the same thing at the same time. Nothing else
-hangs on it: a holder that slept past its lease loses by compare-and-set, and whatever it asks of
-other services carries a token that they know already.
+The lease avoids duplicate work and duplicate requests. Correctness does not depend on it: a
+holder that outlives its lease fails its compare-and-set, and its requests to other services are
+idempotent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEASE_SECONDS = 15.0
 
 
 class Leadership:
-    """A claim to one role; `lead` takes it, keeps it, or tells that somebody else has it."""
+    """A claim to one role; `lead` acquires or renews it, or reports that another holds it."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Leadership:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._database, self._role, self._seconds = database, role, seconds
-        # The row holds the database's time, which all processes share; how long ago this process
-        # asked is told by a clock that nobody sets.
+        # The row holds the database's time, which all processes share; the time since our
+        # last request is measured with a monotonic clock.
         self._clock, self._since = clock, clock or time.monotonic
-        # A process that was started anew is another holder, whatever its id.
+        # A restarted process is a new holder, even with the same id.
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.fence = 0
         self._until = 0.0
@@ -75,7 +75,7 @@ class Leadership:
         return fence is not None
 
     def _take(self, session: Session, now: float) -> int | None:
-        """Renew our lease or take one that ran out: its fence, or `None`."""
+        """Renew our lease or take an expired one; returns its fence, or `None`."""
         row = session.get_one(LeaseRow, self._role, with_for_update=True)
         fence = row.fence if row.holder == self.holder else row.fence + 1
         changed = session.execute(
@@ -89,12 +89,12 @@ class Leadership:
         return fence if changed.rowcount else None  # type: ignore[attr-defined]
 
     def resign(self) -> None:
-        """Let another lead at once."""
+        """Release the lease so that another process can lead immediately."""
         self._until = 0.0
         self._free(LeaseRow.holder == self.holder)
 
     def depose(self) -> None:
-        """At the start of the only process there is: whoever held the lease is gone."""
+        """Clear the lease at startup of a single-process platform: its holder has exited."""
         self._free(LeaseRow.holder != "")
 
     def _free(self, whose: object) -> None:

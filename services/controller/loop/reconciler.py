@@ -1,6 +1,6 @@
 """The reconciler: looks at every run, plans, and carries each round one step further.
 
-Level-triggered: it acts on what it sees, not on what it was told. The process may be killed between
+Level-triggered: it acts on observed state, not on events. The process may be killed between
 any two statements, and another takes over when its lease runs out.
 """
 
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class Reconciler:
-    """Carries runs on while this process leads."""
+    """Advances runs while this process is the leader."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Reconciler:
         self.loop = Loop("reconciler", self.tick, seconds=1.0)
 
     def tick(self) -> None:
-        """Look at every run once, teams in turn; what goes wrong with one holds no other up."""
+        """Reconcile every run once, teams in turn; an error in one does not block others."""
         if not self._leads():
             self._watch.only([])
             return
@@ -63,12 +63,12 @@ class Reconciler:
         self._turns = {run.id: self._turns[run.id] for run in running}
 
     def _look_at(self, run: RunRow) -> bool:
-        """Carry one run on; False where that has to wait for something to mend."""
+        """Advance one run; False if it must wait for a failure to clear."""
         try:
             self._reconcile(run)
         except ApiError as error:
             if not error.passing:
-                # The other service refuses: no amount of trying again will help.
+                # The other service refused the request: a retry would fail too.
                 self._runs.move(run, "failed", str(error), error=str(error))
                 return True
             self._runs.trouble(run, str(error)[:500])
@@ -121,7 +121,7 @@ class Reconciler:
 
 @contextmanager
 def _in_trace(run: RunRow, row: RoundRow) -> Iterator[None]:
-    """One trace for all of a run, found by its id; what only looks again is not recorded."""
+    """One trace per run, derived from its id; ticks that only observe are not recorded."""
     asked = {
         "captioning": row.layer_job,
         "specialising": row.specialists,

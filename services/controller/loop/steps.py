@@ -1,7 +1,7 @@
 """One round, carried one step further: caption, train, evaluate, judge.
 
 Every request that creates something carries a key made of the run, the round and the step, so doing
-a step twice is doing it once. What a round knows to be at work is only looked at.
+a step can be repeated safely. Work that is already running is only observed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vila2.schemas.rest.caption import LayerJobIn
 from vila2.schemas.rest.specialist import Specialist
 from vila2.schemas.rest.training import Job, JobIn, JobKind, SeedJob, SourceIn
 
-# The loop's own rounds run before its controls wherever both wait for a slot.
+# The loop's own rounds have priority over controls when both wait for a slot.
 _PRIORITY = {"base": 30, "baseline": 20, "self": 20, "specialist": 20, "control": 0}
 
 
@@ -42,7 +42,7 @@ class Step:
         self.signs: list[tuple[str, int]] = []  # of whatever works for it: what, and how far
 
     def take(self) -> None:
-        """Do what the round's state asks for; a refusal by another service fails the round."""
+        """Perform the step of the round's state; a refusal by another service fails the round."""
         try:
             {
                 "pending": lambda: self._advance("begins"),
@@ -57,7 +57,7 @@ class Step:
             self._fail(str(error))
 
     def _key(self, what: str) -> str:
-        """The same for as long as the step is the same try."""
+        """Idempotency key of a step; it stays the same within one attempt."""
         again = self._row.tries.get(what, 0)
         name = self._row.name.replace(" ", "_")
         return f"{self._run.id}:{name}:{what}" + (f":{again}" if again else "")
@@ -244,7 +244,7 @@ class Step:
         return held
 
     def _job(self, known: str, body: Callable[[], JobIn], what: str) -> Job:
-        """The job that is known, or the one that is submitted now, on this run's account."""
+        """The known job, or one submitted now and charged to this run."""
         if known:
             job = self._platform.training.job(known)
         else:
@@ -259,7 +259,7 @@ class Step:
     def _settled(self, kind: JobKind, held: Sequence[SeedJob], state: str, **columns: Any) -> bool:
         """True when all jobs have succeeded; one that did not fails the round when all have ended.
 
-        `state` is where they are together, and `columns` what the row says of them.
+        `state` is their combined state, and `columns` the row's columns for them.
         """
         if state not in seeds.ENDED:
             if any(getattr(self._row, name) != value for name, value in columns.items()):

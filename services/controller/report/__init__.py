@@ -1,1 +1,1 @@
-"""A run's report, gathered from the services that hold its figures."""
+"""A run's report, collected from the services that store its figures."""

@@ -1,4 +1,4 @@
-"""Two runs beside each other: what their recipes say differently, and what came of it."""
+"""Comparison of two runs: differences of their recipes and of their results."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _difference(
 
 
 def _items(scores: SeedItems) -> dict[str, set[str]]:
-    """What a round was asked, which is the same for all its seeds."""
+    """The benchmark items of a round, which are the same for all its seeds."""
     return {benchmark: set(items) for benchmark, items in first(scores).items()}
 
 

@@ -1,4 +1,4 @@
-"""What a report says of each model: what it comes from."""
+"""The lineage of each model in a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vila2.evaluation.report.facts import DataRead, LayerRead, Lineage
 
 
 def lineage(platform: Client, rows: Sequence[RoundRow]) -> list[Lineage]:
-    """Of every model that the rounds trained; a model that is gone is left out."""
+    """Lineage of every model that the rounds trained; deleted models are left out."""
     found = []
     for row in rows:
         models = row.seed_models or {"": row.model}

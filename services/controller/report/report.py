@@ -1,4 +1,4 @@
-"""A run's report: its figures gathered from the services that hold them."""
+"""A run's report: its figures, collected from the services that store them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXAMPLES = 8
 
 
 class Reports:
-    """Builds reports; nothing is stored, so a report always shows what is known now."""
+    """Builds reports. Nothing is stored, so a report always shows the current state."""
 
     def __init__(self, runs: Runs, estimates: Estimates) -> None:
         self._runs, self._estimates = runs, estimates

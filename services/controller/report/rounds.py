@@ -33,17 +33,17 @@ from vila2.recipes.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the rounds of a report are described from; read once."""
+    """The data from which a report's rounds are built; read once."""
 
     platform: Client
     recipe: Recipe
     samples: list[Sample]
     captions: Mapping[str, list[CaptionRow]]
     outcomes: Mapping[str, SeedOutcomes]
-    best: Mapping[str, str]  # control -> the round of the method that it is held against
+    best: Mapping[str, str]  # control -> the round of the method that it is compared with
 
     def difference(self, before: str, after: str) -> Interval | None:
-        """The paired difference of two rounds' macro scores, `None` where one has no outcomes."""
+        """The paired difference of two rounds' macro scores, `None` if one has no outcomes."""
         if before not in self.outcomes or after not in self.outcomes:
             return None
         return difference_over_seeds(
@@ -76,14 +76,14 @@ def outcomes_by_round(
         try:
             found[row.name] = outcomes_over_seeds(platform, recipe, row)
         except ApiError as error:
-            if error.passing:  # a report must not be without what is only away
+            if error.passing:  # an unavailable service must fail the report, not leave a gap in it
                 raise
             continue
     return found
 
 
 def rivals(recipe: Recipe, rows: Sequence[RoundRow]) -> dict[str, str]:
-    """Control -> the round that it is held against.
+    """Control -> the round that it is compared with.
 
     The specialists' round for a control that has their steps or data, else the best round as the
     planner sees it. Empty before there is a round.
@@ -171,7 +171,7 @@ def _macro(known: Known, name: str) -> report.MacroScore | None:
 
 
 def _seeds(known: Known, row: RoundRow) -> list[report.SeedScore]:
-    """What each seed's model scored, where there are several."""
+    """The score of each seed's model, if there are several."""
     if row.name not in known.outcomes or not row.seed_models:
         return []
     models = models_of(row, known.recipe.seed)
@@ -198,7 +198,7 @@ def _metrics(known: Known, row: RoundRow) -> CaptionMetrics | None:
 
 
 def layer_of(platform: Client, layer: str) -> report.Layer | None:
-    """What became of a layer's samples."""
+    """How many of a layer's samples were captioned or quarantined."""
     if not layer:
         return None
     held = platform.datasets.layer(layer)

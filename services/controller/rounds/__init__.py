@@ -1,1 +1,1 @@
-"""Pure decisions about rounds: states, what is next, what is asked of other services."""
+"""Pure decisions about rounds: states, next steps, and requests to other services."""

@@ -1,8 +1,8 @@
-"""From what is known of a run to what should be done next. Pure: no clock, no database.
+"""The planner: decides a run's next actions from its facts. Pure: no clock, no database.
 
 The loop of the paper (section 2): a baseline, then rounds of recaptioning and retraining until
 they no longer help, then the specialists' round. Controls join when what they need is there, and
-never hold the loop up.
+never block the loop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vila2.schemas.rest.controller import RoundKind
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """What is known of one round."""
+    """The facts of one round that the planner uses."""
 
     name: str
     kind: RoundKind
@@ -47,7 +47,7 @@ class FinishRun:
 
 @dataclass(frozen=True, slots=True)
 class PauseRun:
-    """A person should look before anything else begins."""
+    """A person must review the run before anything else starts."""
 
     reason: str
 
@@ -71,7 +71,7 @@ BASE, BASELINE, SPECIALIST = "base", "round 0", "specialists"
 
 
 def plan(recipe: Recipe, rounds: Sequence[RoundFacts]) -> list[Action]:
-    """What to do next; an empty list means wait."""
+    """The next actions; an empty list means wait."""
     held = {facts.name: facts for facts in rounds}
     for facts in rounds:
         # A control that fails is reported; it does not take the run down.
@@ -139,7 +139,7 @@ def _controls(recipe: Recipe, held: dict[str, RoundFacts], *, position: int) -> 
 
 
 def _needs_the_end(control: ControlRecipe) -> bool:
-    """Whether a control is made of how the loop ended: its best captions, its steps, its data."""
+    """Whether a control depends on the loop's end: its best captions, steps or data."""
     by_its_end = control.captions == "best" or control.extra_steps in ("loop", "specialists")
     return by_its_end or control.specialist_data
 
@@ -182,7 +182,7 @@ def loop_is_over(recipe: Recipe, rounds: Sequence[RoundFacts]) -> bool:
 def best_round(rounds: Sequence[RoundFacts]) -> RoundFacts:
     """The last round judged improved, else the first self round, else the baseline.
 
-    Not the one with the highest score: the luckiest of several would be an unfair rival. Where no
+    Not the one with the highest score: the luckiest of several would be a biased baseline. If no
     round improved, the specialists still need a model that knows the recaptions' language.
     """
     selves = self_rounds(rounds)

@@ -1,4 +1,4 @@
-"""What a round asks of the other services: pure functions from a recipe to request bodies."""
+"""Request bodies of a round for the other services: pure functions of a recipe."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def specialised_source(
 
 
 def earlier_layers(recipe: Recipe, layer: str, layers: Sequence[str]) -> list[str]:
-    """What a round trains on beside `layer`: where captions accumulate, the layers before it.
+    """Layers that a round trains on besides `layer`: the earlier ones, if captions accumulate.
 
     `layers` are those of all self-augmented rounds, in order. Accumulating keeps the loop from
     forgetting what earlier captions said; the paper trains on the newest alone (section 2.1).
@@ -155,7 +155,7 @@ def control_extra(recipe: Recipe, control: ControlRecipe, *, rounds: int) -> dic
 
 
 def specialist_round_extra(recipe: Recipe) -> dict[StageName, int]:
-    """Steps by which the specialist round's SFT is longer, where it sees the specialists' data."""
+    """Extra SFT steps of the specialist round, if it trains on the specialists' data."""
     if not recipe.specialist_data_in_sft:
         return {}
     return {"sft": _specialist_steps(recipe, recipe.stages["sft"].batch_size)}
@@ -187,7 +187,7 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1)
 
 
 def caption_job(recipe: Recipe, *, name: str, model: str) -> LayerJobIn:
-    """A round's captions."""
+    """The request for a round's caption layer."""
     return LayerJobIn(
         name=name,
         dataset=recipe.data.pretrain.name,
@@ -204,7 +204,7 @@ def caption_job(recipe: Recipe, *, name: str, model: str) -> LayerJobIn:
 def specialist_job(
     recipe: Recipe, specialist: SpecialistRecipe, *, name: str, parent: str
 ) -> SpecialistIn:
-    """One specialist's finetuning and recaptioning."""
+    """The request to finetune one specialist and recaption with it."""
     source = _conversations(specialist.dataset, specialist.stage)
     return SpecialistIn(
         specialist=specialist.name,
@@ -221,7 +221,7 @@ def specialist_job(
 
 
 def evaluate_job(recipe: Recipe, *, name: str, model: str, priority: int) -> JobIn:
-    """All benchmarks of the recipe on one model."""
+    """The request to evaluate one model on all benchmarks of the recipe."""
     return JobIn(
         name=name,
         priority=priority,
@@ -254,7 +254,7 @@ def planned_steps(recipe: Recipe, kind: str, control: ControlRecipe | None, roun
 
 
 def _general(assembly: Assembly, layer: str, earlier: Sequence[str]) -> dict[str, str]:
-    """Alias -> layer of the general captions, the newest first; empty where none are read."""
+    """Alias -> layer of the general captions, the newest first; empty if none are read."""
     if not assembly.caption_layer:
         return {}
     before = {f"{SELF_LAYER}-{number}": held for number, held in enumerate(earlier, 1)}
@@ -275,12 +275,12 @@ def _keep_by(recipe: Recipe, general: Mapping[str, str]) -> dict[str, KeepBy]:
 
 
 def _as_it_came(dataset: DatasetRef) -> SourceIn:
-    """Images with the text that they were submitted with."""
+    """Images with their original text."""
     return SourceIn(dataset=dataset, assembly=Assembly(policy="original"))
 
 
 def _conversations(dataset: DatasetRef, stage: StageRecipe, *, repeat: float = 1.0) -> SourceIn:
-    """Supervised turns, so many per visit as the stage says."""
+    """Supervised turns, as many per visit as the stage sets."""
     assembly = Assembly(policy="conversations", turns_per_sample=stage.turns_per_visit)
     return SourceIn(dataset=dataset, assembly=assembly, repeat=repeat)
 

@@ -1,8 +1,8 @@
 """A round that is trained with several seeds: its models, its evaluations, and what failed. Pure.
 
 One job trains a round with all its seeds, and the dispatcher makes one of each; every model has an
-evaluation of its own. The first seed's model and evaluation stand in the round's row as those of a
-round that is trained once; all of them stand in `seed_models` and `seed_evaluations`, which are
+evaluation of its own. The first seed's model and evaluation are stored in the row like those of a
+round trained once; all of them are stored in `seed_models` and `seed_evaluations`, which are
 empty for such a round.
 """
 
@@ -19,7 +19,7 @@ ENDED: frozenset[JobState] = frozenset({"succeeded", "stopped", "failed", "cance
 
 
 def mark(seed: int | str, seeds: Sized) -> str:
-    """What tells the names and keys of one seed from another's; empty if there is one."""
+    """The suffix of one seed's names and keys; empty if there is only one seed."""
     return f"-s{seed}" if len(seeds) > 1 else ""
 
 
@@ -40,17 +40,17 @@ def jobs_of(row: RoundRow) -> list[str]:
 
 
 def model_columns(models: Mapping[int, str]) -> dict[str, Any]:
-    """What a row says of its models; `models` begins with the first seed's."""
+    """The row's model columns; `models` begins with the first seed's."""
     return {"model": first(models), "seed_models": _several(models)}
 
 
 def evaluation_columns(jobs: Mapping[int, str]) -> dict[str, Any]:
-    """What a row says of its evaluations; `jobs` begins with the first seed's."""
+    """The row's evaluation columns; `jobs` begins with the first seed's."""
     return {"evaluate_job": first(jobs), "seed_evaluations": _several(jobs)}
 
 
 def first(by_seed: Mapping[int, T]) -> T:
-    """Of the first seed, whose model is the one that captions."""
+    """The first seed's value; its model is the one that captions."""
     return next(iter(by_seed.values()))
 
 
@@ -69,7 +69,7 @@ def of_seed(seed: int, job: Job) -> SeedJob:
 
 
 def together(states: Sequence[str]) -> str:
-    """Where several jobs are: at work while one is, and succeeded if all have."""
+    """Combined state of several jobs: running while one is, succeeded if all have."""
     at_work = [state for state in states if state not in ENDED]
     broken = [state for state in states if state != "succeeded"]
     return (at_work or broken or ["succeeded"])[0]
@@ -91,5 +91,5 @@ def _by_seed(held: Mapping[str, str], one: str, seed: int) -> dict[int, str]:
 
 
 def _several(held: Mapping[int, str]) -> dict[str, str]:
-    """As a JSON column holds it: keys are texts there."""
+    """The mapping as stored in a JSON column, with string keys."""
     return {str(seed): value for seed, value in held.items()} if len(held) > 1 else {}

@@ -1,4 +1,4 @@
-"""The states of a run and of a round, and the moves that are legal. Pure."""
+"""The states of a run and of a round, and their legal transitions. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RoundState = Literal[
 ENDED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
 RUN_ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
 
-# What a round goes through after `pending`, by its kind.
+# The states of a round after `pending`, by its kind.
 STEPS: dict[RoundKind, tuple[RoundState, ...]] = {
     "base": ("training",),
     "baseline": ("training", "evaluating"),
@@ -21,8 +21,8 @@ STEPS: dict[RoundKind, tuple[RoundState, ...]] = {
     "control": ("training", "evaluating"),
 }
 
-# Who ended may go on: a failed run is tried again, and a finished one is opened by a person who
-# overrules its last verdict or tries a failed control again. A cancelled run is over.
+# An ended run may resume: a failed one can be retried, and a finished one reopened by a user who
+# overrules its last verdict or retries a failed control. Cancelled is final.
 _RUN_MOVES: dict[RunState, frozenset[RunState]] = {
     "running": frozenset({"paused", "finished", "failed", "cancelled"}),
     "paused": frozenset({"running", "failed", "cancelled"}),
@@ -33,7 +33,7 @@ _RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 
 
 def next_state(kind: RoundKind, state: RoundState) -> RoundState:
-    """Where a round goes when its present step has succeeded.
+    """The next state of a round after its current step has succeeded.
 
     Raises `ValueError` for a round that has ended or a state that its kind never has.
     """
@@ -44,7 +44,7 @@ def next_state(kind: RoundKind, state: RoundState) -> RoundState:
 
 
 def is_legal(kind: RoundKind, before: RoundState, after: RoundState) -> bool:
-    """Whether a round of this kind may move so by itself; a retry is a person's."""
+    """Whether the platform may make this transition; retries are requested by a user."""
     if before in ENDED:
         return False
     if after in ("failed", "cancelled"):
@@ -56,11 +56,11 @@ def is_legal(kind: RoundKind, before: RoundState, after: RoundState) -> bool:
 
 
 def run_may_move(before: RunState, after: RunState) -> bool:
-    """Whether a run may move so."""
+    """Whether this transition of a run is legal."""
     return after in _RUN_MOVES[before]
 
 
 def retried(kind: RoundKind, failed_in: str) -> RoundState:
-    """Where a failed round begins again: with the step that failed."""
+    """The state in which a failed round is retried: the step that failed."""
     steps: tuple[RoundState, ...] = ("pending", *STEPS[kind])
     return next((state for state in steps if state == failed_in), "pending")

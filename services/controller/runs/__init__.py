@@ -1,1 +1,1 @@
-"""Runs in the database, and what a person does with them."""
+"""Runs in the database, and user operations on them."""

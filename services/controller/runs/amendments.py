@@ -1,7 +1,7 @@
-"""What may change in the middle of a run. Pure.
+"""Which recipe values may change during a run. Pure.
 
-Rounds are compared with each other and share a base, so what all of them stand on is fixed; what a
-round does is not. Whoever wants another base, other data or other benchmarks wants another run.
+Rounds are compared with each other and share a base, so the base, the data and the benchmarks
+are fixed. Changing one of these requires a new run; other settings can be amended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIXED = ("name", "seed", "model", "data", "baseline", "benchmarks")
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
-    """Every value that differs, by dotted name: [one's, other's]; `None` where it is missing."""
+    """Every value that differs, by dotted name: [one's, other's]; `None` if missing."""
     left, right = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
     return {
         name: [left.get(name), right.get(name)]
@@ -33,7 +33,7 @@ def forbidden(before: Recipe, after: Recipe) -> list[str]:
 def at_the_versions_of(before: Recipe, after: Recipe) -> Recipe:
     """The new recipe with the datasets of the old at the versions that the run pinned.
 
-    A recipe names datasets as people do; the run's own says `name@version`.
+    A submitted recipe names datasets by name; the run's own by `name@version`.
     """
     return renamed(after, {pinned.name: pinned for pinned in before.datasets()})
 

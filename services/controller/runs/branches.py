@@ -1,4 +1,4 @@
-"""A new run that shares another's rounds up to one of them, and goes its own way from there."""
+"""Branches: a new run that shares another run's rounds up to a given one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.controller.tables import RecipeRow, RoundRow, RunRow
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
 
-# What makes a round what it is; a copy has it all.
+# The columns that a branched round copies.
 _KEPT = (
     "layer_job", "layer", "specialists", "skill_layers", "train_job", "model", "evaluate_job",
     "seed_models", "seed_evaluations", "scores", "verdict", "created_at", "ended_at",
@@ -57,7 +57,7 @@ def branch(
         made.recipe_number = run.recipe_number + 1
         session.add(made)
         session.flush()
-        # The shared rounds follow recipes that the other run had.
+        # The shared rounds keep the recipes of the original run.
         for had in session.scalars(select(RecipeRow).where(RecipeRow.run_id == run.id)):
             session.add(
                 RecipeRow(

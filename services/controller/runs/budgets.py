@@ -1,4 +1,4 @@
-"""What a run may use, against what it has used: a run that is over its budget is cancelled."""
+"""Budgets: a run that has used more than its budget is cancelled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Spent:
 
 
 def over_budget(budget: BudgetRecipe, spent: Spent) -> str:
-    """The sentence that ends the run, or an empty one. Pure."""
+    """The reason to cancel the run, or an empty string. Pure."""
     for field, unit in (
         ("gpu_hours", "GPU-hours"), ("process_hours", "process-hours"), ("images", "images"),
     ):  # fmt: skip
@@ -36,7 +36,7 @@ def over_budget(budget: BudgetRecipe, spent: Spent) -> str:
 def budget_exceeded(
     platform: Client, recipe: Recipe, run: RunRow, rounds: Sequence[RoundRow]
 ) -> str:
-    """Why the run must end, or nothing. Asks the other services only for what has a limit."""
+    """Why the run must end, or nothing. Queries other services only for limited resources."""
     budget = recipe.budget
     if budget == BudgetRecipe():
         return ""

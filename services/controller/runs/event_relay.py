@@ -1,7 +1,7 @@
-"""The relay: tells the world what happened to runs, after it has been committed.
+"""The relay: publishes run events after they have been committed.
 
-Events go to a sink in the order of each run; one that fails is told again, so a reader may see an
-event twice and knows it by (run, sequence). Without a broker the sink is the service's log.
+Events go to a sink in order within each run. Delivery is at least once: a reader may see an
+event twice and deduplicates by (run, sequence). Without a broker the sink is the service's log.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from services.controller.runs.events import mark_published, unpublished
 
 _log = structlog.get_logger()
 STREAM = "vila2:run-events"
-# A reader that is further behind than this reads the run's own list of events.
+# A reader further behind than this must read the run's event list instead.
 KEPT = 100_000
 
 
 class EventSink(Protocol):
-    """Where events go; raises where it cannot take one now."""
+    """Where events are published; raises if it cannot accept one now."""
 
     def publish(self, run_id: str, sequence: int, body: str) -> None:
-        """Tell of one event; `body` is a `RunEvent` of proto/ as JSON."""
+        """Publish one event; `body` is a `RunEvent` of proto/ as JSON."""
 
 
 class LogSink:
     """Events as lines of the structured log."""
 
     def publish(self, run_id: str, sequence: int, body: str) -> None:
-        """One line."""
+        """Log the event as one line."""
         _log.info("run event", run=run_id, sequence=sequence, body=body)
 
 
 class RedisSink:
-    """Events in a Redis stream (`XADD`), for whoever reads `vila2:run-events`."""
+    """Events in the Redis stream `vila2:run-events` (`XADD`)."""
 
     def __init__(self, url: str) -> None:
         import redis
@@ -45,7 +45,7 @@ class RedisSink:
         self._redis: Any = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
     def publish(self, run_id: str, sequence: int, body: str) -> None:
-        """One entry; the stream keeps about the newest hundred thousand."""
+        """Append one entry; the stream keeps about the newest 100,000."""
         fields = {"run": run_id, "sequence": sequence, "event": body}
         self._redis.xadd(STREAM, fields, maxlen=KEPT, approximate=True)
 
@@ -57,7 +57,7 @@ class EventRelay:
         self._database, self._sink = database, sink
 
     def tick(self) -> int:
-        """Publish what waits; returns how many."""
+        """Publish pending events; returns their number."""
         with self._database.transaction() as session:
             waiting = unpublished(session)
         if not waiting:

@@ -1,6 +1,6 @@
-"""What happened to runs: written with the change itself, read in order, published afterwards.
+"""Run events: written in the change's transaction, read in order, published afterwards.
 
-The table is the outbox: an event stands in it from the moment its change is committed, and is
+The table is the outbox: an event is stored when its change is committed, and is
 marked once it has been published, so none is lost and some may be published twice.
 """
 
@@ -40,7 +40,7 @@ def record(
 
 
 def of_run(session: Session, run_id: str, page: Page, *, after: int = 0) -> list[api.Event]:
-    """A run's events behind number `after`, in order."""
+    """A run's events after number `after`, in order."""
     chosen = select(EventRow).where(EventRow.run_id == run_id, EventRow.sequence > after)
     rows = page.rows(session, chosen, EventRow.sequence)
     events = [json_format.Parse(row.body, RunEvent()) for row in rows]
@@ -58,7 +58,7 @@ def of_run(session: Session, run_id: str, page: Page, *, after: int = 0) -> list
 
 
 def unpublished(session: Session, *, limit: int = 200) -> Sequence[EventRow]:
-    """Events that nobody has been told of, in order within each run."""
+    """Events not yet published, in order within each run."""
     return session.scalars(
         select(EventRow)
         .where(EventRow.relayed.is_(False))
@@ -68,7 +68,7 @@ def unpublished(session: Session, *, limit: int = 200) -> Sequence[EventRow]:
 
 
 def mark_published(session: Session, rows: Sequence[EventRow]) -> None:
-    """These have been published."""
+    """Mark these events as published."""
     for row in rows:
         session.execute(
             update(EventRow)

@@ -1,7 +1,7 @@
-"""Runs for /metrics: those in hand and those that ended within a day, with their rounds.
+"""Run gauges for /metrics: active runs and those that ended within a day, with rounds.
 
 `RunWatch` also knows since when nothing has moved. A run may train for weeks without an event, so
-what counts is also how far the jobs say they are, which the reconciler sees at each look.
+progress reported by the jobs counts too; the reconciler reads it at each tick.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _IN_HAND = ("running", "paused")
 
 
 class RunWatch:
-    """Since when each running run shows the same signs of life."""
+    """Tracks how long each running run has made no progress."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._moved: dict[str, tuple[Hashable, float]] = {}
 
     def saw(self, run: str, signs: Hashable) -> None:
-        """These are a run's signs now; after a restart it counts from the first look on."""
+        """Record a run's progress signs; after a restart the time counts from the first call."""
         known = self._moved.get(run)
         if known is None or known[0] != signs:
             self._moved[run] = (signs, self._clock())
 
     def only(self, runs: Sequence[str]) -> None:
-        """No others run, here; shown at the next scrape."""
+        """Forget all other runs; takes effect at the next scrape."""
         self._moved = {run: self._moved[run] for run in runs if run in self._moved}
         RUN_MOVED.show({(run,): since for run, (_, since) in self._moved.items()})
 
 
 def measure(database: Database) -> None:
-    """Set what the tables say of runs and rounds."""
+    """Set the gauges of runs and rounds from the tables."""
     with database.reading() as session:
         runs = session.scalars(
             select(RunRow).where(

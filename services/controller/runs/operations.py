@@ -1,7 +1,7 @@
-"""What a person does with a run: pause, resume, stop, try again, overrule, change the recipe.
+"""User operations on a run: pause, resume, cancel, retry, overrule, amend the recipe.
 
-The record changes first, by compare-and-set and with an event that names the person; what other
-services then do for it follows, and may be asked for again.
+The record changes first, by compare-and-set and with an event that names the user; requests to
+other services follow, and can be repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHANGED = "the run has just changed: look at it and ask again"
 
 
 def pause(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
-    """Begin nothing new. Shards and jobs that are at work go on to their end."""
+    """Start nothing new. Running shards and jobs finish."""
     _moved(runs.move(run, "paused", "paused by a person", by=by))
     for row in runs.rounds(run.id):
         if row.state == "captioning" and row.layer_job:
@@ -42,7 +42,7 @@ def pause(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
 
 
 def resume(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
-    """Go on where the run was paused; what it was stopped for counts as seen."""
+    """Resume a paused run; the reason for its pause counts as reviewed."""
     if run.state != "paused":
         raise Conflict(f"run {run.id} is {run.state}, not paused", field="run",
                        fix="a failed run goes on with `retry`")  # fmt: skip
@@ -74,7 +74,7 @@ def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: s
 
 
 def retry(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
-    """Try every failed round again, from the step that failed."""
+    """Retry every failed round from the step that failed."""
     failed = [row for row in runs.rounds(run.id) if row.state == "failed"]
     if run.state not in ("failed", "finished", "running") or not failed:
         raise Conflict(
@@ -95,7 +95,7 @@ def retry(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
 def overrule(runs: Runs, run: RunRow, name: str, body: api.OverruleIn, *, by: str) -> None:
     """Put a person's verdict in place of the computed one; the record keeps both.
 
-    Raises `Conflict` where later rounds were begun by the verdict as it was.
+    Raises `Conflict` if later rounds were started because of the original verdict.
     """
     with runs.database.transaction() as session:
         held = session.get_one(RunRow, run.id, with_for_update=True)
@@ -164,7 +164,7 @@ def amend(runs: Runs, run: RunRow, body: api.AmendIn, *, by: str) -> None:
 
 
 def _change(session: Session, row: RoundRow, **values: Any) -> None:
-    """Change a round in the caller's transaction; raises `Conflict` where somebody was first."""
+    """Change a round in the caller's transaction; raises `Conflict` on a concurrent change."""
     _moved(set_round(session, row, values))
 
 

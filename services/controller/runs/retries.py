@@ -1,7 +1,7 @@
-"""How a failed round is tried again: the service that failed continues, or the step gets a new key.
+"""Retrying a failed round: the failed job resumes, or the step gets a new key.
 
-A training goes on from its checkpoint and a layer from its sealed shards, so the same job is asked
-to go on where it can be. What cannot, such as a specialist, is forgotten and requested again. Of
+A training resumes from its checkpoint and a layer from its sealed shards, so the same job is asked
+to resume if possible. What cannot resume, such as a specialist, is dropped and requested again. Of
 a round with several seeds those go on that failed: what the others made stays.
 """
 
@@ -19,9 +19,9 @@ _AGAIN = ("failed", "cancelled")
 
 
 def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
-    """Ask the service that failed to go on; returns what changes in the round's row.
+    """Ask the failed service to resume; returns the changed columns of the round's row.
 
-    Asking twice does no harm: what is at work again is left alone.
+    Safe to repeat: work that is already running again is not touched.
     """
     state = retried(row.kind, row.failed_in)  # type: ignore[arg-type]
     values: dict[str, Any] = {"state": state, "error": "", "failed_in": "", "ended_at": 0.0}
@@ -49,7 +49,7 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
 
 
 def _forgotten(row: RoundRow, anew: Collection[str]) -> dict[str, Any]:
-    """The row's columns without what is begun anew, by what the steps are called in their keys."""
+    """The row's columns without the results of the restarted steps, named as in their keys."""
     values: dict[str, Any] = {
         "specialists": {name: held for name, held in row.specialists.items() if name not in anew},
         "seed_evaluations": {

@@ -1,4 +1,4 @@
-"""Runs in the database: start, look up, and every change as one compare-and-set with its event."""
+"""Runs in the database: create, query, and change by compare-and-set with an event."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Runs:
             return page.rows(session, chosen, RunRow.created_at, RunRow.id)
 
     def running(self) -> list[RunRow]:
-        """Every team's runs that are to be carried on, oldest first."""
+        """Every team's active runs, oldest first."""
         with self.database.transaction() as session:
             chosen = select(RunRow).where(RunRow.state == "running").order_by(RunRow.created_at)
             return list(session.scalars(chosen))
@@ -106,7 +106,7 @@ class Runs:
             return session.get_one(RecipeRow, (run.id, run.recipe_number))
 
     def events(self, run_id: str, page: Page = WHOLE, *, after: int = 0) -> list[api.Event]:
-        """What happened behind event number `after`, in order."""
+        """The events after number `after`, in order."""
         with self.database.reading() as session:
             return events.of_run(session, run_id, page, after=after)
 
@@ -131,7 +131,7 @@ class Runs:
         return True
 
     def change_round(self, row: RoundRow, message: str = "", **values: Any) -> bool:
-        """Change a round if nobody has since it was read; a new state is an event.
+        """Change a round if it is unchanged since it was read; a new state records an event.
 
         Raises `ValueError` for a move that its kind may not make.
         """
@@ -153,7 +153,7 @@ class Runs:
     def move(
         self, run: RunRow, state: api.RunState, message: str, *, error: str = "", by: str = ""
     ) -> bool:
-        """Move a run if nobody has changed it since it was read; False where somebody has.
+        """Change a run's state by compare-and-set; False if it changed since it was read.
 
         Cancelling cancels its rounds with it. Raises `Conflict` for a move that is not legal.
         """
@@ -175,7 +175,7 @@ class Runs:
         return True
 
     def trouble(self, run: RunRow, reason: str) -> None:
-        """Keep why nothing could be done for a run just now; empty when it goes on."""
+        """Store why a run cannot proceed at the moment; empty once it can."""
         if run.trouble == reason:
             return
         with self.database.transaction() as session:
@@ -200,7 +200,7 @@ def _step_on(
     error: str | None = None,
     ended: float | None = None,
 ) -> bool:
-    """Compare-and-set on a run: False where its version or state is no longer what was read."""
+    """Compare-and-set on a run: False if its version or state changed since it was read."""
     values: dict[str, Any] = {"version": run.version + 1}
     if to is not None:
         values |= {"state": to, "error": error or "", "finished_at": ended or 0.0, "trouble": ""}
@@ -213,7 +213,7 @@ def _step_on(
 
 
 def set_round(session: Session, row: RoundRow, values: Mapping[str, Any]) -> bool:
-    """Compare-and-set on a round: False where its version is no longer what was read."""
+    """Compare-and-set on a round: False if its version changed since it was read."""
     changed = session.execute(
         update(RoundRow)
         .where(RoundRow.id == row.id, RoundRow.version == row.version)

@@ -1,4 +1,4 @@
-"""A run as its owner sees it: rounds, what each is doing, and how long it will take."""
+"""The API view of a run: its rounds, their progress, and the time left."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _round(platform: Client, row: RoundRow) -> api.Round:
 
 
 def _round_progress(platform: Client, row: RoundRow) -> Progress:
-    """What the service that works on this round says of it."""
+    """Progress of a round as reported by the service that works on it."""
     try:
         if row.state == "captioning" and row.layer_job:
             return platform.caption.layer_job(row.layer_job).progress
@@ -99,7 +99,7 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
 
 
 def _unknown(row: RoundRow) -> Progress:
-    """Of a run its owner is told all the same."""
+    """The progress to show when a service is unavailable."""
     return Progress(phase=f"{row.state}, how far is unknown: a service does not answer")
 
 

@@ -1,7 +1,7 @@
 """The execution backend port: start a job, look at it, stop it, and find it again later.
 
 A job's folder is the same path for the dispatcher and for the job. Whatever the backend, the job
-leaves there `log.txt`, `exit.json` with its status, and perhaps `error.txt` with its last words.
+writes `log.txt`, `exit.json` with its status and, on failure, perhaps `error.txt` with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INTERRUPTED = 75  # EX_TEMPFAIL: the job has checkpointed and asks to be started
 
 
 class BackendUnreachable(RuntimeError):
-    """The backend does not answer now: nothing is known of the job, so ask again later."""
+    """The backend does not answer: the job's state is unknown, so retry later."""
 
 
 class Refused(ValueError):
@@ -27,7 +27,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: a Python module with a spec file, as so many processes.
+    """What to run: a Python module with a spec file, as a number of processes.
 
     `attempt` is how many starts the caller has on record; a job that it started, and that has
     ended, is not started again under the same count. `seconds` and `memory` (MiB a process) are
@@ -47,7 +47,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a job gets where it does not say.
+    """Resources of a job that does not specify its own.
 
     `processes_per_node` 0 means all on one node; `seconds` 0 means no time limit. `notice` is how
     many seconds before its limit a job is asked to checkpoint.
@@ -62,7 +62,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job takes: `processes`, `cpus`, `gpus` and `memory` (MiB) are for each node."""
+    """Resources of a job: `processes`, `cpus`, `gpus` and `memory` (MiB) are per node."""
 
     nodes: int
     processes: int
@@ -74,7 +74,7 @@ class Resources:
 
 
 def resources(command: Command, defaults: Defaults) -> Resources:
-    """Spread a job's processes over nodes; `Refused` where they do not divide."""
+    """Spread a job's processes over nodes; raises `Refused` if they do not divide evenly."""
     per_node = min(defaults.processes_per_node or command.processes, command.processes)
     if command.processes % per_node:
         raise Refused(
@@ -98,7 +98,7 @@ class Backend(ABC):
 
     def check(self) -> str:
         """What answers, in words, where jobs could be submitted now; raises `BackendUnreachable`
-        or `Refused` where they could not."""
+        or `Refused` if they could not."""
         return "jobs run on this machine"
 
     @abstractmethod
@@ -111,14 +111,14 @@ class Backend(ABC):
 
     @abstractmethod
     def observe(self, handle: str, folder: Path) -> Phase:
-        """How the job stands; `interrupted` may be submitted again and goes on from there.
+        """The job's state; an `interrupted` job may be submitted again and resumes.
 
         Raises `BackendUnreachable`.
         """
 
     @abstractmethod
     def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
-        """Ask the job to checkpoint and leave, and make it leave after `wait` seconds."""
+        """Ask the job to checkpoint and exit; kill it after `wait` seconds."""
 
     def close(self) -> None:  # noqa: B027 (most backends hold nothing)
-        """Let go of what this process holds to start jobs; those that run are left alone."""
+        """Release this process's resources for starting jobs; running jobs are not affected."""

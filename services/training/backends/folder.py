@@ -1,4 +1,4 @@
-"""What a job's folder tells every backend: who was started last, and how it ended."""
+"""The records in a job's folder that all backends share: its last start and how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.training.backends.backend import INTERRUPTED, BackendUnreachable, 
 from vila2.system.files import write_atomically
 
 STARTED = "started.json"
-REFUSED = "refused"  # the handle of what no backend took
+REFUSED = "refused"  # the handle of a job that the backend refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Started:
 
 
 def read_started(folder: Path) -> Started | None:
-    """The last start that is on record, if any."""
+    """The last recorded start, if any."""
     try:
         told = json.loads((folder / STARTED).read_text())
         return Started(str(told["handle"]), int(told["attempt"]))
@@ -36,7 +36,7 @@ def read_started(folder: Path) -> Started | None:
 
 
 def write_started(folder: Path, started: Started) -> None:
-    """Put a start on record."""
+    """Record a start."""
     body = {"handle": started.handle, "attempt": started.attempt}
     write_atomically(folder / STARTED, json.dumps(body))
 
@@ -69,7 +69,7 @@ def submitting(folder: Path, *, seconds: float = 60.0) -> Iterator[None]:
 
 
 def status(folder: Path) -> int | None:
-    """How a start ended; `None` if nobody was left to write it down.
+    """How a start ended; `None` if no process recorded it.
 
     Every node leaves a file. One that was interrupted explains another's failure: its peers see no
     more than a broken connection.
@@ -81,7 +81,7 @@ def status(folder: Path) -> int | None:
 
 
 def ended_phase(code: int | None) -> Phase:
-    """What the status of a job that does not run any more means; `None`: nobody wrote one."""
+    """The phase of a job that has ended, from its status; `None` means no status was written."""
     if code in (INTERRUPTED, None):
         return "interrupted"
     return "succeeded" if code == 0 else "failed"
@@ -98,19 +98,19 @@ def has_result(spec: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Forget how the last start ended."""
+    """Delete the records of how the last start ended."""
     for path in (*folder.glob("exit*.json"), folder / "error.txt"):
         path.unlink(missing_ok=True)
 
 
 def write_status(folder: Path, code: int, *, node: int = 0) -> None:
-    """Say how a node's part of a start ended."""
+    """Record how a node's part of a start ended."""
     name = f"exit-{node}.json" if node else "exit.json"
     write_atomically(folder / name, json.dumps({"status": code}))
 
 
 def refuse(folder: Path, attempt: int, words: str) -> str:
-    """Record that no backend takes the job, and why; returns its handle."""
+    """Record that the backend refused the job, and why; returns its handle."""
     (folder / "error.txt").write_text(words)
     write_status(folder, 1)
     write_started(folder, Started(REFUSED, attempt))

@@ -128,22 +128,22 @@ class ForkedModule:
         sys.exit(0)
 
     def send_signal(self, number: int) -> None:
-        """Nothing where it has ended."""
+        """Send a signal; does nothing if the process has ended."""
         if not self._ended:
             os.kill(self._pid, number)
 
     def wait(self) -> int:
         """Its status; negative for the signal that ended it."""
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        self._ended = True  # before its number is free for another process
+        self._ended = True  # before its process id can be reused
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
 def main() -> int:
-    """Serve until nobody asks any more. In a fork, run a supervisor."""
+    """Serve until idle or until the platform exits. In a fork, run a supervisor."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.settimeout(_IDLE_SECONDS)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for
     while True:
         try:
             message, (log, lock), _, _ = socket.recv_fds(connection, _LARGEST, 2)
@@ -177,7 +177,7 @@ def main() -> int:
 def _import(module: str) -> None:
     if module in sys.modules:
         return
-    with suppress(Exception):  # the job itself will say what is wrong with it
+    with suppress(Exception):  # the job itself will report the error
         for name in getattr(import_module(module), "LATE_IMPORTS", ()):
             import_module(name)
     gc.collect()

@@ -60,7 +60,7 @@ class KubernetesBackend(Backend):
         return f"Kubernetes answers; namespace {self._options.namespace}"
 
     def submit(self, key: str, command: Command) -> str:
-        """Create the TrainJob, unless there is one, or the folder tells of its end."""
+        """Create the TrainJob, unless it exists or the folder records its end."""
         with submitting(command.folder):
             try:
                 job = self._api.get(job_name(key))
@@ -78,7 +78,7 @@ class KubernetesBackend(Backend):
                 return refuse(command.folder, command.attempt, str(error))
 
     def _last_start(self, job: dict[str, Any] | None, command: Command) -> Started | None:
-        """The newest start: the object's own, since nobody may have lived to record it."""
+        """The newest start, from the object itself: a dispatcher may die before recording it."""
         recorded = read_started(command.folder)
         if job is None:
             return recorded
@@ -115,7 +115,7 @@ class KubernetesBackend(Backend):
             raise BackendUnreachable(f"TrainJob {job['metadata']['name']} is still being deleted")
 
     def observe(self, handle: str, folder: Path) -> Phase:
-        """What the object's conditions say, and the job's own files where it ended or is gone."""
+        """State from the object's conditions, or the job's files if it ended or was deleted."""
         if handle == REFUSED:
             return "failed"
         job = self._job(handle)
@@ -133,7 +133,7 @@ class KubernetesBackend(Backend):
         return "running"
 
     def stop(self, handle: str, folder: Path, *, wait: float = 20.0) -> None:
-        """Suspend the job, so that its pods checkpoint and leave, then delete it."""
+        """Suspend the job, so that its pods checkpoint and exit, then delete it."""
         deadline = time.monotonic() + wait
         while (job := self._job(handle)) is not None:
             if self.observe(handle, folder) != "running":
@@ -153,7 +153,7 @@ class KubernetesBackend(Backend):
             self._gone(job, seconds=max(10.0, wait))
 
     def _job(self, handle: str) -> dict[str, Any] | None:
-        """The object of a handle; `None` if it is gone or another has its name."""
+        """The object of a handle; `None` if it was deleted or another has its name."""
         name, _, uid = handle.partition("/")
         if handle == REFUSED:
             return None
@@ -170,7 +170,7 @@ class KubernetesBackend(Backend):
 
 
 def _failed_phase(code: int | None, words: str, folder: Path) -> Phase:
-    """A job that Kubernetes calls failed was interrupted unless it says itself that it failed."""
+    """A job that Kubernetes reports failed was interrupted, unless its files record a failure."""
     if "DeadlineExceeded" not in words and ended_phase(code) == "failed":
         return "failed"
     if code is None:

@@ -69,7 +69,7 @@ class KubernetesApi:
         return self._ask("GET", f"{self._jobs}/{name}")
 
     def suspend(self, job: dict[str, Any]) -> None:
-        """Ask a TrainJob's pods to leave; `Changed` if it is not as it was read."""
+        """Suspend a TrainJob; `Changed` if it was modified since it was read."""
         body = {
             "metadata": {"resourceVersion": job["metadata"]["resourceVersion"]},
             "spec": {"suspend": True},
@@ -119,7 +119,7 @@ class KubernetesApi:
 
 
 def _failed(method: str, path: str, answer: httpx2.Response) -> None:
-    """Raise what a Status object means; return where it means that there is no such job."""
+    """Raise the error that a Status object describes; return if there is no such job."""
     try:
         told = answer.json()
         reason, words = str(told.get("reason", "")), str(told.get("message", ""))
@@ -133,7 +133,7 @@ def _failed(method: str, path: str, answer: httpx2.Response) -> None:
     # A webhook's refusal comes as 403, like that of a right.
     if code in (400, 422) or (code == 403 and "denied the request" in words):
         raise Refused(f"Kubernetes refuses the job: {words}")
-    # What follows a person must put right in the cluster; the job waits for it.
+    # The remaining errors must be fixed in the cluster; the job waits.
     fix = {
         401: "the token is not valid: see VILA2_KUBERNETES_TOKEN_FILE",
         403: "the service account may not do this: apply deploy/k8s/overlays/kubeflow/rbac.yaml",

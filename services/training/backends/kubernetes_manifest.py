@@ -22,7 +22,7 @@ _LONGEST = 40  # of a pod's name, which adds a job, two indexes and a suffix, 63
 @dataclass(frozen=True, slots=True)
 class KubernetesOptions:
     """Where jobs run. `claim` is the volume that holds the workspace, mounted at `mount`: the same
-    path as here. `grace` is how many seconds a pod has to checkpoint when it is asked to leave.
+    path as here. `grace` is how many seconds a pod has to checkpoint when it is asked to exit.
     """
 
     namespace: str

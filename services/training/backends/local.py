@@ -40,9 +40,9 @@ class LocalBackend(Backend):
     """Starts each job in a session of its own, so that it outlives a crash of the dispatcher.
 
     The supervisor inherits the lock under which it was started and keeps it as long as it lives, so
-    there is no moment at which a second one could be started, whoever dies when. A job of one
+    a second one can never be started, whichever process dies. A job of one
     process on a CPU is forked off a server that has imported what it needs; any other, and
-    where there is no such server, is a fresh interpreter.
+    if there is no such server, is a fresh interpreter.
     """
 
     def __init__(self, defaults: Defaults | None = None) -> None:
@@ -75,7 +75,7 @@ class LocalBackend(Backend):
             held = read_started(command.folder)
             if held is not None and self._alive(held.handle):
                 return held.handle
-            time.sleep(0.02)  # somebody starts it at this moment, or it is ending
+            time.sleep(0.02)  # another process is starting it, or it is ending
         raise BackendUnreachable(f"somebody holds {command.folder} and runs no job there")
 
     def _may_fork(self, command: Command) -> bool:
@@ -130,7 +130,7 @@ class LocalBackend(Backend):
         ]  # fmt: skip
 
     def observe(self, handle: str, folder: Path) -> Phase:
-        """Running while the process lives; afterwards, what its exit status says."""
+        """Running while the process is alive, then the state of its exit status."""
         if self._alive(handle):
             return "running"
         phase = ended_phase(status(folder))
@@ -170,7 +170,7 @@ class LocalBackend(Backend):
 
 
 def _try_lock(path: Path) -> int | None:
-    """The lock's descriptor, or `None` where somebody holds it."""
+    """The lock's descriptor, or `None` if it is held."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

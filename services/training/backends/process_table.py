@@ -27,7 +27,7 @@ def end_leftovers(folder: Path) -> None:
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
-    """Every process and its arguments; without /proc (macOS) as `ps` tells them."""
+    """Every process and its arguments, from /proc or else (macOS) from `ps`."""
     if Path("/proc/self/cmdline").exists():
         for entry in Path("/proc").iterdir():
             with suppress(OSError, ValueError):

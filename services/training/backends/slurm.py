@@ -1,6 +1,6 @@
 """Jobs in Slurm's queue, by its commands: no database of Slurm's and no REST daemon is needed.
 
-A job is found again by its name, which is its key, and by its comment, which tells the attempt.
+A job is found again by its name, which is its key, and its comment, which holds the attempt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "REVOKED", "TIMEOUT",
 }  # fmt: skip
-# What Slurm says while it cannot answer, in contrast to a job that it does not take.
+# Slurm's messages when it is unavailable, as opposed to when it refuses a job.
 _BUSY = re.compile(r"unable to contact|timed out|temporarily unable|connection refused", re.I)
 _FIXES = {
     "partition": "set VILA2_SLURM_PARTITION to one that `sinfo -s` lists",
@@ -119,7 +119,7 @@ class SlurmBackend(Backend):
         return handle
 
     def observe(self, handle: str, folder: Path) -> Phase:
-        """Running while the job is Slurm's; then what exit.json, or else Slurm, says."""
+        """Running while Slurm has the job; then the state from exit.json or else from Slurm."""
         if handle == REFUSED:
             return "failed"
         if self._runs(handle):
@@ -184,7 +184,7 @@ def _slurm(*words: str) -> str:
 
 
 def _try(*words: str) -> None:
-    """Run a command that fails where the job has ended meanwhile."""
+    """Run a command that may fail because the job has ended meanwhile."""
     try:
         _slurm(*words)
     except BackendUnreachable as error:

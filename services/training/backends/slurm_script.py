@@ -1,8 +1,8 @@
-"""The batch script of a job: from a command and the site's options, nothing else decides it.
+"""The batch script of a job: a pure function of a command and the site's options.
 
 Slurm signals the batch shell alone, and `srun` ends its tasks on SIGTERM instead of passing it on,
 so the shell signals the step through `scancel`. USR1, which Slurm sends before the time limit,
-means checkpoint and queue again; USR2, which `SlurmBackend.stop` sends, means checkpoint and leave.
+means checkpoint and queue again; USR2, which `SlurmBackend.stop` sends, means checkpoint and exit.
 On SIGTERM (requeue, preemption, drain) Slurm has signalled the step itself.
 """
 
@@ -16,7 +16,7 @@ from services.training.backends.backend import INTERRUPTED, Command, Resources
 
 @dataclass(frozen=True, slots=True)
 class SlurmOptions:
-    """What a site asks of its jobs; what is empty is left to Slurm.
+    """A site's sbatch options; empty values are left to Slurm's defaults.
 
     `python` is the interpreter as the nodes see it, `setup` shell lines before the job.
     """
@@ -30,12 +30,12 @@ class SlurmOptions:
 
 
 def comment(attempt: int) -> str:
-    """What tells one start of a key from another in Slurm's listings."""
+    """The Slurm comment that identifies one start of a key."""
     return f"vila2 attempt {attempt}"
 
 
 def attempt_of(text: str) -> int:
-    """The attempt that a comment tells; 0 where somebody rewrote it."""
+    """The attempt in a comment; 0 if the comment was changed."""
     number = text.rpartition(" ")[2]
     return int(number) if text.startswith("vila2 attempt ") and number.isdigit() else 0
 

@@ -34,7 +34,7 @@ from vila2.system.processes import handle_of
 def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]:
     """The command that trains; on several nodes torchrun reads the others' address from PET_*.
 
-    One process needs no torchrun, which imports torch once more and only waits then.
+    One process needs no torchrun, which would import torch again only to wait.
     """
     run = ["-m", module, "--spec", spec]
     if processes * nodes == 1:
@@ -44,10 +44,10 @@ def launcher(module: str, spec: str, *, processes: int, nodes: int) -> list[str]
 
 
 class Child(Protocol):
-    """What a supervisor needs of a process."""
+    """The process interface that a supervisor uses."""
 
     def send_signal(self, number: int, /) -> None:
-        """Nothing where it has ended."""
+        """Send a signal; does nothing if the process has ended."""
 
     def wait(self) -> int:
         """Its status; negative for the signal that ended it."""
@@ -64,13 +64,13 @@ class Supervisor:
         self.stopping = False
 
     def forward(self, number: int, _: FrameType | None = None) -> None:
-        """Pass a signal on: the job is wanted to leave."""
+        """Pass a signal on: the job is asked to exit."""
         self.stopping = True
         if self._child is not None:
             self._child.send_signal(number)
 
     def run(self, command: list[str]) -> int:
-        """The command's status; `INTERRUPTED` if it was asked to leave, or killed from outside."""
+        """The command's status; `INTERRUPTED` if it was asked to exit or killed from outside."""
         if self.stopping:
             return INTERRUPTED
         copier = None

@@ -1,1 +1,1 @@
-"""Jobs: submitted, specified, dispatched, and what they leave in their folders."""
+"""Jobs: submission, specs, dispatching, and the files in their folders."""

@@ -2,7 +2,7 @@
 
 It may die at any statement, and there may be several. A job is claimed before it is started; a
 running job outlives its dispatcher, and is found again by its handle; a job that was interrupted
-is started again and goes on from its checkpoint.
+is started again and resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Dispatcher:
         self._judged: dict[str, float] = {}  # job -> modification time of the metrics last judged
 
     def tick(self) -> None:
-        """Settle what ended, stop what is not wanted, start what fits."""
+        """Settle ended jobs, stop unwanted ones, and start queued jobs that fit."""
         for row in self._jobs.rows("running"):
             with _named(row):
                 if row.cancel_wanted:
@@ -79,7 +79,7 @@ class Dispatcher:
         self._jobs.settle_seeds()
 
     def interrupt(self) -> None:
-        """Let every running job checkpoint and leave; they are queued again."""
+        """Let every running job checkpoint and exit; all are queued again."""
         for row in self._jobs.rows("running"):
             if not row.handle:
                 continue
@@ -95,7 +95,7 @@ class Dispatcher:
                 )
 
     def _stop(self, row: JobRow) -> None:
-        """End what runs of a job that is not wanted any more."""
+        """Stop a cancelled job that is still running."""
         try:
             self._backend.stop(row.handle, self._jobs.folder(row.id))
         except BackendUnreachable as error:
@@ -105,8 +105,8 @@ class Dispatcher:
         self._jobs.change(row.id, expect=row.state, ended=row.state, handle="")
 
     def _start(self, row: JobRow, *, again: bool = False) -> None:
-        """Submit a claimed job; where the backend or the platform is away, its lease runs out and
-        it is tried again. Of those, one that has already ended well is not run a second time."""
+        """Submit a claimed job. If the backend or a service is unavailable, its lease expires and
+        it is retried; a job that has already succeeded is not run again."""
         try:
             command = self._command(row)
             crashpoint("job.specified")
@@ -183,16 +183,16 @@ class Dispatcher:
         return self._registry.locate(row.team, named) if named else None
 
     def _look_at(self, row: JobRow) -> None:
-        """Observe a job; one that cannot be settled now holds no other up."""
+        """Observe a job; one that cannot be settled does not block the others."""
         try:
             self._observe(row)
         except Exception:
             _log.exception("job cannot be settled now", job=row.id)
 
     def _observe(self, row: JobRow) -> None:
-        """Settle a job that ended; hold one that runs against its rule."""
+        """Settle a job that ended; check a running one against its early-stop rule."""
         folder = self._jobs.folder(row.id)
-        # Without a handle it had ended before it was taken over.
+        # Without a handle it ended before it was taken over.
         try:
             phase = self._backend.observe(row.handle, folder) if row.handle else "succeeded"
         except BackendUnreachable as error:
@@ -296,12 +296,12 @@ class Dispatcher:
 
 
 def _named(row: JobRow) -> AbstractContextManager[object]:
-    """Log lines say which job they are about, and whose."""
+    """Bind the job and its run to log lines."""
     return structlog.contextvars.bound_contextvars(job=row.id, run=row.run)
 
 
 def _model_folder(told: Path, folder: Path) -> Path:
-    """Where a job left its model: there still, though the workspace has been restored elsewhere."""
+    """The folder of a job's model, also after the workspace was restored at another path."""
     return told if told.exists() else folder / told.name
 
 
@@ -325,7 +325,7 @@ def _data(body: JobIn) -> list[str]:
 
 
 def _reason(folder: Path) -> str:
-    """Why a job failed: its own words if it left any, else the end of its log."""
+    """Why a job failed: its error message if it wrote one, else the end of its log."""
     error = folder / "error.txt"
     if error.exists():
         return error.read_text()

@@ -1,4 +1,4 @@
-"""What jobs leave in their folders: log, metrics, progress, and a few files by name."""
+"""Files that jobs write to their folders: log, metrics, progress and named artifacts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG_PART = 65536
 
 
 class JobFiles:
-    """Reads the folders in which jobs run; knows nothing of teams."""
+    """Reads job folders; does not check teams."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -35,7 +35,7 @@ class JobFiles:
         A character that is not whole yet is left for the next part.
         """
         path = self.folder(row.id) / "log.txt"
-        ended = row.state in ENDED and not row.handle  # asked first: what follows is then all
+        ended = row.state in ENDED and not row.handle  # read first: the log is then complete
         size = path.stat().st_size if path.exists() else 0
         start = max(0, size - limit) if offset is None else min(offset, size)
         data = b""
@@ -48,14 +48,14 @@ class JobFiles:
         return api.LogPart(text=text, offset=start, next=start + whole, size=size, ended=ended)
 
     def artifacts(self, row: JobRow) -> list[api.File]:
-        """Those of the known files that are there."""
+        """The known artifacts that exist."""
         paths = [self.folder(row.id) / name for name in ARTIFACTS]
         return [
             api.File(name=path.name, bytes=path.stat().st_size) for path in paths if path.is_file()
         ]
 
     def artifact(self, row: JobRow, name: str) -> Path:
-        """One of the known files; a name is not a path."""
+        """Path of a known artifact; any other name raises `NotFound`."""
         path = self.folder(row.id) / name
         if name not in ARTIFACTS or not path.is_file():
             raise NotFound(
@@ -68,7 +68,7 @@ class JobFiles:
         return read_metrics(self.folder(row.id))
 
     def last_sign(self, job: str) -> float:
-        """When a job that has ended last wrote anything; now where it never did."""
+        """When an ended job last wrote anything; the current time if it never did."""
         times = []
         for name in _SIGNS_OF_LIFE:
             path = self.folder(job) / name
@@ -77,7 +77,7 @@ class JobFiles:
         return min(time.time(), max(times)) if times else time.time()
 
     def told(self, job: str) -> dict[str, Any]:
-        """What a job last said of itself (`progress.json`); empty where it said nothing yet."""
+        """A job's last `progress.json`; empty if it has written none."""
         try:
             told: dict[str, Any] = json.loads((self.folder(job) / "progress.json").read_text())
         except (OSError, ValueError):
@@ -85,7 +85,7 @@ class JobFiles:
         return told
 
     def progress(self, row: JobRow) -> Progress:
-        """How far a job is, in its own words while it runs."""
+        """A job's progress, as it reports it while running."""
         if row.state == "queued":
             return Progress(phase=row.waiting or "waiting for a free slot")
         if row.state == "succeeded":
@@ -108,7 +108,7 @@ def _whole(data: bytes) -> int:
     """How many bytes hold whole UTF-8 characters: a cut one at the end has at most three."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
-        if byte & 0xC0 == 0xC0:  # it begins a character of so many bytes
+        if byte & 0xC0 == 0xC0:  # the lead byte gives the character's length
             width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             return len(data) - back if width > back else len(data)
         if byte < 0x80:

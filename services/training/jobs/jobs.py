@@ -1,4 +1,4 @@
-"""Jobs: submitted, found, cancelled, tried again, and settled."""
+"""Jobs: submit, find, cancel, retry and settle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _AGAIN = ("failed", "cancelled")
 class Jobs:
     """Owns the tables `jobs` and `attempts`, and the folders in which jobs run.
 
-    `accelerator` is what a process keeps busy where the job does not say.
+    `accelerator` is what a process keeps busy if the job does not specify it.
     """
 
     def __init__(self, database: Database, *, root: Path, accelerator: str = "cpu") -> None:
@@ -68,7 +68,7 @@ class Jobs:
             return self._job(session, self._row(session, team, job_id))
 
     def row(self, team: str, job_id: str) -> JobRow:
-        """A team's job, for whoever reads its files; another team's is not found."""
+        """The row of a team's job; another team's job is not found."""
         with self._database.transaction() as session:
             return self._row(session, team, job_id)
 
@@ -82,7 +82,7 @@ class Jobs:
         kind: str = "",
         parent: str = "",
     ) -> list[api.Job]:
-        """A team's jobs, the newest first; the jobs of seeds only where their parent is named."""
+        """A team's jobs, the newest first; jobs of seeds only if their parent is given."""
         wanted: list[ColumnElement[bool]] = [JobRow.team == team, JobRow.parent == parent]
         for column, value in ((JobRow.state, state), (JobRow.run, run), (JobRow.kind, kind)):
             if value:
@@ -95,7 +95,7 @@ class Jobs:
     def cancel(self, team: str, job_id: str) -> api.Job:
         """Mark a job cancelled; the dispatcher stops what runs.
 
-        One that is just being started is cancelled as soon as its backend has told its handle.
+        A job that is being started is stopped as soon as its backend has returned its handle.
         """
         with self._database.transaction() as session:
             row = self._row(session, team, job_id, lock=True)
@@ -112,7 +112,7 @@ class Jobs:
             return latest_attempt(session, job_id)
 
     def retry(self, team: str, job_id: str) -> api.Job:
-        """Queue a job again that failed or was cancelled; a training goes on from its checkpoint.
+        """Requeue a failed or cancelled job; a training resumes from its checkpoint.
 
         Of a job with seeds, those that failed or were cancelled.
         """
@@ -160,7 +160,7 @@ class Jobs:
     def change(
         self, job_id: str, *, expect: str, fence: int | None = None, ended: str = "", **values: Any
     ) -> bool:
-        """Compare-and-set on the state; False where somebody changed it first.
+        """Compare-and-set on the state; False if it has changed.
 
         With `ended` the attempt in hand ends too, in the same transaction.
         """
@@ -278,7 +278,7 @@ class Jobs:
 
 
 def _shown(row: JobRow) -> str:
-    """The state as callers see it: what is stopped as soon as it has started is cancelled."""
+    """The state shown to callers: a job marked for cancellation is shown as cancelled."""
     return "cancelled" if row.state == "starting" and row.cancel_wanted else row.state
 
 

@@ -1,4 +1,4 @@
-"""From a job as it was asked for, by names, to a spec with local paths."""
+"""Builds a job's spec: the request's names resolved to local paths."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SpecBuilder:
         return body.model_copy(update={"train": train}), items
 
     def train(self, body: TrainIn, platform: Client, model: Path | None, out: Path) -> TrainSpec:
-        """The trainer's spec; `model` is the folder to start from, where there is one."""
+        """The trainer's spec; `model` is the folder to start from, if any."""
         tokenizer = [
             self._source(SourceIn(dataset=name, assembly=Assembly(policy="original")), platform)
             for name in body.tokenizer_datasets

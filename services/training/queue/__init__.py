@@ -1,1 +1,1 @@
-"""Who starts next, what was used, and when a job is not worth going on with."""
+"""Scheduling, usage accounting and early stopping."""

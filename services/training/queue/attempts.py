@@ -1,4 +1,4 @@
-"""Attempts: what every job kept busy, for the queue's fairness, quotas and accounts."""
+"""Attempts: resource use of every job, for fair scheduling, quotas and accounting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vila2.schemas.rest.training import Usage
 
 
 def open_attempt(session: Session, row: JobRow, now: float) -> None:
-    """A job begins to keep its processes busy; one that does already goes on."""
+    """Open an attempt, unless the job already has an open one."""
     numbers = session.execute(
         select(AttemptRow.number, AttemptRow.ended_at).where(AttemptRow.job == row.id)
     ).all()
@@ -36,20 +36,20 @@ def open_attempt(session: Session, row: JobRow, now: float) -> None:
 
 
 def latest_attempt(session: Session, job: str) -> int:
-    """The number of a job's newest attempt, from 1; 0 where there was none."""
+    """The number of a job's newest attempt, from 1; 0 if there is none."""
     newest = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.job == job))
     return newest or 0
 
 
 def close_attempt(session: Session, job: str, ended: str, at: float) -> None:
-    """It no longer does, since `at`; nothing happens where it did not."""
+    """Close the job's open attempt as of `at`, if it has one."""
     running = (AttemptRow.job == job) & (AttemptRow.ended_at == 0)
     end = case((AttemptRow.started_at > at, AttemptRow.started_at), else_=at)
     session.execute(update(AttemptRow).where(running).values(ended=ended, ended_at=end))
 
 
 def hours_by_team(session: Session, since: float, now: float) -> dict[tuple[str, str], float]:
-    """(team, unit) -> processes x hours since then, with what still runs counted until now."""
+    """(team, unit) -> process-hours since `since`; open attempts count until now."""
     rows = session.execute(
         select(AttemptRow.team, AttemptRow.unit, _hours(since, now))
         .where(_after(since))
@@ -67,7 +67,7 @@ def used_by(session: Session, team: str, unit: str, since: float, now: float) ->
 
 
 class Accounts:
-    """Tells what was used, by team or by run."""
+    """Reports usage by team or by run."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

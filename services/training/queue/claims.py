@@ -1,6 +1,6 @@
 """Claims: a job is taken before it is started, so that no two dispatchers start it twice.
 
-Planning and taking are one transaction that no other dispatcher has at the same time. Whoever takes
+Planning and claiming are one exclusive transaction. The dispatcher that claims
 a job holds it by a fence until a lease ends; a job whose dispatcher died meanwhile is taken over
 by the next, which submits it again: the backend adopts what runs under the job's key.
 """
@@ -23,7 +23,7 @@ class Claims:
         self._database, self._slots, self._lease = database, slots, lease_seconds
 
     def next(self) -> JobRow | None:
-        """Take the job that should start now; None where none should. Those left say why."""
+        """Claim the job that should start now, or None; records why the others wait."""
         with self._database.transaction() as session:
             exclusively(session, "dispatch")
             now = self._database.time(session)
@@ -53,7 +53,7 @@ class Claims:
             return row
 
     def left_behind(self) -> JobRow | None:
-        """Take over a job whose dispatcher did not finish starting it."""
+        """Claim a job whose dispatcher did not finish starting it."""
         with self._database.transaction() as session:
             exclusively(session, "dispatch")
             now = self._database.time(session)
@@ -68,7 +68,7 @@ class Claims:
             return row
 
     def renew(self, row: JobRow) -> bool:
-        """Whether the job is still ours; if so, for the length of another lease."""
+        """Renew our lease on a job; False if the job is no longer ours."""
         with self._database.transaction() as session:
             changed = session.execute(
                 update(JobRow)
@@ -78,7 +78,7 @@ class Claims:
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     def release_all(self) -> None:
-        """End all leases: for a process that knows that no other dispatches."""
+        """End all leases; only for a process that is the sole dispatcher."""
         with self._database.transaction() as session:
             session.execute(update(JobRow).where(JobRow.state == "starting").values(lease_until=0))
 

@@ -1,7 +1,7 @@
-"""Whether a training is worth its remaining steps, judged by the losses that it wrote: pure.
+"""Early stopping of a training, decided from its recorded losses. Pure.
 
-Two rules, with two ends. A stage that no longer improves is ended early: the trainer goes on with
-the next stage and leaves a model, so the job succeeds and its result says which stage was cut. A
+Two rules with different outcomes. A stage that no longer improves ends early: the trainer continues
+the next stage and writes a model, so the job succeeds and its result names the stage cut short. A
 job whose loss is still too high at a given step is stopped: its model would not be used, so it
 leaves none and its state is `stopped`.
 """
@@ -25,10 +25,10 @@ class Stop:
 
 
 def judge(rule: EarlyStopIn, metrics: Sequence[Mapping[str, Any]]) -> Stop | None:
-    """Hold a job's history against its rule; None: it goes on.
+    """Check a job's history against its rule; None means continue.
 
     `metrics` are the lines of metrics.jsonl: stage, step and the metric's mean since the line
-    before. Lines of other stages and of what is not a number are passed over.
+    before. Lines of other stages and values that are not numbers are ignored.
     """
     seen = sorted(
         (int(line["step"]), float(line[rule.metric]))

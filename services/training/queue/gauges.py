@@ -1,4 +1,4 @@
-"""The queue's gauges for Prometheus, and what running jobs say of themselves."""
+"""Prometheus gauges of the queue and of running jobs' progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.training.tables import JobRow
 
 _ACTIVE = ("queued", "starting", "running")
 _KINDS = ("train", "evaluate")
-# What `progress.json` calls it.
+# The key in `progress.json`.
 _TOLD = {
     "fraction": JOB_PROGRESS,
     "eta_seconds": JOB_ETA,

@@ -1,10 +1,10 @@
-"""Which waiting job starts next, and why the others wait: pure.
+"""Which waiting job starts next, and why the others wait. Pure.
 
 Slots are shared between teams by weight: the next slot goes to the team that keeps the fewest
 processes busy for its share, at a tie to the one that used the least lately, then to the job that
-has waited longest. Priority is a team's own order and says nothing to other teams, so nobody can
-starve them with it (Kueue shares between queues and orders within one in the same way). A team at
-its quota waits; it is never refused, and what it runs is never ended.
+has waited longest. Priority orders jobs within a team only, so no team can
+starve another with it (Kueue shares between queues and orders within one in the same way). At its
+quota a team's jobs wait; they are never refused, and running ones are never stopped.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """How a team stands: jobs and processes running, and what its quota says.
+    """A team's usage: jobs and processes running, and its quota's state.
 
-    `spent` maps a unit whose quota is used up to the sentence that says until when; `recent` is
+    `spent` maps a unit whose quota is used up to a sentence with the time it lasts; `recent` is
     what it used in the last day, process-hours of either unit.
     """
 
@@ -81,7 +81,7 @@ def _turn(job: Waiting, team: Team) -> tuple[float, float, float, str]:
 
 
 def _held(job: Waiting, team: Team) -> str:
-    """Why the team's own limits keep a job back; empty where they do not."""
+    """Why the team's own limits hold a job back; empty if they do not."""
     if job.unit in team.spent:
         return team.spent[job.unit]
     if team.max_jobs is not None and team.running >= team.max_jobs:

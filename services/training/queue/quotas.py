@@ -1,4 +1,4 @@
-"""What a quota counts, and when one that is used up lets a team go on: pure."""
+"""What a quota counts, and when an exhausted one frees up again. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hours(used: Sequence[Used], since: float) -> float:
 def free_again(window: str, limit: float, used: Sequence[Used], now: float) -> float | None:
     """When less than `limit` hours are counted again if nothing else runs; None: never.
 
-    What still runs is taken to end now, so the time is the earliest possible.
+    Running jobs are assumed to end now, so the time is the earliest possible.
     """
     if limit <= 0:
         return None

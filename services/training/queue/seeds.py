@@ -1,4 +1,4 @@
-"""A job with seeds and the jobs that it is made of: pure."""
+"""A job with seeds and its jobs, one per seed. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teams' quotas: set, read, and held against what each team used."""
+"""Teams' quotas: set, read, and compared with each team's usage."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def holding_a_slot() -> ColumnElement[bool]:
 
 
 def standings(session: Session, names: Iterable[str], now: float) -> dict[str, Team]:
-    """How teams stand, for the planner."""
+    """Every team's usage and quota state, for the planner."""
     recent = hours_by_team(session, now - _RECENT, now)
     busy = {
         team: (jobs, processes)

@@ -1,4 +1,4 @@
-"""The model card: what a stranger must know of a model, with the header that hubs read. Pure."""
+"""The model card: Markdown for users of a model, with the YAML header that hubs read. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _USE = """The weights are safetensors in the layout of transformers' InternVL cl
 
 
 def header(model: ModelDetails) -> dict[str, Any]:
-    """What stands in the YAML block; `license` is only named where all data has the same one."""
+    """The fields of the YAML block; `license` only if all data has the same one."""
     about: dict[str, Any] = {
         "pipeline_tag": "image-text-to-text",
         "library_name": "transformers",

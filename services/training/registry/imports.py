@@ -1,4 +1,4 @@
-"""Scores that other programs found: kept beside ours, and never to be taken for them."""
+"""Scores from other programs: stored with ours, but always distinguishable from them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Imports:
 
 
 def _names(body: api.ImportIn) -> list[str]:
-    """What each score's benchmark is known as; raises `Invalid` where two are the same."""
+    """The stored benchmark name of each score; raises `Invalid` if two are the same."""
     names = [f"{body.source}/{score.benchmark}/{score.metric}" for score in body.scores]
     longest = max(names, key=len)
     if len(longest) > _LONGEST_NAME:

@@ -1,7 +1,7 @@
-"""The model registry: what was trained, from what, on what, and how well it does.
+"""The model registry: models with their lineage, data and scores.
 
 Weights are immutable and named by their digest; a score that is found later raises the model's
-revision, which tells that its card is out of date.
+revision, which marks its card as out of date.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Registry:
     ) -> str:
         """Store a trained model and return its immutable name, `<name>-<short digest>`.
 
-        `data` names what was read, `lineage` tells it stage by stage with versions, `config` is the
-        training as asked for, `result` what the trainer said. Doing it again changes nothing.
+        `data` names what was read, `lineage` lists it by stage with versions, `config` is the
+        training as requested, `result` the trainer's result. Idempotent.
         """
         # The job is part of the name: two jobs may well give the same weights.
         name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
@@ -104,7 +104,7 @@ class Registry:
         version: str,
         scores: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Keep what an evaluation job found; doing it again changes nothing."""
+        """Store the scores of an evaluation job. Idempotent."""
         with self._database.transaction() as session:
             exclusively(session, f"model:{model}")
             row = self._row(session, team, model)
@@ -136,7 +136,7 @@ class Registry:
             return model_of(self._row(session, team, name))
 
     def details(self, team: str, name: str) -> api.ModelDetails:
-        """All that is known of a model, with its scores, the newest first."""
+        """A model's files, lineage and configuration, with its scores, the newest first."""
         with self._database.transaction() as session:
             return _details(session, self._row(session, team, name))
 
@@ -153,7 +153,7 @@ class Registry:
             return self._objects.local(self._row(session, team, name).object_prefix)
 
     def file(self, team: str, name: str, file: str) -> Path:
-        """One of a model's files; a name is not a path."""
+        """Path of one of a model's files; any other name raises `NotFound`."""
         details = self.details(team, name)
         if file not in [held.name for held in details.files]:
             raise NotFound(f"{name} has no file {file!r}", field="file", fix="list its files")
@@ -163,7 +163,7 @@ class Registry:
         return path
 
     def card(self, team: str, name: str) -> str:
-        """The model's card as it stands now."""
+        """The model's current card."""
         with self._database.transaction() as session:
             return _card(session, self._row(session, team, name))
 
@@ -198,7 +198,7 @@ def model_row(session: Session, team: str, name: str) -> ModelRow:
 
 
 def model_of(row: ModelRow) -> api.RegisteredModel:
-    """A row as the API tells it."""
+    """A row as an API model."""
     return api.RegisteredModel(
         name=row.name,
         sha256=row.sha256,

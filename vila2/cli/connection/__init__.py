@@ -1,1 +1,1 @@
-"""Where a command works: options, workspace, and the platform in this process or elsewhere."""
+"""Connection of a command to a platform: options, workspace, embedded or remote."""

@@ -18,7 +18,7 @@ GROUP = "vila2.embedded"
 
 
 class PlatformRefused(Exception):
-    """A workspace or an environment that no platform can be opened on; the message says why."""
+    """The workspace or environment cannot run a platform; the message gives the reason."""
 
 
 class Platform(Protocol):
@@ -30,7 +30,7 @@ class Platform(Protocol):
 
 
 class Door(Protocol):
-    """What the command line needs of the platform."""
+    """The interface of the embedded platform that the command line uses."""
 
     def open(self, workspace: Path, *, triton: bool) -> AbstractContextManager[Platform]:
         """The platform on a workspace; raises `PlatformRefused`."""
@@ -39,7 +39,7 @@ class Door(Protocol):
         """One ASGI app with every service below its own name."""
 
     def findings(self, workspace: Path) -> list[Finding]:
-        """What `vila2 doctor` finds of databases, objects, engine and backend."""
+        """The checks of `vila2 doctor` on databases, objects, engine and backend."""
 
 
 def door() -> Door:

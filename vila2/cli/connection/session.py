@@ -1,4 +1,4 @@
-"""The options that every command shares, before its name or after it, and what they lead to.
+"""The options that every command shares, before its name or after it, and their session.
 
 A command of a `Group` takes one parameter of the type `Session` and none of these options:
 
@@ -48,7 +48,7 @@ _OPTIONS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a command works and how it prints, as far as it was typed."""
+    """The shared options of a command as typed: platform, workspace and output format."""
 
     typed_workspace: Path | None = None
     typed_url: str | None = None
@@ -74,12 +74,12 @@ class Session:
 
     @property
     def url(self) -> str:
-        """The platform that was named; empty for that of the workspace."""
+        """The given platform URL; empty for that of the workspace."""
         return os.environ.get("VILA2_URL", "") if self.typed_url is None else self.typed_url
 
     @property
     def key(self) -> str:
-        """The key that was named; empty for that of the workspace."""
+        """The given key; empty for that of the workspace."""
         return os.environ.get("VILA2_KEY", "") if self.typed_key is None else self.typed_key
 
     @property
@@ -88,7 +88,7 @@ class Session:
         return bool(self.url or server_of(self.workspace))
 
     def client(self) -> AbstractContextManager[Client]:
-        """The platform, wherever it runs."""
+        """A client of the platform, embedded or remote."""
         return connected(self.workspace, self.url, self.key)
 
     def served(self) -> tuple[str, str]:

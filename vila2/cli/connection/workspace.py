@@ -1,4 +1,4 @@
-"""Where a command works: a server, or the platform in this process on a workspace folder."""
+"""Connects a command to a server, or to an embedded platform on a workspace folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_WORKSPACE = Path(".vila2")
 
 
 class CliError(Exception):
-    """Something that the caller can put right; the message says how."""
+    """An error that the user can fix; the message says how."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def server_of(workspace: Path) -> str:
     """The address of the `vila2 up` that runs a workspace; empty if none does.
 
     What a killed server left behind is recognised by its process: its number may have been given
-    to another, but that one started later. A server on another host is taken as it says.
+    to another, but that one started later. A server on another host is trusted without this check.
     """
     try:
         held = json.loads(_server_file(workspace).read_text())
@@ -69,7 +69,7 @@ def server_of(workspace: Path) -> str:
 
 @contextmanager
 def announced(workspace: Path, url: str, pid: int) -> Iterator[None]:
-    """Tell other commands, for as long as this lasts, that a server runs the workspace."""
+    """While open, announce to other commands that a server runs the workspace."""
     held = {"url": url, "host": socket.gethostname(), "process": handle_of(pid)}
     path = _server_file(workspace)
     path.write_text(json.dumps(held))
@@ -109,7 +109,7 @@ def embedded(workspace: Path, *, triton: bool = False) -> Iterator[Platform]:
 
 
 def examined(workspace: Path) -> list[Finding]:
-    """What the platform stands on here; nothing if its extra is not installed."""
+    """Checks of the embedded platform; none if its extra is not installed."""
     try:
         return door().findings(workspace)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""What a set of captions is like as text: how long, how varied, how formulaic.
+"""Text statistics of a set of captions: length, diversity and formulaic phrasing.
 
 These figures need no images, so they cannot say whether a caption is true. They show what a
 self-training loop is known to lose: variety, and the names that only the alt-text knew. Longer
@@ -41,7 +41,7 @@ class CaptionMetrics:
     three words, `prefix_mass` the same of the first five, `top_prefix_mass` the share that begin
     with one of the 100 most common first five. `alt_text_retention` is the mean share of the
     alt-text's content words that the caption keeps, `entity_retention` that of its names and
-    numbers (`entities`); `None` without alt-texts, or where none holds any. `duplicate_rate` is the
+    numbers (`entities`); `None` without alt-texts, or if none has any. `duplicate_rate` is the
     share of captions that repeat an earlier one exactly. `consistency` is the mean score of
     `vila2.engine.consistency` over the captions that have one, nats per token; `None` without.
     """
@@ -73,8 +73,8 @@ def compute(
 ) -> CaptionMetrics:
     """Measure `captions`; `originals` are the alt-texts of the same samples, in the same order.
 
-    `consistency` holds the captions' scores where the layer has them. Raises `ValueError` for no
-    captions, or originals of another number.
+    `consistency` holds the captions' scores, if the layer has them. Raises `ValueError` for no
+    captions, or a different number of originals.
     """
     if not captions:
         raise ValueError("there are no captions to measure")
@@ -107,9 +107,9 @@ def compute(
 def entities(originals: Sequence[str]) -> list[set[str]]:
     """The names and numbers of each alt-text, folded.
 
-    A word is a name where it begins with a capital wherever it occurs in the whole set, at least
-    once behind a text's first word: alt-texts In Title Case say nothing by their capitals, but
-    somebody else wrote "dress" without one. A word with a digit is a number. In a small set, or in
+    A word is a name if it begins with a capital wherever it occurs in the whole set, at least
+    once behind a text's first word: capitals in Title Case alt-texts carry no information, but
+    another text has "dress" in lower case. A word with a digit is a number. In a small set, or in
     one that is written in capitals throughout, more words than names are taken for names.
     """
     lower: set[str] = set()
@@ -155,7 +155,7 @@ def _contents(originals: Sequence[str]) -> list[set[str]]:
 
 
 def _retention(captions: Sequence[Sequence[str]], wanted: Sequence[set[str]]) -> float | None:
-    """Average over the samples of which something is wanted; `None` when there is none."""
+    """Mean retention over the samples that have something to retain; `None` if there are none."""
     shares = [
         len(words & set(caption)) / len(words)
         for caption, words in zip(captions, wanted, strict=True)

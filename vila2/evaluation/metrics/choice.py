@@ -16,7 +16,7 @@ _SAID = re.compile(r"\b[Aa]nswer(?:\s+is)?\s*:?\s*[(\[]?([A-Z])\s*(?:[)\].,]|$)"
 
 
 def prompt_of(item: Mapping[str, Any]) -> str:
-    """The question as it is put to the model; a `choice` has its options listed beneath."""
+    """The prompt of a question; for `choice`, the options are listed beneath it."""
     question = str(item["question"])
     if item["metric"] != "choice":
         return question
@@ -30,7 +30,7 @@ def letter_of(option: str, options: Sequence[str]) -> str:
 
 
 def read_choice(answer: str, options: Sequence[str]) -> str:
-    """The letter of the option that an answer names; empty where it names none, or several.
+    """The letter of the option that an answer names; empty if it names none, or several.
 
     Understood are, in this order: the option's own words and nothing else, a letter alone or set
     off by a bracket or a stop ("B", "(B)", "B. a dog"), "the answer is B", and the words of exactly

@@ -8,7 +8,7 @@ are not stemmed, and a caption's length is its number of bigrams.
 Written here because no package on PyPI gives it alone: `pycocoevalcap` (last release 2020) is
 100 MB and tokenises by a Java program, `aac-metrics` does so too and brings torchmetrics,
 sentence-transformers and an audio CLAP model. On words that are tokenised alike this one equals
-`pycocoevalcap` 1.2; the tests hold its figures.
+`pycocoevalcap` 1.2; the tests check its figures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SIGMA = 6.0
 
 Ngram = tuple[str, ...]
 
-# Penn Treebank's contractions stand as words of their own: "isn't" is `is n't`, "man's" `man 's`.
+# Penn Treebank splits contractions into words: "isn't" is `is n't`, "man's" is `man 's`.
 _SPLITS = (
     (re.compile(r"[‘’]"), "'"),
     (re.compile(r"[“”]"), '"'),

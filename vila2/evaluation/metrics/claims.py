@@ -1,4 +1,4 @@
-"""Are captions true? Objects and claims of captions, checked against what the images show.
+"""Caption accuracy: objects and claims of captions, checked against what the images show.
 
 Only where the truth is known: a benchmark's captioning items, whose expected answers or object
 lists say what is there. Nothing here reads the truth of a training corpus, which has none.
@@ -36,7 +36,7 @@ class Truth:
 
     `answers` are captions that are true of it. `objects` are the kinds of thing that it shows,
     and `vocabulary` all kinds that would be noticed in a caption, spelt as they are said; both are
-    empty where the answers alone are the truth.
+    empty if the answers alone are the truth.
     """
 
     answers: tuple[str, ...]
@@ -70,16 +70,16 @@ class ClaimMetrics:
 def matched_budget(rounds: Sequence[Sequence[str]]) -> int:
     """The words to which captions of all `rounds` are cut: the least of the rounds' medians.
 
-    Half of the tersest round's captions fill it, and no round gains by going on.
+    Half of the tersest round's captions fill it, and no round gains by longer captions.
     """
     medians = [median_low(len(words_of(text)) for text in texts) for texts in rounds if texts]
     return max(_LEAST_BUDGET, min(medians, default=_LEAST_BUDGET))
 
 
 def check(captions: Sequence[str], truths: Sequence[Truth], *, budget: int) -> ClaimMetrics:
-    """Hold captions, cut to `budget` words, against the truth of their images.
+    """Compare captions, cut to `budget` words, with the truth of their images.
 
-    Raises `ValueError` for no captions, or truths of another number.
+    Raises `ValueError` for no captions, or a different number of truths.
     """
     if not captions or len(captions) != len(truths):
         raise ValueError(f"{len(captions)} captions and {len(truths)} truths; give one of each")
@@ -115,9 +115,9 @@ def check(captions: Sequence[str], truths: Sequence[Truth], *, budget: int) -> C
 def truths_of(items: Mapping[str, Mapping[str, object]]) -> dict[str, Truth]:
     """The truth behind a benchmark's captioning items, item id -> truth.
 
-    An item counts where it has a list `objects` (kinds of thing, as annotators name them), or
-    where its metric is `object_f1`. The vocabulary is every kind that any item lists: a caption's
-    other words cannot be told right or wrong.
+    An item counts if it has a list `objects` (kinds of thing, as annotators name them), or
+    if its metric is `object_f1`. The vocabulary is every kind that any item lists: a caption's
+    other words cannot be judged.
     """
     listed = {
         key: frozenset(" ".join(words_of(str(name))) for name in item["objects"])  # type: ignore[attr-defined]
@@ -151,7 +151,7 @@ def _objects(text: str, truth: Truth) -> set[str]:
 
 def _shown(truth: Truth) -> set[str]:
     if truth.objects:
-        # What a person wrote about the image is there too, annotated or not (as CHAIR has it).
+        # Objects in the reference captions count as present, annotated or not (as in CHAIR).
         said = (_objects(" ".join(words_of(answer)), truth) for answer in truth.answers)
         return set(truth.objects).union(*said)
     return {shape for answer in truth.answers for _, _, shape in parse_objects(answer)}

@@ -1,4 +1,4 @@
-"""What a metric tells beside its mean: declared once per metric, computed from outcomes. Pure.
+"""Secondary figures of a metric: declared once per metric, computed from outcomes. Pure.
 
 Every figure is a ratio of two sums over items: precision is (right among those said to be yes) over
 (said to be yes), F1 is 2 x (rightly said yes) over (said yes + expected yes). So all of them are
@@ -25,7 +25,7 @@ _EPSILON = 1e-9
 class Figure:
     """A figure over the `n` items of one `kind` (empty: of all kinds), with its interval.
 
-    Where what it is a share of is empty (precision of a model that never says yes) it is 0.
+    It is 0 if the denominator is 0 (precision of a model that never answers yes).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -38,7 +38,7 @@ class Figure:
     high: float
 
 
-# An item's part in a figure: what it adds above and below the line.
+# An item's contribution to a figure: to the numerator and to the denominator.
 Part = Callable[[Outcome], tuple[float, float]]
 
 
@@ -97,8 +97,8 @@ def figures_of(
 ) -> tuple[Figure, ...]:
     """The figures of one benchmark's outcomes: over all, then of each kind with the kind's mean.
 
-    Where items were scored by several metrics, a figure is over those of its metric. With more
-    than `MOST_KINDS` kinds there are none by kind: so many intervals say nothing.
+    If items were scored by several metrics, a figure is over those of its metric. With more
+    than `MOST_KINDS` kinds there are none by kind: that many intervals are not informative.
     """
     kinds = list(dict.fromkeys(outcome.kind for outcome in outcomes))
     found = _figures(outcomes, "", confidence, resamples, seed)

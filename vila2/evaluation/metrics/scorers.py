@@ -42,7 +42,7 @@ def score(metric: str, answer: str, expected: Sequence[str]) -> float:
 
 
 def exact(answer: str, expected: Sequence[str]) -> float:
-    """Return 1.0 when the answer equals an expected one but for case, space and punctuation."""
+    """Return 1.0 if the answer equals an expected one, ignoring case, space and punctuation."""
     given = normalise(answer)
     return float(bool(given) and any(given == normalise(text) for text in expected))
 
@@ -55,7 +55,7 @@ def contains(answer: str, expected: Sequence[str]) -> float:
 
 
 def yes_no(answer: str, expected: Sequence[str]) -> float:
-    """Return 1.0 when the answer says the expected one of yes and no, and not the other."""
+    """Return 1.0 if the answer contains the expected one of yes and no, and not the other."""
     wanted = {stance(text) for text in expected}
     if "" in wanted:
         raise ValueError(f"metric 'yes_no' expects yes or no, not {list(expected)}")
@@ -90,7 +90,7 @@ def parse_objects(text: str) -> Counter[tuple[str, str, str]]:
 def object_f1(answer: str, expected: Sequence[str]) -> float:
     """Return the F1 of the answer's objects against the best matching expected caption's.
 
-    An object counts when size, colour and shape all agree. Where neither names an object the
+    An object counts if size, colour and shape all agree. If neither names an object the
     score is 1.0.
     """
     given = parse_objects(answer)

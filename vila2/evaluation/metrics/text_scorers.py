@@ -1,7 +1,7 @@
-"""Metrics of an answer as it is spelt: for reading text in images, and for captions.
+"""Character-level metrics of an answer: for text in images, and for captions.
 
 The distances are `rapidfuzz`'s and the character F-score is `sacrebleu`'s; both are imported when
-first asked for, since who only submits a benchmark needs neither.
+first used, since submitting a benchmark needs neither.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The run report: one model of all its figures, rendered for a terminal and as one HTML page."""
+"""The run report: one data model, rendered for a terminal and as one HTML page."""

@@ -11,7 +11,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
-    """A part of the report: unknown fields are errors, and nothing changes."""
+    """Base of the report's parts: immutable, and unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class DataRead(Strict):
 
 
 class Lineage(Strict):
-    """Where a model comes from: what it started from, what it read, and its weights' digest."""
+    """A model's lineage: its starting model, its training data, and its weights' digest."""
 
     name: str
     model: str

@@ -1,6 +1,6 @@
-"""What may be said about a run, in sentences: pure, and the same in every rendering.
+"""Findings about a run, in sentences. Pure; the same in every rendering.
 
-A sentence claims no more than the figures carry. What is not significant is said to be so.
+A sentence claims no more than the figures carry. Insignificant differences are stated as such.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOW_TO_READ = (
 
 
 def findings(report: RunReport) -> list[str]:
-    """Say in sentences what the run shows and what it does not."""
+    """Return sentences on what the run shows and what it does not."""
     return [
         *_verdicts(report),
         *_seeds(report),

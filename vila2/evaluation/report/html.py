@@ -109,7 +109,7 @@ def _scores_plot(report: RunReport, rounds: Sequence[Round]) -> Markup | None:
     description = (
         "Scores of every round and control with their intervals; the table has the figures"
     )
-    # The drawing is ours, and its labels were escaped by matplotlib.
+    # The SVG is generated here, and matplotlib has escaped its labels.
     panels = ["Macro score", *names]
     return Markup(dot_panels(rows, panels, description=description, least_span=10))  # noqa: S704
 

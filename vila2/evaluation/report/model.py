@@ -84,13 +84,13 @@ class RoundVerdict(Difference):
 
 
 class Comparison(Difference):
-    """How far the round named `round` is above a control: the paired difference of the two."""
+    """The paired difference of macro scores: the round named `round` minus a control."""
 
     round: str
 
 
 class Layer(Strict):
-    """What became of the samples of a caption layer: captioned, or quarantined for a reason."""
+    """Counts of a caption layer's samples: captioned, or quarantined by reason."""
 
     captioned: Count
     quarantined: dict[str, Count] = {}

@@ -1,4 +1,4 @@
-"""What the VILA² paper reports by round, to stand beside a run's own curve (arXiv 2407.17453v2).
+"""Figures by round from the VILA² paper (arXiv 2407.17453v2), plotted with a run's own.
 
 Other data, models and benchmarks: only the shape can be compared. The paper gives one figure for
 each round and no interval.

@@ -44,7 +44,7 @@ def text_of(report: RunReport, *, width: int = 100, examples: int = 4) -> str:
 
 
 class _Scores:
-    """The table of rounds; where it would not fit, without intervals, which findings have too."""
+    """The table of rounds; intervals are dropped if too wide, since the findings show them too."""
 
     def __init__(self, report: RunReport) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""Curves by round: how scores and caption length went on, with the paper's own beside them."""
+"""Curves by round: scores and caption length, with the paper's curves for comparison."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Bootstrap intervals for scores and for differences between two rounds.
 
 Paired over items, since both rounds answered the same ones (Koehn, *Statistical Significance Tests
-for Machine Translation Evaluation*, EMNLP 2004). Where several items share an image, whole
+for Machine Translation Evaluation*, EMNLP 2004). If several items share an image, whole
 images are resampled: answers about one image rise and fall together. How an interval is made
-is told in `resampling`; how often it errs is measured by `bench/verdict.py` and published in
+is described in `resampling`; its error rate is measured by `bench/verdict.py` and published in
 `docs/verdict.md`.
 
 What an interval covers: the choice of images, and the luck of training where a round was
@@ -96,7 +96,7 @@ def macro_over_seeds(
 ) -> Interval:
     """Return the mean over seeds of one round's macro averages, with its interval.
 
-    Over images, and over seeds where there are several. Raises `ValueError` for a round without
+    Over images, and over seeds if there are several. Raises `ValueError` for a round without
     a seed, or benchmarks or items that differ between seeds.
     """
     if not scores:
@@ -200,14 +200,14 @@ def paired_difference_over_seeds(
 ) -> Interval:
     """Return the mean difference of pairs of trainings that share more than their seed.
 
-    For arms that stand on one base: each pair holds before and after of one seed on the same
+    For arms that share one base: each pair holds before and after of one seed on the same
     items, and what both owe to that base cancels. Raises `ValueError` for fewer than two seeds or
     differing items.
     """
     if len(pairs) < 2:
         raise ValueError("seeds need at least two pairs; use paired_difference for one")
     for before, after in pairs:
-        score_table([{"": before}, {"": after}], None)  # raises where the two differ
+        score_table([{"": before}, {"": after}], None)  # raises if the two differ
     table = score_table(
         [{"": {item: after[item] - before[item] for item in before}} for before, after in pairs],
         None,

@@ -1,6 +1,6 @@
 """Intervals of ratios of sums, such as precision and F1, over resampled images.
 
-A ratio is no mean over items, so the sums above and below the line are resampled together; the
+A ratio is not a mean over items, so numerator and denominator are resampled together; the
 resamples are those of `resampling`, which see an image with all its items or not at all.
 """
 
@@ -23,9 +23,9 @@ def ratio_intervals(
 ) -> list[Interval]:
     """Return ratios of sums over items, each with its percentile interval.
 
-    `parts` has a row for each item, with what it adds above and below the line of each ratio;
+    `parts` has a row for each item: its share of each ratio's numerator and denominator;
     `clusters` names each item's image. All ratios see the same resamples. One over nothing is 0.
-    Raises `ValueError` for no items, clusters of another number, or a value that is not finite.
+    Raises `ValueError` for no items, a different number of clusters, or a non-finite value.
     """
     if not parts or len(parts) != len(clusters):
         raise ValueError(f"{len(parts)} items but {len(clusters)} clusters; one for each is needed")

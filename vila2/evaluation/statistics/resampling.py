@@ -10,7 +10,7 @@ benchmarks of each benchmark's mean. Two things make it uncertain:
   *Variance Components*, 1992, chapter 4) and added as a normal deviate.
 
 Quantiles are then stretched about the estimate by t / z at Satterthwaite's degrees of freedom,
-since a variance that comes of few images or few seeds is itself uncertain. Where both are many,
+since a variance that comes of few images or few seeds is itself uncertain. If both are many,
 this is the plain percentile interval.
 """
 
@@ -66,7 +66,7 @@ class ScoreTable:
 
 
 def score_table(models: Sequence[BenchmarkItems], clusters: Clusters | None) -> ScoreTable:
-    """Lay the scores of `models` out; all must hold the same benchmarks and items.
+    """Build the table of the scores of `models`; all must have the same benchmarks and items.
 
     Without `clusters` every item is its own, and equal names in two benchmarks are two items. A
     cluster that several benchmarks share is one row. Raises `ValueError` naming what differs.
@@ -189,7 +189,7 @@ def interval_of(
     """The interval of a sum of sides, each the mean macro score of its models times its sign.
 
     `sides` holds (sign, rows). `seed_sd` is the standard deviation of a macro score between seeds
-    to assume where no side has two of them; measured ones take its place.
+    to assume if no side has two of them; measured ones take precedence.
     Raises `ValueError` for a confidence that is none, or scores that are not finite.
     """
     if not 0 < confidence < 1:

@@ -1,4 +1,4 @@
-"""The steps of a stage, as tensors: whom each process visits, what it reads, and in which rows.
+"""The steps of a stage as tensors: each process's samples, their texts, and their rows.
 
 Padded: the samples of a block of steps are sorted by length into steps, so that little is padding.
 Packed: the samples of a step are joined into rows. With a token budget a step takes as many samples
@@ -27,13 +27,13 @@ from vila2.training.batches.sampler import BLOCK, CHUNK, Order, Visit, batches_o
 from vila2.training.batches.streams import SourceStream
 from vila2.training.objective import MicroBatch
 
-# Steps that are made ready while one is computed.
+# Steps prefetched while one is computed.
 _AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class StepData:
-    """One process's share of a step, and where the order of visits stands after it."""
+    """One process's share of a step, and the number of visits after it."""
 
     micro: list[MicroBatch]
     visits: int
@@ -42,7 +42,7 @@ class StepData:
 
 @dataclass(slots=True)
 class StepCounts:
-    """What became of the step's samples, over all processes."""
+    """Counts over the step's samples, summed over all processes."""
 
     samples: int = 0
     truncated: int = 0
@@ -50,14 +50,14 @@ class StepCounts:
     missing: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: StepCounts) -> None:
-        """Sum up."""
+        """Add another step's counts, in place."""
         self.samples += other.samples
         self.truncated += other.truncated
         self.without_loss += other.without_loss
         self.missing.update(other.missing)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the arguments that make it again."""
+        """The fields as JSON; pass them to the constructor to restore the counts."""
         return {
             "samples": self.samples,
             "truncated": self.truncated,
@@ -99,7 +99,7 @@ class StageData:
         self._sources = [SourceStream(source, cache, seed=seed) for source in stage.sources]
         sizes = [source.sizes(report) for source in self._sources]
         for source, shards in zip(self._sources, sizes, strict=True):
-            # What is shuffled together, and as much of what comes next.
+            # Room for the current shuffle window and for the next.
             source.keep = 2 * max(CHUNK, spec.window * max(shards))
         self._order = Order(
             sizes,
@@ -114,13 +114,13 @@ class StageData:
             self._prepare(self.features, report)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._loaders.shutdown(cancel_futures=True)
 
     def steps(self, first: int, visits: int) -> Generator[StepData]:
-        """Steps `first` .. `stage.steps`, of which the first begins after so many visits.
+        """Steps `first` .. `stage.steps`, of which the first begins after `visits` visits.
 
-        The next steps are made in a thread while the present one is computed.
+        The next steps are prepared in a thread while the current one is computed.
         """
         planned = self._planned(first, visits)
         with ThreadPoolExecutor(1, thread_name_prefix="steps") as maker:
@@ -170,7 +170,7 @@ class StageData:
             if fit < asked:
                 break
             asked *= 2
-        # Encoded once more for the counts of just these; texts are cached by the chat format.
+        # Encoded again to count only these samples; texts are cached by the chat format.
         texts, counts = self._encode(visits[:fit])
         return visits[:fit], texts, counts
 
@@ -194,7 +194,7 @@ class StageData:
                     self._beside(_Row([visits[i] for i in part], [texts[i] for i in part]))
                     for part in parts
                 ]
-                told = counts if offset == 0 else StepCounts()  # a block's counts, once
+                told = counts if offset == 0 else StepCounts()  # a block's counts are reported once
                 yield StepData(micro, (step + 1) * size, told)
 
     def _encode(self, visits: Sequence[Visit]) -> tuple[list[Encoded], StepCounts]:
@@ -207,7 +207,7 @@ class StageData:
         return texts, StepCounts(counts.samples, truncated, without_loss, counts.missing)
 
     def _beside(self, row: _Row) -> MicroBatch:
-        """Samples below each other, padded on the right."""
+        """One sample per row, padded on the right."""
         lengths = tuple(len(text.ids) for text in row.texts)
         shape = (len(lengths), max(lengths))
         ids, labels = np.full(shape, self._chat.pad_id), np.full(shape, -100)
@@ -222,7 +222,7 @@ class StageData:
         )  # fmt: skip
 
     def _joined(self, row: _Row) -> MicroBatch:
-        """Samples end to end in one row."""
+        """All samples concatenated in one row."""
         ids = np.concatenate([text.ids for text in row.texts])
         labels = np.concatenate([_labels(text) for text in row.texts])
         return MicroBatch(
@@ -235,7 +235,7 @@ class StageData:
         if self.features is not None:
             return self.features.take([where.shard.rows[row].sha256 for where, row in held])
         read = [self._images.held(where.shard, row) for where, row in held]
-        # Only what has to be decoded is worth handing to a thread.
+        # A thread pays off only for images that must be decoded.
         missing = [n for n, pixels in enumerate(read) if pixels is None]
         made = self._loaders.map(lambda n: self._images.get(held[n][0].shard, held[n][1]), missing)
         for n, pixels in zip(missing, made, strict=True):
@@ -252,7 +252,7 @@ class StageData:
 
 
 def _labels(text: Encoded) -> np.ndarray:
-    """Ids where they are predicted, else -100; nothing predicts a sample's first token."""
+    """Token ids as labels, -100 where no loss counts; a sample's first token has none."""
     labels = np.where(text.loss, text.ids, -100)
     labels[0] = -100
     return labels

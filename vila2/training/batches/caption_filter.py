@@ -15,7 +15,7 @@ from vila2.schemas.train_spec import Source
 class Kept:
     """A source's choice among the captions of one layer; of its shards two columns are read.
 
-    Raises `DataError` where captions are kept by a score that the layer does not have.
+    Raises `DataError` if captions are selected by a score that the layer does not have.
     """
 
     def __init__(self, spec: Source, layer: str) -> None:

@@ -18,7 +18,7 @@ from vila2.model.features import Bypass, VisionFeatures, cached_features, tower_
 
 
 def decoded(image: bytes, *, key: str, size: int) -> np.ndarray:
-    """uint8 (size, size, 3); raises `DataError` for an image that nobody checked at ingest."""
+    """Decode to uint8 (size, size, 3); raises `DataError` if the image cannot be decoded."""
     try:
         return decode(image, size=(size, size))
     except ImageRejected as error:
@@ -39,7 +39,7 @@ class DecodedImages:
         self._lock = threading.Lock()
 
     def held(self, shard: OpenShard, row: int) -> np.ndarray | None:
-        """uint8 (size, size, 3), where it is decoded already."""
+        """uint8 (size, size, 3) if the image is cached, else `None`."""
         digest = shard.rows[row].sha256
         with self._lock:
             if digest in self._held:
@@ -69,7 +69,7 @@ class FrozenFeatures:
         self._features = VisionFeatures()
 
     def prepare(self, path: Path, shard: OpenShard) -> None:
-        """Compute a shard's features, or map the file where they lie."""
+        """Compute a shard's features, or memory-map the file that holds them."""
         size = self._vlm.preset.image_size
 
         def pixels() -> np.ndarray:

@@ -1,7 +1,7 @@
 """Packing: samples of one step joined into rows, so that no token is padding. Pure.
 
 A row is a list of whole samples laid end to end. Attention stays within a sample and positions
-start anew with each (see `vila2.training.objective`), so a packed step has the loss of a padded
+restart with each (see `vila2.training.objective`), so a packed step has the loss of a padded
 one. Rows need not be full, since a row has the length of what is in it; what matters is that no row
 is longer than memory allows and that all take about the same time.
 """
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 def packed_rows(lengths: Sequence[int], *, capacity: int, multiple: int = 1) -> list[list[int]]:
     """Rows of positions into `lengths` (tokens), none longer than `capacity` tokens.
 
-    As few rows as balanced filling allows, and a multiple of `multiple` where there are samples
+    As few rows as balanced filling allows, and a multiple of `multiple` if there are samples
     enough; the longest sample goes to the shortest row (Graham 1969), and a row that would
-    overflow is opened anew. Raises `ValueError` for a sample that fits no row.
+    overflow starts a new one. Raises `ValueError` for a sample that fits no row.
     """
     if not lengths:
         return []

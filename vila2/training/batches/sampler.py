@@ -1,9 +1,9 @@
 """In which order samples are visited: a pure function of the seed and the step.
 
-Nothing is remembered between steps, so resuming needs a number alone, and any two processes agree
-on the order without talking. Shuffling is local at scale, so that a few shards are open at a time:
+The sampler is stateless, so resuming needs only a number, and any two processes agree
+on the order without communication. Shuffling is local at scale, to keep few shards open at a time:
 shards are permuted, and samples are shuffled within windows of neighbouring shards. Sources are
-mixed evenly: every chunk of an epoch holds each source's share. Where all shards of a source fit
+mixed evenly: every chunk of an epoch holds each source's share. If all shards of a source fit
 into one window, as on a laptop, this is a full shuffle.
 """
 

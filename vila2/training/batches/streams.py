@@ -33,7 +33,7 @@ class Held:
 class SourceStream:
     """Reads a source's samples by (shard, index); shards that hold `keep` samples stay open.
 
-    Raises `ValueError` where a layer has another number of shards than the source.
+    Raises `ValueError` if a layer's number of shards differs from the source's.
     """
 
     def __init__(self, spec: Source, cache: Path, *, seed: int) -> None:
@@ -49,7 +49,7 @@ class SourceStream:
                 "one for each, or none"
             )
         self.spec, self._indexes, self._seed = spec, cache / "indexes", seed
-        self.keep = 0  # samples, set once it is known how far apart neighbouring visits lie
+        self.keep = 0  # samples, set once the distance between neighbouring visits is known
         self._open: OrderedDict[int, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._kept = {layer: Kept(spec, layer) for layer in spec.layers}
@@ -65,7 +65,7 @@ class SourceStream:
         return sizes
 
     def held(self, number: int) -> Held:
-        """A shard, opened if need be; the one that was not visited longest is closed."""
+        """A shard, opened if necessary; the least recently visited one is closed."""
         with self._lock:
             held = self._open.get(number)
             if held is None:
@@ -108,7 +108,7 @@ class SourceStream:
 
 
 def _given_to_others(captions: Captions, source: str, *, seed: int) -> Captions:
-    """Rotate a seeded permutation of a shard, so that nobody keeps their own caption."""
+    """Rotate a seeded permutation of a shard, so that no sample keeps its own caption."""
     if len(captions) == 1:
         raise ValueError(
             f"source {source}: shuffle_captions needs more than one sample in every shard"
