@@ -1,6 +1,6 @@
 """Near-duplicates: perceptual hashes of 64 bits and a banded index over them.
 
-Two images are near duplicates if their hashes differ in few bits. The hash is split into four bands of 16
+Two images are near if their hashes differ in few bits. The hash is split into four bands of 16
 bits; if two hashes differ in at most 7 bits, one band differs in at most one, so that looking up
 each band as it is and with each single bit flipped finds every such pair (the pigeonhole principle,
 as in Manku, Jain and Das Sarma, WWW 2007).
