@@ -99,7 +99,7 @@ def assemble(
         else:
             caption = found[0] if found else caption_from(assembly.caption_layer)
     keep_original = assembly.policy in ("concat", "qa_turns") or caption is None
-    # `mix` has always drawn here; the others draw where the draw can change something.
+    # `mix` always draws, to keep its random stream; the others only if p makes a difference.
     draws = assembly.policy == "mix" or assembly.p < 1
     if draws and caption is not None and rng.random() >= assembly.p:
         caption, keep_original = None, True

@@ -27,7 +27,7 @@ class FolderReader(Reader):
     With a `captions.csv` (columns `image`, `caption`, or those that the options name; others
     ignored) the table is authoritative: the first caption of an image is its text, further ones
     are reported as `caption-extra`, an image without a row as `caption-missing`. Else a `.txt` or
-    `.json` of the same name holds the text; the `.txt` has precedence. Files that are neither images
+    `.json` of the same name holds the text (`.txt` first). Files that are neither images
     nor captions are reported as `file-unknown`, links to folders as `link-to-folder`, so that
     nothing is ignored silently. Images may be in `images/` even if the table omits that prefix.
     """
@@ -53,7 +53,7 @@ class FolderReader(Reader):
         return len(self._images)
 
     def read(self) -> Iterator[RawSample]:
-        """Images in the order of the table, else of their paths, then the leftover files as problems."""
+        """Images in the order of the table, else of their paths, then leftover files as problems."""
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)

@@ -1,7 +1,7 @@
 """Writing tars of plain files: POSIX ustar, no times, no owners, so equal files give equal bytes.
 
-Headers are built from one template instead of by `tarfile`, which would dominate the cost of a shard
-with many small members (bench/store.py). A test compares the bytes with those that `tarfile`
+Headers are built from one template instead of by `tarfile`, which would dominate the cost of a
+shard with many small members (bench/store.py). A test compares the bytes with those that `tarfile`
 writes.
 """
 
