@@ -53,7 +53,7 @@ class FolderReader(Reader):
         return len(self._images)
 
     def read(self) -> Iterator[RawSample]:
-        """Images in the order of the table, else of their paths, then leftover files as problems."""
+        """Images in the order of the table, else by path; then leftover files as problems."""
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)

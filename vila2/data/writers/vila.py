@@ -15,7 +15,7 @@ from vila2.data.writers.webdataset import add_captioned
 def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int) -> int:
     """Write `000000.tar`, `000000.tar.json`, ... and `provenance.jsonl`; returns their samples.
 
-    A tar has the layout of the WebDataset export. Its table is `{url: {"output": caption}}`, where `url` is
+    Tars are as in the WebDataset export. A table is `{url: {"output": caption}}`, where `url` is
     the sample's source if that is a web address and else the image's name in the tar; `key.json`
     repeats it as `url`, by which VILA looks it up. Raises `DataError` if two samples of one tar
     share an address, since one caption would be lost.
