@@ -204,9 +204,9 @@ def _slug(directory: Path) -> str:
 
 
 def _processor(preset: Preset, images: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
-    """Configuration with which transformers' `AutoProcessor` builds the same prompts as `ChatFormat`.
+    """Configuration for transformers' `AutoProcessor` to build the same prompts as `ChatFormat`.
 
-    Llava's processor writes one image token per patch, so the patch size is set to match the tokens.
+    Llava's processor writes one image token per patch, so the patch size is set to match.
     """
     return {
         "processor_class": "LlavaProcessor",

@@ -15,7 +15,7 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over weights, configuration and tokenizer in name order, as recorded by the trainer."""
+    """sha256 over weights, configuration and tokenizer in name order, as the trainer records it."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors" or path.name in _NAMED:
