@@ -51,7 +51,7 @@ _ONE_COLOUR = (200, 100, 30)
 
 
 class ForeignModelError(ValueError):
-    """A model that cannot be a base or a captioner; the message names the directory and the reason."""
+    """A model that cannot be a base or a captioner; the message names directory and reason."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Foreign:
 
 
 def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]:
-    """Load a model (float32, safetensors only) and its tokenizer, and determine how it takes images.
+    """Load a model (float32, safetensors only) and its tokenizer, and find out how it takes images.
 
     One image passes through the tower, to count its tokens. Raises `ForeignModelError` or
     `PartsError` if the model is not supported.

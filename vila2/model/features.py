@@ -1,7 +1,8 @@
 """Cached output of a frozen vision tower, so that each image passes through it once.
 
-A run trains on the same images many times, and the output of a frozen tower does not change. Features are stored per shard as float16 `.npy` files, named by the tower's digest and
-the shard's, and are read through a memory map.
+A run trains on the same images many times, and the output of a frozen tower does not change.
+Features are stored per shard as float16 `.npy` files, named by the digests of tower and shard, and
+are memory-mapped.
 """
 
 from __future__ import annotations

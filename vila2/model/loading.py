@@ -23,7 +23,7 @@ _NAMED = 3  # keys that a message names
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded whole; the message names the directory, the file and the fix."""
+    """A checkpoint that cannot be loaded whole; the message names directory, file and fix."""
 
 
 def load_model(kind: Any, directory: Path, **options: Any) -> Any:

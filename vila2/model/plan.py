@@ -1,7 +1,7 @@
 """A preset's shapes without its weights: the model is built on torch's meta device.
 
-No memory is allocated and only the preset is read, so the exact parameter counts of a 40B model take
-a second on a laptop. `vila2.model.memory` computes the cost from them.
+No memory is allocated and only the preset is read, so the exact parameter counts of a 40B model
+take a second on a laptop. `vila2.model.memory` computes the cost from them.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def explain(
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Dotted path -> line, from 1, of every key and item of a YAML text; partial if invalid."""
+    """Map the dotted path of every key and item of a valid YAML text to its line, from 1."""
     found: dict[str, int] = {}
 
     def walk(node: yaml.Node | None, path: str) -> None:

