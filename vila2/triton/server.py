@@ -75,7 +75,7 @@ class TritonServer:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=self._env(),
-                start_new_session=True,  # so that Ctrl-C does not reach it before its requests have ended
+                start_new_session=True,  # keeps Ctrl-C from reaching it
             )
         end = time.monotonic() + seconds
         while not self.ready():
