@@ -64,8 +64,8 @@ def write_world(
 
     `progress(split, done, total)` is called periodically.
     """
-    # A digest, and outside the split's folder: with the seed in `corpus/`, any reader of that folder
-    # could regenerate its truth.
+    # A digest, and outside the split's folder: with the seed in `corpus/`, any reader of it could
+    # regenerate its truth.
     recipe = canonical_json({"sizes": asdict(sizes), "seed": seed})
     stamp = hashlib.sha256(recipe).hexdigest()
     writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}
