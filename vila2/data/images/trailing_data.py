@@ -36,7 +36,7 @@ def end_of(data: bytes, extension: str) -> int | None:
 
 
 def foreign_tail(data: bytes, end: int | None) -> str:
-    """Describe non-image data after offset `end`; empty if there is none."""
+    """Name the kind of program, page or archive after offset `end`; empty if there is none."""
     tail = data[len(data) if end is None else end :]
     if not tail.strip(b"\0\r\n "):
         return ""
@@ -44,7 +44,7 @@ def foreign_tail(data: bytes, end: int | None) -> str:
 
 
 def checksums_hold(data: bytes) -> bool:
-    """Whether every chunk of a PNG matches its checksum."""
+    """Whether every chunk of a PNG, up to IEND, matches its checksum."""
     at = 8
     while at + 12 <= len(data):
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

@@ -69,7 +69,7 @@ class ParquetReader(Reader):
                 yield RawSample(keys.of(file.stem, source=name), name, None, problem=problem)
 
     def _choose(self, file: Path, schema: pa.Schema) -> dict[str, str]:
-        """Map roles to columns; raises `DataError` if image or caption is missing."""
+        """Map roles to columns; raises `DataError` if a required one is missing or mistyped."""
         given, options = set(schema.names), self.options
         image = _pick(options.image_field, IMAGE_FIELDS, given, file, "image")
         if image is None or not _is_image(schema.field(image).type):
