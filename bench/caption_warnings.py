@@ -67,7 +67,7 @@ def of_people(table: Path) -> Draw:
 
 
 def template(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """A share of the captions becomes one of ten of them."""
+    """Replace a share of the captions by one of ten of them."""
     return [
         texts[int(rng.integers(10))] if spoil else text
         for text, spoil in zip(texts, rng.random(len(texts)) < share, strict=True)
@@ -75,7 +75,7 @@ def template(texts: Sequence[str], share: float, rng: np.random.Generator) -> li
 
 
 def opener(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """A share of the captions begins with one formula."""
+    """Start a share of the captions with a fixed phrase."""
     return [
         f"The image features a scene with {text}" if spoil else text
         for text, spoil in zip(texts, rng.random(len(texts)) < share, strict=True)
@@ -83,7 +83,7 @@ def opener(texts: Sequence[str], share: float, rng: np.random.Generator) -> list
 
 
 def fewer_words(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """A share of the words gives way to one of the fifty commonest: the vocabulary shrinks."""
+    """Replace a share of the words by one of the fifty commonest, which shrinks the vocabulary."""
     counts = Counter(word for text in texts for word in text.split())
     common = [word for word, _ in counts.most_common(50)]
     return [
@@ -96,7 +96,7 @@ def fewer_words(texts: Sequence[str], share: float, rng: np.random.Generator) ->
 
 
 def longer(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """Every caption grows by a share of its words, taken from others."""
+    """Lengthen every caption by a share of its words, taken from other captions."""
     grown = []
     for text in texts:
         more = texts[int(rng.integers(len(texts)))].split()
@@ -132,7 +132,7 @@ def false_alarms(kinds: dict[str, Draw], trials: int) -> Iterator[dict[str, Any]
 
 
 def found(draw: Draw, trials: int, count: int) -> Iterator[dict[str, Any]]:
-    """Share of spoilt rounds that raise their warning, by how much was spoilt."""
+    """Share of degraded rounds that raise their warning, by degree of degradation."""
     for name, (kind, spoil) in SPOILERS.items():
         row: dict[str, Any] = {"spoilt": name, "warning": kind}
         for share in SPOILT:

@@ -43,12 +43,12 @@ class Rates:
         self.of: dict[str, list[float]] = {}
 
     def add(self, name: str, tokens: Sequence[int], seconds: float) -> None:
-        """One more pass."""
+        """Record one pass."""
         self.of.setdefault(name, []).append(sum(tokens) / seconds)
         self._console.print(f"{name}: {self.of[name][-1]:,.0f} tokens/s ({seconds:.1f} s)")
 
     def ratio(self, one: str, other: str) -> float:
-        """Of the medians."""
+        """Ratio of the two contenders' medians."""
         return statistics.median(self.of[one]) / statistics.median(self.of[other])
 
 
@@ -60,7 +60,7 @@ def engines(rates: Rates, vlm: VLM, given: argparse.Namespace) -> dict[str, floa
     side = captioner.image_size
     asked_same, asked_varied = (requests(jpegs, n, side=side) for n in (same, varied))
     captioner.generate(asked_same[: given.batch])
-    # A second engine has a second core; a GPU is one already.
+    # A second engine needs a second core; a GPU runs one engine.
     for instances, repeats in ((1, given.repeats), (2, 1))[: 1 if given.device == "cuda" else 2]:
         with on_triton(
             vlm, jpegs, tokens=TOKENS, batch=given.batch, threads=given.threads,
@@ -91,7 +91,7 @@ def engines(rates: Rates, vlm: VLM, given: argparse.Namespace) -> dict[str, floa
 
 
 def around() -> tuple[dict[str, float], dict[str, object]]:
-    """What no GPU computes: decoding, more workers, memory by size."""
+    """CPU-only measurements: decoding, more workers, memory by size."""
     pixels = decoding(100)
     workers = workers_apart(built(SMALL), images(1024, width=1024, height=768), tokens=2, batch=64)
     memory = [peak_of(count) for count in MEMORY_SIZES]

@@ -1,4 +1,4 @@
-"""What one would write instead of `captioning.py`'s engine, with transformers alone."""
+"""Baselines for `captioning.py`, written with transformers only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vila2.model.build import VLM
 
 
 def piped(folder: Path, jpegs: Sequence[bytes], tokens: Sequence[int], *, device: str) -> float:
-    """Seconds of a loop over transformers' pipeline, image by image, as its pages show."""
+    """Seconds of a loop over transformers' pipeline, image by image, as in its documentation."""
     from transformers import pipeline
 
     kept = torch.float32 if device == "cpu" else torch.bfloat16
@@ -44,7 +44,7 @@ class Rows:
         self._ends = torch.tensor([prompt + n for n in tokens])
 
     def __call__(self, ids: torch.Tensor, _: object, **__: object) -> torch.Tensor:
-        """Which rows are done."""
+        """Return which rows have ended."""
         self._ends = self._ends.to(ids.device)
         return ids.shape[1] >= self._ends
 
@@ -81,7 +81,7 @@ def generated(vlm: VLM, jpegs: Sequence[bytes], tokens: Sequence[int], *, batch:
 
 
 def decoding(count: int) -> dict[str, float]:
-    """Our decoding against the transformers processor's, one core, 1024x768 to 384."""
+    """Our decoding compared with the transformers processor's, one core, 1024x768 to 384."""
     from transformers import SiglipImageProcessor
 
     jpegs = images(count, width=1024, height=768)
@@ -98,7 +98,7 @@ def decoding(count: int) -> dict[str, float]:
 
     ours_seconds = timed(lambda: [ours(jpeg) for jpeg in jpegs])
     theirs_seconds = timed(lambda: [theirs(jpeg) for jpeg in jpegs])
-    # Of 255: the processor's values are -1 to 1.
+    # In units of 1/255: the processor's values are -1 to 1.
     apart = [np.abs(ours(jpeg) - theirs(jpeg)) * 127.5 for jpeg in jpegs[:8]]
     return {
         "ours_per_s": count / ours_seconds,

@@ -1,4 +1,4 @@
-"""The whole service under load: a layer on Triton, workers of their own, memory by size."""
+"""The whole service under load: a layer on Triton, separate workers, memory by size."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Layers:
         self._made = 0
 
     def seconds(self) -> float:
-        """From a layer's start to its seal."""
+        """Seconds from a layer's start to its seal."""
         return timed(self.make)
 
     def make(self) -> None:
-        """One more layer, all of it."""
+        """Make one complete layer."""
         self._made += 1
         name = f"layer-{self._made}"
         caption = self._platform.client.caption
@@ -97,7 +97,7 @@ def on_triton(
     shard: int = 128,
     gpus: int = 0,
 ) -> Iterator[Layers]:
-    """The platform in this process over a Triton server of its own, the model loaded."""
+    """An embedded platform with its own Triton server and the model loaded."""
     settings = CaptionSettings(
         triton_batch_size=batch, triton_threads=threads, triton_instances=instances,
         triton_gpus=gpus, triton_memory=2**16,
@@ -115,7 +115,7 @@ def workers_apart(
 ) -> dict[str, dict[str, float]]:
     """Images a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
 
-    `cores` is what all processes used together; the machine has no more to give than it has.
+    `cores` is the CPU usage of all processes together, bounded by the machine's cores.
     """
     figures = {}
     with ExitStack() as held:
@@ -167,7 +167,7 @@ def _worker(workspace: Path, env: dict[str, str], log: Path) -> Iterator[None]:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of everything that it started."""
+    """CPU seconds of this process and its descendants."""
     me = psutil.Process()
     total = 0.0
     for process in (me, *me.children(recursive=True)):
@@ -195,7 +195,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def main() -> None:
-    """What `peak_of` runs: the service's own memory, the engine being in Triton's process.
+    """Run by `peak_of`: the service's own memory, without the engine, which is in Triton's process.
 
     The images are submitted by another process, whose memory does not count.
     """
@@ -214,7 +214,7 @@ def main() -> None:
 
 
 def _peak_mib() -> float:
-    """The most memory that this process has held (Linux)."""
+    """Peak resident memory of this process in MiB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return float(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""What `captioning.py` captions: a model with random weights, made images, answers' lengths."""
+"""The workload of `captioning.py`: a random model, synthetic images, and answer lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vila2.schemas.sampling import Sampling
 def preset(
     *, vision: dict[str, int], language: dict[str, int], side: int = 112, kind: str = "llama"
 ) -> Preset:
-    """The architecture, as wide and as deep as said, for images of `side` pixels."""
+    """A preset with the given widths and depths, for images of `side` pixels."""
     return Preset.model_validate(
         {
             "name": "bench",
@@ -39,7 +39,7 @@ def preset(
     )  # fmt: skip
 
 
-# Decoding weighs what it weighs in a large model: most of the time, over few image tokens.
+# As in a large model, decoding takes most of the time, with few image tokens.
 PRESET = preset(
     vision={"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
             "num_attention_heads": 4},
@@ -63,7 +63,7 @@ LARGE = preset(
 )  # fmt: skip
 LARGE_VOCABULARY = 151_936
 QUESTION = "Describe the image."
-TOKENS = 32  # of every image, where all are alike
+TOKENS = 32  # per image, if all are equal
 
 
 def images(count: int, *, width: int = 480, height: int = 360) -> list[bytes]:
@@ -100,7 +100,7 @@ def built(preset: Preset = PRESET) -> VLM:
 
 
 def requests(jpegs: Sequence[bytes], tokens: Sequence[int], *, side: int) -> list[Request]:
-    """What the bare engine is given: images that are decoded already."""
+    """Requests for the bare engine, with decoded images."""
     return [
         Request(decode(jpeg, size=(side, side)), QUESTION, 0, Sampling(max_new_tokens=n))
         for jpeg, n in zip(jpegs, tokens, strict=True)
@@ -108,7 +108,7 @@ def requests(jpegs: Sequence[bytes], tokens: Sequence[int], *, side: int) -> lis
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds."""
+    """Run `work` and return its seconds."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -98,7 +98,7 @@ class Judge:
     def __init__(self, captioner: Captioner, corpus: Corpus) -> None:
         self.captioner, self.corpus = captioner, corpus
         vlm, images = captioner.vlm, np.stack(corpus.images)
-        # Scored several times, read by the tower once.
+        # Scored several times, but the tower's features are cached.
         self._digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
         features = VisionFeatures()
         features.add(self._digests, compute_features(vlm, images))
@@ -142,7 +142,7 @@ def _of_mean_features(captioner: Captioner, corpus: Corpus) -> torch.Tensor:
 
 
 def auc(right: np.ndarray, wrong: np.ndarray) -> float:
-    """How often a score of `right` lies above one of `wrong`; ties count half."""
+    """Probability that a score of `right` exceeds one of `wrong`; ties count half."""
     ordered = np.sort(wrong)
     below = np.searchsorted(ordered, right, "left") + np.searchsorted(ordered, right, "right")
     return float(below.mean() / (2 * len(wrong)))

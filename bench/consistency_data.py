@@ -38,8 +38,8 @@ PHOTOS_LABELLED, PHOTOS_TEST = 2500, 500
 class Corpus:
     """A shard of labelled images, and test images with a true caption each.
 
-    `altered` holds by attribute the true captions with that attribute changed; one is left as it
-    is where nothing can be changed. `references` are all true captions of each test image.
+    `altered` holds by attribute the true captions with that attribute changed; one is left
+    unchanged if it has no such attribute. `references` are all true captions of each test image.
     `reference` are the labelled images over which the trainer takes the stored reference.
     """
 
@@ -81,7 +81,7 @@ def drawn(folder: Path) -> Corpus:
 
 
 def changed(scene: Scene, attribute: str, seed: int) -> Scene:
-    """The scene with one attribute of one thing, or its background, put otherwise."""
+    """The scene with one attribute of one thing, or its background, changed."""
     rng = np.random.default_rng([5, seed])
     if attribute == "background":
         others = [name for name in BACKGROUNDS if name != scene.background]
@@ -143,7 +143,7 @@ def _shard(folder: Path, samples: Sequence[Sample]) -> Path:
     folder.mkdir(parents=True)
     buffer = io.BytesIO()
     write_shard(iter(samples), buffer)
-    # Features are cached by the digest that stands in a shard's name.
+    # Features are cached by the digest in a shard's name.
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     path = folder / f"000000-{digest}.tar"
     path.write_bytes(buffer.getvalue())

@@ -47,7 +47,7 @@ from tests.servers.valkey import valkey
 
 RESULT = Path(__file__).with_suffix(".json")
 RUNS = (1, 10, 100)
-WARM = 50  # units that are done before the clock starts: by then every worker has begun
+WARM = 50  # units done before timing starts, so that every worker is running
 
 
 def main() -> None:
@@ -83,14 +83,14 @@ def main() -> None:
 
 
 def _median(given: argparse.Namespace, database: str, units: int) -> dict[str, Any]:
-    """Of small sizes the repetition with the median sum: their seconds are few."""
+    """The repetition with the median total; only small sizes, which are quick, are repeated."""
     times = given.repeats if units <= 10_000 else 1
     made = [_child(given, database, [units], "--one") for _ in range(times)]
     return sorted(made, key=lambda found: found["us_per_unit"])[times // 2]
 
 
 def _child(given: argparse.Namespace, database: str, units: list[int], mode: str) -> dict[str, Any]:
-    """One measurement in a process of its own, on servers of its own."""
+    """One measurement in a separate process with separate servers."""
     with tempfile.TemporaryDirectory(prefix="vila2-plane-") as name, ExitStack() as stack:
         broker = stack.enter_context(valkey(Path(name) / "valkey"))
         url = ""
@@ -221,7 +221,7 @@ def _layer(stack: Stack, job: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    """What else was going on matters: the load is of the last minutes, others' work included."""
+    """The machine and its load average, which includes other users' processes."""
     return {
         "cores": os.cpu_count(), "python": sys.version.split()[0],
         "load": [round(load, 1) for load in os.getloadavg()],

@@ -55,7 +55,7 @@ WORKER = Path(__file__).with_name("control_plane_worker.py")
 
 
 class FakeTraining:
-    """A training service whose jobs are done at once, but for round 1's, which never end."""
+    """A training service whose jobs finish at once, except round 1's, which never end."""
 
     def model(self, name: str) -> RegisteredModel:
         """Any model is known."""
@@ -66,7 +66,7 @@ class FakeTraining:
         self._jobs: dict[str, Job] = {}
 
     def submit(self, body: JobIn, token: str) -> Job:
-        """The job, in the state that it stays in."""
+        """Return the job in its final state."""
         ended = ":round_1:" not in token
         job = Job(
             id=f"job-{token}"[:40], name=body.name, kind="train" if body.train else "evaluate",
@@ -191,7 +191,7 @@ class Stack:
             return session.get_one(WorkUnitRow, unit_id(job, shard)).state == DONE
 
     def skip(self, job: str, first: int, last: int) -> None:
-        """Set the units from shard `first` to before `last` that nobody does now to done."""
+        """Mark the unclaimed units of shards `first` to `last` (exclusive) as done."""
         layer = self.client.caption.layer_job(job).layer
         for start in range(first, last, 1000):
             end = min(start + 1000, last) - 1
@@ -206,7 +206,7 @@ class Stack:
                 )
 
     def bytes_per_unit(self, units: int) -> dict[str, float]:
-        """What the tables of units, shards and layer shards take with their indexes, by unit."""
+        """Bytes per unit of the tables of units, shards and layer shards, with their indexes."""
         sizes = {}
         for context, table in (
             (self.caption._database, "work_units"),
@@ -252,7 +252,7 @@ class Stack:
                 peaks.append(int(out.split()[-1]))
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Stop the services and close the database."""
         for database in (self.caption._database, self.datasets.database):
             database.close()
         self.controller.stop()
@@ -289,7 +289,7 @@ def peak_mib() -> int:
 
 
 def forget_peak() -> None:
-    """Begin anew with the largest resident size (Linux: proc_pid_clear_refs(5))."""
+    """Reset the peak resident size (Linux: proc_pid_clear_refs(5))."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -26,7 +26,7 @@ from vila2.client import Client
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Run the worker until a line arrives on stdin."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("database", "broker", "folder", "platform", "key"):
         parser.add_argument(f"--{name}", required=True)

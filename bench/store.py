@@ -106,7 +106,7 @@ def _ingest(images: list[Path], scratch: Path, repeats: int) -> None:
 
     def ours(*, decoded: bool) -> None:
         admission = Admission(decoded=decoded)
-        # Decoding leaves Python's lock alone; what else there is gains nothing by threads.
+        # Decoding releases the GIL; the other work does not benefit from threads.
         workers = (os.cpu_count() or 1) if decoded else 1
         samples = admission.through(_raws(images), workers=workers)
         for number in itertools.count():

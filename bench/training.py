@@ -139,7 +139,7 @@ class Bed:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The job's log is not this program's output."""
+    """Suppress the job's log."""
     from contextlib import redirect_stdout
 
     with redirect_stdout(io.StringIO()):
@@ -204,7 +204,7 @@ def straight(bed: Bed, *, steps: int) -> float:
 
 
 def resumed(bed: Bed) -> dict[str, float]:
-    """kill -9 in the middle: steps that are done again, and seconds until the first new one."""
+    """kill -9 midway: number of repeated steps, and seconds until the first new one."""
     spec = bed.spec("resumed", steps=400, pack=ROW).model_copy(update={"checkpoint_seconds": 3.0})
     out = Path(spec.output)
     out.mkdir(parents=True)
@@ -306,7 +306,7 @@ def on_gpu(preset: str) -> dict[str, Any]:
 
 
 def on_cpu(*, threads: int, steps: int) -> dict[str, Any]:
-    """The table."""
+    """The CPU figures: throughput of each contender, resume, and row lengths."""
     with tempfile.TemporaryDirectory() as name:
         bed = Bed(Path(name), threads=threads, samples=1024)
         bed.rates("warm", steps=2)

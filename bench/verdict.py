@@ -53,7 +53,7 @@ class Methods:
     def shipped(
         self, table: ScoreTable, before: Sequence[int], after: Sequence[int], seed_sd: float = 0.0
     ) -> Interval:
-        """What verdicts rest on."""
+        """The interval that verdicts use."""
         return interval_of(
             table, [(-1.0, before), (1.0, after)], self._draws,
             confidence=0.95, seed=0, seed_sd=seed_sd,
@@ -159,7 +159,7 @@ def one_seed(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def whole_runs(trials: int) -> Iterator[dict[str, Any]]:
-    """Runs in which no round helps: how many are told at least once that one did."""
+    """Runs in which no round helps: share with at least one "improved" verdict."""
     questions = Questions(MIXED)
     held = Methods(questions)
     rng = np.random.default_rng(5)

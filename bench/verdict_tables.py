@@ -1,9 +1,9 @@
-"""The tables of docs/verdict.md, from what `bench/verdict.py` measured.
+"""The tables of docs/verdict.md, from the results of `bench/verdict.py`.
 
     python bench/verdict_tables.py        # writes them between the page's markers
 
-Each table stands between `<!-- table NAME -->` and `<!-- /table -->`, with the sentence that says
-over how many trials it is.
+Each table is between `<!-- table NAME -->` and `<!-- /table -->`, with a sentence on the number of
+trials.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def false_alarms(rows: Rows, trials: int) -> str:
 
 
 def few_images(rows: Rows, trials: int) -> str:
-    """Percentile intervals as they were, and as shipped."""
+    """Percentile intervals compared with the shipped ones."""
     found = {(r["images"], r["method"]): both(r) for r in rows}
     counts = sorted({count for count, _ in found})
     lines: list[list[object]] = [

@@ -1,8 +1,8 @@
 """Simulated evaluations: many models of known quality answer the same questions.
 
-Answers are right where a latent normal value exceeds a benchmark's bar. Its variance is shared out
-over what makes answers alike: an image and a question are hard for everybody; a round's training
-data shifts some images and questions for all its seeds; the rest is one training's own luck. So
+An answer is right if a latent normal value exceeds a benchmark's threshold. Its variance has shared
+components: images and questions are hard for every model; a round's training data shifts some
+images and questions for all its seeds; the rest is specific to one training. So
 answers about one image are correlated, and two trainings of equal quality disagree on about one
 answer in five.
 """
@@ -29,7 +29,7 @@ A_TRAINING = {"image": 0.05, "item": 0.17}
 class World:
     """Benchmarks by (images, questions an image, share answered right).
 
-    With `shared`, all ask about the same images, of which each takes the first so many.
+    With `shared`, all benchmarks use the same images, each the first ones of them.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""Known benchmarks as sources: each becomes an ordinary benchmark dataset of the store.
+"""Converters of public benchmarks to benchmark datasets of the store.
 
-A source reads files as their makers published them and writes the platform's own benchmark format
+A source reads the published files and writes the platform's own benchmark format
 (`docs/benchmarks.md`). After that nothing distinguishes it from a team's own benchmark.
 """

@@ -22,7 +22,7 @@ CATALOGUE: dict[str, Source] = {
 
 
 def source_named(name: str) -> Source:
-    """The source of this name; the error lists what there is."""
+    """The source of this name; the error lists the known names."""
     if name not in CATALOGUE:
         raise DataError(
             f"there is no benchmark {name!r}",

@@ -1,4 +1,4 @@
-"""COCO captions: a caption held against what five people wrote, by CIDEr-D.
+"""COCO captions: a caption compared with five human captions, by CIDEr-D.
 
 Files as published: `captions_val2014.json` (`images` with `id` and `file_name`, `annotations` with
 `image_id` and `caption`), or Karpathy's `dataset_coco.json` (`images` with `filename`, `filepath`,

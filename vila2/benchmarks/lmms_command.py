@@ -1,8 +1,7 @@
-"""How `lmms-eval` is asked to evaluate a model of this platform. Pure.
+"""Command line and environment of `lmms-eval` for a model of this platform. Pure.
 
-lmms-eval (MIT, PyPI) has hundreds of tasks, and an environment of its own: its pins do not
-resolve beside ours. It reaches the model as any application does, by the OpenAI-compatible
-interface.
+lmms-eval (MIT, PyPI) has hundreds of tasks, and needs a separate environment: its pins
+conflict with ours. It calls the model through the OpenAI-compatible API.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from vila2.client.http import authority, is_loopback
 
-# All names under which lmms-eval and its tasks look for an address to send the key to. Many tasks
-# with a judge take api.openai.com where one of them is missing: the key must not go there.
+# All variables from which lmms-eval and its tasks read the API's address. Many tasks with a judge
+# default to api.openai.com if one of them is unset: the key must not be sent there.
 _ADDRESSES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
 _WHOLE_ADDRESS = "OPENAI_API_URL"
 _OURS = "VILA2_"
@@ -29,9 +28,9 @@ def lmms_arguments(
     concurrency: int = 4,
     include: Path | None = None,
 ) -> list[str]:
-    """The command line: it names the model and the tasks, and holds neither address nor key.
+    """The command line: it has the model and the tasks, but neither address nor key.
 
-    `include` is a folder with task files of one's own.
+    `include` is a folder with custom task files.
 
     Greedy decoding with the whole distribution kept, since some tasks ask for `top_p: 0`, which
     the interface refuses.
@@ -52,8 +51,8 @@ def lmms_arguments(
 
 
 def lmms_environment(outer: Mapping[str, str], url: str, key: str) -> dict[str, str]:
-    """The program's environment: the caller's, with the model's address and key, and nothing else
-    of this platform's. A platform on loopback is asked directly, whatever proxy the shell names.
+    """The program's environment: the caller's, with the model's address and key, but no
+    other variables of this platform. A platform on loopback is called without any proxy.
     """
     kept = {name: value for name, value in outer.items() if not name.startswith(_OURS)}
     if is_loopback(url):
@@ -63,6 +62,6 @@ def lmms_environment(outer: Mapping[str, str], url: str, key: str) -> dict[str, 
 
 
 def lmms_addresses(url: str) -> dict[str, str]:
-    """The variables that say where the model answers."""
+    """The variables with the model's address."""
     base = f"{url.rstrip('/')}/caption/v1"
     return {**dict.fromkeys(_ADDRESSES, base), _WHOLE_ADDRESS: f"{base}/chat/completions"}

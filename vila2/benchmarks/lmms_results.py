@@ -1,4 +1,4 @@
-"""Reading what `lmms-eval` found: its results file and the samples beside it.
+"""Reads the output of `lmms-eval`: its results file and the samples beside it.
 
 The layout is that of lmms-eval 0.7.3 (`loggers/evaluation_tracker.py` and `evaluator_utils.py` of
 its wheel): `DATE_results.json` with `results[TASK]["METRIC,FILTER"]`, standard errors under
@@ -39,7 +39,7 @@ _NORMAL_95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class LmmsRun:
-    """One run's scores and outcomes; `unread` names figures that are no single number."""
+    """One run's scores and outcomes; `unread` names metrics that are not a single number."""
 
     model: str
     scores: list[ImportedScore]
@@ -127,7 +127,7 @@ def _results_file(path: Path) -> Path:
             raise DataError(f"does not end in {_RESULTS}", file=str(path), fix="Give that file")
         return path
     found = sorted(path.rglob(f"*{_RESULTS}")) if path.is_dir() else []
-    if not found:  # lmms-eval ends with status 0 also where it failed
+    if not found:  # lmms-eval exits with 0 even if it failed
         raise DataError(
             "holds no results file",
             file=str(path),
@@ -142,7 +142,7 @@ def _results_file(path: Path) -> Path:
 
 
 def _samples(results: Path, task: str) -> _Samples:
-    """The samples of a task; none where the run did not log them."""
+    """The samples of a task; none if the run did not log them."""
     date = results.name[: -len(_RESULTS)]
     file = results.with_name(f"{date}_samples_{Path(task).name}.jsonl")
     samples = _Samples()
@@ -174,7 +174,7 @@ def _samples(results: Path, task: str) -> _Samples:
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
-    """An item's numbers by metric: as they stand, or as the `score` of an object."""
+    """An item's numbers by metric: plain, or the `score` of an object."""
     found = {}
     for name, value in row.items():
         number: Any = value.get("score") if isinstance(value, dict) else value
@@ -184,9 +184,9 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _interval(value: float, items: list[float], error: object) -> tuple[float | None, float | None]:
-    """The 95% interval: resampled where `value` is the items' mean, else by the standard error.
+    """The 95% interval: resampled if `value` is the items' mean, else by the standard error.
 
-    Neither is known of a figure that is no mean and came without an error: then there is none.
+    A value that is not the mean and has no standard error has no interval.
     """
     if items and math.isclose(math.fsum(items) / len(items), value, abs_tol=1e-9):
         resampled = mean_interval(items)
@@ -198,7 +198,7 @@ def _interval(value: float, items: list[float], error: object) -> tuple[float | 
 
 
 def _count(stated: object, logged: int) -> int:
-    """How many items a task had, as the run says, else as its samples do."""
+    """Number of a task's items: as stated by the run, else the number of its samples."""
     effective = stated.get("effective") if isinstance(stated, dict) else None
     return int(effective) if _is_number(effective) else logged  # type: ignore[arg-type]
 
@@ -208,7 +208,7 @@ def _is_number(value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    """A response or target as text, cut to what an outcome may hold."""
+    """A response or target as text, cut to the maximum length of an outcome."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

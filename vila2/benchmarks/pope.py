@@ -1,8 +1,8 @@
 """POPE: does a model say yes to objects that are not in the image?
 
 Files as published: JSON lines of `{"question_id", "image", "text", "label"}`, one file for each way
-of choosing the absent objects (random, popular, adversarial), which become the kinds. Beside the
-accuracy come precision, recall, F1 and the share of yes, over all and by kind.
+of choosing the absent objects (random, popular, adversarial), which become the kinds. In addition
+to accuracy: precision, recall, F1 and the share of yes, over all and by kind.
 """
 
 from __future__ import annotations

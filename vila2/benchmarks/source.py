@@ -1,4 +1,4 @@
-"""What a source of a benchmark is, and how its questions become a benchmark folder."""
+"""The interface of benchmark sources, and the writer of benchmark folders."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a source's files lie; `limit` takes the first so many questions, 0 all.
+    """Paths of a source's files; `limit` is the number of questions to take, 0 for all.
 
-    `path` is what the makers published, a file or a folder; `images` the folder that its image
-    names are relative to, by default the one that holds `path`.
+    `path` is the published file or folder; `images` the folder that image names are relative to,
+    by default the one that contains `path`.
     """
 
     path: Path | None = None
@@ -45,8 +45,8 @@ class Question:
 class Source:
     """A benchmark that can be added by name.
 
-    `needs` says what `--from` must point at, empty where nothing is needed; `prepare` writes the
-    benchmark's folder, raising `DataError` for files that are not what it reads.
+    `needs` describes what `--from` must point at, empty if nothing is needed; `prepare` writes the
+    benchmark's folder and raises `DataError` for files in another format.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Source:
 
 
 def from_questions(read: Callable[[Where], Iterator[Question]]) -> Callable[[Path, Where], None]:
-    """Make a source's `prepare` out of what yields its questions in order."""
+    """Make a source's `prepare` from a function that yields its questions in order."""
 
     def prepare(folder: Path, where: Where) -> None:
         _write(folder, islice(read(where), where.limit or None))
@@ -69,10 +69,10 @@ def from_questions(read: Callable[[Where], Iterator[Question]]) -> Callable[[Pat
 
 
 def _write(folder: Path, questions: Iterator[Question]) -> None:
-    """Write `items.jsonl` and the images; those that cannot be read are left to be rejected.
+    """Write `items.jsonl` and the images; unreadable images are rejected at admission.
 
-    An image is named by its content, so one that was published under several names is asked all
-    their questions instead of being refused as a duplicate.
+    An image is named by its content, so one published under several names gets all their questions
+    instead of being rejected as a duplicate.
     """
     known: dict[tuple[Path, str], str] = {}
     with (folder / TABLE).open("w", encoding="utf-8") as table:
@@ -87,10 +87,9 @@ def _write(folder: Path, questions: Iterator[Question]) -> None:
 
 
 def _copied(folder: Path, question: Question) -> str:
-    """The name of an image in `folder`; of one that cannot be read the name that it had.
+    """Copy an image and return its name in `folder`; the original name if it is unreadable.
 
-    The benchmark reader then finds no file of that name, and the version's report counts and names
-    it.
+    The benchmark reader then finds no such file, and the version's report lists it.
     """
     data, _ = load_image(question.root, question.image)
     if data is None:
@@ -102,7 +101,7 @@ def _copied(folder: Path, question: Question) -> str:
 
 
 def published(where: Where, source: str, needs: str) -> Path:
-    """The path of `--from`; raises `DataError` where it is missing."""
+    """The path of `--from`; raises `DataError` if it is missing."""
     if where.path is None:
         raise DataError(f"{source} is not shipped", field="--from", fix=f"Give --from: {needs}")
     if not where.path.exists():

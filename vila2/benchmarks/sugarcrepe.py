@@ -4,7 +4,7 @@ Files as published: `add_att.json`, `replace_obj.json`, ... each a JSON object o
 `{number: {"filename", "caption", "negative_caption"}}`. Two ways to ask:
 
 - `sugarcrepe` asks which, once with the true caption first and once with it second: a model that
-  always says A gets 0.5, and `whole_group_right` tells how often both answers were right;
+  always says A gets 0.5, and `whole_group_right` is the share of pairs with both answers right;
 - `sugarcrepe-likelihood` asks nothing: the model's own log-probability of the two captions decides.
 """
 

@@ -1,4 +1,4 @@
-"""Admission: every raw sample becomes a sample of the version, or is rejected with a reason."""
+"""Admission: each raw sample is either accepted into the version or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def admit(
     captionless: bool = False,
     decoded: bool = True,
 ) -> Sample | Rejected:
-    """Check one raw sample by itself; pure.
+    """Validate one raw sample without reference to others. Pure.
 
     Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
-    item-malformed, and whatever problem its reader met (sample-unreadable where it gave no slug).
-    With `captionless`, an image without any text is admitted: a model will give it one. Without
-    `decoded`, the structure of an image is checked and not its pixels.
+    item-malformed, and any problem that its reader reported (sample-unreadable if without a slug).
+    With `captionless`, an image without text is admitted, to be captioned by a model. Without
+    `decoded`, only the structure of an image is checked, not its pixels.
     """
     try:
         if raw.problem is not None:
@@ -107,7 +107,7 @@ def _turn(turn: Turn) -> Turn:
 
 
 def _item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A benchmark question with all that evaluation will ask of it; further fields may stay."""
+    """Validate a benchmark question for evaluation; unknown fields are kept."""
     cleaned: dict[str, Any] = {}
     for given, value in item.items():
         name = clean_text(given)
@@ -129,10 +129,10 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a version's raw samples: every one is in `accepted` or under a reason.
+    """Outcome counts of a version's raw samples: each is accepted or rejected with a reason.
 
-    `notes` counts what was admitted with a remark: extension-differs (the file's name says another
-    format than its bytes) and text-repaired (undecodable or control characters were taken out).
+    `notes` counts accepted samples with a remark: extension-differs (the file extension does not
+    match the format) and text-repaired (undecodable or control characters were removed).
     """
 
     accepted: int
@@ -144,13 +144,13 @@ class Summary:
 
 @dataclass
 class Admission:
-    """Admits samples one after another and remembers what a version may hold only once.
+    """Admits samples in order and rejects what a version may contain only once.
 
     `accepted` and `rejected` count them; `examples` keeps some rejections of each reason;
-    `repeated_captions` counts the admitted samples whose caption another one has too. Beside the
+    `repeated_captions` counts the accepted samples that share a caption. In addition to the
     reasons of `admit`: duplicate-caption (the same image with the same texts), duplicate-image
-    (the same image with other texts), duplicate-key, duplicate-item. The first always stays.
-    taken-down refuses an image whose sha256 `taken_down` knows. What was seen is kept on disk.
+    (the same image with other texts), duplicate-key, duplicate-item. The first is always
+    kept. taken-down: the image's sha256 is in `taken_down`. The index of seen samples is on disk.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
@@ -167,7 +167,7 @@ class Admission:
     def through(self, raws: Iterable[RawSample], *, workers: int = 1) -> Iterator[Sample]:
         """Yield the samples that pass, in order; count the others.
 
-        Images are checked by `workers` threads: decoding and hashing leave Python's lock alone.
+        Images are checked by `workers` threads: decoding and hashing release the GIL.
         """
         for raw, outcome in self._checked(raws, workers):
             counted = self._count(raw, outcome)
@@ -175,7 +175,7 @@ class Admission:
                 yield counted
 
     def admit(self, raw: RawSample) -> Sample | Rejected:
-        """Check one raw sample by itself and against those before it, and count it."""
+        """Validate one raw sample, check it for duplicates of earlier ones, and count it."""
         return self._count(raw, self._alone(raw))
 
     def _checked(
@@ -212,7 +212,7 @@ class Admission:
         return outcome
 
     def close(self) -> None:
-        """Forget what was seen."""
+        """Delete the index of seen samples."""
         self._seen.close()
 
     def summary(self) -> Summary:
@@ -226,7 +226,7 @@ class Admission:
         )
 
     def _once(self, sample: Sample) -> Sample | Rejected:
-        """Refuse an image, key or question that the version already holds."""
+        """Reject an image, key or question that the version already contains."""
 
         def refused(reason: str, detail: str) -> Rejected:
             return _rejected(sample.key, sample.source, reason, detail)

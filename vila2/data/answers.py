@@ -1,6 +1,6 @@
-"""How answers are written: compared text, yes or no, options, and boxes. Pure.
+"""Parsing of benchmark answers: normalised text, yes/no, options, and boxes. Pure.
 
-A benchmark's questions are checked by this when they are stored, and answers are scored by it.
+Used to validate benchmark questions when they are stored and to score answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def normalise(text: str) -> str:
 
 
 def stance(text: str) -> str:
-    """Return `yes` or `no`, whichever of the two a text says; empty for both or neither."""
+    """Return `yes` or `no` if the text contains exactly one of them, else an empty string."""
     said = {"yes", "no"} & set(normalise(text).split())
     return said.pop() if len(said) == 1 else ""
 

@@ -6,16 +6,16 @@ The policies are those of the VILA² paper (section 2.1 and appendix A.5) and of
 - `recaption`: the newest caption alone; the alt-text is dropped.
 - `concat`: the alt-text and the caption, which the paper found best for a VLM.
 - `mix`: the caption with probability p, else the alt-text (Recap-DataComp). With p below 1,
-  `concat` and `qa_turns` leave the caption out in the other visits.
+  `concat` and `qa_turns` omit the caption in the other visits.
 - `qa_turns`: `concat`, followed by the specialists' answers as question-and-answer turns, shuffled
   per sample, each question drawn from that specialist's paraphrases.
 - `conversations`: the sample's own supervised turns (SFT and specialist data), shuffled per sample.
 
-Where there are several layers of general captions, each visit draws one of the sample's (accumulate
+If there are several layers of general captions, each visit draws one of them (accumulate
 instead of replace, as LaCLIP draws one of several texts).
 
-A sample whose caption was quarantined is not dropped and not guessed: it follows `missing`, which
-is either an error or the declared fallback to the original text, and the fallback is counted.
+A sample whose caption was quarantined is handled as `missing` declares: an error, or a fallback to
+the original text, which is counted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MissingCaptionError(ValueError):
 
 @dataclass
 class AssemblyCounts:
-    """What an epoch's assembly did, so that a fallback is never silent."""
+    """Counts of one epoch's assembly, so that fallbacks are visible."""
 
     samples: int = 0
     missing: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ def assemble(
     """Return the training text of `sample` on its `visit`-th pass (0, 1, ...).
 
     Pure: the same arguments give the same text. `captions` maps a layer's name to that sample's
-    caption, `None` where it was quarantined. Raises `MissingCaptionError` where a caption is
+    caption, or `None` if it was quarantined. Raises `MissingCaptionError` if a caption is
     missing and `assembly.missing` is "error".
     """
     rng = random.Random(_stable_seed(seed, sample.key, visit))
@@ -99,7 +99,7 @@ def assemble(
         else:
             caption = found[0] if found else caption_from(assembly.caption_layer)
     keep_original = assembly.policy in ("concat", "qa_turns") or caption is None
-    # `mix` has always drawn here; the others draw where the draw can change something.
+    # `mix` always draws, to keep its random stream; the others only if p makes a difference.
     draws = assembly.policy == "mix" or assembly.p < 1
     if draws and caption is not None and rng.random() >= assembly.p:
         caption, keep_original = None, True

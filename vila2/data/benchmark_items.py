@@ -1,7 +1,7 @@
-"""What a benchmark's question must hold, checked before it is stored. Pure.
+"""Validation of benchmark questions before they are stored. Pure.
 
-A mistake in a benchmark must be found when the benchmark is made, by whoever made it, and not in
-the middle of an evaluation or, worse, as a low score.
+A mistake in a benchmark is reported to its author at upload, instead of failing an evaluation later
+or, worse, showing up as a low score.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_ANSWERS = 256
 
 
 def item_problem(item: Mapping[str, Any]) -> str:
-    """What is wrong with a question, naming the field and the fix; empty where nothing is."""
+    """Return what is wrong with a question, naming the field and the fix; empty if valid."""
     for field in ITEM_TEXTS:
         if problem := _text_problem(field, item.get(field)):
             return problem

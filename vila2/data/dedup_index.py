@@ -1,6 +1,6 @@
-"""What a version already holds, kept on disk: memory stays flat however many samples come.
+"""Deduplication index of a version, on disk: memory does not grow with the number of samples.
 
-An anonymous SQLite file that vanishes with its connection, with a bounded page cache.
+A temporary SQLite database with a bounded page cache, deleted when its connection closes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Seen:
             self._db.execute(statement)
 
     def image(self, digest: bytes) -> tuple[str, bytes] | None:
-        """Source and digest of the texts of an image that is there."""
+        """Return source and text digest of a known image, else `None`."""
         found: tuple[str, bytes] | None = self._db.execute(
             "SELECT source, texts FROM images WHERE digest = ?", (digest,)
         ).fetchone()
         return found
 
     def add_image(self, digest: bytes, texts: bytes, source: str) -> None:
-        """Remember an image."""
+        """Record an image's digest, text digest and source."""
         self._db.execute("INSERT INTO images VALUES (?, ?, ?)", (digest, texts, source))
 
     def has_name(self, sort: str, name: str) -> bool:
@@ -43,13 +43,13 @@ class Seen:
         return found.fetchone() is not None
 
     def add_name(self, sort: str, name: str) -> None:
-        """Take a name."""
+        """Record a name as taken."""
         self._db.execute("INSERT OR IGNORE INTO names VALUES (?)", (_name(sort, name),))
 
     def add_caption(self, digest: bytes) -> int:
-        """Remember a caption; by how many samples the count of repeated captions grows.
+        """Record a caption; return how much the count of repeated captions grows.
 
-        The first of several counts as well, once the second shows that it is one.
+        The second occurrence adds 2, since the first is then a repetition as well.
         """
         held = self._db.execute(
             "SELECT repeated FROM captions WHERE digest = ?", (digest,)
@@ -63,7 +63,7 @@ class Seen:
         return 2
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Close the database, which deletes its file."""
         self._db.close()
 
 

@@ -1,10 +1,10 @@
-"""Errors about data that somebody gave us: each names the file, the field and the fix."""
+"""Errors about submitted data: each names the file, the field and the fix."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Something in the given data stops the work as a whole."""
+    """An error in submitted data that aborts the whole operation."""
 
     code = "data"
 

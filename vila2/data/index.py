@@ -1,8 +1,8 @@
-"""The index of a shard: what it holds without the images, and where in its tar each one lies.
+"""The index of a shard: all metadata except the images, and each image's offset in the tar.
 
-One Parquet file per shard, whose rows follow the shard's samples. It answers by key or digest
-without reading the tar, and it makes a shard of a tar that somebody else wrote: only the samples
-that it lists are the shard's, as it says they are.
+One Parquet file per shard, with rows in the order of the samples. It allows lookup by key or digest
+without reading the tar, and it turns a tar in another layout into a shard, which then consists of
+exactly the samples that the index lists.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def encode_index(rows: Sequence[IndexRow]) -> bytes:
 def decode_index(
     source: bytes | Path, columns: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows as dicts, with only `columns` where given."""
+    """Return rows as dicts, restricted to `columns` if given."""
     held = pa.BufferReader(source) if isinstance(source, bytes) else source
     # `read_table` would import pyarrow's datasets, and pandas with them.
     with pq.ParquetFile(held) as opened:
@@ -103,15 +103,15 @@ def decode_index(
 
 
 def tar_beside(index: Path) -> Path:
-    """The tar that an index in the same folder belongs to."""
+    """Return the path of the tar that an index describes; both are in the same folder."""
     return index.with_name(index.name.removesuffix(SUFFIX) + ".tar")
 
 
 def read_indexed(index: Path, tar: BinaryIO | None = None) -> Iterator[Sample]:
     """Read the samples that an index lists out of the tar beside it.
 
-    Every image is held against its digest: a tar that was changed behind the index is a
-    `ShardError`, not another image.
+    Every image is checked against its digest; raises `ShardError` if the tar was changed after
+    indexing.
     """
     if tar is None:
         with tar_beside(index).open("rb") as opened:

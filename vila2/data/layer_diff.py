@@ -13,8 +13,8 @@ from vila2.data.layers import CAPTIONED, CaptionRow
 class CaptionDiff:
     """Counts over the samples that both layers have; `examples` are (key, before, after).
 
-    `gained` were quarantined before and are captioned after, `lost` the other way round, `neither`
-    is quarantined in both. Words are counted over all captions of each side.
+    `gained` were quarantined before and are captioned after, `lost` the reverse, `neither` are
+    quarantined in both. Words are counted over all captions of each side.
     """
 
     same: int = 0

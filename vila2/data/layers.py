@@ -26,10 +26,10 @@ QUARANTINED = "quarantined"
 class CaptionRow:
     """One sample's caption and where it came from.
 
-    `logprob` is the mean log-probability of the generated tokens in nats (0 where the text is
+    `logprob` is the mean log-probability of the generated tokens in nats (0 if the text is
     empty), `tokens` their number, `attempt` counts from 0, `reason` names the gate check that
     failed and is empty for an accepted caption. `consistency` is the score of
-    `vila2.engine.consistency`, nats per token, `None` where the caption was not scored.
+    `vila2.engine.consistency`, nats per token, `None` if the caption was not scored.
     """
 
     key: str
@@ -56,13 +56,13 @@ _PYTHON_TO_ARROW = {
     "float | None": pa.float64(),
 }
 SCHEMA = pa.schema([(f.name, _PYTHON_TO_ARROW[str(f.type)]) for f in fields(CaptionRow)])
-# Without scores, as all layers were before there were any: the same rows stay the same bytes.
+# Schema of layers without scores; keeps the bytes of layers written before scores existed.
 _UNSCORED = SCHEMA.remove(SCHEMA.get_field_index("consistency"))
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShardSummary:
-    """What one shard of a layer holds: counts by outcome and the file's digest."""
+    """Summary of one shard of a layer: counts by outcome and the file's digest."""
 
     captioned: int
     quarantined: Mapping[str, int]
@@ -72,9 +72,8 @@ class LayerShardSummary:
 def encode_layer_shard(rows: Sequence[CaptionRow]) -> tuple[bytes, LayerShardSummary]:
     """Return the Parquet bytes of one shard's captions and their summary.
 
-    The column `consistency` is there where any row has a score.
-    Raises `ValueError` when a row is neither captioned nor quarantined with a reason: a layer
-    never holds a sample whose fate is unknown.
+    The column `consistency` is present if any row has a score.
+    Raises `ValueError` when a row is neither captioned nor quarantined with a reason.
     """
     for row in rows:
         accounted = row.status == CAPTIONED or (row.status == QUARANTINED and row.reason)
@@ -108,5 +107,5 @@ def decode_layer_shard(source: bytes | Path) -> list[CaptionRow]:
 
 
 def captions_of(rows: Sequence[CaptionRow]) -> dict[str, str | None]:
-    """Map each sample's key to its caption, `None` where the sample was quarantined."""
+    """Map each sample's key to its caption, `None` if the sample was quarantined."""
     return {row.key: row.caption if row.status == CAPTIONED else None for row in rows}

@@ -1,7 +1,7 @@
-"""Samples of a shard in any order, without reading the others: what shuffled visits need.
+"""Random access to the samples of a shard, for shuffled training.
 
-A shard's index says where each image lies in its tar. The index is made once, by reading the tar
-through, and kept in a cache folder for whoever opens the shard next.
+A shard's index has the offset of each image in its tar. It is built once, by reading the whole tar,
+and kept in a cache folder.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from vila2.system.files import write_atomically
 
 
 def index_of(shard: Path, cache: Path) -> Path:
-    """The index file of a shard: the shard itself where it is one, else made in `cache`."""
+    """Return the index file of a shard: `shard` itself if it is one, else built in `cache`."""
     if shard.name.endswith(SUFFIX):
         return shard
     told = shard.stat()
     path = cache / f"{shard.stem}-{told.st_size}-{told.st_mtime_ns}{SUFFIX}"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Several jobs may open the shard at once.
+        # Atomic, since several jobs may open the shard at once.
         write_atomically(path, encode_index(index_shard(shard)))
     return path
 
 
 def shard_size(shard: Path, cache: Path) -> int:
-    """The number of its samples."""
+    """Return the number of samples of a shard."""
     return int(pq.read_metadata(index_of(shard, cache)).num_rows)
 
 
 class OpenShard:
-    """A shard's texts in memory and its images in reach; safe for concurrent reads.
+    """A shard with its texts in memory and its images on disk; safe for concurrent reads.
 
-    The file is closed with the last reference: who still reads is not cut off.
+    The file is closed with the last reference, so running reads are not interrupted.
     """
 
     def __init__(self, shard: Path, cache: Path) -> None:
@@ -64,7 +64,7 @@ class OpenShard:
         return sample_of(self.rows[row], b"")
 
     def image(self, row: int) -> bytes:
-        """A sample's encoded image; raises `ShardError` where the tar is cut."""
+        """A sample's encoded image; raises `ShardError` if the tar is truncated."""
         held = self.rows[row]
         data = os.pread(self._handle, held.size, held.offset)
         if len(data) < held.size:

@@ -1,4 +1,4 @@
-"""One image with its texts, before and after it has been checked. Pure: nothing imported."""
+"""Samples (one image with its texts) before and after validation. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sample:
 
     `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded image
     as it was submitted, `sha256` its digest, `width` and `height` its size in pixels; `caption` is
-    the original text and empty where the sample has only `turns` (supervised data) or `items`
+    the original text and empty if the sample has only `turns` (supervised data) or `items`
     (benchmark questions).
     """
 
@@ -39,10 +39,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """What a reader yields: nothing about it has been checked.
+    """An unvalidated sample, as a reader yields it.
 
-    `problem` is set where the sample could not even be read, as "reason: detail"; it is then
-    counted as rejected, never dropped.
+    `problem` is set if the sample could not be read, as "reason: detail"; it is then counted as
+    rejected.
     """
 
     key: str
@@ -56,7 +56,7 @@ class RawSample:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A sample that was not admitted: a stable `reason` and a sentence that says what to do."""
+    """A rejected sample: a stable `reason` slug and a sentence on how to fix it."""
 
     key: str
     source: str

@@ -1,8 +1,8 @@
-"""Reading strangers' files in a process of their own, with bounds on memory and processor time.
+"""Parses untrusted files in a sandboxed subprocess with limits on memory and CPU time.
 
-Parsers of rich formats are large programs in C++: a hostile file may make one crash or take all
-memory. Here that ends a child, and the service goes on with a clear error. The child writes the
-samples as a tar of raw samples to its standard output.
+Parsers of rich formats are large programs in C++: a hostile file may crash one or exhaust
+memory. Here that ends only the subprocess, and the service reports a clear error. The subprocess
+writes a tar of raw samples to its standard output.
 
     python -m vila2.data.sandboxed_reader FORMAT PATH OPTIONS-AS-JSON
 """
@@ -25,20 +25,20 @@ from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.sample import RawSample
 from vila2.data.shards import read_raw_shard, write_raw_shard
 
-MEMORY_BYTES = 6 * 1024**3  # of addresses, of which the libraries alone map some two
+MEMORY_BYTES = 6 * 1024**3  # of address space, of which the libraries alone map about 2 GiB
 CPU_SECONDS = 24 * 3600
-_TOLD = 3  # exit status of an error that the child could name
+_TOLD = 3  # exit status of an error that the child reported itself
 _ANY_NUMBER = 1 << 62
 
 
 def read_apart(format: str, path: Path, options: ReadOptions) -> Iterator[RawSample]:
-    """Read as `open_reader(format, path, options).read()` would, in a child.
+    """Like `open_reader(format, path, options).read()`, in a subprocess.
 
     For `urls` the samples have no images yet: `source` is the address to fetch. Raises
-    `DataError` as the reader does, or where the child was ended by its bounds.
+    `DataError` as the reader does, or if the subprocess exceeded its limits.
     """
     command = [sys.executable, "-m", "vila2.data.sandboxed_reader", format, str(path)]
-    # The child needs its libraries, and none of the secrets in the environment.
+    # Only these variables are passed on: the environment may contain secrets.
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LANG", "TMPDIR")}
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
@@ -52,7 +52,7 @@ def read_apart(format: str, path: Path, options: ReadOptions) -> Iterator[RawSam
         try:
             yield from read_raw_shard(cast("BinaryIO", child.stdout), limit=_ANY_NUMBER)
         except DataError as error:
-            broken = error  # the child died in the middle: its own words come first
+            broken = error  # the child died midway: its own error message has precedence
         except GeneratorExit:
             child.kill()
             raise

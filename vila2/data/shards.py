@@ -1,7 +1,7 @@
 """Shards: WebDataset tars, the unit of storage and of work.
 
 Written deterministically (no times, no owners, a fixed member order), so equal samples give equal
-bytes and a shard's sha256 is its identity. Read member by member without unpacking to disk.
+bytes and a shard is identified by its sha256. Read member by member without unpacking to disk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9_\-]+\.[a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """What was written: number of samples, bytes, the file's sha256, and its index."""
+    """A written shard: number of samples, size in bytes, sha256, and index rows."""
 
     samples: int
     bytes: int
@@ -46,7 +46,7 @@ class ShardSummary:
 
 
 def check_key(key: str, extension: str) -> None:
-    """Raise `ShardError` unless both are fit to name a file, wherever the sample came from."""
+    """Raise `ShardError` unless key and extension are safe in a file name."""
     if not _KEY.fullmatch(key) or extension not in IMAGE_EXTENSIONS:
         raise ShardError(
             f"{key}.{extension} cannot name a sample's image",
@@ -56,7 +56,7 @@ def check_key(key: str, extension: str) -> None:
 
 
 def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
-    """Write samples as one tar: for each `key.ext`, `key.txt` where captioned, `key.json`.
+    """Write samples as one tar: for each `key.ext`, `key.txt` if captioned, `key.json`.
 
     Raises `ShardError` for a key that cannot name a file or occurs twice.
     """
@@ -89,8 +89,8 @@ def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
     """Read a shard that `write_shard` wrote, sample by sample.
 
     A path that ends in `.index.parquet` is the index of a tar beside it that others wrote. Raises
-    `ShardError` where the tar is cut, hostile, or not a shard of ours; samples before that point
-    have then been yielded.
+    `ShardError` if the tar is truncated, hostile, or not a shard; samples before that point have
+    been yielded by then.
     """
     if isinstance(source, Path) and source.name.endswith(SUFFIX):
         yield from read_indexed(source)
@@ -100,12 +100,12 @@ def read_shard(source: bytes | BinaryIO | Path) -> Iterator[Sample]:
 
 
 def index_shard(path: Path) -> list[IndexRow]:
-    """The index of a shard that `write_shard` wrote, made by reading it once."""
+    """Build the index of a shard that `write_shard` wrote, in one pass."""
     return [index_row(sample, offset) for sample, offset in _placed(path)]
 
 
 def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
-    """Samples, each with where its image begins in the tar."""
+    """Yield samples, each with the offset of its image in the tar."""
     for key, members in _groups(source):
         extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
         if extension is None or "json" not in members:
@@ -136,8 +136,8 @@ def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
 def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
     """Write unchecked samples for an upload; returns their number.
 
-    Anything goes in, bad images and problems included, so that all checking happens in one
-    place, at the dataset store. An image too large for a member travels as a problem.
+    Invalid images and problems are included, so that all validation happens in the dataset
+    store. An image too large for a member is sent as a problem.
     """
     count = 0
     with TarOut(out) as tar:
@@ -168,7 +168,7 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
 def read_raw_shard(
     source: bytes | BinaryIO | Path, *, limit: int = MAX_MEMBERS
 ) -> Iterator[RawSample]:
-    """Read an upload back; every field is checked for its type, since a stranger sent it.
+    """Read an upload back; the type of every field is checked, since uploads are untrusted.
 
     `limit` is the number of members that the tar may have.
     """

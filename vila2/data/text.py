@@ -1,4 +1,4 @@
-"""Texts that strangers sent, made fit to store: valid Unicode, no control characters."""
+"""Cleaning of untrusted text: valid Unicode, no control characters."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def clean_text(text: str, *, lines: bool = False) -> str:
 
 
 def needs_repair(text: str) -> bool:
-    """Whether `clean_text` takes out or replaces more than white space."""
+    """Whether `clean_text` removes or replaces more than white space."""
     return bool(_CONTROL.search(text) or _UNDECODED.search(text))

@@ -1,1 +1,1 @@
-"""What is wrong with an installation, and what to do about it."""
+"""Diagnosis of an installation, with a fix for each problem."""

@@ -1,4 +1,4 @@
-"""A finding: what was looked at, what is there, and what to do where it is wrong."""
+"""A finding: the check, its result, and the fix if there is a problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`fix` is an instruction to the operator, and empty where all is well."""
+    """`fix` is an instruction to the operator, empty if the check passed."""
 
     check: str
     state: State
@@ -26,24 +26,24 @@ class Finding:
 
 
 def ok(check: str, found: str) -> Finding:
-    """All is well."""
+    """A passed check."""
     return Finding(check, "ok", found)
 
 
 def warning(check: str, found: str, *, fix: str) -> Finding:
-    """It works, but somebody should look at it."""
+    """A check with a defect that does not stop the platform."""
     return Finding(check, "warning", found, fix)
 
 
 def problem(check: str, found: str, *, fix: str) -> Finding:
-    """It does not work."""
+    """A failed check."""
     return Finding(check, "problem", found, fix)
 
 
 def attempted(
     check: str, look: Callable[[], str], *, fix: str, trouble: type[Exception] = Exception
 ) -> Finding:
-    """What `look` says it found, or a problem with the words of the error that it raised."""
+    """The result of `look`, or a problem with the message of the error that it raised."""
     try:
         return ok(check, look())
     except trouble as error:
@@ -52,16 +52,16 @@ def attempted(
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
-    """Whether there is no problem among them."""
+    """Whether no finding is a problem."""
     return all(finding.state != "problem" for finding in findings)
 
 
 def as_table(findings: Sequence[Finding]) -> Table:
-    """For people: problems say what to do."""
+    """A table for the terminal, with the fixes."""
     rows = [(Text(f.state, style=_STYLES[f.state]), f.check, f.found, f.fix) for f in findings]
     return table("", "what", "found", "what to do", rows=rows)
 
 
 def report(findings: Sequence[Finding]) -> dict[str, Any]:
-    """For programs: `{"healthy": ..., "findings": [{check, state, found, fix}]}`."""
+    """JSON for programs: `{"healthy": ..., "findings": [{check, state, found, fix}]}`."""
     return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}

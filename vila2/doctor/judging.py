@@ -1,4 +1,4 @@
-"""Judgements on what was seen. Pure: each takes what was measured and returns a finding."""
+"""Checks. Pure: each takes a measured value and returns a finding."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vila2.doctor.finding import Finding, ok, problem, warning
 
 GIB = 2**30
 OLDEST_PYTHON = (3, 11)
-# Below the first nothing can be trusted to be written; below the second a layer may not fit.
+# Below the first, any write may fail; below the second, a layer may not fit.
 LEAST_FREE, LITTLE_FREE = 1 * GIB, 10 * GIB
-# S3 refuses signatures that are a quarter of an hour off; long before, logs cannot be compared.
+# S3 refuses signatures that are 15 minutes off; logs cannot be compared long before that.
 CLOCK_WARNING, CLOCK_PROBLEM = 2.0, 300.0
 
 
 def python(version: tuple[int, int, int]) -> Finding:
-    """The interpreter."""
+    """The Python version."""
     found = ".".join(map(str, version))
     if version[:2] < OLDEST_PYTHON:
         return problem("Python", found, fix="install Python 3.11 or newer and make the venv again")
@@ -29,8 +29,8 @@ def python(version: tuple[int, int, int]) -> Finding:
 def packages(required: Sequence[str], installed: Mapping[str, str]) -> list[Finding]:
     """The distribution's requirements against what is installed (canonical name -> version).
 
-    Without an extra, a package must be there. The packages of an extra may all be absent; one that
-    is there must fit.
+    Packages outside of extras must be installed. Those of an extra may be absent; installed ones
+    must have a matching version.
     """
     wrong, absent, extras = [], [], dict[str, list[bool]]()
     for text in required:
@@ -40,7 +40,7 @@ def packages(required: Sequence[str], installed: Mapping[str, str]) -> list[Find
             continue
         name = canonicalize_name(wanted.name)
         if name == "vila2":
-            continue  # an extra made of others
+            continue  # an extra that refers to other extras
         version = installed.get(name)
         if version is not None and not wanted.specifier.contains(version, prereleases=True):
             wrong.append(f"{name} {version} (wanted {wanted.specifier})")
@@ -64,7 +64,7 @@ def _extra(wanted: Requirement) -> str:
 
 
 def disk(where: str, free: int, total: int) -> Finding:
-    """Room in a file system, bytes."""
+    """Free and total bytes of a file system."""
     check, found = f"disk of {where}", f"{free / GIB:.1f} of {total / GIB:.0f} GiB free"
     if free < LEAST_FREE:
         return problem(check, found, fix="make room, or move the folder to a larger disk")
@@ -74,7 +74,7 @@ def disk(where: str, free: int, total: int) -> Finding:
 
 
 def private(path: str, mode: int, *, owned: bool) -> Finding:
-    """Whether a file with a secret is its owner's alone; `mode` as `stat` gives it."""
+    """Whether only its owner can read a file with a secret; `mode` is that of `stat`."""
     check, bits = f"permissions of {path}", stat.S_IMODE(mode)
     found = f"{bits:04o}" + ("" if owned else ", of another user")
     if bits & 0o077:
@@ -85,7 +85,7 @@ def private(path: str, mode: int, *, owned: bool) -> Finding:
 
 
 def clock(of: str, ahead: float, uncertain: float) -> Finding:
-    """A clock that is `ahead` of ours by so many seconds, give or take `uncertain`."""
+    """A clock `ahead` of ours, in seconds, with a margin of `uncertain` seconds."""
     check, off = f"clock of {of}", max(0.0, abs(ahead) - uncertain)
     found = f"{'ahead of' if ahead > 0 else 'behind'} this machine's by {abs(ahead):.1f} s"
     fix = "run chrony or ntpd on both machines"
@@ -97,7 +97,7 @@ def clock(of: str, ahead: float, uncertain: float) -> Finding:
 
 
 def version(service: str, theirs: str, ours: str) -> Finding:
-    """A service's version against that of this installation."""
+    """A service's version compared with that of this installation."""
     check = f"service {service}"
     if not theirs:
         return warning(check, "answers, and does not tell its version",
@@ -109,7 +109,7 @@ def version(service: str, theirs: str, ours: str) -> Finding:
 
 
 def torch(build: str | None, cuda: str | None, gpus: int) -> Finding:
-    """The installed build (`None`: there is none), the CUDA that it was built for, GPUs here."""
+    """The installed build (`None` if none), its CUDA version, and the number of GPUs."""
     check = "torch"
     if build is None:
         return ok(check, "not installed; only training, evaluation and the embedded engine need it")

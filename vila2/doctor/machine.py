@@ -23,7 +23,7 @@ SECRETS = ("key", "service-key", "pepper", "keys.json", "keys.json.taken-over")
 
 
 def findings(workspace: Path) -> list[Finding]:
-    """All of it; the workspace need not be there yet."""
+    """All findings about this machine; the workspace need not exist yet."""
     return [
         judging.python((sys.version_info.major, sys.version_info.minor, sys.version_info.micro)),
         *_packages(),

@@ -1,4 +1,4 @@
-"""A platform from outside: whether each service answers, its version and clock, and the key."""
+"""Remote checks of a platform: whether each service responds, its version, clock, and the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vila2.doctor.machine import our_version
 
 
 def findings(url: str, key: str) -> list[Finding]:
-    """All five services at `url` (see `vila2.client.client.addresses`), asked with `key`."""
+    """All five services at `url` (see `vila2.client.client.addresses`), checked with `key`."""
     try:
         each = addresses(url)
     except ValueError as error:

@@ -39,7 +39,7 @@ class Captioner:
         self.vlm.model.to(self.device, dtype).eval()
         self.chat = vlm.chat()
         self._features: VisionFeatures | None = None
-        # Of the consistency score (`reference.py`); `load` reads it where the model carries one.
+        # For the consistency score (`reference.py`); `load` reads it if the model includes one.
         self.reference: torch.Tensor | None = None
 
     @classmethod
@@ -60,15 +60,15 @@ class Captioner:
 
     @property
     def image_size(self) -> int:
-        """Side of the square image that a request must carry, pixels."""
+        """Side in pixels of the square image that a request must have."""
         return self.vlm.preset.image_size
 
     def use_features(self, features: VisionFeatures) -> None:
-        """Take the tower's output for known images from a cache instead of computing it."""
+        """Use cached tower output for known images instead of computing it."""
         self._features = features
 
     def vision(self, requests: Sequence[Request | Scoring]) -> VisionInput:
-        """Context that yields the images as the tower wants them, or their cached features."""
+        """Context manager that yields the tower's input, or the cached features."""
         return VisionInput(self.vlm, self._features, requests, self.device)
 
     def batch(self) -> RunningBatch:
@@ -81,9 +81,9 @@ class Captioner:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Answer every request, in order. `progress` is told how many are done so far."""
+        """Answer every request, in order. `progress` is called with the number done so far."""
         prompts = [self.chat.prompt(request.question) for request in requests]
-        # Prompts of like length are read in together, with little padding.
+        # Prompts of similar length are prefilled together, with little padding.
         waiting = sorted(range(len(requests)), key=lambda i: len(prompts[i]), reverse=True)
         answers: dict[object, Generation] = {}
         running = self.batch()
@@ -100,10 +100,10 @@ class Captioner:
 
 
 def admits(*, running: int, waiting: int, capacity: int) -> int:
-    """How many requests to read in before the next step. Pure.
+    """Return how many requests to prefill before the next step. Pure.
 
-    Reading in costs a pass over whole prompts and a copy of the cache, so rows are let in by the
-    quarter of a batch, not one by one - unless nothing runs at all.
+    Prefill costs a pass over whole prompts and a copy of the cache, so rows are admitted in
+    quarters of a batch, not one by one, unless the batch is empty.
     """
     room = min(waiting, capacity - running)
     return room if running == 0 or room * 4 >= capacity or room == waiting else 0

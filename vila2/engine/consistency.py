@@ -1,13 +1,13 @@
-"""How much a caption owes to its image, by the captioner itself.
+"""Consistency score: how much a caption depends on its image, according to the captioner.
 
 The score is the gain [NLL(caption | reference) - NLL(caption | image)] per token, in nats, where
-the reference stands for no image in particular (`reference.py`). A caption that is likely with
-any image ("a photo of something") has a high log-probability and a gain near 0; one that belongs
-to another image has a gain below 0. It is the pointwise mutual information of caption and image
+the reference is a mean image embedding (`reference.py`). A caption that is likely for any image
+("a photo of something") has a high log-probability and a gain near 0; one that belongs to another
+image has a gain below 0. It is the pointwise mutual information of caption and image
 under the model, with one pass in place of the sum over all images.
 
-The model judges itself: what it cannot see, it cannot miss. `bench/consistency.py` measures how
-well the score tells matching captions from others.
+The model scores itself, so it cannot penalise errors about what it does not see.
+`bench/consistency.py` measures how well the score separates matching captions from others.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from vila2.engine.captioner import Captioner
 from vila2.engine.reference import grey_embedding, image_embeddings
 from vila2.engine.requests import Scoring
 
-# Positions that go through the output layer at a time: (positions x vocabulary) is the largest
-# tensor of a pass.
+# Positions per pass of the output layer: (positions x vocabulary) is the largest tensor of a pass.
 _POSITIONS = 1024
 
 
@@ -30,7 +29,7 @@ _POSITIONS = 1024
 class Score:
     """Mean NLL per token, nats, with the image and with the reference.
 
-    `tokens` counts the caption's and the one that ends it.
+    `tokens` counts the caption's tokens and its end token.
     """
 
     given_image: float
@@ -39,15 +38,15 @@ class Score:
 
     @property
     def gain(self) -> float:
-        """The consistency score, nats per token; above 0 where the image helped."""
+        """The consistency score, nats per token; above 0 if the image helped."""
         return self.given_reference - self.given_image
 
 
 class Scorer:
     """Scores captions with a captioner's model; not safe for concurrent use.
 
-    `reference` (image tokens, hidden) is by default the one that the model carries, or a grey
-    image's. A score depends on its own request alone, but for rounding.
+    `reference` (image tokens, hidden) is by default the one stored with the model, or a grey
+    image's. A score depends only on its own request, except for rounding.
     """
 
     def __init__(self, captioner: Captioner, *, reference: torch.Tensor | None = None) -> None:
@@ -66,7 +65,7 @@ class Scorer:
     def score(self, requests: Sequence[Scoring]) -> list[Score]:
         """Score every request, in order."""
         rows = [self._row(request) for request in requests]
-        # Rows of like length run together, with little padding.
+        # Rows of similar length run together, with little padding.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
         made: dict[int, Score] = {}
         for start in range(0, len(order), self.batch_size):
@@ -95,7 +94,7 @@ class Scorer:
         ]
 
     def _nll(self, rows: Sequence[tuple[list[int], int]], images: torch.Tensor) -> list[float]:
-        """Mean NLL of each row's answer, given what stands in the image's place."""
+        """Mean NLL of each row's answer, given the embeddings in the image's place."""
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), longest), self._captioner.chat.pad_id)
         answers = torch.zeros_like(ids, dtype=torch.bool)
@@ -115,7 +114,7 @@ class Scorer:
             attention_mask=attention,
             use_cache=False,
         ).last_hidden_state
-        # A token is foretold at the position before it.
+        # The logits at a position predict the next token.
         foretelling, wanted = hidden[:, :-1][answers[:, 1:]], ids[answers]
         likely = torch.cat(
             [

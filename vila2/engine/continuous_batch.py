@@ -1,9 +1,9 @@
-"""The rows that a captioner is working on: one batch that requests join and leave at any step.
+"""Continuous batching: a running batch that requests join and leave at any step.
 
 Rows are left-padded and share one KV cache. A row leaves when it ends, so a long answer does not
-hold the short ones, and others take its place: they are read in together (one forward pass over
-their prompts) and their cache is set beside the others' (`slots.py`). This is continuous batching
-(Yu et al. 2022, "Orca", section 3) for models whose prompt holds an image.
+delay short ones, and new rows take its place: they are prefilled together (one forward pass over
+their prompts) and their cache joins the others' (`kv_cache.py`). See Yu et al. 2022 ("Orca",
+section 3); here the prompts contain an image.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class RunningBatch:
         return len(self._rows)
 
     def partial(self, ticket: Hashable) -> str:
-        """The text of a row so far; empty for one that is not here."""
+        """The text of a row so far; empty for an unknown ticket."""
         for row in self._rows:
             if row.ticket == ticket:
                 return self._chat.decode(row.ids)
@@ -67,7 +67,7 @@ class RunningBatch:
 
     @torch.inference_mode()
     def drop(self, tickets: set[Hashable]) -> None:
-        """Forget rows that nobody waits for."""
+        """Remove rows whose requests were cancelled."""
         self._leave([slot for slot, row in enumerate(self._rows) if row.ticket in tickets])
 
     @torch.inference_mode()
@@ -77,7 +77,7 @@ class RunningBatch:
         requests: Sequence[Request],
         prompts: Sequence[Sequence[int]],
     ) -> None:
-        """Read prompts (token ids, with the image's) in, and let their rows join."""
+        """Prefill prompts (token ids, including the image's) and add their rows to the batch."""
         longest = max(len(prompt) for prompt in prompts)
         ids = torch.full((len(prompts), longest), self._chat.pad_id)
         attention = torch.zeros_like(ids)
@@ -137,7 +137,7 @@ class RunningBatch:
         ).logits[:, -1]
 
     def _leave(self, slots: Sequence[int]) -> None:
-        """Let rows go: the last row takes the place of each."""
+        """Remove rows; the last row moves into each free slot."""
         for slot in sorted(slots, reverse=True):
             last = len(self._rows) - 1
             if slot != last:
@@ -167,7 +167,7 @@ class RunningBatch:
 
 
 class VisionInput:
-    """Context that yields `pixel_values`, with the tower bypassed where all features are cached."""
+    """Context that yields `pixel_values`, with the tower bypassed if all features are cached."""
 
     def __init__(
         self,

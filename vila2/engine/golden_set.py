@@ -1,7 +1,7 @@
-"""The golden set: a few questions with the answers that the trainer itself got from the model.
+"""The golden set: a few questions with the answers that the model gave in the trainer.
 
-It travels in the model's folder. A server that loads the weights in another version, precision or
-engine must answer alike before anybody relies on it.
+Stored in the model's folder. A server that loads the weights in another version, precision or
+engine must reproduce these answers before it takes traffic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GoldenItem:
 
 
 def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
-    """Ask a saved model about the first few images and store its answers beside its weights."""
+    """Run a saved model on the first few samples and store its answers beside its weights."""
     from vila2.engine.captioner import Captioner
     from vila2.engine.requests import Request
     from vila2.schemas.sampling import Sampling

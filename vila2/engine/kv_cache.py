@@ -1,7 +1,7 @@
 """The KV cache of a running batch: one buffer per layer, a slot for each row, written in place.
 
-All rows end at the same column, whatever their length, so a step writes one column and attention
-reads one block. transformers' own cache copies all of itself with every token.
+Rows are right-aligned, so a step writes one column and attention reads one block. The cache of
+transformers copies itself in full with every token.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-# Room is made for so many columns more than are needed, and then at least for twice as many.
+# Spare columns to allocate; a buffer that grows at least doubles.
 _ROOM = 64
 
 
@@ -22,7 +22,7 @@ class Slots:
         self._first = self._end = 0
 
     def join(self, cache: Any, *, rows: int) -> None:
-        """Put the rows of a filled cache behind the first `rows` slots."""
+        """Append the rows of a filled cache after the first `rows` slots."""
         new = [(layer.keys, layer.values) for layer in cache.layers]
         count, _, columns, _ = new[0][0].shape
         if rows == 0:
@@ -41,7 +41,7 @@ class Slots:
                 used[target] = used[source]
 
     def trim(self, length: int) -> None:
-        """The longest row has this many columns: those before are no longer read."""
+        """Drop columns before the longest row's, whose length is `length`."""
         self._first = self._end - length
 
     def attention(self, lengths: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ class Slots:
         count: int,
         columns: int,
     ) -> None:
-        """Have `count` slots, at least `columns` columns in use, and room for one more."""
+        """Ensure `count` slots, at least `columns` columns in use, and room for one more."""
         used = self._end - self._first
         width = max(used, columns)
         held = self._buffers[0][0] if self._buffers else None
@@ -107,7 +107,7 @@ def _layer(
     from transformers.cache_utils import DynamicLayer
 
     class InPlace(DynamicLayer):
-        """Views of the buffers; the step's column is written where it belongs."""
+        """Views of the buffers; the step's column is written in place."""
 
         def update(
             self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any

@@ -1,8 +1,7 @@
-"""The reference of the consistency score: what the language model sees of no image in particular.
+"""The reference of the consistency score: an average image embedding.
 
-It is the mean, over some images, of what the projector makes of an image, and travels in the
-model's folder. The file lies in a folder of its own, because vLLM reads every `*.safetensors` that
-lies beside the weights as weights.
+It is the mean of the projector's output over some images, and is stored with the model. The file is
+in a subfolder, because vLLM reads every `*.safetensors` beside the weights as weights.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _BATCH = 32
 
 @torch.inference_mode()
 def image_embeddings(vlm: VLM, pixel_values: torch.Tensor) -> torch.Tensor:
-    """What stands in an image's place in the language model's input: (B, image tokens, hidden).
+    """The projector's output, the language model's input for an image: (B, image tokens, hidden).
 
-    `pixel_values` as `VLM.normalise` gives them, or a tower's features under its bypass.
+    `pixel_values` are those of `VLM.normalise`, or cached tower features under a `Bypass`.
     """
     made = image_rows(vlm.model.get_image_features(pixel_values=pixel_values))
     return made.reshape(len(pixel_values), vlm.image_tokens, -1)
@@ -44,7 +43,7 @@ def mean_embedding(vlm: VLM, images: Iterable[np.ndarray]) -> torch.Tensor:
     total, count, rest = None, 0, iter(images)
     while batch := list(islice(rest, _BATCH)):
         pixels = vlm.normalise(torch.from_numpy(np.stack(batch)).to(device)).to(dtype)
-        # Summed in double: the mean must not depend on how the images were cut into batches.
+        # Summed in float64, so that the mean does not depend on the batch size.
         made = image_embeddings(vlm, pixels).double().sum(0)
         total, count = made if total is None else total + made, count + len(batch)
     if total is None:
@@ -53,13 +52,13 @@ def mean_embedding(vlm: VLM, images: Iterable[np.ndarray]) -> torch.Tensor:
 
 
 def grey_embedding(vlm: VLM) -> torch.Tensor:
-    """The embedding of an even grey image: the reference of a model that carries none."""
+    """The embedding of a uniform grey image: the fallback for a model without a reference."""
     size = vlm.preset.image_size
     return mean_embedding(vlm, [np.full((size, size, 3), GREY, np.uint8)])
 
 
 def write_reference(directory: Path, samples: Iterable[Sample]) -> int:
-    """Store the reference of a saved model, over the first images; returns how many they were."""
+    """Store the reference of a saved model, over the first images; returns their number."""
     from safetensors.torch import save_file
 
     vlm = VLM.load(directory)
@@ -74,9 +73,9 @@ def write_reference(directory: Path, samples: Iterable[Sample]) -> int:
 
 
 def read_reference(directory: Path, vlm: VLM) -> torch.Tensor | None:
-    """The stored reference (image tokens, hidden), or `None` where the model carries none.
+    """The stored reference (image tokens, hidden), or `None` if the model has none.
 
-    Raises `ValueError` where it is another model's.
+    Raises `ValueError` if its shape belongs to another model.
     """
     from safetensors.torch import load_file
 

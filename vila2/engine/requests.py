@@ -1,6 +1,6 @@
-"""What a model is asked and what it answers: in this process, on a server, online and in a batch.
+"""Request and answer types of all engines: in-process, remote, online and batch.
 
-Needs no torch, so that a service that talks to a remote engine can use it.
+Does not import torch, so that services that use a remote engine can import it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Request:
     question: str  # plain text; the model's chat template is put around it later
     seed: int  # 0 to 2**63; the same request with the same seed gives the same answer
     sampling: Sampling
-    sha256: str = ""  # of the encoded image, by which its features may be cached; "" for not
+    sha256: str = ""  # of the encoded image, the key of cached features; "" disables caching
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""A captioner that many callers share: requests from all of them run in one batch.
+"""A captioner shared by many callers, whose requests run in one batch.
 
-Captions to score wait in a queue of their own, and a batch of them runs between two steps.
+Captions to score have their own queue; a batch of them runs between two decoding steps.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LIKE = 0.25
 
 
 class QueueFull(RuntimeError):
-    """More requests wait than the scheduler takes; the caller should send fewer at a time."""
+    """The queue is full; the caller should send fewer requests at a time."""
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request on its way; one of `on_end` and `on_error` is called once, from the scheduler."""
+    """A queued or running request; either `on_end` or `on_error` is called, once."""
 
     request: Request
     prompt: list[int]
@@ -39,7 +39,7 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class ScoreTicket:
-    """A caption to score on its way; one of `on_end` and `on_error` is called once."""
+    """A queued caption to score; either `on_end` or `on_error` is called, once."""
 
     request: Scoring
     on_end: Callable[[Score], None]
@@ -48,9 +48,9 @@ class ScoreTicket:
 
 
 class Scheduler:
-    """Runs a captioner in a thread of its own; `submit` from anywhere, any number at once.
+    """Runs a captioner in its own thread; `submit` is thread-safe.
 
-    The oldest request always goes first, and with it those that wait and are of like length.
+    The oldest request always goes first, together with waiting requests of similar length.
     """
 
     def __init__(self, captioner: Captioner, *, max_waiting: int = 1_000_000) -> None:
@@ -63,7 +63,7 @@ class Scheduler:
         self._running = captioner.batch()
         self._tickets: set[Ticket] = set()
         self.steps = 0
-        self.rows = 0  # summed over the steps: rows / (steps x batch size) is how full they were
+        self.rows = 0  # summed over all steps: rows / (steps x batch size) is the mean occupancy
         self._thread = threading.Thread(target=self._work, name="captioner", daemon=True)
         self._thread.start()
 
@@ -78,14 +78,14 @@ class Scheduler:
         return len(self._waiting) + len(self._to_score)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        """Queue requests; raises `QueueFull`, and then takes none of them."""
+        """Queue requests; raises `QueueFull` without queueing any."""
         with self._changed:
             self._check_room(len(tickets))
             self._waiting.extend(tickets)
             self._changed.notify()
 
     def submit_scores(self, tickets: Sequence[ScoreTicket]) -> None:
-        """Queue captions to score; raises `QueueFull`, and then takes none of them."""
+        """Queue captions to score; raises `QueueFull` without queueing any."""
         with self._changed:
             self._check_room(len(tickets))
             self._to_score.extend(tickets)
@@ -100,7 +100,7 @@ class Scheduler:
             )
 
     def close(self) -> None:
-        """Answer what is there and end the thread."""
+        """Finish the submitted requests and stop the thread."""
         with self._changed:
             self._ending = True
             self._changed.notify()
@@ -109,7 +109,7 @@ class Scheduler:
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None] | None = None
     ) -> list[Generation]:
-        """Answer every request, in order, as `Captioner.generate` does, beside other callers."""
+        """Answer every request, in order, like `Captioner.generate`; callers share the batch."""
         chat, ends = self._captioner.chat, _Ends[Generation](progress)
         tickets = [
             Ticket(request, chat.prompt(request.question), ends.took(number), ends.broke)
@@ -119,7 +119,7 @@ class Scheduler:
         return ends.wait(tickets)
 
     def score(self, requests: Sequence[Scoring]) -> list[Score]:
-        """Score every caption, in order, as `Scorer.score` does, beside other callers."""
+        """Score every caption, in order, like `Scorer.score`; callers share the batch."""
         ends = _Ends[Score](None)
         tickets = [
             ScoreTicket(request, ends.took(number), ends.broke)
@@ -141,14 +141,14 @@ class Scheduler:
             try:
                 self._advance(group)
             except Exception as error:
-                # One bad batch must not end the service: who is in it is told, and it starts anew.
+                # A failed batch must not stop the service: fail its tickets and start again.
                 for ticket in self._tickets | set(group):
                     ticket.on_error(error)
                 self._tickets.clear()
                 self._running = self._captioner.batch()
 
     def _next_group(self) -> list[Ticket]:
-        """Whom to read in now; taken out of the queue."""
+        """Remove from the queue and return the requests to prefill now."""
         self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
         room = admits(
             running=len(self._running),
@@ -167,7 +167,7 @@ class Scheduler:
         return group
 
     def _next_captions(self) -> list[ScoreTicket]:
-        """What to score before the next step, oldest first; taken out of the queue."""
+        """Remove from the queue and return captions to score before the next step, oldest first."""
         room = max(1, self._captioner.batch_size // 2)
         taken = [self._to_score.popleft() for _ in range(min(room, len(self._to_score)))]
         return [ticket for ticket in taken if not ticket.cancelled]
@@ -208,7 +208,7 @@ class Scheduler:
 
 
 class _Ends(Generic[Made]):
-    """What one caller's tickets came to, and how it waits for them."""
+    """Collects the results of one caller's tickets and waits for them."""
 
     def __init__(self, progress: Callable[[int], None] | None) -> None:
         self._progress = progress
@@ -231,7 +231,7 @@ class _Ends(Generic[Made]):
         self._one_more.release()
 
     def wait(self, tickets: Sequence[Ticket] | Sequence[ScoreTicket]) -> list[Made]:
-        """All that was made, in order; after an error nobody waits for the rest."""
+        """Return all results in order; raises the first error without waiting for the rest."""
         for done in range(len(tickets)):
             self._one_more.acquire()
             if self._errors:

@@ -1,9 +1,9 @@
 """Build, save and load a vision-language model, and name its three parts.
 
-What we compose has transformers' class `InternVLForConditionalGeneration`: vision tower -> 2x2
-pixel shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout
-that transformers and vLLM serve without code of ours. Every preset, tiny or 40B, takes this path.
-A model that exists already is loaded as it is (`vila2.model.external_models`).
+Composed models are transformers' `InternVLForConditionalGeneration`: vision tower -> 2x2 pixel
+shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout that
+transformers and vLLM serve without custom code. All presets, from tiny to 40B, take this path.
+An existing model is loaded unchanged (`vila2.model.external_models`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from vila2.model.pretrained_parts import load_tokenizer
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 
-# What is imported only when a model is composed or opened. A process that forks others imports it
-# before; whatever else a model needs, they import themselves.
+# Modules imported lazily, when a model is composed or opened. A process that forks workers imports
+# them first.
 LATE_IMPORTS = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
@@ -48,9 +48,9 @@ _COMPOSED_PARTS = {
 
 @dataclass
 class VLM:
-    """A model with its tokenizer and preset: all that training, captioning and saving need.
+    """A model with its tokenizer and preset, as training, captioning and saving need it.
 
-    `foreign` is set where the model is not composed by us but existed already.
+    `foreign` is set for an existing model, that is, one not composed here.
     """
 
     model: Any
@@ -67,7 +67,7 @@ class VLM:
 
     @property
     def image_token_id(self) -> int:
-        """The token that stands for a piece of an image in the language model's input."""
+        """The placeholder token for one image embedding in the language model's input."""
         return int(self.model.config.image_token_id)
 
     def chat(self) -> ChatFormat:
@@ -91,7 +91,7 @@ class VLM:
             yield from output_parameters(self.model)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) RGB -> float (B, 3, H, W), normalised as the vision tower wants.
+        """uint8 (B, H, W, 3) RGB -> float (B, 3, H, W), normalised for the vision tower.
 
         Foreign models that take several images a sample get (B, 1, 3, H, W).
         """
@@ -113,7 +113,7 @@ class VLM:
             both = _processor(self.preset, images, image_tokens=self.image_tokens)
             (directory / "processor_config.json").write_text(json.dumps(both, indent=1))
         preset = self.preset
-        if preset.model is not None:  # the model is here now, wherever it was
+        if preset.model is not None:  # from now on, the model is in this directory
             here = preset.model.model_copy(update={"path": "."})
             preset = preset.model_copy(update={"model": here})
         (directory / PRESET_FILE).write_text(preset.model_dump_json(indent=1))
@@ -146,11 +146,11 @@ class VLM:
 
 
 def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
-    """Join a preset's vision and language parts with a fresh projector; or open its `model`.
+    """Join a preset's vision and language parts with a new projector, or open its `model`.
 
-    `texts` trains the tokenizer where the preset asks for one. Random weights depend on `seed`
-    alone; those of a checkpoint are kept bit for bit. Raises `PresetError` where a checkpoint
-    cannot be found or is not what the preset says.
+    `texts` trains the tokenizer if the preset asks for one. Random weights depend only on `seed`;
+    those of a checkpoint are kept bit for bit. Raises `PresetError` if a checkpoint is missing
+    or does not match the preset.
     """
     if preset.model is not None:
         return _open_whole(preset)
@@ -187,7 +187,7 @@ def fresh_projector(vlm: VLM, *, seed: int) -> None:
 
 
 def _open_whole(preset: Preset) -> VLM:
-    """A model that exists already; the preset is completed by what it says about images."""
+    """Open an existing model; fills in the preset's image settings from it."""
     assert preset.model is not None
     model, tokenizer, foreign = open_foreign(Path(preset.model.path), preset.model)
     if preset.image_size not in (0, foreign.image_size):
@@ -204,9 +204,9 @@ def _slug(directory: Path) -> str:
 
 
 def _processor(preset: Preset, images: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
-    """What makes transformers' `AutoProcessor` and its pipeline ask as `ChatFormat` does.
+    """Configuration for transformers' `AutoProcessor` to build the same prompts as `ChatFormat`.
 
-    Llava's processor puts one image token for every patch; here a patch is what one token holds.
+    Llava's processor writes one image token per patch, so the patch size is set to match.
     """
     return {
         "processor_class": "LlavaProcessor",

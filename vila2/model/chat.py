@@ -2,10 +2,10 @@
 
 One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
 carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
-stored in the tokenizer as a chat template, so that any server renders it alike; a test holds the
-two together. Where the language model comes from a checkpoint, its own tokens begin and end (`<s>`
-and `</s>` above), and the rest is added to its tokenizer. Models that exist already keep their own
-format: `vila2.model.chat_template`.
+stored in the tokenizer as a chat template, so that any server renders it alike; a test checks
+that both agree. If the language model comes from a checkpoint, its own start and end tokens are
+used (`<s>` and `</s>` above), and the rest is added to its tokenizer. Existing models keep their
+own format: `vila2.model.chat_template`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vila2.data.assembly import TrainingText
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 IMAGE, USER, ASSISTANT = "<image>", "<user>", "<assistant>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT)
-# What a checkpoint's tokenizer may lack; the last only where it has no padding token.
+# Tokens that a checkpoint's tokenizer may lack; the last only if it has no padding token.
 ADDED_TOKENS = (IMAGE, USER, ASSISTANT, PAD)
 
 CHAT_TEMPLATE = (
@@ -75,7 +75,7 @@ class ChatFormat:
         return frozenset({self.eos_id})
 
     def text_ids(self, text: str) -> list[int]:
-        """Token ids of plain text; markup of ours inside it stays text, never a special token."""
+        """Token ids of plain text; markup inside it is encoded as text, never as special tokens."""
         ids = self._cache.get(text)
         if ids is None:
             ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
@@ -87,14 +87,14 @@ class ChatFormat:
         return self._bos + [self._image] * self.image_tokens
 
     def prompt(self, question: str) -> list[int]:
-        """Ids that ask `question` about the image and leave the answer to the model."""
+        """Ids of the image and `question`, up to where the answer begins."""
         return [*self._start(), self._user, *self.text_ids(question), self._assistant]
 
     def question_of(self, rendered: str) -> str:
-        """The question of a prompt that `CHAT_TEMPLATE` rendered; what it holds is plain text.
+        """The question of a prompt that `CHAT_TEMPLATE` rendered; as plain text.
 
-        A server gets prompts rendered. Markup of ours inside the question must stay text there as
-        well, so the prompt is taken apart instead of being read as tokens.
+        A server receives rendered prompts. Markup inside the question must remain text there as
+        well, so the prompt is split into its parts instead of being tokenized whole.
         """
         start, end = f"{self.tokenizer.bos_token or ''}{IMAGE}{USER}", ASSISTANT
         if not (rendered.startswith(start) and rendered.endswith(end)):
@@ -134,7 +134,7 @@ class ChatFormat:
 def add_chat_tokens(tokenizer: Any) -> None:
     """Give a checkpoint's tokenizer this chat format: its tokens and its template, in place.
 
-    Raises `ValueError` where the tokenizer has no token that ends a text.
+    Raises `ValueError` if the tokenizer has no end-of-text token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(

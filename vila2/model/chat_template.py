@@ -1,9 +1,9 @@
-"""The chat format of a model that exists already: its own template, read once, spoken exactly.
+"""The chat format of an existing model, derived from its own chat template.
 
-The template is rendered with marks where questions and answers go; what stands between the marks is
-the format's fixed text. A prompt is then the same token ids as the model's own processor makes
-(a test holds the two together), answers are what carries loss, and text from outside can be kept
-from becoming markup.
+The template is rendered once with marks in place of questions and answers; the text between the
+marks is the format's fixed text. Prompts then have the same token ids as those of the model's own
+processor (a test compares them), only answers carry loss, and untrusted text is kept from becoming
+markup.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _MARK = "\ue0f0{}\ue0f1"
 
 
 class TemplateError(ValueError):
-    """A chat template that cannot be used to train or to caption; says what it lacks."""
+    """A chat template unusable for training or captioning; the message names what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """The fixed text of a conversation of some turns.
 
-    `asks[k]` stands before question k, `answers[k]` between it and its answer; `lead` is what the
-    template writes before an answer beyond the prompt for it (white space).
+    `asks[k]` precedes question k, `answers[k]` is between it and its answer; `lead` is white space
+    that the template writes before an answer but not in the generation prompt.
     """
 
     asks: tuple[str, ...]
@@ -73,7 +73,7 @@ class TemplateChat(ChatFormat):
                 f"the chat template writes {first.count(self._placeholder)} {self._placeholder!r} "
                 "for an image; one is needed in chat_template.jinja"
             )
-        # The token that begins a text, where the tokenizer and not the template puts it there.
+        # The start token, if the tokenizer adds it and not the template.
         bos, adds = tokenizer.bos_token_id, tokenizer.encode("a")
         self._bos_text = str(tokenizer.bos_token or "")
         self._template_begins = bool(self._bos_text) and first.startswith(self._bos_text)
@@ -82,7 +82,7 @@ class TemplateChat(ChatFormat):
 
     @property
     def pad_id(self) -> int:
-        """Id of the padding token; the end token where the tokenizer has none."""
+        """Id of the padding token; the end token if the tokenizer has none."""
         pad = self.tokenizer.pad_token_id
         return self._end_id if pad is None else int(pad)
 
@@ -121,8 +121,8 @@ class TemplateChat(ChatFormat):
         """Encode one training sample within `max_length` tokens.
 
         Plain text follows the image and carries loss, as in pretraining; turns are the template's
-        and carry loss on the answer and its end. Whole turns are dropped from the end where there
-        is no room; plain text that is too long is cut. `truncated` says so.
+        and carry loss on the answer and its end. Turns that do not fit are dropped from the end;
+        plain text that is too long is cut. Either sets `truncated`.
         """
         ids: list[int] = []
         loss: list[bool] = []
@@ -147,7 +147,7 @@ class TemplateChat(ChatFormat):
             ids += asked + answer
             loss += [False] * len(asked) + [True] * len(answer)
         if not ids:
-            # Not even the first turn fits: the image alone, which carries no loss.
+            # The first turn does not fit: only the image is kept, which carries no loss.
             ids = self._start()
             loss = [False] * len(ids)
         return Encoded(ids, loss, truncated)
@@ -157,10 +157,10 @@ class TemplateChat(ChatFormat):
         return [*self._bos_ids, *self._markup(begins + self._image_text)]
 
     def _joined(self, before: str, question: str, after: str) -> list[int]:
-        """Ids of fixed text around a question, read in one piece as the model's processor does."""
+        """Ids of fixed text around a question, tokenized whole like the model's processor does."""
         if not any(token in question for token in self._special):
             return self._markup(before + question + after)
-        # Markup in the question would be read as such: then it is encoded apart, as text.
+        # The question contains markup: encode it separately, as text.
         return [*self._markup(before), *self.text_ids(question), *self._markup(after)]
 
     def _markup(self, text: str) -> list[int]:
@@ -182,11 +182,11 @@ class TemplateChat(ChatFormat):
             marks += [question, answer]
         asked = self._split(self._render(messages[:-1], ask=True), marks[:-1])
         told = self._split(self._render(messages, ask=False), marks)
-        between = asked[-1]  # what stands before the last answer when it is asked for
+        between = asked[-1]  # the text before the last answer in the generation prompt
         lead = told[-2].removeprefix(between) if told[-2].startswith(between) else ""
         asks = [asked[0]]
         for number in range(1, turns):
-            # Where the template writes the end of an answer, that is put there with the answer.
+            # If the template ends an answer with a token, that token goes with the answer.
             after = asked[2 * number]
             ends = bool(self._end) and after.lstrip().startswith(self._end)
             asks.append(after.lstrip()[len(self._end) :] if ends else after)
@@ -212,7 +212,7 @@ class TemplateChat(ChatFormat):
         return [*pieces, rendered]
 
     def _read_end(self) -> str:
-        """The token that the template writes after an answer; empty where it writes none."""
+        """The token that the template writes after an answer; empty if there is none."""
         mark = _MARK.format("a")
         told = self._render([_user("?", image=True), self._answer(mark)], ask=False)
         after = self._split(told, [mark])[-1].lstrip()
@@ -232,7 +232,7 @@ class TemplateChat(ChatFormat):
             try:
                 told = self._render([_user("?", image=True), self._answer(mark)], ask=False)
             except (TemplateFailed, TypeError, KeyError, ValueError):
-                continue  # it expects the other form
+                continue  # the template expects the other form
             if mark in told and "'type'" not in told:
                 return lists
         raise TemplateError(

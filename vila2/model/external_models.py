@@ -1,9 +1,9 @@
-"""Models that exist already: a `save_pretrained` directory that we neither composed nor named.
+"""Existing models: `save_pretrained` directories of models not composed by this package.
 
 Supported is the family whose forward takes one square image as `pixel_values` and gives it a
 fixed number of tokens in the prompt: Llava (SigLIP, CLIP), VipLlava, InternVL, Idefics3 and SmolVLM
-without splitting, and whatever else passes the checks below. What does not is refused by name of
-the reason, most of it before any weights are read.
+without splitting, and whatever else passes the checks below. What does not is refused with the
+reason, in most cases before any weights are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vila2.model.parts import PartsError, find_parts
 from vila2.model.preset import WholeModel
 
 _NEEDED = ("pixel_values", "past_key_values", "position_ids", "labels", "logits_to_keep")
-# Further arguments of a forward, and why a model that takes them does not fit.
+# Unsupported arguments of a forward, and why models that take them are refused.
 _REFUSED = {
     "image_grid_thw": "images have any size and number of tokens (image_grid_thw)",
     "grid_thws": "images have any size and number of tokens (grid_thws)",
@@ -36,7 +36,7 @@ _REFUSED = {
     "which the captioner's causal cache does not do",
     "images": "forward takes images of several towers",
 }
-# An image's tensors from an image processor; anything beyond these a forward would miss.
+# Known tensors of an image processor; a forward would not get any others.
 _TENSORS = ("pixel_values", "pixel_attention_mask", "num_patches", "rows", "cols", "num_crops")
 _WHOLE_IMAGE: dict[str, dict[str, Any]] = {
     "idefics3": {"do_image_splitting": False},
@@ -51,7 +51,7 @@ _ONE_COLOUR = (200, 100, 30)
 
 
 class ForeignModelError(ValueError):
-    """A model that cannot be a base or a captioner; names the directory and the reason."""
+    """A model that cannot be a base or a captioner; the message names directory and reason."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ class Foreign:
     chat: TemplateChat
     image_axis: bool  # pixel_values are (B, 1, 3, H, W)
     image_processor: Any
-    files: dict[str, bytes]  # of its processor, written again where the model is saved
+    files: dict[str, bytes]  # of its processor, copied when the model is saved
 
     def save_processor(self, directory: Path) -> None:
-        """Write how images and prompts are prepared, as it came."""
+        """Write the model's processor files unchanged."""
         self.image_processor.save_pretrained(directory)
         for name, content in self.files.items():
             (directory / name).write_bytes(content)
 
 
 def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]:
-    """Load a model (float32, safetensors only) and its tokenizer, and find out how it is used.
+    """Load a model (float32, safetensors only) and its tokenizer, and find out how it takes images.
 
     One image passes through the tower, to count its tokens. Raises `ForeignModelError` or
-    `PartsError` where the model does not fit.
+    `PartsError` if the model is not supported.
     """
     from transformers import AutoTokenizer
 
@@ -135,7 +135,7 @@ def _config(directory: Path) -> tuple[Any, Any]:
 
 
 def _check_forward(directory: Path, config: Any, kind: Any) -> None:
-    """Refuse what the configuration and the forward's arguments tell already."""
+    """Refuse models by their configuration and the arguments of their forward."""
     arguments = inspect.signature(kind.forward).parameters
     reasons = [reason for name, reason in _REFUSED.items() if name in arguments]
     reasons += [f"forward takes no {name}" for name in _NEEDED if name not in arguments]
@@ -165,7 +165,7 @@ def _image_token_id(config: Any) -> int | None:
 
 
 def _find_template(directory: Path, tokenizer: Any) -> None:
-    """Take a template that lies in the processor's old file, where the tokenizer has none."""
+    """Use the template in the processor's legacy file if the tokenizer has none."""
     old = directory / "chat_template.json"
     if not tokenizer.chat_template and old.is_file():
         tokenizer.chat_template = json.loads(old.read_text())["chat_template"]
@@ -200,7 +200,7 @@ def _check_images(
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], bool]:
     """Mean, deviation, and whether images have an axis of their own.
 
-    An image of one colour goes through the model's own processor and must come out as ours do.
+    The model's own processor must give the same result as ours for an image of one colour.
     """
     mean, std = tuple(processor.image_mean), tuple(processor.image_std)
     image = np.full((size, size, 3), _ONE_COLOUR, dtype=np.uint8)
@@ -233,8 +233,8 @@ def _check_images(
 
 @torch.inference_mode()
 def _count_tokens(directory: Path, model: Any, size: int, *, axis: bool) -> int:
-    """Tokens that one image takes; the model's own count, whatever its configuration says."""
-    # A ramp: some models drop an image that is all zeros, as padding.
+    """Tokens that one image takes; measured on the model, not read from its configuration."""
+    # A ramp: some models drop an all-zero image as padding.
     image = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     try:
         made = model.get_image_features(pixel_values=image[:, None] if axis else image)
@@ -246,7 +246,7 @@ def _count_tokens(directory: Path, model: Any, size: int, *, axis: bool) -> int:
 
 
 def image_rows(features: Any) -> torch.Tensor:
-    """What `get_image_features` returned, as rows of all images: (images x tokens, hidden).
+    """Flatten the result of `get_image_features` to (images x tokens, hidden).
 
     Families differ: a tensor (images, tokens, hidden), or a list with one tensor per image, alone
     or as the `pooler_output` of an output class.
@@ -276,10 +276,10 @@ def _chat(directory: Path, model: Any, tokenizer: Any, tokens: int) -> TemplateC
 
 
 def _image_text(directory: Path, config: Any, tokenizer: Any, tokens: int) -> str:
-    """What the processor of this kind of model writes for an image that is not cut up.
+    """The text that this model type's processor writes for an image that is not split.
 
-    Taken from transformers 5.23's processors, which themselves cannot be loaded everywhere (some
-    want torchvision for videos); for other kinds the directory's processor is asked.
+    Taken from transformers 5.23's processors, which cannot all be loaded (some need
+    torchvision for videos); for other model types the directory's processor is used.
     """
     token = str(tokenizer.convert_ids_to_tokens(_image_token_id(config)))
     if config.model_type in _LIKE_LLAVA:

@@ -1,8 +1,8 @@
-"""Cached output of a frozen vision tower, so that an image passes through it once.
+"""Cached output of a frozen vision tower, so that each image passes through it once.
 
-A run retrains the same images many times; where the tower never changes, its output is the same
-each time. Features are stored per shard as float16 `.npy` files, named by the tower's digest and
-the shard's, and are read through a memory map.
+A run trains on the same images many times, and the output of a frozen tower does not change.
+Features are stored per shard as float16 `.npy` files, named by the digests of tower and shard, and
+are memory-mapped.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from vila2.system.files import file_atomically
 def tower_digest(vlm: VLM) -> str:
     """sha256 over the vision tower's weights and the image's normalisation (16 hex digits).
 
-    Raises `ValueError` for a model that we did not compose: it may read other layers of its tower
-    than the last, so its features cannot stand in for the images.
+    Raises `ValueError` for an existing model: it may use other layers of its tower than the last,
+    so the cached output cannot replace the images.
     """
     if vlm.foreign is not None:
         raise ValueError(
@@ -42,7 +42,7 @@ def tower_digest(vlm: VLM) -> str:
 
 
 class FeatureTower(nn.Module):
-    """Stands where the vision tower was and passes features through as its output."""
+    """Replaces the vision tower and returns its input, cached features, as the output."""
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
         """Features (B, tokens, hidden) in, the same as a tower's `last_hidden_state` out."""
@@ -60,7 +60,7 @@ class Bypass:
         self._inner.vision_tower = FeatureTower()
 
     def restore(self) -> None:
-        """Put the real tower back."""
+        """Restore the real tower."""
         self._inner.vision_tower = self._tower
 
 
@@ -108,7 +108,7 @@ def cached_features(
     shard_sha256: str,
     digest: str,
 ) -> np.ndarray:
-    """`compute_features`, stored under `folder` and memory-mapped when it is there already."""
+    """`compute_features`, stored under `folder` and memory-mapped if it exists already."""
     path = folder / f"{digest}-{shard_sha256[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

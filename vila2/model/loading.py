@@ -1,6 +1,6 @@
-"""Weights are loaded whole or not at all.
+"""Strict loading of weights: complete or an error.
 
-transformers fills a weight that a checkpoint lacks with random numbers and only prints a table.
+transformers initialises missing weights randomly and only prints a table.
 Here a weight that is missing, of another shape, or not finite is an error that names the directory,
 the file and the keys; so is a file that is damaged, absent, or a Git LFS pointer.
 """
@@ -23,7 +23,7 @@ _NAMED = 3  # keys that a message names
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded whole; names the directory, the file and the cure."""
+    """A checkpoint that cannot be loaded whole; the message names directory, file and fix."""
 
 
 def load_model(kind: Any, directory: Path, **options: Any) -> Any:
@@ -52,7 +52,7 @@ def load_model(kind: Any, directory: Path, **options: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from printing: what it would tell of missing weights is an error here."""
+    """Suppress transformers' output: its warnings about missing weights are errors here."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -113,7 +113,7 @@ def weight_files(directory: Path) -> list[str]:
 
 
 def check_files(directory: Path) -> None:
-    """Raise `CheckpointError` if a weight file is missing, cut, or only a pointer to one."""
+    """Raise `CheckpointError` if a weight file is missing, truncated, or a Git LFS pointer."""
     from safetensors import SafetensorError, safe_open
 
     files = weight_files(directory)

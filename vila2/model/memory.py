@@ -1,9 +1,9 @@
-"""What training a vision-language model costs: memory, FLOPs and hours, from shapes alone. Pure.
+"""Cost of training a vision-language model: memory, FLOPs and hours, from shapes only. Pure.
 
 FLOPs follow Kaplan et al. 2020 (section 2.1: two per weight and token forward, twice that backward)
 with attention as in Chowdhery et al. 2022 (PaLM, appendix B: 4·layers·width·length per token
 forward; no discount for the causal mask, as there). A frozen part costs its forward pass, and one
-more pass where gradients cross it on their way to a part that learns. Recomputation costs one
+more pass if gradients cross it on their way to a trainable part. Recomputation costs one
 forward pass of what is recomputed.
 
 Memory follows Rajbhandari et al. 2020 (ZeRO): weights, gradients and Adam's moments, sharded or not
@@ -12,7 +12,7 @@ Memory follows Rajbhandari et al. 2020 (ZeRO): weights, gradients and Adam's mom
 memory-saving attention (no length x length matrix), without dropout, gated or not. With
 checkpointing a layer keeps its input, and one layer at a time is kept whole.
 
-Left out: communication, data loading, evaluation, restarts. `--mfu` stands for all of them.
+Not modelled: communication, data loading, evaluation, restarts. `--mfu` accounts for all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Part = Literal["vision", "projector", "language"]
 Parallelism = Literal["ddp", "fsdp"]
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
 GIB = 2**30
-# What CUDA, NCCL and fragmentation take: a plan fits if it needs at most this share.
+# A plan fits if it needs at most this share; CUDA, NCCL and fragmentation take the rest.
 USABLE = 0.9
 
 
@@ -62,7 +62,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One training stage; `source` says where samples and text tokens are from."""
+    """One training stage; `source` cites the numbers of samples and text tokens."""
 
     name: str
     trainable: frozenset[Part]
@@ -81,7 +81,7 @@ class Precision:
     gradient: int = 4
     optimizer: int = 8  # two fp32 moments
     activation: int = 2
-    stream: int = 4  # inputs of norms, and what stands between layers
+    stream: int = 4  # inputs of norms, and activations between layers
     logit: int = 14  # bf16 logits, fp32 logits, their log-softmax and gradient
 
 
@@ -106,13 +106,13 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Sum of all items."""
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """A stage under one way of spreading it over GPUs."""
+    """A stage under one kind of parallelism."""
 
     stage: str
     parallelism: Parallelism
@@ -128,7 +128,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All stages in all ways."""
+    """All stages under every kind of parallelism."""
 
     model: Model
     hardware: Hardware
@@ -149,7 +149,7 @@ class Plan:
 def plan_stage(
     plan: Plan, stage: Stage, parallelism: Parallelism, *, checkpointing: bool
 ) -> StagePlan:
-    """One stage in one way, at the largest micro-batch that fits."""
+    """Plan one stage under one kind of parallelism, at the largest micro-batch that fits."""
 
     def memory_at(micro: int) -> Memory:
         return memory(
@@ -224,7 +224,7 @@ def memory(
     checkpointing: bool,
     precision: Precision | None = None,
 ) -> Memory:
-    """Bytes on one GPU where most is held; gradients and activations are counted together.
+    """Peak bytes on one GPU; gradients and activations are counted together.
 
     `ddp` keeps everything on every GPU and a working copy of what learns; `fsdp` (ZeRO-3) keeps a
     share, the working copies of two layers, and of what is outside the layers.
@@ -251,7 +251,7 @@ def memory(
 
 
 def activations(model: Model, stage: Stage, *, checkpointing: bool, precision: Precision) -> float:
-    """Bytes that one sample's forward pass leaves for its backward pass."""
+    """Bytes that one sample's forward pass stores for its backward pass."""
     length = {
         "vision": model.patches,
         "projector": model.image_tokens,

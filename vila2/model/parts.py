@@ -1,8 +1,8 @@
 """The three parts of a vision-language model, found by their usual names and checked.
 
-Training freezes by part and a fresh round resets the projector, so a wrong part would be a silent
-disaster: what is found must be three modules that share nothing and together hold every parameter
-but the output layer.
+Training freezes by part and a new round resets the projector, so a wrong part would silently ruin a
+run: the parts must be three modules that share no parameters and together hold all of them except
+the output layer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 PARTS = ("vision", "projector", "language")
 
-# What transformers' models call them (5.23), the more usual first.
+# Their names in transformers 5.23, most common first.
 NAMES: dict[str, tuple[str, ...]] = {
     "vision": ("vision_tower", "vision_model", "visual", "vision_encoder", "vision_backbone"),
     "projector": (
@@ -26,14 +26,14 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 class PartsError(ValueError):
-    """The parts of a model cannot be told apart; says what it is made of and what to name."""
+    """The parts of a model are ambiguous; the message lists its modules and what to name."""
 
 
 def find_parts(model: nn.Module, named: Mapping[str, str] | None = None) -> dict[str, str]:
     """Module names of vision, projector and language, as `model.get_submodule` takes them.
 
-    `named` overrides what is found, part by part. Raises `PartsError` unless each is there and not
-    empty, no two share a parameter, and together they hold all but the output layer.
+    `named` overrides what is found, part by part. Raises `PartsError` unless each exists and is
+    not empty, no two share a parameter, and together they hold all but the output layer.
     """
     named = dict(named or {})
     if unknown := set(named) - set(PARTS):
@@ -67,7 +67,7 @@ def output_parameters(model: Any) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _find(model: nn.Module, names: tuple[str, ...]) -> str | None:
-    """The module of one of these names that lies nearest the top, at most two levels down."""
+    """The topmost module with one of these names, at most two levels down."""
     children = dict(model.named_children())
     for prefix in ("", *(f"{name}." for name in children)):
         for name in names:
@@ -105,7 +105,7 @@ def _check(model: Any, found: Mapping[str, str]) -> None:
 
 
 def _what_to_name(model: nn.Module, part: str) -> str:
-    """The modules there are, two levels down, and how to say which one it is."""
+    """Hint for an error message: the modules two levels down, and how to name one."""
     children = []
     for name, child in model.named_children():
         below = [f"{name}.{under}" for under, _ in child.named_children()]

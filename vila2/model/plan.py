@@ -1,7 +1,7 @@
 """A preset's shapes without its weights: the model is built on torch's meta device.
 
-No memory is taken and nothing is read but the preset, so the parameter counts of a 40B model are
-exact after a second on a laptop. `vila2.model.memory` computes what they cost.
+No memory is allocated and only the preset is read, so the exact parameter counts of a 40B model
+take a second on a laptop. `vila2.model.memory` computes the cost from them.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ PAPER_STAGES = (
 
 
 def meta_model(preset: Preset, *, device: str = "meta") -> Any:
-    """The composed model without weights, as the preset declares it; random ones elsewhere.
+    """The model that the preset declares, without weights; on other devices with random ones.
 
-    Raises `PresetError` where the preset names a checkpoint and does not say what is in it.
+    Raises `PresetError` if the preset names a checkpoint without declaring its configuration.
     """
     from transformers import InternVLForConditionalGeneration as Composed
 
@@ -103,7 +103,7 @@ def _shape(
     head: nn.Module | None = None,
     own: list[tuple[str, nn.Parameter]] | None = None,
 ) -> Shape:
-    """Shape of a part; `head` is multiplied with every token even where `own` is empty (tied)."""
+    """Shape of a part; `head` is multiplied with every token even if `own` is empty (tied)."""
     count = sum(p.numel() for p in module.parameters()) + sum(p.numel() for _, p in own or [])
     matrices = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     matrices += [head] if isinstance(head, nn.Linear) else []

@@ -31,8 +31,8 @@ class FromConfig(_Strict):
 class FromCheckpoint(_Strict):
     """A part loaded from a `save_pretrained` directory or a hub id, safetensors only.
 
-    `model_type` and `config` say what is expected there: a plan is made from them without the
-    weights, and what is loaded is checked against them.
+    `model_type` and `config` declare its contents: plans are made from them without the weights,
+    and a loaded checkpoint is checked against them.
     """
 
     kind: Literal["checkpoint"]
@@ -63,7 +63,7 @@ Part = Annotated[FromConfig | FromCheckpoint | FromWheel, Field(discriminator="k
 
 
 class WholeModel(_Strict):
-    """A vision-language model that exists already; `external_models` says which ones."""
+    """An existing vision-language model; see `external_models` for the supported ones."""
 
     path: str = Field(description="`save_pretrained` directory of an image-text-to-text model.")
     parts: dict[Literal["vision", "projector", "language"], str] = Field(
@@ -72,16 +72,16 @@ class WholeModel(_Strict):
 
 
 class Published(_Strict):
-    """A number that somebody else published for a part, to hold ours against."""
+    """A published figure for a part, to compare ours with."""
 
     parameters: int = Field(gt=0)
     source: str
 
 
 class Preset(_Strict):
-    """A vision-language model: composed of two parts, or (`model`) one that exists already.
+    """A vision-language model: composed of two parts, or (`model`) an existing one.
 
-    See `vila2.model.build` for what is made of it.
+    `vila2.model.build` builds it.
     """
 
     name: str
@@ -146,12 +146,11 @@ def shipped() -> list[str]:
 
 
 def named_preset(name: str) -> str:
-    """What `load_preset` takes for a name: of one that ships, or of the operator's own.
+    """Resolve a preset's name, shipped or the operator's own, for `load_preset`.
 
-    Their own lie as NAME.yaml in the folder that VILA2_PRESETS names. A recipe or a job comes from
-    whoever may send one, so it gives a name and no path: which files are read is for the operator
-    to say. Raises `PresetError` for what is no name; whether there is such a preset is seen when it
-    is loaded.
+    The operator's presets are NAME.yaml in the folder VILA2_PRESETS. Recipes and jobs come from
+    users, so they give a name and no path: the operator decides which files are read. Raises
+    `PresetError` for an invalid name; an unknown one is an error when it is loaded.
     """
     if not re.fullmatch(PRESET_NAME, name):
         raise PresetError(

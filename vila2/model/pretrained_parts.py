@@ -1,4 +1,4 @@
-"""Parts from checkpoints: configurations that are checked, weights of which none may be missing.
+"""Parts from checkpoints: their configuration is checked, and no weight may be missing.
 
 A vision tower may come alone (`SiglipVisionModel`) or inside a larger model (`SiglipModel`, an
 InternVL): its weights are picked out by name. Only safetensors are read, no code that comes with
@@ -19,9 +19,9 @@ from vila2.model.loading import CheckpointError, check_finite, check_report, qui
 from vila2.model.preset import FromCheckpoint, Preset, PresetError
 
 ALLOW_DOWNLOAD = "VILA2_ALLOW_DOWNLOAD"
-# Rows of an embedding that had to grow are a multiple of this, which is what GPUs like.
+# The rows of a grown embedding are a multiple of this, which is faster on GPUs.
 _ROWS = 64
-# Values that composing changes itself; a preset states the checkpoint's, and they are not compared.
+# Values that composing changes; presets state the checkpoint's, so they are not compared.
 _OURS = ("vision_use_head",)
 _TOWER_PREFIX = r"^(model\.)?(vision_tower|vision_model)\."
 
@@ -32,9 +32,9 @@ def embedding_rows(*, rows: int, tokens: int) -> int:
 
 
 def part_config(preset: Preset, name: str, part: FromCheckpoint) -> Any:
-    """The configuration of the checkpoint at `part.path`, held against what the preset expects.
+    """The configuration of the checkpoint at `part.path`, checked against the preset.
 
-    Raises `PresetError` where it cannot be found, or differs.
+    Raises `PresetError` if it is missing or differs.
     """
     from transformers import AutoConfig
 
@@ -48,7 +48,7 @@ def part_config(preset: Preset, name: str, part: FromCheckpoint) -> Any:
         config = config.get_text_config()
     _check(preset, name, part, config)
     if hasattr(config, "vision_use_head"):
-        # SigLIP's pooling head is no part of a VLM's tower: it would never see a gradient.
+        # SigLIP's pooling head is not used by a VLM: it would never get a gradient.
         config.vision_use_head = False
     return config
 
@@ -69,7 +69,7 @@ def declared_config(preset: Preset, name: str, part: FromCheckpoint) -> Any:
 
 
 def load_tokenizer(preset: Preset, part: FromCheckpoint) -> Any:
-    """The language checkpoint's tokenizer, as it is there."""
+    """The language checkpoint's tokenizer, unchanged."""
     from transformers import AutoTokenizer
 
     try:
@@ -87,7 +87,7 @@ def load_tokenizer(preset: Preset, part: FromCheckpoint) -> Any:
 def load_vision(preset: Preset, part: FromCheckpoint, config: Any) -> nn.Module:
     """The vision tower, at the preset's image size.
 
-    Where that is not the checkpoint's, the position embedding is resized once, here: bicubically
+    If that is not the checkpoint's, the position embedding is resized once, here: bicubically
     over the grid, as `interpolate_pos_encoding` does at every step, so that the saved model has
     plain weights. SigLIP-384 has 27x27 patches of 14 pixels; joining 2x2 needs an even grid, so
     the presets use 392 pixels and 28x28.
@@ -128,8 +128,8 @@ def at_size(config: Any, image_size: int) -> Any:
 def resize_positions(positions: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
     """Resize a learnt position embedding (..., tokens, hidden) to another square grid.
 
-    A class token's row before the grid is kept as it is. Raises `ValueError` where either number
-    of tokens is no square grid.
+    A class token's row before the grid is kept as it is. Raises `ValueError` if either number
+    of tokens is not a square grid.
     """
     old, new = positions.shape[-2], wanted[-2]
     for extra in (0, 1):
@@ -167,7 +167,7 @@ def _load(
     *,
     prefix: str | None = None,
 ) -> Any:
-    # A tower out of a larger model leaves most names unused; missing ones are an error below.
+    # A tower from a larger model leaves most weights unused; missing ones are an error below.
     try:
         with quiet():
             model, told = auto.from_pretrained(

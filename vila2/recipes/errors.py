@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, field by field, each with its line and its fix. Pure."""
+"""Validation errors of a recipe as readable text, with line and fix per field. Pure."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def explain(
     schema: Mapping[str, Any] | None = None,
     lines: Mapping[str, int] | None = None,
 ) -> str:
-    """One line per wrong field: where it is, what is wrong, what to do.
+    """One line per invalid field: its path, what is wrong, and the fix.
 
-    With the recipe's JSON schema a misspelt key is told its likely spelling; with `lines` (path ->
-    line of the file) each field its line.
+    With the recipe's JSON schema, a misspelt key gets a suggestion; with `lines` (path -> line of
+    the file), each field gets its line number.
     """
     known = _property_names(schema) if schema else []
     told = []
@@ -48,7 +48,7 @@ def explain(
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Dotted path -> line, from 1, of every key and item of a YAML text that can be read."""
+    """Map the dotted path of every key and item of a valid YAML text to its line, from 1."""
     found: dict[str, int] = {}
 
     def walk(node: yaml.Node | None, path: str) -> None:
@@ -67,9 +67,9 @@ def line_numbers(text: str) -> dict[str, int]:
 
 
 def repeated_keys(text: str) -> list[str]:
-    """What a mapping of a YAML text says twice; a reader would keep the last in silence."""
+    """Duplicate keys in the mappings of a YAML text; a loader would silently keep the last."""
     told: list[str] = []
-    seen: set[int] = set()  # an alias is the node that it stands for: once is enough
+    seen: set[int] = set()  # an alias is the same node as its anchor: visit it once
 
     def walk(node: yaml.Node | None) -> None:
         if id(node) in seen:
@@ -93,7 +93,7 @@ def repeated_keys(text: str) -> list[str]:
 
 
 def _line(where: str, lines: Mapping[str, int]) -> int | None:
-    """The field's line, or that of the nearest thing around it."""
+    """The field's line, or that of its nearest enclosing field."""
     while where:
         if where in lines:
             return lines[where]

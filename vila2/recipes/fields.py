@@ -1,6 +1,6 @@
-"""A recipe as a list of its fields: what each does, what it is, and where the value is from. Pure.
+"""A recipe as a list of its fields, with description, value and citation. Pure.
 
-`vila2 recipes show` prints what is made here; the JSON schema is for editors.
+`vila2 recipes show` prints them; the JSON schema is for editors.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pydantic_core import PydanticUndefined
 from vila2.recipes.recipe import Recipe
 
 REQUIRED = "(required)"
-# What the schema is called, wherever it is kept.
+# The `$id` of the schema, independent of its location.
 SCHEMA_ID = "urn:vila2:recipe"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """One value: `path` is dotted; `default` is `REQUIRED` where there is none.
+    """One value: `path` is dotted; `default` is `REQUIRED` if there is none.
 
-    `citation` is the one of the field, or of the nearest thing around it, or empty.
+    `citation` is that of the field or of its nearest enclosing field, or empty.
     """
 
     path: str
@@ -34,17 +34,17 @@ class FieldView:
 
     @property
     def changed(self) -> bool:
-        """Whether the recipe says something else than the default."""
+        """Whether the value differs from the default."""
         return bool(self.value != self.default)
 
 
 def fields_of(recipe: Recipe) -> list[FieldView]:
-    """Every value of a recipe, in the order of its definition; `cites` itself is left out."""
+    """Every value of a recipe, in the order of its definition; except `cites`."""
     return list(_fields(recipe, "", recipe.cites))
 
 
 def differences(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
-    """(path, value there, value here) of what differs; `None` where one has no such field."""
+    """(path, value in `first`, value in `second`) of differences; `None` for a missing field."""
     left = {view.path: view.value for view in fields_of(first)}
     right = {view.path: view.value for view in fields_of(second)}
     paths = [*left, *(path for path in right if path not in left)]
@@ -67,7 +67,7 @@ def schema() -> dict[str, Any]:
 
 
 def citation_of(path: str, cites: Mapping[str, str]) -> str:
-    """The citation of a field: its own, or that of the nearest thing around it."""
+    """The citation of a field: its own, or that of its nearest enclosing field."""
     while path:
         if path in cites:
             return cites[path]
@@ -96,7 +96,7 @@ def _fields(model: BaseModel, prefix: str, cites: Mapping[str, str]) -> Iterator
 
 
 def _below(value: Any) -> dict[str, BaseModel]:
-    """What a value consists of, by name; empty for a value that is one."""
+    """The named parts of a value; empty for a scalar."""
     if isinstance(value, BaseModel):
         return {"": value}
     if isinstance(value, dict):

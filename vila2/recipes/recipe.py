@@ -1,8 +1,8 @@
-"""The run recipe: one validated YAML that holds everything a run decides.
+"""The run recipe: one validated YAML with every setting of a run.
 
-A recipe's hash covers every value that decides something, so two runs with one hash differ in
-nothing but the data they were given. Each field says in its description what it does, and `cites`
-where a value comes from: `vila2 recipes show` prints a recipe to copy, and with `--explain` both.
+A recipe's hash covers every value that affects the result, so two runs with the same hash differ
+only in their data. Each field has a description, and `cites` gives the sources of values: `vila2
+recipes show` prints a recipe to copy, and with `--explain` both.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ __all__ = [
     "shipped_recipes",
 ]  # fmt: skip
 
-# Raised when a default changes, so that the hash of a recipe that relied on it changes too.
+# Increase when a default changes, so that the hash of recipes that rely on it changes too.
 DEFAULTS = 1
 
 
@@ -168,10 +168,10 @@ class Recipe(Strict):
                 )
 
     def digest(self) -> str:
-        """The recipe hash: 16 hex digits over every value but the citations.
+        """The recipe hash: 16 hex digits over every value except the citations.
 
-        Values that equal their defaults are left out, so that a field that a later version adds
-        changes no hash; `DEFAULTS` stands for them.
+        Values equal to their defaults are omitted, so that a field added in a later version changes
+        no hash; `DEFAULTS` represents them.
         """
         values = self.model_dump(mode="json", exclude={"cites"}, exclude_defaults=True)
         return hashlib.sha256(canonical_json({"defaults": DEFAULTS, **values})).hexdigest()[:16]

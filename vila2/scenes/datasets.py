@@ -1,8 +1,8 @@
-"""Write the image world as folders in the formats that teams submit.
+"""Write the image world as folders in the input formats.
 
 Every split has its own random streams, so its images do not change when another split's size
 does. The corpus folder holds images and alt-text only: its truth is never written, and can be
-made again (by `true_captions`) only by whoever imports this package, which no service does.
+regenerated (`true_captions`) only by importing this package, which no service does.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def write_world(
     seed: int,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Write every split below `directory`; a split that is complete already is left alone.
+    """Write every split below `directory`; a complete split is kept.
 
-    `progress(split, done, total)` is called now and then.
+    `progress(split, done, total)` is called periodically.
     """
-    # A digest, and outside the split's folder: a stamp in `corpus/` that held the seed would let
-    # whoever reads that folder draw its truth again.
+    # A digest, and outside the split's folder: with the seed in `corpus/`, any reader of it could
+    # regenerate its truth.
     recipe = canonical_json({"sizes": asdict(sizes), "seed": seed})
     stamp = hashlib.sha256(recipe).hexdigest()
     writers = {"corpus": _write_corpus, "dev": _write_benchmark, "test": _write_benchmark}

@@ -1,4 +1,4 @@
-"""What is said about a scene: dense captions, noisy alt-text, questions, specialists' answers."""
+"""Texts about a scene: dense captions, noisy alt-text, questions, specialists' answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The image world: scene graphs, and how a scene becomes 32x32 pixels.
 
 An image has a 2x2 grid of corners; each holds at most one object or a printed number. Images of
-one scene differ much: position, scale, colour and background jitter, texture and noise. That is
-what makes a few labelled images too few, and many unlabelled ones worth something.
+one scene vary a lot: position, scale, colour and background jitter, texture and noise. Therefore a
+few labelled images are not enough, and many unlabelled ones are useful.
 """
 
 from __future__ import annotations

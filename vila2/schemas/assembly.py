@@ -1,4 +1,4 @@
-"""How a source's text is put together and weighted: the same fields in REST and job specs."""
+"""Assembly policy and weight of a source: the same fields in REST and job specs."""
 
 from __future__ import annotations
 

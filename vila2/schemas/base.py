@@ -1,4 +1,4 @@
-"""What all schemas share."""
+"""The base class of all schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One text for one value: what hashes, digests, tokens and fingerprints are made from."""
+"""Canonical JSON, the input of hashes, digests, tokens and fingerprints."""
 
 from __future__ import annotations
 

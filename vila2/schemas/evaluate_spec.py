@@ -1,4 +1,4 @@
-"""What an evaluation job is told; no torch here, so that a service can build it."""
+"""The spec of an evaluation job; does not import torch, so that services can build it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How captions are drawn, and what they must pass before they count."""
+"""Sampling parameters of captions, and the gate that accepts them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a training job is told: one JSON file that names everything it reads and writes.
+"""The spec of a training job: one JSON file that names all its inputs and outputs.
 
-The dispatcher writes it, the trainer obeys it, and its hash decides whether a checkpoint may be
-resumed. No torch here, so that a service can build a spec without it.
+The dispatcher writes it, the trainer executes it, and its hash decides whether a checkpoint may be
+resumed. Does not import torch, so that services can build a spec.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Continue(Strict):
 Init = Annotated[NewModel | FromBase | Continue, Field(discriminator="kind")]
 
 
-# Where files are written and how fast, which changes nothing of the result.
+# Fields that do not affect the result: output paths and speed.
 _BESIDE_THE_RESULT = {
     "output", "cache", "checkpoint_seconds", "processes", "threads", "image_memory", "loaders",
     "tensorboard",

@@ -13,13 +13,13 @@ TASKS: dict[str, Callable[[str], str | None]] = {
     "grounding": grounding.reason_to_drop,
 }
 
-# An answer dropped for one of these is right as far as it goes: asking again until the model
-# claims something else would only make it invent.
+# An answer dropped for one of these may be right: asking again until the answer differs would only
+# provoke hallucinations.
 SETTLED_REASONS = frozenset({"no-text"})
 
 
 def task_reason(task: str, caption: str) -> str | None:
-    """Why a specialist's answer is not kept, as a stable slug, or `None` where it is.
+    """Return why a specialist's answer is dropped, as a stable slug, or `None` if it is kept.
 
     Raises `ValueError` for an unknown task.
     """

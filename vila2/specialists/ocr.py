@@ -16,7 +16,7 @@ _SOMETHING = re.compile(r"\d|[\"'“”‘’«»]|\b(reads?|says?|written|numbe
 
 
 def reason_to_drop(answer: str) -> str | None:
-    """`no-text` where the answer says that there is none or quotes nothing."""
+    """`no-text` if the answer states that there is none or quotes nothing."""
     if _NOTHING.search(answer) or not _SOMETHING.search(answer):
         return "no-text"
     return None

@@ -1,1 +1,1 @@
-"""What the library asks of the machine: terminal, processes, and traces between processes."""
+"""System helpers: atomic files, terminal output, processes, and trace propagation."""

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic creation and replacement of files and folders.
 
-Each is written beside its place and then renamed or linked, so a reader sees what was there before
-or what is there now, and a writer that fails leaves nothing. A writer that is killed may leave a
-hidden name behind (`is_partial`). Nothing is flushed to disk: a power cut may lose a new file.
+Each is written beside its target and then renamed or linked, so a reader sees either the old or the
+new content, and a writer that fails leaves nothing. A killed writer may leave a hidden file
+(`is_partial`). Nothing is flushed to disk: a power failure may lose a new file.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _PREFIX = ".partial-"
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file or folder of that name is being written, or was left by a killed writer."""
+    """Whether a name is that of an unfinished file or folder, possibly of a killed writer."""
     return name.startswith(_PREFIX)
 
 
 @contextmanager
 def file_atomically(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
-    """A file to write, beside `path`, that replaces it at the end of the block.
+    """Yield a temporary path beside `path`, which replaces it at the end of the block.
 
-    It is made with `mode` less the umask, before its first byte is written.
+    The file is created empty with `mode` less the umask, before anything is written to it.
     """
     partial = _beside(path)
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
@@ -44,7 +44,7 @@ def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o666) -> Non
 
 
 def create_atomically(path: Path, data: str | bytes, *, mode: int = 0o666) -> bool:
-    """Write a file unless it is there; of several writers at once, one returns True."""
+    """Write a file unless it exists; of several concurrent writers, one returns True."""
     written = _beside(path)
     write_atomically(written, data, mode=mode)
     try:
@@ -60,11 +60,11 @@ def create_atomically(path: Path, data: str | bytes, *, mode: int = 0o666) -> bo
 def directory_atomically(
     path: Path, *, partial: Path | None = None, or_keep: bool = False, mode: int = 0o777
 ) -> Iterator[Path]:
-    """A new folder to fill, beside `path`, that is renamed to it at the end of the block.
+    """Yield a new folder beside `path`, which is renamed to it at the end of the block.
 
-    `partial` is its name until then, for who has to find what a killed writer left; what is there
-    is removed first. `path` must then be missing or empty, or with `or_keep` may be a folder that
-    another writer made of the same content: that one stays.
+    `partial` is its name until then, so that leftovers of a killed writer can be found; an existing
+    one is removed first. At the end, `path` must be missing or empty; with `or_keep`, a folder of
+    the same content by another writer is kept instead.
     """
     partial = partial or _beside(path)
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Processes of this machine, told apart although their numbers are given out again."""
+"""Identification of local processes that is safe against reused process ids."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def handle_of(pid: int) -> str:
-    """A process's number and start time; the start time is empty when there is no such process."""
+    """A process's id and start time; the start time is empty if there is no such process."""
     return f"{pid}:{start_time(pid)}"
 
 
 def start_time(pid: int) -> str:
-    """When a process started, in the system's ticks; empty when there is no such process."""
+    """A process's start time in clock ticks; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -22,7 +22,7 @@ def start_time(pid: int) -> str:
 
 
 def _start_time_without_proc(pid: int) -> str:
-    """The same by `ps`, on systems without /proc (macOS)."""
+    """The start time from `ps`, on systems without /proc (macOS)."""
     if Path("/proc/self/stat").exists():
         return ""
     found = subprocess.run(

@@ -1,7 +1,7 @@
-"""The id of the request that is being answered, passed on to every service that is asked for it.
+"""The id of the current request, propagated to every service that takes part in it.
 
-A service sets it when a request comes in; the client sends it along with whatever is asked within
-that request, so that the logs of all services can be searched for the same id.
+A service sets it when a request arrives; the client sends it with every call made within that
+request, so that the logs of all services can be searched for the same id.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What commands print. Text from users and data is never obeyed as markup or terminal codes."""
+"""Output of commands. Untrusted text is never interpreted as markup or terminal codes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# Columns of sentences and tables that go into a pipe; a wider table is not cut.
+# Width in columns of output into a pipe; a wider table is not cut.
 _PIPED = 200
-# Between two columns of a table.
+# Blanks between two columns of a table.
 _GAP = 2
 
 
 def plain(text: str) -> str:
-    """Text as a terminal may show it; each character that it would obey becomes U+FFFD."""
+    """Text safe for a terminal: each control character becomes U+FFFD."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 class _Terminal(Console):
-    """A console that reads no markup and lets no control character through, whoever prints."""
+    """A console without markup that replaces all control characters."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
@@ -54,12 +54,12 @@ class _Terminal(Console):
 
 
 def console() -> Console:
-    """For what was asked for."""
+    """The console on stdout, for results."""
     return _Terminal()
 
 
 def errors() -> Console:
-    """For what people should read and programs should not."""
+    """The console on stderr, for messages to people."""
     return _Terminal(stderr=True)
 
 
@@ -69,22 +69,22 @@ def bold(text: str) -> Text:
 
 
 def dim(text: str) -> Text:
-    """Text that matters less."""
+    """Dimmed text."""
     return Text(plain(text), style="dim")
 
 
 def sentence(*parts: str | Text, style: str = "") -> Text:
-    """One text of several parts."""
+    """Join several parts into one text."""
     return Text.assemble(*_texts(parts), style=style)
 
 
 def say(*parts: str | Text, style: str = "") -> None:
-    """Print a sentence; a long one is not wrapped, so that it can be copied."""
+    """Print a sentence; long ones are not wrapped, so that they can be copied."""
     console().print(sentence(*parts, style=style), soft_wrap=True)
 
 
 class _Table(Table):
-    """A table whose columns are as wide as their words, as far as there is room."""
+    """A table that breaks lines between words as long as its width allows."""
 
     def __init__(self, **layout: Any) -> None:
         super().__init__(**layout)
@@ -106,10 +106,10 @@ def table(
     title: str = "",
     **layout: Any,
 ) -> Table:
-    """A table in which every string is plain text; columns that hold nothing are left out.
+    """A table in which every string is plain text; empty columns are omitted.
 
-    The first column is what a user copies, so it is never broken over lines; the others are broken
-    between words as long as there is room.
+    The first column is never wrapped, so that it can be copied; the others are wrapped between
+    words as long as there is room.
     """
     cells = [_texts(row) for row in rows]
     compact: dict[str, Any] = {
@@ -147,12 +147,12 @@ def number(heading: str) -> Column:
 
 
 def stack(*parts: RenderableType) -> Group:
-    """Several things, one below the other."""
+    """Stack several renderables vertically."""
     return Group(*_texts(parts))
 
 
 def show(shown: RenderableType) -> None:
-    """Print what was made: within the terminal's width, or into a pipe without breaking a line."""
+    """Print a renderable, fitted to the terminal's width; not wrapped in a pipe."""
     out = console()
     if out.is_terminal:
         out.print(shown)
@@ -173,20 +173,20 @@ def show_json(found: Any) -> None:
 
 
 def show_file(text: str) -> None:
-    """Print a file's text: as it is into a pipe, and as plain text on a terminal."""
+    """Print a file's text: unchanged into a pipe, as safe text on a terminal."""
     sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def moment(seconds: float | None) -> str:
-    """Seconds since 1970 as people read them; nothing for none."""
+    """Format seconds since 1970 as a date and time; empty for `None`."""
     if not seconds:
         return ""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def progress_bar() -> Progress:
-    """On stderr: what is done, how much of it, and for how long; removed when it ends."""
+    """A progress bar on stderr, with task, share and elapsed time; removed at the end."""
     out = errors()
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -204,13 +204,13 @@ def _texts(parts: Iterable[Any]) -> list[Any]:
 
 
 def _longest_word(cells: Iterable[Any], *, whole: bool) -> int:
-    """Columns of the longest word, or with `whole` of the longest line."""
+    """Width in columns of the longest word, or with `whole` of the longest line."""
     lines = [line for cell in cells if isinstance(cell, Text) for line in cell.plain.split("\n")]
     pieces = lines if whole else [word for line in lines for word in line.split()]
     return max(map(cell_len, pieces), default=1)
 
 
 def _escaped(character: str) -> str:
-    """The character as JSON writes it in ASCII; line breaks of the layout stay."""
+    """The character as an ASCII JSON escape; line breaks of the layout are kept."""
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -1,8 +1,8 @@
-"""Which trace work belongs to: W3C trace context, carried from a request to the engine.
+"""W3C trace context, propagated from a request to the engine.
 
-The trace's id is there whether or not anybody records spans: the log lines of one request then
-agree in every process that it reaches. Spans are recorded where a process has given a `Recorder`;
-without one a span costs a dictionary look-up.
+The trace id exists even if no spans are recorded, so the log lines of one request share it in every
+process. Spans are recorded if the process has set a `Recorder`; without one a span costs a
+dictionary lookup.
 
 A traceparent is `00-TRACE-SPAN-FLAGS` in 32, 16 and 2 hex digits; bit 0 of the flags asks for the
 trace to be recorded (https://www.w3.org/TR/trace-context/).
@@ -27,25 +27,25 @@ _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 class Span:
-    """Work that is going on; what is set here is kept only where spans are recorded."""
+    """A running span; names and attributes have an effect only if spans are recorded."""
 
     def __init__(self, traceparent: str) -> None:
         self.traceparent = traceparent
 
     def rename(self, name: str) -> None:
-        """Give it the name that was not known when it began."""
+        """Set a name that was not known when the span began."""
 
     def set(self, **attributes: Value) -> None:
-        """Say more about it; a double underscore in a name stands for a dot."""
+        """Set attributes; a double underscore in a name becomes a dot."""
 
 
 class Recorder(Protocol):
-    """Where spans go."""
+    """Interface of a span exporter."""
 
     def span(
         self, name: str, kind: Kind, parent: str, attributes: Mapping[str, Value]
     ) -> AbstractContextManager[Span]:
-        """A span below `parent`, a traceparent; a new trace where that is empty."""
+        """Start a child span of `parent`, a traceparent, or a new trace if that is empty."""
 
 
 class _Recording:
@@ -53,39 +53,39 @@ class _Recording:
 
 
 def record(recorder: Recorder | None) -> None:
-    """Send this process's spans there from now on; `None` records none."""
+    """Set this process's recorder; `None` stops recording."""
     _Recording.to = recorder
 
 
 def valid(traceparent: str) -> str:
-    """The traceparent as it came, or nothing where it is not one: it may be anybody's header."""
+    """Return a traceparent unchanged, or an empty string if it is invalid (untrusted header)."""
     return traceparent if _FORM.fullmatch(traceparent) else ""
 
 
 def current() -> str:
-    """The traceparent of what runs here now; empty outside of any trace."""
+    """The current traceparent; empty outside of any trace."""
     return _current.get()
 
 
 def trace_id(traceparent: str | None = None) -> str:
-    """A traceparent's trace, by default the current one's; empty outside of any."""
+    """The trace id of a traceparent, by default the current one; empty outside of any trace."""
     return (current() if traceparent is None else traceparent)[3:35]
 
 
 def headers() -> dict[str, str]:
-    """What a request to another service carries."""
+    """Headers that propagate the trace to another service."""
     return {HEADER: current()} if current() else {}
 
 
 def root(seed: str, *, recorded: bool) -> str:
-    """A traceparent whose trace follows from `seed`, so that whoever knows that finds it again."""
+    """A traceparent whose trace id is derived from `seed`, so that the trace can be found by it."""
     trace = hashlib.sha256(seed.encode()).hexdigest()[:32]
     return f"00-{trace}-{secrets.token_hex(8)}-{'01' if recorded else '00'}"
 
 
 @contextmanager
 def within(traceparent: str) -> Iterator[None]:
-    """Go on in that trace without a span of one's own; an empty one leaves things as they are."""
+    """Continue that trace without a new span; an empty `traceparent` has no effect."""
     if not valid(traceparent):
         yield
         return
@@ -100,9 +100,9 @@ def within(traceparent: str) -> Iterator[None]:
 def span(
     name: str, *, kind: Kind = "internal", parent: str = "", **attributes: Value
 ) -> Iterator[Span]:
-    """Work of its own, below `parent` or else what runs now; without either a trace begins.
+    """Run the block in a new span, a child of `parent` or of the current span, or in a new trace.
 
-    Not for generators: between two of their steps others run in their context.
+    Do not use in generators: their caller would run in the span's context between two steps.
     """
     above = valid(parent) or current()
     if _Recording.to is None:

@@ -1,1 +1,1 @@
-"""A real Triton inference server on this machine, without a container: installed and started."""
+"""Installs and runs a Triton inference server on this machine, without a container."""

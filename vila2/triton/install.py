@@ -2,7 +2,7 @@
 
 The server comes in the wheel of `nvidia-pytriton`, of which nothing else is used. It must not be
 installed beside the platform's own packages: its Python backend was built against NumPy 1 and
-crashes on NumPy 2, so both lie in a folder of their own, and only the backend's processes see them.
+crashes on NumPy 2, so both are in a separate folder that only the backend's processes use.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ _STUB = "triton_python_backend_stub"
 
 
 class TritonMissing(RuntimeError):
-    """Triton is not there or cannot run here; the message says what to do."""
+    """Triton is not installed or cannot run here; the message names the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Where the parts are; by default below the Python environment's own folder."""
+    """Paths of an installation, by default inside the Python environment's folder."""
 
     folder: Path
 
     @classmethod
     def default(cls) -> Installed:
-        """Beside this Python's packages."""
+        """The installation inside this Python environment."""
         return cls(Path(sys.prefix) / "triton")
 
     @property
     def server(self) -> Path:
-        """Triton's own folder: `bin`, `backends`, `caches`."""
+        """Triton's folder, with `bin`, `backends` and `caches`."""
         return self.folder / "server" / "pytriton" / "tritonserver"
 
     @property
     def binary(self) -> Path:
-        """The server."""
+        """The server's executable."""
         return self.server / "bin" / "tritonserver"
 
     @property
     def environment(self) -> Path:
-        """A Python environment for the backend: this one's packages, but NumPy 1 before them."""
+        """A Python environment for the backend: this one's packages, preceded by NumPy 1."""
         return self.folder / "environment"
 
     @property
     def packages(self) -> Path:
-        """Where that environment has its own packages."""
+        """That environment's `site-packages`."""
         return self.environment / "lib" / f"python{_version()}" / "site-packages"
 
     def check(self) -> None:
@@ -70,7 +70,7 @@ class Installed:
 
 
 def install(where: Installed) -> None:
-    """Install what is missing; raises `TritonMissing` where there is no build for this machine."""
+    """Install what is missing; raises `TritonMissing` if there is no build for this machine."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise TritonMissing(
             f"there is no Triton wheel for {platform.system()} on {platform.machine()}: "
@@ -79,7 +79,7 @@ def install(where: Installed) -> None:
     _pip(SERVER, where.folder / "server")
     if not (where.packages / _DONE).exists():
         venv.create(where.environment, clear=True, with_pip=False, symlinks=True)
-        # The backend reads no PYTHONPATH; what a `.pth` file adds comes after the packages here.
+        # The backend ignores PYTHONPATH; paths in a `.pth` file come after the packages here.
         ours = [path for path in map(Path, sys.path) if path.name == "site-packages"]
         lines = [f"import site; site.addsitedir({str(path)!r})\n" for path in ours]
         (where.packages / "platform.pth").write_text("".join(lines))
@@ -97,7 +97,7 @@ def install(where: Installed) -> None:
 
 
 def libpython() -> Path:
-    """The shared library of this very interpreter, which the backend's processes load."""
+    """The shared library of this interpreter, which the backend's processes load."""
     folder = Path(str(sysconfig.get_config_var("LIBDIR")))
     name = f"libpython{_version()}.so.1.0"
     multiarch = sysconfig.get_config_var("MULTIARCH")
@@ -112,7 +112,7 @@ def _version() -> str:
 
 
 def _pip(requirement: str, target: Path, *, clear: bool = True) -> None:
-    """Install one wheel, without what it asks for, into a folder of its own."""
+    """Install one wheel, without its dependencies, into its own folder."""
     done = target / _DONE
     if done.exists() and done.read_text() == requirement:
         return

@@ -1,4 +1,4 @@
-"""Start a Triton server anew when it ends by itself, where no container engine or init does."""
+"""Restarts a crashed Triton server, for setups without a container engine or init system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vila2.triton.server import TritonServer
 
 _log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
-# One that ends as often as it starts is not started in a storm.
+# Seconds before each further restart of a server that keeps crashing.
 _PAUSES = (0.5, 2.0, 5.0, 15.0, 30.0)
 _STEADY_SECONDS = 60.0
 
@@ -20,9 +20,9 @@ _STEADY_SECONDS = 60.0
 class Keeper:
     """Starts a server and keeps it running until it is stopped; use it as a context manager.
 
-    A server may end with one model's process: Triton's Python backend aborts where that process
-    died while it held a lock in the memory that they share. Clients wait and go on by themselves;
-    this brings back what they wait for. A server that was stopped or killed on purpose stays down.
+    A model's process can take the server down: Triton's Python backend aborts if that process dies
+    while it holds a lock in shared memory. Clients wait and reconnect by themselves after the
+    restart. A server that was stopped or killed on purpose is not restarted.
     """
 
     def __init__(self, server: TritonServer) -> None:
@@ -31,7 +31,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._keep, name="triton-keeper", daemon=True)
 
     def start(self) -> None:
-        """Start it and look after it from now on; raises as the server's `start` does."""
+        """Start the server and watch it; raises as the server's `start` does."""
         self.server.start()
         self._thread.start()
 
@@ -43,7 +43,7 @@ class Keeper:
         self.stop()
 
     def stop(self) -> None:
-        """Look after it no longer, and stop it."""
+        """Stop watching, and stop the server."""
         self._ending.set()
         self._thread.join()
         self.server.stop()

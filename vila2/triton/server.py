@@ -1,4 +1,4 @@
-"""Start Triton as a child of this process and end it, or become it."""
+"""Runs Triton as a child process, or replaces this process by it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vila2.triton.traces import trace_options
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of the loopback that nobody listens on now."""
+    """Return currently unused loopback ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -32,9 +32,9 @@ def free_ports(count: int) -> tuple[int, ...]:
 class TritonServer:
     """One server over a model repository: a folder, or an address `s3://http://HOST:PORT/B/P`.
 
-    Models are loaded when a client asks for them (explicit control); `threads` is what each model's
-    process may use, `host` the address it listens on. `env` holds the storage's keys where the
-    repository lies in S3.
+    Models are loaded on a client's request (explicit control); `threads` is the limit of each
+    model's process, `host` the address it listens on. `env` holds the storage's keys if the
+    repository is in S3.
     """
 
     repository: str
@@ -55,12 +55,12 @@ class TritonServer:
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus finds its metrics."""
+        """The URL of its Prometheus metrics."""
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The server's process id."""
         assert self._child is not None
         return self._child.pid
 
@@ -75,7 +75,7 @@ class TritonServer:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=self._env(),
-                start_new_session=True,  # Ctrl-C is ours to pass on, after the requests have ended
+                start_new_session=True,  # keeps Ctrl-C from reaching it
             )
         end = time.monotonic() + seconds
         while not self.ready():
@@ -89,14 +89,14 @@ class TritonServer:
     def become(self) -> NoReturn:
         """Replace this process by the server, as the program of a container should be.
 
-        Its log goes to this process's output. Raises `TritonMissing` where it is not installed.
+        Its log goes to this process's output. Raises `TritonMissing` if it is not installed.
         """
         self.installed.check()
         command = self._command()
         os.execve(command[0], list(command), self._env())  # noqa: S606
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether the server answers its readiness check."""
         try:
             address = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
             with urllib.request.urlopen(address, timeout=1) as answer:  # loopback
@@ -105,17 +105,17 @@ class TritonServer:
             return False
 
     def ended(self) -> int | None:
-        """The status with which it ended by itself: None while it runs, or after stop and kill."""
+        """Exit status of a crashed server; None while it runs, or after `stop` or `kill`."""
         child = self._child
         return None if child is None else child.poll()
 
     def restart(self) -> None:
-        """Start one anew that ended by itself, without what it left; raises as `start` does."""
+        """Clean up after a crashed server and start it again; raises as `start` does."""
         self._sweep(self._child)
         self.start()
 
     def stop(self) -> None:
-        """Let requests end, then end the server."""
+        """Stop the server after its running requests have ended."""
         child, self._child = self._child, None
         if child is not None and child.poll() is None:
             child.send_signal(signal.SIGTERM)
@@ -142,9 +142,9 @@ class TritonServer:
         self.stop()
 
     def _sweep(self, child: subprocess.Popen[bytes] | None) -> None:
-        """What a server that died leaves behind: its models' processes, and shared memory."""
+        """Clean up after a dead server: its models' processes, and shared memory."""
         if child is not None:
-            # They are of its session, which outlives it for as long as one of them runs.
+            # They belong to its session, which exists as long as one of them runs.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
         for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # noqa: S108
@@ -167,7 +167,7 @@ class TritonServer:
             f"--cache-directory={installed / 'caches'}",
             "--model-control-mode=explicit",
             "--exit-on-error=false",
-            # Models' configurations are complete; to ask would start each model's process twice.
+            # Models' configurations are complete; auto-completion would start each process twice.
             "--disable-auto-complete-config",
             "--exit-timeout-secs=10",
             f"--http-address={self.host}", f"--http-port={self.http_port}",
@@ -181,7 +181,7 @@ class TritonServer:
 
 
 def _environment(installed: Installed, threads: int) -> dict[str, str]:
-    """What makes the backend's processes use the environment that has NumPy 1.
+    """Environment variables that make the backend's processes use the environment with NumPy 1.
 
     They find it by the `python3` on PATH, and must load that interpreter's own library: another of
     the same version number may not fit its standard library.

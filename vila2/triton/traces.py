@@ -1,4 +1,4 @@
-"""Triton's own spans, sent where the environment sends ours; pure."""
+"""Options to export Triton's spans to the same collector as the platform's. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 
 def trace_options(environment: Mapping[str, str]) -> list[str]:
-    """The server's options for OpenTelemetry; none where the environment names no collector.
+    """The server's options for OpenTelemetry; none if the environment names no collector.
 
-    A request that belongs to a trace has its spans there: it carries a `traceparent`.
+    Triton's spans join the trace of the `traceparent` that a request carries.
     """
     off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if off or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":

@@ -1,4 +1,4 @@
-"""Fetching images from addresses that strangers list: only what is public, and wants it."""
+"""Fetching images from untrusted URLs: public addresses only, honouring opt-outs."""
 
 from vila2.data.fetch.fetcher import Fetched, Fetcher
 from vila2.data.fetch.policy import FetchPolicy, FetchRefused

@@ -1,8 +1,8 @@
 """Which network addresses may be reached: the guard against server-side request forgery.
 
-A name is resolved once, every address that it has is checked, and the connection goes to a checked
-address: there is no second look-up that could give another answer (DNS rebinding). TLS and the Host
-header go on using the name.
+A host name is resolved once, all its addresses are checked, and the connection is made to a checked
+address: there is no second lookup that could return another one (DNS rebinding). TLS and the Host
+header still use the name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vila2.data.fetch.policy import FetchPolicy, FetchRefused
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[..., list[tuple[Any, ...]]]
 PUBLIC_PORTS = (80, 443)
-# Networks that hand packets on to an IPv4 address within the IPv6 one (RFC 6052, RFC 8215).
+# Networks that translate to the IPv4 address embedded in the IPv6 one (RFC 6052, RFC 8215).
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 # Not global, and not in every Python's tables: shared address space, benchmarks, old site-local.
 _NEVER = tuple(
@@ -31,7 +31,7 @@ _NEVER = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address, and any that it stands for, is one of the public internet."""
+    """Whether an address, and any IPv4 address embedded in it, is publicly routable."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if any(address in network for network in _TRANSLATED):
@@ -46,12 +46,12 @@ def is_public(address: Address) -> bool:
 
 
 class Deadline(threading.local):
-    """Until when the present thread's fetch may last."""
+    """The deadline of the current thread's fetch."""
 
     until: float = 0.0
 
     def left(self) -> float:
-        """Seconds that are left; raises a timeout where none are."""
+        """Return the seconds left; raises a timeout error if there are none."""
         left = self.until - time.monotonic()
         if left <= 0:
             raise httpcore2.ReadTimeout("the time for this address is over")
@@ -59,7 +59,7 @@ class Deadline(threading.local):
 
 
 class CheckedBackend(httpcore2.NetworkBackend):
-    """Connects to checked addresses alone, and holds every step to the fetch's deadline."""
+    """Connects only to checked addresses and applies the fetch's deadline to every step."""
 
     def __init__(self, policy: FetchPolicy, resolve: Resolve, deadline: Deadline) -> None:
         self._resolve, self._deadline = resolve, deadline
@@ -116,18 +116,18 @@ class CheckedBackend(httpcore2.NetworkBackend):
 class _TimedStream(httpcore2.NetworkStream):
     """A stream whose every read and write ends with the fetch's deadline.
 
-    Without it a server could send one byte within each read's own time-out, for ever.
+    Otherwise a server could keep a fetch open by sending one byte per read timeout.
     """
 
     def __init__(self, inner: httpcore2.NetworkStream, deadline: Deadline) -> None:
         self._inner, self._deadline = inner, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read within what is left of the time."""
+        """Read within the remaining time."""
         return self._inner.read(max_bytes, self._deadline.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write within what is left of the time."""
+        """Write within the remaining time."""
         self._inner.write(buffer, self._deadline.left())
 
     def close(self) -> None:
@@ -137,10 +137,10 @@ class _TimedStream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        """Begin TLS under the name, not the address."""
+        """Start TLS with the host name, not the address."""
         secured = self._inner.start_tls(ssl_context, server_hostname, self._deadline.left())
         return _TimedStream(secured, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection itself says."""
+        """Return the wrapped stream's extra info."""
         return self._inner.get_extra_info(info)

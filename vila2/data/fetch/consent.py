@@ -1,4 +1,4 @@
-"""Opt-outs: what a site says about machines that read it. Pure, but for asking its robots.txt.
+"""Opt-outs from machine reading, by headers and robots.txt. Pure, except for fetching robots.txt.
 
 Headers: X-Robots-Tag with noai, noimageai, noindex or noimageindex, for all agents or for ours, and
 tdm-reservation: 1 (W3C TDM Reservation Protocol). Files: robots.txt (RFC 9309).
@@ -22,7 +22,7 @@ _WITH_VALUE = {"unavailable_after", "max-snippet", "max-image-preview", "max-vid
 
 
 def opted_out(headers: Iterable[tuple[str, str]], agent: str) -> str:
-    """The directive by which a reply refuses us; empty where there is none."""
+    """Return the directive by which a response opts out; empty if there is none."""
     for name, value in headers:
         if name == "tdm-reservation" and value.strip() == "1":
             return "tdm-reservation: 1"
@@ -41,10 +41,10 @@ def opted_out(headers: Iterable[tuple[str, str]], agent: str) -> str:
 
 
 class Robots:
-    """The robots.txt of the sites that were asked last; `ask` fetches one.
+    """Cache of the most recently used robots.txt files; `ask` fetches one.
 
-    `ask` returns status and body. A site without one (4xx) allows all; one that cannot answer
-    (5xx, no reply) refuses all for now, as RFC 9309 section 2.3.1 says.
+    `ask` returns status and body. A site without one (4xx) allows all; one that fails
+    (5xx, no reply) refuses all for now (RFC 9309, section 2.3.1).
     """
 
     def __init__(self, ask: Callable[[str], tuple[int, bytes]], agent: str) -> None:
@@ -53,7 +53,7 @@ class Robots:
         self._held: OrderedDict[str, Protego | None] = OrderedDict()
 
     def check(self, site: str, url: str) -> None:
-        """Raise `FetchRefused` where the rules of `site` keep us from `url`."""
+        """Raise `FetchRefused` if the robots.txt of `site` disallows `url`."""
         with self._lock:
             known = site in self._held
             rules = self._held.get(site)

@@ -1,4 +1,4 @@
-"""The fetcher: one address to one image, or a refusal with its reason."""
+"""The fetcher: downloads one image from one URL, or refuses with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_URL = 4096
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came: the bytes, and the address that they came from in the end."""
+    """A downloaded image: its bytes and its URL after redirects."""
 
     data: bytes
     url: str
@@ -32,7 +32,7 @@ class Fetched:
 class Fetcher:
     """Fetches images within the bounds of a policy; safe to use from several threads.
 
-    Every connection is used once: none is kept that another host's name could be sent through.
+    Connections are not reused, so none can serve a request for another host.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Fetcher:
         return Fetched(data, final, status, headers.get("content-type", ""))
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the connection pool."""
         self._pool.close()
 
     def __enter__(self) -> Fetcher:
@@ -82,7 +82,7 @@ class Fetcher:
     def _follow(
         self, url: str, limit: int, *, image: bool
     ) -> tuple[int, dict[str, str], bytes, str]:
-        """Follow redirects by hand: each address is checked like the first."""
+        """Follow redirects, checking each target like the first address."""
         for _ in range(self._policy.max_redirects + 1):
             site = _site(url)
             if image and self._policy.respect_robots:
@@ -102,7 +102,7 @@ class Fetcher:
         headers = [
             ("User-Agent", self._policy.user_agent),
             ("Accept", "image/*" if image else "text/plain"),
-            # Compressed replies could expand without limit, and images gain nothing by it.
+            # Compressed responses could expand without limit, and images do not benefit.
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
@@ -166,7 +166,7 @@ _BINARY = ("application/octet-stream", "binary/octet-stream")
 
 
 def _site(url: str) -> str:
-    """Scheme and authority of an address that may be asked; raises `FetchRefused`."""
+    """Return scheme and authority of an allowed URL; raises `FetchRefused` otherwise."""
     if len(url) > _MAX_URL or any(ord(c) < 33 or ord(c) == 127 for c in url):
         raise _malformed()
     try:

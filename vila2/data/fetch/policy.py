@@ -1,4 +1,4 @@
-"""What may be fetched, and what a refusal says. Pure."""
+"""The fetch policy and the error for a refused fetch. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """The bounds of fetching.
+    """Limits of fetching.
 
-    `timeout_seconds` is for the whole of one address, redirects included. `allow_networks` are
-    CIDRs that an operator opens on purpose, with all their ports; elsewhere only ports 80 and 443
-    of public addresses are reached.
+    `timeout_seconds` covers one URL, redirects included. `allow_networks` are
+    CIDRs that an operator allows explicitly, on all ports; otherwise only ports 80 and 443
+    of public addresses are reachable.
     """
 
     max_bytes: int = 20 * 1024 * 1024
@@ -23,12 +23,12 @@ class FetchPolicy:
 
     @property
     def agent_name(self) -> str:
-        """The product name by which robots rules address us."""
+        """The product token that robots.txt rules match."""
         return self.user_agent.partition("/")[0].strip().lower()
 
 
 class FetchRefused(ValueError):
-    """An image that was not fetched; `retryable` where another attempt may succeed."""
+    """An image that was not fetched; `retryable` if another attempt may succeed."""
 
     def __init__(self, reason: str, detail: str, *, retryable: bool = False) -> None:
         super().__init__(detail)

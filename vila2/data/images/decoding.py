@@ -1,7 +1,7 @@
-"""Safe decoding of images that strangers sent.
+"""Safe decoding of untrusted images.
 
 Only JPEG, PNG and WebP are opened, whatever the file's name says; the size is read from the header
-and held against a limit before a single pixel is decoded. What `inspect` admits, `decode` decodes.
+and checked against a limit before any pixel is decoded. What `inspect` admits, `decode` decodes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from PIL import Image, UnidentifiedImageError
 
 from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail
 
-# A camera's JPEG may carry previews or a gain map behind the image; Pillow calls that MPO.
+# A camera's JPEG may have previews or a gain map after the image; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _OPENED_AS = ("JPEG", "PNG", "WEBP")
 
-# Raised by hand when `decode` comes to return other pixels for the same bytes.
+# Increase when `decode` returns different pixels for the same bytes.
 DECODE_VERSION = 1
 DECODED_MODE = "RGB"
 
@@ -38,7 +38,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What an image may cost: encoded bytes, decoded pixels, and its shortest side."""
+    """Limits on an image: encoded bytes, decoded pixels, and shortest side in pixels."""
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
@@ -69,15 +69,15 @@ _DEFAULT = ImageLimits()
 def inspect(
     data: bytes | None, *, limits: ImageLimits = _DEFAULT, decoded: bool = True
 ) -> ImageInfo:
-    """Check an image whole, down to its last byte, and return what it is.
+    """Validate an image down to its last byte and return its format and size.
 
-    Without `decoded`, only its structure is: a JPEG to its end mark, a PNG by its checksums, a WebP
-    by its length. What is cut is found; coded data that no decoder reads is not.
+    Without `decoded`, only the structure is checked: JPEG end marker, PNG checksums, WebP length.
+    Truncation is detected; corrupt compressed data is not.
 
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
-    image-truncated (cut or damaged), image-animated, and image-polyglot (something else than a
-    image stands behind its end).
+    image-truncated (cut or damaged), image-animated, and image-polyglot (data that is not an
+    image follows its end).
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
@@ -109,7 +109,7 @@ def decode(
     """Decode to uint8 (H, W, 3) RGB, upright, resized to `size` (width, height) by bicubic.
 
     A JPEG that is much larger than `size` is decoded at a reduced scale (libjpeg's draft mode).
-    Transparent pixels lie on white; of 16 bits a channel the upper 8 are kept. Raises
+    Transparency is composited on white; of 16-bit channels the upper 8 bits are kept. Raises
     `ImageRejected` as `inspect` does.
     """
     with _opened(data, limits) as image:
@@ -190,12 +190,12 @@ def _hold_to(limits: ImageLimits, width: int, height: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
+    """The EXIF orientation, 1 to 8; 1 if missing or unreadable."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
         return int(value) if int(value) in _UPRIGHT else 1
     except Exception:
-        # Damaged EXIF says nothing about the pixels, and viewers show such images as they lie.
+        # Pixels may be fine with damaged EXIF, and viewers show such images as stored.
         return 1
 
 
@@ -203,7 +203,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Decode every pixel and return the image upright in RGB."""
     try:
         image.load()
-        # Asked after loading, since a PNG's EXIF may stand behind its pixels.
+        # Read after loading, since a PNG's EXIF may follow its pixels.
         transpose = _UPRIGHT.get(_orientation(image))
         if image.mode.startswith("I"):
             # 16-bit grey: Pillow would clip to 255 and return a white image.

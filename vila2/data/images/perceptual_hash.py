@@ -1,6 +1,6 @@
 """Near-duplicates: perceptual hashes of 64 bits and a banded index over them.
 
-Two images are near where their hashes differ in few bits. The hash is split into four bands of 16
+Two images are near if their hashes differ in few bits. The hash is split into four bands of 16
 bits; if two hashes differ in at most 7 bits, one band differs in at most one, so that looking up
 each band as it is and with each single bit flipped finds every such pair (the pigeonhole principle,
 as in Manku, Jain and Das Sarma, WWW 2007).
@@ -19,7 +19,7 @@ from PIL import Image
 SURE_DISTANCE = 7
 _BANDS = 4
 _BITS = 16
-# A blank page looks like every other: comparing thousands of them pairwise says nothing.
+# Blank pages all look alike: comparing thousands of them pairwise is useless.
 MAX_BUCKET = 2_000
 
 
@@ -35,8 +35,8 @@ def perceptual_hash(image: bytes) -> int:
 class Near:
     """Pairs of positions (first of the left side, second of the right) and their distances.
 
-    `uncompared` marks positions of the left side that lay in a bucket too full to be compared, and
-    for which no pair was found elsewhere.
+    `uncompared` lists positions of the left side whose bucket was too full to be compared and
+    for which no other pair was found.
     """
 
     pairs: np.ndarray  # (P, 2) int64
@@ -89,7 +89,7 @@ def _close(
     *,
     within: bool,
 ) -> Iterator[np.ndarray]:
-    """Candidates of one band's look-up that are near enough, some millions at a time."""
+    """Candidates of one band's lookup within `max_distance`, in chunks of a few million."""
     ends = np.cumsum(size)
     first = 0
     while first < len(left):
@@ -109,7 +109,7 @@ def _close(
 
 
 def clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Groups of positions that pairs connect, each sorted, by their first position."""
+    """Connected components of the pairs, each sorted, ordered by first position."""
     parent: dict[int, int] = {}
 
     def root(item: int) -> int:

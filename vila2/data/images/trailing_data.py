@@ -1,8 +1,8 @@
-"""What stands behind an image's end: a file that is an image and something else as well.
+"""Detection of data after an image's end (polyglot files).
 
-Cameras put previews, gain maps and short films behind a JPEG, and some tools pad with zeros; all
-that stays. An archive, a page or a program there makes the file a polyglot: whoever serves or
-unpacks the dataset later would hand it on. Structure: ITU T.81 annex B for JPEG, the PNG
+Cameras append previews, gain maps and short videos to a JPEG, and some tools pad with zeros; these
+are allowed. An archive, HTML page or program there makes the file a polyglot, which would be passed
+on by anyone who serves or unpacks the dataset. Structure: ITU T.81 annex B for JPEG, the PNG
 specification's chunks, and RIFF's size for WebP.
 """
 
@@ -20,13 +20,13 @@ _FOREIGN = (
     (re.compile(rb"<(?:!doctype|html|script|svg|\?php)", re.IGNORECASE), "a web page or script"),
     (re.compile(rb"\x7fELF"), "a program"),
     (re.compile(rb"Rar!\x1a\x07|7z\xbc\xaf\x27\x1c"), "an archive"),
-    # Two bytes prove nothing in the middle of a film: only at the very beginning.
+    # Two bytes are no evidence in the middle of a video, so only the start is matched.
     (re.compile(rb"\A\s*(?:MZ|\x1f\x8b\x08|BZh|#!)"), "a program or an archive"),
 )
 
 
 def end_of(data: bytes, extension: str) -> int | None:
-    """Where the image ends by its structure; `None` where it does not reach its end."""
+    """Return the offset of the image's structural end; `None` if the file is truncated."""
     if extension == "png":
         return _end_of_png(data)
     if extension == "webp":
@@ -36,7 +36,7 @@ def end_of(data: bytes, extension: str) -> int | None:
 
 
 def foreign_tail(data: bytes, end: int | None) -> str:
-    """What stands behind an image's `end` that is no image; empty where there is nothing."""
+    """Name the kind of program, page or archive after offset `end`; empty if there is none."""
     tail = data[len(data) if end is None else end :]
     if not tail.strip(b"\0\r\n "):
         return ""
@@ -44,7 +44,7 @@ def foreign_tail(data: bytes, end: int | None) -> str:
 
 
 def checksums_hold(data: bytes) -> bool:
-    """Whether every chunk of a PNG, up to its end, is as its checksum says."""
+    """Whether every chunk of a PNG, up to IEND, matches its checksum."""
     at = 8
     while at + 12 <= len(data):
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

@@ -1,7 +1,7 @@
 """Readers: one file per format that teams submit, each yielding raw samples.
 
-A reader checks nothing about images or texts; that is admission's work, at the dataset store.
-It does say which files it cannot pair, as raw samples with a `problem`.
+A reader does not validate images or texts; admission does, at the dataset store. Files that it
+cannot pair are yielded as raw samples with a `problem`.
 """
 
 from vila2.data.readers.base import Reader, ReadOptions

@@ -17,7 +17,7 @@ MAX_COLUMNS = 10_000
 
 
 def schema_of(path: Path) -> pa.Schema:
-    """The columns of a file; raises `DataError` where it is no Parquet or Arrow file."""
+    """The columns of a file; raises `DataError` if it is not a Parquet or Arrow file."""
     try:
         schema = _arrow_stream(path).schema if path.suffix == ".arrow" else pq.read_schema(path)
     except Exception as error:
@@ -41,12 +41,12 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def count_of(path: Path) -> int | None:
-    """Number of rows as the footer says, or `None` where only reading tells."""
+    """Number of rows according to the footer, or `None` if the format has no count."""
     return None if path.suffix == ".arrow" else int(pq.read_metadata(path).num_rows)
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield rows as {column: value}; memory is bounded by some 32 MiB of rows at a time."""
+    """Yield rows as {column: value}; about 32 MiB of rows are in memory at a time."""
     try:
         for batch in _batches(path, columns):
             yield from batch.to_pylist()
@@ -64,8 +64,8 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         return
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as opened:
         for group in range(opened.metadata.num_row_groups):
-            # The group's own size: asking Arrow for a column's metadata ends the whole process
-            # where that metadata is hostile.
+            # The group's own size: reading a column's metadata crashes the whole process
+            # if that metadata is hostile.
             about = opened.metadata.row_group(group)
             step = _rows_for(about.total_byte_size, about.num_rows)
             yield from opened.iter_batches(

@@ -1,4 +1,4 @@
-"""What a reader is, and what several of them need."""
+"""The reader interface, its options, and shared helpers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vila2.data.tar.reading import MAX_MEMBER_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Which columns or fields hold what; empty means that the reader looks for the usual names.
+    """Names of columns or fields; empty means that the reader tries the usual names.
 
-    `captionless` lets images without any text pass: they get their captions from a model.
-    `structure_only` has admission check an image's structure and not decode its pixels: for data
-    whose images were decoded before, three times as fast.
+    `captionless` accepts images without text, to be captioned by a model. With `structure_only`,
+    admission checks an image's structure without decoding it: three times as fast, for data
+    whose images were decoded before.
     """
 
     image_field: str = ""
@@ -29,10 +29,10 @@ class ReadOptions:
 
 
 class Reader(ABC):
-    """Reads one format from a path; the constructor raises `DataError` where nothing fits it."""
+    """Reads one format from a path; the constructor raises `DataError` if the path does not fit."""
 
     looks_like: ClassVar[str]
-    # Which of the options that name a column it obeys; the others are refused.
+    # The column options that this reader supports; any other is an error.
     fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
@@ -44,7 +44,7 @@ class Reader(ABC):
 
     @abstractmethod
     def count(self) -> int | None:
-        """About how many samples `read` will yield, or `None` where only reading tells."""
+        """About how many samples `read` will yield, or `None` if unknown before reading."""
 
 
 def is_pattern(path: Path) -> bool:
@@ -55,8 +55,7 @@ def is_pattern(path: Path) -> bool:
 def load_image(root: Path, relative: str) -> tuple[bytes | None, str | None]:
     """Bytes of `root/relative`, or of `root/images/relative`; else `None` and the problem.
 
-    Links and paths that leave `root` are refused: a table must not fetch what its folder does not
-    hold.
+    Links and paths that leave `root` are refused, so a table cannot read files outside its folder.
     """
     try:
         inside = root.resolve()

@@ -20,8 +20,8 @@ TABLE = "items.jsonl"
 class BenchmarkReader(Reader):
     """Reads lines of `{"id", "image", "benchmark", "kind", "question", "answers", "metric"}`.
 
-    Lines are read one by one and images opened one by one; only the questions' texts are held,
-    since those of one image need not stand together. `docs/benchmarks.md` has all fields.
+    Lines are read one by one and images opened one by one; only the questions' texts are in
+    memory, since those of one image need not be adjacent. `docs/benchmarks.md` has all fields.
     """
 
     looks_like = "a folder with items.jsonl (id, image, benchmark, kind, question, answers, metric)"

@@ -25,12 +25,11 @@ class FolderReader(Reader):
     """Reads images below a folder, recursively; hidden files are left out.
 
     With a `captions.csv` (columns `image`, `caption`, or those that the options name; others
-    ignored) the table says what there is: the first caption of an image is its text, a further one
-    is reported as `caption-extra`, an image without a row as `caption-missing`. Else a `.txt` or
-    `.json` of the same name holds the text; the `.txt` goes first. Files that are neither images
+    ignored) the table is authoritative: the first caption of an image is its text, further ones
+    are reported as `caption-extra`, an image without a row as `caption-missing`. Else a `.txt` or
+    `.json` of the same name holds the text (`.txt` first). Files that are neither images
     nor captions are reported as `file-unknown`, links to folders as `link-to-folder`, so that
-    nothing in the folder passes unseen. Images may lie in `images/` where the table does not say
-    so.
+    nothing is ignored silently. Images may be in `images/` even if the table omits that prefix.
     """
 
     fields = ("image_field", "caption_field")
@@ -54,7 +53,7 @@ class FolderReader(Reader):
         return len(self._images)
 
     def read(self) -> Iterator[RawSample]:
-        """Images in the order of the table, else of their paths, then what is left over."""
+        """Images in the order of the table, else by path; then leftover files as problems."""
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
@@ -135,7 +134,7 @@ def _walk(root: Path) -> tuple[dict[str, None], list[str]]:
 def _rows(
     table: Path, image_field: str, caption_field: str
 ) -> Iterator[tuple[int, str | None, str | None]]:
-    """Line number, image and caption; `None` twice where cells are missing or too many."""
+    """Line number, image and caption; `None` twice if cells are missing or too many."""
     with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         rows = csv.reader(lines)
         try:

@@ -1,4 +1,4 @@
-"""The formats there are, and the reader of each."""
+"""Registry of input formats and their readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "b
 
 
 def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> Reader:
-    """Make the reader of `format` for `path`; the error lists what there is."""
+    """Make the reader of `format` for `path`; the error lists the known formats."""
     readers = _readers()
     if format not in readers:
         shapes = "; ".join(f"{name}: {cls.looks_like}" for name, cls in readers.items())

@@ -1,4 +1,4 @@
-"""What img2dataset wrote: tars, folders or Parquet files, and what it could not download."""
+"""Output of img2dataset: tars, folders or Parquet files, including failed downloads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Img2DatasetReader(Reader):
     """Reads each shard `NNNNN.tar`, `NNNNN/` or `NNNNN.parquet` with its table `NNNNN.parquet`.
 
     The address of an image is its source. Rows of the table that were not downloaded are reported
-    as `download-failed` with img2dataset's own message, and rows that say success without an image
-    as `image-missing`, so that the counts add up to the list that img2dataset was given.
+    as `download-failed` with img2dataset's own message, and rows marked successful without an image
+    as `image-missing`, so that the counts add up to img2dataset's input list.
     """
 
     looks_like = "img2dataset's output folder: NNNNN.tar or NNNNN/ beside NNNNN.parquet"
@@ -43,7 +43,7 @@ class Img2DatasetReader(Reader):
             raise DataError("holds no shard", file=str(path), fix=f"Give {self.looks_like}")
 
     def count(self) -> int | None:
-        """Rows of all tables, where every shard has one."""
+        """Rows of all tables, if every shard has one, else `None`."""
         tables = [self.path / f"{stem}.parquet" for stem in self._shards]
         if not all(table.is_file() for table in tables):
             return None
@@ -117,7 +117,7 @@ def _groups_of_table(table: Path) -> Iterator[Group]:
     given = set(schema_of(table).names)
     image = next((name for name in ("jpg", "png", "webp") if name in given), None)
     if image is None or "key" not in given:
-        return  # it is the table of what could not be downloaded, and nothing was
+        return  # the table lists failed downloads only
     columns = [name for name in (image, "key", "url", "caption") if name in given]
     for row in rows_of(table, columns):
         if row[image] is not None:
@@ -126,7 +126,7 @@ def _groups_of_table(table: Path) -> Iterator[Group]:
 
 
 def _address(group: Group) -> str:
-    """The `url` of the sample's json, where it has one."""
+    """The `url` of the sample's json; empty if there is none."""
     about: Any = group.about
     if about is None:
         data = dict(group.members).get("json")

@@ -1,4 +1,4 @@
-"""Rows of JSON and JSONL files, where one bad row must not cost the others."""
+"""Rows of JSON and JSONL files; one bad row does not affect the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vila2.data.errors import DataError
 
 
 class BadRow(ValueError):
-    """A row that does not hold what its format asks for; the message names the field."""
+    """A row that does not match its format; the message names the field."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -25,7 +25,7 @@ def parse_json(text: str | bytes) -> Any:
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Line numbers and values of a JSONL file; a line that is not JSON gives a `BadRow`.
 
-    Bytes that are not UTF-8 pass as surrogates, for admission to mark and count.
+    Bytes that are not UTF-8 are kept as surrogates, which admission replaces and counts.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
         for number, line in enumerate(lines, 1):

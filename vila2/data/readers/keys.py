@@ -1,4 +1,4 @@
-"""Sample keys: short, plain, and the same each time for the same source."""
+"""Sample keys: short, plain, and deterministic for a source."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MAX = 80
 
 
 class Keys:
-    """Gives each source of one submission a key of its own.
+    """Assigns a unique key to each source of one submission.
 
-    A key is the source's plain name, and ends in a short hash of the whole source where the name
+    A key is the source's plain name, and ends in a short hash of the whole source if the name
     is not plain, too long, or taken: `a.jpg` gives `a`, a later `a.png` gives `a-6b1f0c93d2`.
     """
 
@@ -27,7 +27,7 @@ class Keys:
         return self.of(str(path.with_suffix("")) if path.suffix else str(path), source=relative)
 
     def of(self, name: str, *, source: str) -> str:
-        """Key for `name`; a `source` that comes again gets its key again."""
+        """Key for `name`; the same `source` always gets the same key."""
         key = clean_key(name)
         if self._taken.setdefault(key, source) != source:
             key = _with_hash(key, source)
@@ -36,7 +36,7 @@ class Keys:
 
 
 def clean_key(name: str) -> str:
-    """`name` itself where it is plain and short, else its plain rest and a hash of it all."""
+    """`name` itself if plain and short, else its plain characters and a hash of the whole."""
     if _PLAIN.fullmatch(name) and len(name) <= _MAX:
         return name
     return _with_hash(_NOT_PLAIN.sub("_", name).strip("_"), name)

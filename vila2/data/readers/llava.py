@@ -21,7 +21,7 @@ class LlavaReader(Reader):
     """Reads `[{"id", "image", "conversations": [{"from", "value"}, ...]}, ...]`.
 
     Rows that name one image become one sample with all their turns. Turns alternate human and
-    gpt; the `<image>` marker is taken out, since every sample has exactly one image.
+    gpt; the `<image>` marker is removed, since every sample has exactly one image.
     """
 
     looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"

@@ -49,13 +49,13 @@ class ParquetReader(Reader):
         self._columns = {file: self._choose(file, schema_of(file)) for file in self._files}
 
     def count(self) -> int | None:
-        """Number of rows, where the files' footers tell."""
+        """Number of rows, if the files have footers, else `None`."""
         counts = [count_of(file) for file in self._files]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
     def read(self) -> Iterator[RawSample]:
-        """Rows in order; what cannot be read of a file as one problem."""
+        """Rows in order; a file's unreadable rest as one problem."""
         keys = Keys()
         for file in self._files:
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
@@ -69,7 +69,7 @@ class ParquetReader(Reader):
                 yield RawSample(keys.of(file.stem, source=name), name, None, problem=problem)
 
     def _choose(self, file: Path, schema: pa.Schema) -> dict[str, str]:
-        """Which column holds what, by role; the roles image and caption must be there."""
+        """Map roles to columns; raises `DataError` if a required one is missing or mistyped."""
         given, options = set(schema.names), self.options
         image = _pick(options.image_field, IMAGE_FIELDS, given, file, "image")
         if image is None or not _is_image(schema.field(image).type):
@@ -112,7 +112,7 @@ class ParquetReader(Reader):
     ) -> Iterator[RawSample]:
         where = f"{file} row {number}"
         named = row.get(columns.get("key", ""))
-        # A key may be repeated in another file: the row it stands in tells them apart.
+        # A key may be repeated in another file: the row's position distinguishes them.
         key = keys.of(str(named) if named not in (None, "") else where, source=where)
         source = row.get(columns.get("source", "")) or where
         image, problem = _image(row[columns["image"]])

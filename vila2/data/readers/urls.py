@@ -1,4 +1,4 @@
-"""Lists of addresses: JSONL, CSV or Parquet with a column of URLs and one of captions."""
+"""Lists of URLs: JSONL, CSV or Parquet with a column of URLs and one of captions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UrlRow:
 
 
 class UrlListReader(Reader):
-    """Reads a list of addresses and fetches the images, refusing what is not public.
+    """Reads a list of URLs and fetches the images from public addresses only.
 
     The columns are those that `options` name, else the first of the usual names. Every row gives
     one sample or one problem. Reading fetches; `rows` only lists.
@@ -47,7 +47,7 @@ class UrlListReader(Reader):
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
-        # A list that came by upload lies in a folder of its own.
+        # An uploaded list is in a folder of its own.
         held = sorted(f for f in path.iterdir() if f.suffix in _LISTS) if path.is_dir() else [path]
         if len(held) != 1 or held[0].suffix not in _LISTS:
             raise DataError(
@@ -122,8 +122,8 @@ def fetch_rows(
 ) -> Iterator[RawSample]:
     """Fetch the images of `rows` with `workers` threads; samples come in the rows' order.
 
-    At most twice as many images as there are workers are held. What may pass is tried again
-    `ATTEMPTS` times in all; a refusal becomes the sample's problem, with the fetcher's reason.
+    At most 2 x `workers` images are in memory. Transient failures are retried, with `ATTEMPTS`
+    attempts in all; a refusal becomes the sample's problem, with the fetcher's reason.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="fetch") as pool:
         waiting: deque[Future[RawSample]] = deque()

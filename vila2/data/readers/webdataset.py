@@ -1,4 +1,4 @@
-"""WebDataset tars as others write them: `key.jpg` with `key.txt` or `key.json`."""
+"""WebDataset tars from other tools: `key.jpg` with `key.txt` or `key.json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vila2.data.tar.reading import members_of
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _MAX_GROUP = 64
-# A foreign tar may hold more than an upload does.
+# More than the limit of uploads.
 _MAX_MEMBERS = 5_000_000
 _CAPTION_KEYS = ("caption", "text", "alt_text")
 
@@ -25,8 +25,8 @@ _CAPTION_KEYS = ("caption", "text", "alt_text")
 class Group:
     """The members of one sample: pairs of lower-case extension and bytes, in the tar's order.
 
-    `offsets` says where each begins in the tar; `about` stands in for `key.json` where the sample
-    does not come from files.
+    `offsets` has the position of each in the tar; `about` replaces `key.json` if the sample does
+    not come from files.
     """
 
     tar: str
@@ -41,7 +41,7 @@ class WebDatasetReader(Reader):
 
     The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may
     also hold `turns` ([[question, answer], ...]) and `items` as this package's own shards do.
-    Other members of a sample are left out. Tars may be compressed.
+    Other members of a sample are ignored. Tars may be compressed.
     """
 
     looks_like = "a .tar, or a folder of .tar files, holding key.jpg with key.txt or key.json"
@@ -62,7 +62,7 @@ class WebDatasetReader(Reader):
         return None
 
     def read(self) -> Iterator[RawSample]:
-        """Samples of every tar in order; what cannot be read of a tar as one problem."""
+        """Samples of every tar in order; a tar's unreadable rest as one problem."""
         keys = Keys()
         for tar in self._tars:
             samples = 0
@@ -128,7 +128,7 @@ def sample_of(group: Group, keys: Keys, *, captionless: bool = False) -> RawSamp
         turns, items = _turns(about), _items(about)
     except (ValueError, TypeError, AttributeError) as error:
         if caption is not None:
-            # A foreign .json beside a .txt is metadata, and none of our business.
+            # A foreign .json beside a .txt is metadata and is ignored.
             return RawSample(key, source, image, caption)
         return broken(f'json-malformed: {error}; write {{"caption": "..."}}')
     if caption is None:

@@ -1,1 +1,1 @@
-"""Tars: untrusted ones are read as a stream, ours are written byte for byte alike."""
+"""Tars: streaming reads of untrusted ones, and deterministic writes."""

@@ -1,8 +1,8 @@
-"""Tars that strangers sent, read as a stream of plain files.
+"""Reads untrusted tars as a stream of plain files.
 
-Links, devices, sparse files, names that climb and oversize members are refused. So is a tar that
-ends early or has a damaged header in its middle, where Python's `tarfile` would stop in silence and
-lose the rest.
+Links, devices, sparse files, path traversal and oversize members are refused. So is a tar that is
+truncated or has a damaged header midway, at which Python's `tarfile` would stop silently and lose
+the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vila2.data.errors import ShardError
 MAX_MEMBER_BYTES = 64 * 1024 * 1024
 # A tar of a million tiny files costs a million headers and holds no images worth having.
 MAX_MEMBERS = 200_000
-# Long names and PAX headers are read into memory whole before anything can be asked of them.
+# Long names and PAX headers are read into memory whole before they can be inspected.
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_EXPANSION = 50
 
@@ -34,7 +34,7 @@ class Member:
 
 
 class _StrictHeader(tarfile.TarInfo):
-    """A header whose absence or damage is an error, unless the end-of-archive mark stands there."""
+    """A header that must be present and intact, except at the end-of-archive marker."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:  # type: ignore[override]
@@ -83,14 +83,14 @@ def members_of(
             yield from members_of(opened, compressed=compressed, limit=limit)
         return
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    # Where the source can seek, members are read from it directly; a pipe is read as it comes.
+    # Members are read directly from a seekable source; a pipe is read sequentially.
     direct = not compressed and stream.seekable()
     mode: Literal["r|*", "r|", "r:"] = "r|*" if compressed else "r:" if direct else "r|"
     try:
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=_StrictHeader) as tar:
             count, total = 0, 0
             while (member := tar.next()) is not None:
-                # It remembers every header, and a stream has no use for them.
+                # tarfile keeps every header, which a stream does not need.
                 tar.members = []  # type: ignore[attr-defined]
                 count += 1
                 if count > limit:

@@ -1,8 +1,8 @@
 """Writing tars of plain files: POSIX ustar, no times, no owners, so equal files give equal bytes.
 
-Headers are built from one template instead of by `tarfile`, whose general way costs a shard with
-many small members more than everything else together (bench/store.py). A test holds the bytes
-against those that `tarfile` writes.
+Headers are built from one template instead of by `tarfile`, which would dominate the cost of a
+shard with many small members (bench/store.py). A test compares the bytes with those that `tarfile`
+writes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _template() -> bytes:
     info.mode = 0o644
     header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
     header[_NAME] = bytes(100)
-    # The checksum is counted with blanks in its own place.
+    # The checksum is computed with its own field set to blanks.
     header[_CHECKSUM] = b" " * 8
     return bytes(header)
 
@@ -58,7 +58,7 @@ class TarOut:
         return self._digest.hexdigest()
 
     def add(self, name: str, data: bytes) -> int:
-        """Add a plain file; returns where its bytes begin in the tar."""
+        """Add a plain file; returns the offset of its bytes in the tar."""
         encoded = name.encode()
         if len(data) > MAX_MEMBER_BYTES:
             raise ShardError(
@@ -76,7 +76,7 @@ class TarOut:
         return offset
 
     def _end(self) -> None:
-        """Two blocks of zeros, filled up to a whole record."""
+        """Write two zero blocks, padded to a whole record."""
         self._write(bytes(2 * _BLOCK))
         self._write(bytes(-self.size % tarfile.RECORDSIZE))
 

@@ -1,4 +1,4 @@
-"""What an export writes: a sample with its captions. Pure."""
+"""A sample with its captions, the input of every export. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PROVENANCE = "provenance.jsonl"
 class Captioned:
     """A sample, its row in each layer by the layer's name, and the assembled text.
 
-    `text` is what a reader of the export finds as the caption; it may be empty only where the
-    format is one of conversations and the sample has turns. A layer that has no more than a text
-    may give that text in place of a row; the export then says nothing of how it was made.
+    `text` is the caption in the export; it may be empty only if the format holds conversations
+    and the sample has turns. A layer without provenance may give a plain text instead of a row;
+    its provenance fields are then null in the export.
     """
 
     sample: Sample
@@ -34,12 +34,12 @@ class Captioned:
         return f"{self.sample.key}.{self.sample.extension}"
 
     def record(self, **more: str) -> str:
-        """One line of JSON with all there is to know of the sample beside its image.
+        """One line of JSON with everything about the sample except its image.
 
         `caption` is the assembled text, `original` the submitted one; `captions` holds for each
-        layer its `caption`, `status` and `reason`, and with which model, prompt, seed, attempt and
-        temperature it was made, its tokens, log-probability, finish reason and consistency score
-        (null: not scored). `more` adds fields or puts others in their place.
+        layer its `caption`, `status` and `reason`, the model, prompt, seed, attempt and
+        temperature that made it, its tokens, log-probability, finish reason and consistency score
+        (null: not scored). `more` adds or overrides fields.
         """
         sample = self.sample
         about = {
@@ -62,7 +62,7 @@ class Captioned:
 def in_groups(samples: Iterable[Captioned], size: int) -> Iterator[tuple[int, Iterator[Captioned]]]:
     """Yield groups of at most `size` samples with their number, none of them empty.
 
-    Nothing is held: a group must be used up before the next is asked for.
+    Samples are not buffered: a group must be consumed before the next one is requested.
     """
     rest = iter(samples)
     for number in itertools.count():
@@ -75,7 +75,7 @@ def in_groups(samples: Iterable[Captioned], size: int) -> Iterator[tuple[int, It
 def _row(row: CaptionRow | str) -> dict[str, Any]:
     if isinstance(row, str):
         return {"caption": row}
-    # The key and the image's digest stand in the record once. JSON has no NaN or infinity.
+    # The key and the image's digest are in the record already. JSON has no NaN or infinity.
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(row).items()

@@ -1,4 +1,4 @@
-"""The dataset card: what a stranger must know of an exported dataset. Pure."""
+"""The dataset card: Markdown documentation of an exported dataset. Pure."""
 
 from __future__ import annotations
 
@@ -71,20 +71,20 @@ def dataset_card(
 ) -> str:
     """Return the card of an export as Markdown, with the metadata block that hubs read.
 
-    `dataset`, `version` and `digest` (sha256) say which version was exported, `source` where it
-    comes from, `format` how it lies on disk, `text` by which assembly policy. Of its samples
-    `admitted` were in the version and `exported` are here; `rejected` counts by reason those
-    never admitted, `left_out` those of the version not exported, `fallbacks` those exported with
-    the original text for lack of a caption. `layer`, `captioner`, `prompts`, `captioned`,
-    `quarantined` (by reason) and `recipe_hash` describe the captions; without a `layer` there are
-    none and the section is left out. `scores` are the captioner's, (score, low, high) by benchmark;
-    `waiver` says why a layer that was not sealed went out, and stands first. `taken_down` counts
-    samples that had to go since, `near_duplicates` images that look like another and
-    `contamination` by benchmark the images of it that are here, `None` where nobody looked.
-    `licence` is that of the images and original texts. `made` tells how in sentences, `limits`
-    what to beware of. Names and texts are escaped: they come from users and must not become markup.
+    `dataset`, `version` and `digest` (sha256) identify the exported version, `source` is its
+    origin, `format` the layout on disk, `text` the assembly policy. `admitted` counts the samples
+    of the version and `exported` those in the export; `rejected` counts by reason the samples
+    never admitted, `left_out` those not exported, `fallbacks` those exported with the original
+    text for lack of a caption. `layer`, `captioner`, `prompts`, `captioned`,
+    `quarantined` (by reason) and `recipe_hash` describe the captions; without a `layer`
+    the section is omitted. `scores` are the captioner's, (score, low, high) by benchmark;
+    `waiver` is the reason for exporting an unsealed layer, and comes first. `taken_down` counts
+    samples removed since, `near_duplicates` near-duplicate images, and `contamination` by
+    benchmark the benchmark's images in the dataset, `None` if not checked. `licence` is that of
+    the images and original texts. `made` describes the process in sentences, `limits` the
+    limitations. Names and texts are escaped: they come from users and must not become markup.
 
-    Raises `ValueError` where `exported` and `left_out` do not add up to `admitted`.
+    Raises `ValueError` if `exported` and `left_out` do not add up to `admitted`.
     """
     left_out, fallbacks, quarantined = left_out or {}, fallbacks or {}, quarantined or {}
     if exported + sum(left_out.values()) != admitted:

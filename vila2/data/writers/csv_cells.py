@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet would run as formulas, and how they are written harmlessly."""
+"""Escaping of CSV cells that a spreadsheet would run as formulas."""
 
 from __future__ import annotations
 

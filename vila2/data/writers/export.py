@@ -1,4 +1,4 @@
-"""Export a captioned dataset as a folder in one of the formats that readers know."""
+"""Export a captioned dataset as a folder in one of the supported formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMATS = (*_SHARDED, *_WHOLE)
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """What was written, README.md included."""
+    """Counts of a finished export, README.md included."""
 
     samples: int
     files: int
@@ -47,10 +47,10 @@ def export(
 ) -> ExportSummary:
     """Write `samples` and the dataset card (as README.md) into `directory`, all or nothing.
 
-    `directory` must be missing or empty: the export is written beside it and renamed when it is
-    whole, so a job that is killed leaves a hidden folder and no half export; the next export to
-    the same `directory` on the same machine removes it. `samples` is passed over once and never
-    held. `shard_size` is the number of samples per tar or Parquet file and has no meaning for
+    `directory` must be missing or empty: the export is written beside it and renamed when
+    complete, so a killed job leaves a hidden folder and no partial export; the next export to
+    the same `directory` on the same machine removes it. `samples` is iterated once and not
+    buffered. `shard_size` is the number of samples per tar or Parquet file and has no meaning for
     other formats; `progress` is called with the number of samples passed to the writer so far. A
     sample without text, a caption of another image, a key that occurs twice, or no sample at all
     is a `DataError`.
@@ -74,7 +74,7 @@ def export(
 
 
 def check_target(format: str, directory: Path) -> None:
-    """Raise `DataError` where no export of that format can be written to that folder."""
+    """Raise `DataError` if that format cannot be exported to that folder."""
     if format not in FORMATS:
         raise DataError(
             f"unknown format {format!r}", field="format", fix=f"Use one of {', '.join(FORMATS)}"
@@ -91,7 +91,7 @@ def check_target(format: str, directory: Path) -> None:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Remove what exports to `directory` left that were killed: those whose process is gone."""
+    """Remove partial exports to `directory` whose process has exited."""
     if not directory.parent.is_dir():
         return
     hidden = re.compile(rf"\.{re.escape(directory.name)}-([1-9][0-9]{{0,8}})-[0-9a-f]{{8}}")
@@ -107,7 +107,7 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # somebody else's
+        return True  # the process exists and belongs to another user
     return True
 
 

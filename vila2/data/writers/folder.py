@@ -1,4 +1,4 @@
-"""Images in `images/` and `captions.csv`, which a spreadsheet may open safely."""
+"""Images in `images/` and `captions.csv`, which is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_folder(samples: Iterable[Captioned], directory: Path) -> int:
 
     `caption` is the assembled text, `original` the submitted one. A cell that begins with
     = + - @, a tab or a carriage return gets an apostrophe in front, since a spreadsheet would run
-    it as a formula; the folder reader takes it off again.
+    it as a formula; the folder reader removes it.
     """
     count = 0
     images = directory / "images"

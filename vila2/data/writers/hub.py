@@ -1,6 +1,6 @@
-"""The columns of the Parquet export, as Hugging Face's `datasets` wants to be told of them. Pure.
+"""The columns of the Parquet export, declared for Hugging Face's `datasets`. Pure.
 
-The files say it as JSON in their metadata, the card as YAML; both are derived from `COLUMNS`.
+Declared as JSON in the files' metadata and as YAML in the card; both derive from `COLUMNS`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from vila2.data.layers import CaptionRow
 
 DATA_FILES = "data/train-*.parquet"
 _KINDS = {"str": "string", "int": "int64", "float": "float64", "float | None": "float64"}
-# The key and the image's digest stand in the row once.
+# The key and the image's digest are in the row already.
 PROVENANCE_FIELDS = {
     field.name: _KINDS[str(field.type)]
     for field in fields(CaptionRow)
     if field.name not in ("key", "sha256")
 }
-# A mapping is a list of such structs. What a benchmark asks has fields of its own for each
+# A mapping is a list of such structs. Benchmark items have different fields in each
 # benchmark, so `items` is a list as JSON text.
 COLUMNS: Mapping[str, str | Mapping[str, str]] = {
     "key": "string",
@@ -37,12 +37,12 @@ COLUMNS: Mapping[str, str | Mapping[str, str]] = {
 
 
 def features() -> dict[str, Any]:
-    """What stands in a Parquet file's metadata under `huggingface`, so that images decode."""
+    """The `huggingface` metadata of a Parquet file, so that images are decoded."""
     return {"info": {"features": {name: _feature(kind) for name, kind in COLUMNS.items()}}}
 
 
 def card_metadata() -> dict[str, Any]:
-    """What the card's YAML block must hold so that `load_dataset` finds files and columns."""
+    """The card's YAML block by which `load_dataset` finds files and columns."""
     files = [{"split": "train", "path": DATA_FILES}]
     return {
         "configs": [{"config_name": "default", "data_files": files}],
@@ -52,7 +52,7 @@ def card_metadata() -> dict[str, Any]:
 
 def _feature(kind: str | Mapping[str, str]) -> Any:
     if not isinstance(kind, str):
-        # A list of one struct is read by every version of `datasets`, its type `List` since 4.
+        # Every version of `datasets` reads a list of one struct; `List` needs version 4.
         return [{name: _feature(held) for name, held in kind.items()}]
     return {"_type": "Image"} if kind == "image" else {"dtype": kind, "_type": "Value"}
 

@@ -1,7 +1,7 @@
 """LLaVA's format: `conversations.json`, one row per line, and images in `images/`.
 
-Where each text comes from stands in `provenance.jsonl`, so that the rows are what other tools
-expect and no more.
+Provenance is written to `provenance.jsonl`, so that the rows have only the fields that other tools
+expect.
 """
 
 from __future__ import annotations

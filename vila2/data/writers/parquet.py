@@ -42,9 +42,9 @@ def write_parquet(samples: Iterable[Captioned], directory: Path, *, shard_size: 
     """Write files of at most `shard_size` samples; returns the number of samples.
 
     `caption` is the assembled text, `original` the submitted one; `captions` has for each layer
-    its name and every field of its row, all but the caption null where only that is known. A row
-    group has at most `GROUP_ROWS` samples and `GROUP_BYTES` of images, or one image: so much
-    is held, and a reader may skip by it. Equal samples give equal bytes.
+    its name and every field of its row, all but the caption null if only that is known. A row
+    group has at most `GROUP_ROWS` samples and `GROUP_BYTES` of images, or one image; this
+    bounds memory and lets readers skip. Equal samples give equal bytes.
     """
     data = directory / "data"
     data.mkdir()
@@ -52,7 +52,7 @@ def write_parquet(samples: Iterable[Captioned], directory: Path, *, shard_size: 
     count = 0
     for number, group in in_groups(samples, shard_size):
         written.append(data / f"{number:05d}.parquet")
-        # Images are compressed already and differ: a dictionary of them is their size again.
+        # Images are compressed and distinct: a dictionary would double their size.
         with pq.ParquetWriter(
             written[-1],
             SCHEMA,
@@ -63,7 +63,7 @@ def write_parquet(samples: Iterable[Captioned], directory: Path, *, shard_size: 
             for rows in _row_groups(group):
                 out.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
                 count += len(rows)
-    # How many files there are is known only now.
+    # The number of files, which their names contain, is known only now.
     for number, path in enumerate(written):
         path.rename(data / f"train-{number:05d}-of-{len(written):05d}.parquet")
     return count

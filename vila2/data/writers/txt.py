@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vila2.data.writers.captioned import PROVENANCE, Captioned, in_groups
 
-# File systems and file managers grow slow with more names in one folder.
+# File systems and file managers become slow with more names in one folder.
 FOLDER_SAMPLES = 10_000
 
 

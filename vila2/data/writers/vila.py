@@ -15,10 +15,10 @@ from vila2.data.writers.webdataset import add_captioned
 def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int) -> int:
     """Write `000000.tar`, `000000.tar.json`, ... and `provenance.jsonl`; returns their samples.
 
-    A tar is as the WebDataset export's. Its table is `{url: {"output": caption}}`, where `url` is
+    Tars are as in the WebDataset export. A table is `{url: {"output": caption}}`, where `url` is
     the sample's source if that is a web address and else the image's name in the tar; `key.json`
-    repeats it as `url`, which is where VILA looks it up. An address that two samples of one tar
-    share would lose a caption and is a `DataError`.
+    repeats it as `url`, by which VILA looks it up. Raises `DataError` if two samples of one tar
+    share an address, since one caption would be lost.
     """
     count = 0
     with (directory / PROVENANCE).open("w", encoding="utf-8") as records:
@@ -47,7 +47,7 @@ def write_vila(samples: Iterable[Captioned], directory: Path, *, shard_size: int
 
 
 def url_of(captioned: Captioned) -> str:
-    """What a caption is filed under: the web address the image came from, else its name."""
+    """The table key of a caption: the image's source URL, else its file name."""
     source = captioned.sample.source
     return source if source.lower().startswith(("http://", "https://")) else captioned.file_name
 

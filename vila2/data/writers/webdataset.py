@@ -12,8 +12,8 @@ from vila2.data.writers.captioned import Captioned, in_groups
 def write_webdataset(samples: Iterable[Captioned], directory: Path, *, shard_size: int) -> int:
     """Write tars of at most `shard_size` samples; returns the number of samples.
 
-    `key.txt` is the assembled text; `key.json` repeats it as `caption` and adds all else that
-    `Captioned.record` holds. Equal samples give equal bytes.
+    `key.txt` is the assembled text; `key.json` repeats it as `caption` and adds the other fields
+    of `Captioned.record`. Equal samples give equal bytes.
     """
     count = 0
     for number, group in in_groups(samples, shard_size):

