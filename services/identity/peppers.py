@@ -79,11 +79,6 @@ class Peppers:
         return hmac.new(self._by_name[name], secret.encode(), hashlib.sha256).hexdigest()
 
 
-def pepper_name(hexadecimal: str) -> str:
-    """The id by which rows refer to a pepper; it does not reveal it."""
-    return _name(_bytes(hexadecimal))
-
-
 def write_private(path: Path, text: str) -> None:
     """Write a file created with owner-only permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)

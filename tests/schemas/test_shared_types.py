@@ -12,7 +12,7 @@ from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.recipe_parts import CaptionRecipe, SpecialistRecipe, StageRecipe
 from vila2.schemas.rest.caption import CaptionsIn, LayerJobIn, PreviewIn
 from vila2.schemas.rest.specialist import SpecialistIn
-from vila2.schemas.rest.training import SourceIn, StageIn, TrainIn
+from vila2.schemas.rest.training import EarlyStopIn, SourceIn, StageIn, TrainIn
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution, Schedule
 from vila2.schemas.train_spec import Source, Stage, TrainSpec
@@ -74,3 +74,12 @@ def test_every_option_of_the_trainer_can_be_set_in_a_recipe(field: str) -> None:
 def test_a_whole_number_may_be_written_as_a_float() -> None:
     """JSON does not tell 12.0 from 12."""
     assert StageRecipe.model_validate({**STAGE, "steps": 12.0}).steps == 12
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["max_loss", "minimum_improvement"])
+def test_a_number_that_is_not_finite_is_refused_by_every_type(field: str, value: float) -> None:
+    """No field has to ask for it: a loss is never above NaN, so such a rule would never stop."""
+    rule = {"stage": "sft", "at_step": 5, "max_loss": 3.0, field: value}
+    with pytest.raises(ValidationError, match="finite"):
+        EarlyStopIn.model_validate(rule)

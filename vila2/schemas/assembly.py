@@ -70,9 +70,7 @@ class SourceOptions(Strict):
     """How a stage reads a source."""
 
     assembly: Assembly = Field(description="How the text of a sample is put together.")
-    repeat: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="Passes over this source within one epoch."
-    )
+    repeat: float = Field(1.0, gt=0, description="Passes over this source within one epoch.")
     shuffle_captions: bool = Field(
         False, description="Control: give every image another image's captions (seeded)."
     )

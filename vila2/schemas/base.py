@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
-class Strict(BaseModel):
-    """A value that does not change: an unknown key is an error, and so is a value of another type.
+class Typed(BaseModel):
+    """A value of another type is an error, and so is a number that JSON cannot carry (NaN).
 
     A whole number may be written as a float (`12.0`): JSON does not tell the two apart.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -21,6 +21,12 @@ class Strict(BaseModel):
         if not isinstance(given, dict):
             return given
         return {name: whole(value) for name, value in given.items()}
+
+
+class Strict(Typed):
+    """A value that does not change."""
+
+    model_config = ConfigDict(frozen=True)
 
 
 def whole(value: Any) -> Any:

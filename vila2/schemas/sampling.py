@@ -14,9 +14,7 @@ Task = Literal["general", "spatial", "ocr", "grounding"]
 class Sampling(Strict):
     """How answers are drawn; temperature 0 is greedy decoding."""
 
-    temperature: float = Field(
-        0.0, ge=0, le=5, allow_inf_nan=False, description="0 is greedy decoding."
-    )
+    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy decoding.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability drawn from.")
     max_new_tokens: int = Field(64, ge=1, le=4096, description="Longest answer, in tokens.")
 
@@ -25,15 +23,12 @@ class Gate(Strict):
     """What a caption must pass before it counts."""
 
     attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
-    retry_temperature: float = Field(
-        0.7, gt=0, le=5, allow_inf_nan=False, description="From the second try on."
-    )
+    retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
     min_words: int = Field(1, ge=0, description="A shorter caption is refused.")
     max_words: int = Field(400, ge=1, description="A longer caption is refused.")
     max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
     min_consistency: float | None = Field(
         None,
-        allow_inf_nan=False,
         description="Least consistency score of a general caption, nats per token; below it a "
         "caption is `inconsistent`. Null asks for none.",
     )

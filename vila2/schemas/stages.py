@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from vila2.schemas.base import Strict
 
 PartName = Literal["vision", "projector", "language"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Optimizer(Strict):
@@ -18,13 +17,13 @@ class Optimizer(Strict):
     kind: Literal["adamw", "muon"] = Field(
         "adamw", description="AdamW for all, or Muon for hidden matrices."
     )
-    muon_lr_scale: Finite = Field(5.0, gt=0, description="Muon's learning rate over AdamW's.")
-    weight_decay: Finite = Field(0.0, ge=0, description="Decoupled from the gradient.")
+    muon_lr_scale: float = Field(5.0, gt=0, description="Muon's learning rate over AdamW's.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled from the gradient.")
     betas: tuple[float, float] = Field(
         (0.9, 0.95), strict=False, description="AdamW's two decay rates."
     )
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the stage's steps.")
-    clip: Finite = Field(1.0, gt=0, description="Gradient norm limit.")
+    clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
     final_lr: float = Field(0.0, ge=0, le=1, description="Learning rate at the end / at the top.")
 
 
@@ -32,7 +31,7 @@ class Lora(Strict):
     """Low-rank adapters on the language part's matrices (Hu et al. 2021), merged at the end."""
 
     rank: int = Field(16, ge=1, description="Of the adapters.")
-    alpha: Finite = Field(32.0, gt=0, description="Their scale, times 1 / rank.")
+    alpha: float = Field(32.0, gt=0, description="Their scale, times 1 / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Before them.")
 
 
@@ -46,9 +45,9 @@ class Schedule(Strict):
         ge=0,
         description="Tokens per step in place of samples, over all processes; needs `pack`.",
     )
-    lr: Finite = Field(gt=0, description="Learning rate at its top; it falls as a cosine.")
+    lr: float = Field(gt=0, description="Learning rate at its top; it falls as a cosine.")
     trainable: list[PartName] = Field(min_length=1, description="Parts that learn.")
-    lr_scale: dict[PartName, Finite] = Field(
+    lr_scale: dict[PartName, float] = Field(
         default_factory=dict, description="Part -> what its learning rate is multiplied with."
     )
     optimizer: Optimizer = Field(Optimizer(), description="How weights are changed.")
@@ -96,7 +95,7 @@ class Execution(Strict):
     image_memory: int = Field(
         1024, ge=0, description="MiB of decoded images that each process keeps."
     )
-    checkpoint_seconds: Finite = Field(
+    checkpoint_seconds: float = Field(
         20.0, gt=0, description="Least time between two checkpoints within a stage."
     )
     tensorboard: bool = Field(False, description="Also write TensorBoard's event files.")

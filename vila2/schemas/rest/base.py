@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from vila2.schemas.base import whole
+from vila2.schemas.base import Typed
 
 # A number that an integer column of the databases holds.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -18,21 +18,8 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Body(Model):
-    """What a request asks for; a value of another type is an error, not turned into this one.
-
-    So is a number that JSON cannot carry.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _whole_numbers(cls, given: Any) -> Any:
-        """JSON has no integers: where one is asked for, 12.0 says the same as 12."""
-        if not isinstance(given, dict):
-            return given
-        return {name: whole(value) for name, value in given.items()}
+class Body(Typed, Model):
+    """What a request asks for."""
 
 
 class Progress(Model):

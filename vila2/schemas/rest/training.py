@@ -15,8 +15,6 @@ from vila2.schemas.stages import Execution, Schedule
 
 JobKind = Literal["train", "evaluate"]
 JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "failed", "cancelled"]
-# What a job keeps busy, and is accounted in: hours of GPUs, or of processes without any.
-Unit = Literal["gpu", "process"]
 
 
 class LayerUse(Strict):
