@@ -9,7 +9,9 @@ from services.caption.jobs.control import LayerControl
 from services.caption.jobs.gauges import measure
 from services.caption.jobs.layer_jobs import LayerJobs
 from services.caption.jobs.layer_steps import SHARD_TASK
+from services.caption.jobs.previews import Previews
 from services.caption.jobs.quotas import ImageQuotas
+from services.caption.jobs.shard import ShardCaptioner
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.online import Direct
 from services.caption.serving.rollout import Rollout
@@ -55,10 +57,12 @@ class CaptionContext:
         self.jobs = LayerJobs(
             database, objects, units, self.engines, platform, self.deployments, self.quotas
         )
+        self.previews = Previews(objects, self.engines, platform, self.deployments, self.quotas)
+        shards = ShardCaptioner(database, objects, units, self.engines, platform, self.jobs.steps)
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
         CAPTIONS.labels(CAPTIONED)  # start at 0, so that the first increase is visible
-        self.worker = Worker(units, queue, {SHARD_TASK: self.jobs.run_shard})
+        self.worker = Worker(units, queue, {SHARD_TASK: shards.run})
         # Adds units page by page, records results, and seals if a worker died before sealing.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
         self.deployer = Loop("deployments", self.rollout.advance_all, seconds=1.0)

@@ -65,9 +65,11 @@ def pause_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
 
 
 @router.post("/layers/{job}/resume", summary="Resume captioning")
-def resume_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
-    """Go on with the shards that wait."""
-    resumed = context.control.resume(caller.team, job)
+def resume_layer(
+    job: str, caller: Writer, context: Context, body: api.ResumeIn | None = None
+) -> api.LayerJob:
+    """Resume the waiting shards, with a new budget if one is given."""
+    resumed = context.control.resume(caller.team, job, body.budget if body else None)
     context.worker.nudge()
     return resumed
 
@@ -178,7 +180,13 @@ def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Dep
 @router.post("/previews", summary="Caption a few samples now")
 def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
     """The captions that the batch would make, by the same path."""
-    return context.jobs.preview(caller.team, body)
+    return context.previews.preview(caller.team, body)
+
+
+@router.post("/estimates", summary="Estimate a caption job")
+def estimate_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Estimate:
+    """Caption a few samples, and extrapolate time, tokens and cost to the whole version."""
+    return context.previews.estimate(caller.team, body)
 
 
 @router.get("/quota", summary="The caller's images of today")

@@ -4,6 +4,8 @@ VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engin
 VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
 VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
 VILA2_LEASE_SECONDS    how long a silent worker keeps its shard (default 60)
+VILA2_ENDPOINTS        OpenAI-compatible endpoints that teams may use (see `allowed_endpoints.py`)
+VILA2_BATCH_SIZE       requests of one batch in transformers' engine (default 16)
 VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
 """
 
@@ -35,11 +37,27 @@ class CaptionSettings(BaseSettings):
     triton_instances: int = Field(1, ge=1)
     triton_checkpoints: str = "/models"
     triton_patience: float = Field(45.0, gt=0)
+    endpoints: str = ""
+    batch_size: int = Field(16, ge=1)
     broker_url: SecretStr = SecretStr("")
     lease_seconds: float = Field(60.0, gt=1)
 
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
-        """Build the configured engine adapter."""
+        """Build the engine adapters, and what chooses between them."""
+        from services.caption.engines.allowed_endpoints import AllowedEndpoints
+        from services.caption.engines.endpoint import EndpointEngines
+        from services.caption.engines.routed import RoutedEngines
+        from services.caption.engines.transformers_generate import TransformersEngines
+
+        return RoutedEngines(
+            objects,
+            composed=self._composed(database, objects),
+            external=TransformersEngines(objects.local, batch_size=self.batch_size),
+            endpoints=EndpointEngines(objects, AllowedEndpoints(self.endpoints)),
+        )
+
+    def _composed(self, database: Database, objects: ObjectStore) -> Engines:
+        """The engine of models in the composed layout."""
         if not self.triton_url:
             from services.caption.engines.embedded import EmbeddedEngines
 

@@ -21,7 +21,9 @@ class LayerJobRow(TokenColumns, Base):
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
     are the sums over the recorded units. `waiting` says why a running job starts no shards at
-    present, and `waiting_until` until when (Unix time, seconds).
+    present, and `waiting_until` until when (Unix time, seconds). `cost` is what all answers so far
+    were charged, `reserved` the most that requests under way may add, and `budget` bounds their
+    sum.
     """
 
     __tablename__ = "layer_jobs"
@@ -40,6 +42,9 @@ class LayerJobRow(TokenColumns, Base):
     quarantined: Mapped[dict[str, int]] = mapped_column(JSON, default=dict, server_default="{}")
     tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    cost: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    reserved: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    budget: Mapped[float | None] = mapped_column(Float, default=None)
     state: Mapped[str] = mapped_column(String(12), default="running", index=True)
     waiting: Mapped[str] = mapped_column(String(300), default="", server_default="")
     waiting_until: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")

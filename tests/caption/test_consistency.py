@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from services.caption.captioning.how import Captioning, caption_samples, check_scoring
 from services.caption.engines.embedded import EmbeddedEngine, EmbeddedEngines
 from services.caption.engines.engine import CannotScore, Engine
 from services.caption.engines.triton import TritonEngines
 from services.caption.engines.triton_connection import Connection
-from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring
 from services.caption.tables import Base
 from services.caption.triton.repository import EngineOptions
 from services.caption.triton.served import ServedModels

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.caption.jobs.captioning import Captioning, caption_samples, sample_seed
+from services.caption.captioning.how import Captioning, caption_samples, sample_seed
 from tests.data.made_images import sample
 from vila2.data.layers import CAPTIONED, QUARANTINED
 from vila2.engine.requests import Generation, Request

@@ -233,12 +233,12 @@ def _caption_lineage(made: CaptionOf) -> RenderableType:
     head = sentence(bold(f"\n{made.name}"), f" ({made.layer}, {made.state}) by {made.captioner}")
     text = made.caption if made.status == "captioned" else f"quarantined: {made.reason}"
     score = "" if made.consistency is None else f"consistency {made.consistency:.3f}, "
+    likely = "" if made.logprob is None else f"log-probability {made.logprob:.3f}, "
     return stack(
         head,
         f"  {text}",
         f"  prompt {made.prompt_id}, seed {made.seed}, attempt {made.attempt}, temperature "
-        f"{made.temperature}, {made.tokens} tokens, log-probability {made.logprob:.3f}, "
-        f"{score}ended by {made.finish_reason}",
+        f"{made.temperature}, {made.tokens} tokens, {likely}{score}ended by {made.finish_reason}",
         f"  models trained on it: {', '.join(made.models) or 'none'}",
     )
 

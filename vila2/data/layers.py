@@ -26,10 +26,10 @@ QUARANTINED = "quarantined"
 class CaptionRow:
     """One sample's caption and where it came from.
 
-    `logprob` is the mean log-probability of the generated tokens in nats (0 if the text is
-    empty), `tokens` their number, `attempt` counts from 0, `reason` names the gate check that
-    failed and is empty for an accepted caption. `consistency` is the score of
-    `vila2.engine.consistency`, nats per token, `None` if the caption was not scored.
+    `logprob` is the mean log-probability of the generated tokens in nats (0 if the text is empty,
+    `None` if the engine reports none), `tokens` their number, `attempt` counts from 0, `reason`
+    names the gate check that failed and is empty for an accepted caption. `consistency` is the
+    score of `vila2.engine.consistency`, nats per token, `None` if the caption was not scored.
     """
 
     key: str
@@ -44,7 +44,7 @@ class CaptionRow:
     attempt: int
     temperature: float
     tokens: int
-    logprob: float
+    logprob: float | None
     finish_reason: str
     consistency: float | None = None
 

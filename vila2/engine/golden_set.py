@@ -59,10 +59,10 @@ def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
         )
         for sample in islice(samples, IMAGES)
     ]
-    items = [
-        GoldenItem(_png(request.pixels), request.question, made.text, made.logprob)
-        for request, made in zip(requests, captioner.generate(requests), strict=True)
-    ]
+    items = []
+    for request, made in zip(requests, captioner.generate(requests), strict=True):
+        assert made.logprob is not None
+        items.append(GoldenItem(_png(request.pixels), request.question, made.text, made.logprob))
     text = json.dumps([asdict(item) for item in items], indent=1)
     (directory / GOLDEN_FILE).write_text(text)
     return len(items)

@@ -11,23 +11,56 @@ import numpy as np
 
 from vila2.schemas.sampling import Sampling
 
+# Pixels, uint8 (H, W, 3) in RGB, or an encoded file: as the engine's `ImageInput` says.
+ImageData = np.ndarray | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """How an engine takes images.
+
+    `side` is the side in pixels of the square to which they are resized; 0 keeps their own size and
+    shape, reduced to at most `max_pixels`. With `encoded` they are files (JPEG, PNG or WebP).
+    Images are handed over in chunks of `chunk`, and `lanes` chunks at once keep an engine busy that
+    would otherwise wait for the last answer of each.
+    """
+
+    side: int = 0
+    encoded: bool = False
+    max_pixels: int = 4_000_000
+    chunk: int = 512
+    lanes: int = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question about one image."""
+    """One question about one image, or about several if the engine takes them."""
 
-    pixels: np.ndarray  # uint8 (size, size, 3), RGB, at the model's `image_size`
+    image: ImageData
     question: str  # plain text; the model's chat template is put around it later
     seed: int  # 0 to 2**63; the same request with the same seed gives the same answer
     sampling: Sampling
     sha256: str = ""  # of the encoded image, the key of cached features; "" disables caching
+    more_images: tuple[ImageData, ...] = ()
+    system: str = ""  # a system message; only for engines that take one
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The image of an engine that takes pixels."""
+        assert isinstance(self.image, np.ndarray)
+        return self.image
+
+    @property
+    def images(self) -> tuple[ImageData, ...]:
+        """All images, in order."""
+        return (self.image, *self.more_images)
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """One caption to compare with its image, as an answer to `question`."""
 
-    pixels: np.ndarray  # as in `Request`
+    pixels: np.ndarray  # uint8 (side, side, 3)
     question: str
     caption: str
     sha256: str = ""  # as in `Request`
@@ -39,6 +72,9 @@ class Generation:
 
     text: str
     tokens: int  # generated, without the token that ends an answer
-    logprob: float  # mean per generated token, nats
-    finish_reason: str  # stop, or length if it was cut at `max_new_tokens`
+    logprob: float | None  # mean per generated token, nats; None if the engine does not report it
+    finish_reason: str  # stop; length if it was cut at `max_new_tokens`; or refused
     prompt_tokens: int = 0  # read, those of the image included; 0 if unknown
+    # Why the engine will never answer this request: a slug, a colon and the details.
+    refusal: str = ""
+    cost: float = 0.0  # charged by an endpoint, in the currency of its prices

@@ -26,8 +26,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded whole; the message names directory, file and fix."""
 
 
-def load_model(kind: Any, directory: Path, **options: Any) -> Any:
-    """`kind.from_pretrained` of a local directory, in float32, with every weight accounted for.
+def load_model(
+    kind: Any, directory: Path, *, dtype: torch.dtype = torch.float32, **options: Any
+) -> Any:
+    """`kind.from_pretrained` of a local directory, with every weight accounted for.
 
     Only safetensors are read and no code that comes with a checkpoint is run. `options` go to
     `from_pretrained`. Raises `CheckpointError`.
@@ -39,7 +41,7 @@ def load_model(kind: Any, directory: Path, **options: Any) -> Any:
                 directory,
                 use_safetensors=True,
                 output_loading_info=True,
-                dtype=torch.float32,
+                dtype=dtype,
                 **LOCAL,
                 **options,
             )

@@ -1,4 +1,4 @@
-"""The embedded engine: the library's captioner in this process.
+"""The embedded engine: the library's continuous batch in this process, for the composed layout.
 
 torch is imported when a model is first used, so a caption service with a remote engine never
 imports it.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import queue
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from services.caption.engines.engine import EngineInfo
-from vila2.engine.requests import Generation, Request, Scoring
+from services.caption.engines.engine import NO_SYSTEM, Abilities, EngineInfo
+from services.caption.engines.model_cache import ModelCache
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 
 class EmbeddedEngine:
@@ -31,7 +30,7 @@ class EmbeddedEngine:
         captioner = Captioner.load(directory, batch_size=batch_size, threads=threads)
         self._chat = captioner.chat
         self._scheduler: Any = Scheduler(captioner)
-        self.image_size: int = captioner.image_size
+        self.image_input = ImageInput(side=captioner.image_size)
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
@@ -76,42 +75,36 @@ class EmbeddedEngine:
 
 
 class EmbeddedEngines:
-    """An LRU cache of up to `keep` loaded models, by object prefix."""
-
-    no_scores = ""
+    """Models of the composed layout, loaded in this process; `locate` finds a model's folder."""
 
     def __init__(
         self, locate: Callable[[str], Path], *, keep: int = 2, batch_size: int = 128
     ) -> None:
-        self._locate, self._keep, self._batch_size = locate, keep, batch_size
-        self._loaded: OrderedDict[str, EmbeddedEngine] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache = ModelCache(
+            lambda prefix: EmbeddedEngine(locate(prefix), batch_size=batch_size), keep=keep
+        )
 
-    def info(self) -> EngineInfo:
+    def info(self, prefix: str) -> EngineInfo:
         """The compute libraries' versions, read without importing them."""
-        versions = [f"{name} {metadata.version(name)}" for name in ("transformers", "torch")]
-        return EngineInfo("embedded", ", ".join(versions))
+        return EngineInfo("embedded", compute_versions())
+
+    def abilities(self, prefix: str) -> Abilities:
+        """One image and one question, as these models were trained."""
+        return Abilities(no_system=NO_SYSTEM)
 
     def get(self, prefix: str) -> EmbeddedEngine:
         """The engine of the model stored there, loaded on first use."""
-        with self._lock:
-            engine = self._loaded.get(prefix)
-            if engine is None:
-                engine = EmbeddedEngine(self._locate(prefix), batch_size=self._batch_size)
-                self._loaded[prefix] = engine
-            self._loaded.move_to_end(prefix)
-            # Callers that still hold an evicted engine finish; it is freed with the last reference.
-            while len(self._loaded) > self._keep:
-                self._loaded.popitem(last=False)
-            return engine
+        return self._cache.get(prefix)
 
     def release(self, prefix: str) -> bool:
-        """Drop a model from the cache; requests in progress finish."""
-        with self._lock:
-            self._loaded.pop(prefix, None)
-        return True
+        """Drop a model from memory; requests in progress finish."""
+        return self._cache.release(prefix)
 
     def close(self) -> None:
         """Drop all models."""
-        with self._lock:
-            self._loaded.clear()
+        self._cache.close()
+
+
+def compute_versions() -> str:
+    """Versions of transformers and torch."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("transformers", "torch"))

@@ -1,4 +1,8 @@
-"""The engine port: generates text from images, in this process or on a Triton server."""
+"""The engine port: generates text from images.
+
+Adapters: the continuous batch and transformers' `generate` in this process, a Triton server, and
+any OpenAI-compatible endpoint. `routed.py` chooses one by what is stored of a model.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,21 @@ from typing import Protocol
 
 from services.chassis.web.errors import ServiceError
 from services.chassis.work.units import Postponed
-from vila2.engine.requests import Generation, Request, Scoring
+from services.chassis.work.worker import PermanentError
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
+from vila2.schemas.endpoint_model import Prices
 
 
 class EngineUnavailable(ServiceError, Postponed):
     """The engine is temporarily unavailable; the request itself is fine and can be retried."""
 
     code, status = "engine-unavailable", 503
+
+
+class EngineRefused(ServiceError, PermanentError):
+    """The engine will never answer this request or this model; the message says why."""
+
+    code, status = "engine-refused", 422
 
 
 class ModelRefused(RuntimeError):
@@ -27,16 +39,30 @@ class CannotScore(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """The engine's identity; part of every layer's recipe hash."""
+    """What answers for a model; part of every layer's recipe hash."""
 
-    kind: str  # embedded, triton-python or triton-vllm
+    kind: str  # embedded, transformers, endpoint, triton-python or triton-vllm
     version: str  # of the inference program
+
+
+NO_SYSTEM = "this model was trained without system messages: put the text into the question"
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an engine can do. Where a text is not empty, it cannot, and the text says why."""
+
+    no_scores: str = ""
+    no_system: str = ""
+    no_seeds: str = ""
+    most_images: int = 1
+    prices: Prices | None = None
 
 
 class Engine(Protocol):
     """A model that is loaded and ready; safe for concurrent use."""
 
-    image_size: int
+    image_input: ImageInput
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
@@ -53,15 +79,13 @@ class Engine(Protocol):
 
 
 class Engines(Protocol):
-    """Models by the prefix of their files in the object store.
+    """Models by the prefix of their files in the object store."""
 
-    `no_scores` says why these engines cannot score; it is empty if they can.
-    """
+    def info(self, prefix: str) -> EngineInfo:
+        """What answers for a model, without loading it; raises `EngineUnavailable`."""
 
-    no_scores: str
-
-    def info(self) -> EngineInfo:
-        """What these engines are; raises `EngineUnavailable`."""
+    def abilities(self, prefix: str) -> Abilities:
+        """What can be asked of a model, without loading it."""
 
     def get(self, prefix: str) -> Engine:
         """The model's engine, loaded if necessary; raises `EngineUnavailable`."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from services.caption.engines.engine import Engine, EngineInfo, Engines
+from services.caption.engines.engine import Abilities, Engine, EngineInfo, Engines
 from services.chassis.telemetry.metrics import (
     ENGINE_ANSWERS,
     ENGINE_BUSY_SECONDS,
@@ -51,7 +51,7 @@ class MeasuredEngine:
 
     def __init__(self, inner: Engine, meter: Meter) -> None:
         self._inner, self._meter = inner, meter
-        self.image_size = inner.image_size
+        self.image_input = inner.image_input
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
@@ -110,11 +110,14 @@ class MeasuredEngines:
     def __init__(self, inner: Engines) -> None:
         self._inner = inner
         self._meters: dict[str, Meter] = {}
-        self.no_scores = inner.no_scores
 
-    def info(self) -> EngineInfo:
+    def info(self, prefix: str) -> EngineInfo:
         """Delegate to the engines."""
-        return self._inner.info()
+        return self._inner.info(prefix)
+
+    def abilities(self, prefix: str) -> Abilities:
+        """Delegate to the engines."""
+        return self._inner.abilities(prefix)
 
     def get(self, prefix: str) -> MeasuredEngine:
         """The engine of that model, loaded if necessary and wrapped."""

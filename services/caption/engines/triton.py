@@ -17,7 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 
-from services.caption.engines.engine import CannotScore, EngineInfo, EngineUnavailable
+from services.caption.engines.engine import (
+    NO_SYSTEM,
+    Abilities,
+    CannotScore,
+    EngineInfo,
+    EngineUnavailable,
+)
 from services.caption.engines.triton_connection import (
     Busy,
     Connection,
@@ -31,7 +37,7 @@ from services.caption.triton.prompts import PromptFormat
 from services.caption.triton.served import ServedModels
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.telemetry.metrics import ENGINE_IN_FLIGHT, ENGINE_TROUBLE, ENGINE_WINDOW
-from vila2.engine.requests import Generation, Request, Scoring
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 from vila2.schemas.sampling import Sampling
 
 A = TypeVar("A", Request, Scoring)
@@ -61,7 +67,7 @@ class TritonEngine:
         self._connection, self._served, self._prefix = connection, served, prefix
         self._name = name_of(prefix)
         self._prompts, self._patience = prompts, patience
-        self.image_size = prompts.image_size
+        self.image_input = ImageInput(side=prompts.image_size)
         self.window = window = connection.run(_window())
         # Evaluated on scrape, so that an idle engine reports its current value.
         ENGINE_IN_FLIGHT.labels(self._name).set_function(lambda: window.in_flight)
@@ -196,7 +202,8 @@ class TritonEngine:
             await asyncio.sleep(1.0)
             if time.monotonic() - self._answered < _SILENCE_SECONDS or not self._open:
                 continue
-            pixels = np.zeros((self.image_size, self.image_size, 3), np.uint8)
+            side = self.image_input.side
+            pixels = np.zeros((side, side, 3), np.uint8)
             canary = Request(pixels, "canary", 0, Sampling(max_new_tokens=1))
             try:
                 prompt = self._prompts.render(canary.question)
@@ -267,7 +274,6 @@ class TritonEngines:
     ) -> None:
         self._connection, self._objects, self._served = connection, objects, served
         self._patience = patience
-        self.no_scores = served.no_scores
         self._known: dict[str, TritonEngine] = {}
         self._version = ""
         self._lock = threading.Lock()
@@ -279,7 +285,11 @@ class TritonEngines:
         ):  # start at 0, so that the first increase is visible
             ENGINE_TROUBLE.labels(kind.__name__.lower())
 
-    def info(self) -> EngineInfo:
+    def abilities(self, prefix: str) -> Abilities:
+        """What the server's backend can do."""
+        return Abilities(no_scores=self._served.no_scores, no_system=NO_SYSTEM)
+
+    def info(self, prefix: str) -> EngineInfo:
         """The server's backend and version; the last known ones if it does not answer."""
         try:
             self._version = self._connection.run(self._connection.version())

@@ -8,7 +8,6 @@ up (`Refused`).
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from services.caption.engines.engine import CannotScore
+from services.caption.engines.event_loop import EventLoop
 from services.caption.triton.contract import (
     OUTPUTS,
     SCORED,
@@ -63,11 +63,7 @@ class Connection:
 
     def __init__(self, url: str, *, request_seconds: float = 600.0) -> None:
         self.url, self._seconds = url, request_seconds
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="triton-client", daemon=True
-        )
-        self._thread.start()
+        self._loop = EventLoop("triton-client")
         self._client: triton.InferenceServerClient = self.run(self._connect())
 
     async def _connect(self) -> triton.InferenceServerClient:
@@ -82,17 +78,16 @@ class Connection:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its result."""
-        return self.begin(work).result()
+        return self._loop.run(work)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._loop.begin(work)
 
     def close(self) -> None:
         """Close the connection and end the thread."""
         self.run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._loop.close()
 
     async def ready(self) -> bool:
         """Whether the server answers."""
@@ -133,6 +128,7 @@ class Connection:
                 f"{model} was put into Triton's repository by a version that cannot score: remove "
                 f"its folder there and load it again"
             )
+        assert made.logprob is not None
         return made.logprob
 
     async def infer(self, model: str, prompt: str, request: Request | Scoring) -> Generation:

@@ -10,7 +10,7 @@ from services.caption.jobs.layer_steps import LAST_SHARD, unit_id
 from services.caption.tables import LayerJobRow, WorkUnitRow
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
-from services.chassis.web.errors import Conflict
+from services.chassis.web.errors import Conflict, Invalid
 from services.chassis.work.units import DONE, FAILED, RECORDED, WorkUnits
 from vila2.data.layers import QUARANTINED, decode_layer_shard
 from vila2.schemas.rest import caption as api
@@ -34,12 +34,22 @@ class LayerControl:
             self._units.pause(session, row.id)
         return self._jobs.get(team, job_id)
 
-    def resume(self, team: str, job_id: str) -> api.LayerJob:
-        """Resume the waiting shards."""
+    def resume(self, team: str, job_id: str, budget: float | None = None) -> api.LayerJob:
+        """Resume the waiting shards, with a new budget if one is given."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("paused",), "running")
+            if budget is not None:
+                if budget <= row.cost:
+                    raise Invalid(
+                        f"{row.cost:.4g} is spent already",
+                        field="budget",
+                        fix="give more than that in all",
+                    )
+                # What a killed worker reserved is taken as not charged.
+                row.budget, row.reserved = budget, 0.0
             # A job waiting for its team's quota resumes when the quota allows.
-            if not row.waiting:
+            if not row.waiting_until:
+                row.waiting = ""
                 self._units.resume(session, row.id)
         self._jobs.steps.settle(job_id)
         return self._jobs.get(team, job_id)

@@ -1,44 +1,35 @@
 """Layer jobs: caption a dataset version, one work unit per shard, into a layer.
 
-This module starts, shows and cancels jobs and captions single shards; the background steps are in
-`layer_steps`.
+This module starts, shows and cancels jobs; `shard` captions one shard, and the background steps are
+in `layer_steps`.
 """
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import structlog
 from sqlalchemy.orm import Session
 
-from services.caption.engines.engine import Engines
-from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
-from services.caption.jobs.layer_steps import LayerSteps, ShardResult
-from services.caption.jobs.merge import combined, to_caption
+from services.caption.captioning.how import check_abilities
+from services.caption.engines.engine import Abilities, Engines
+from services.caption.jobs.desk import parts_prefix
+from services.caption.jobs.layer_steps import LayerSteps
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
 from services.caption.serving.deployments import Deployments
 from services.caption.tables import LayerJobRow
-from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
-from services.chassis.work.units import DONE, Claim, WorkUnits
-from services.chassis.work.worker import Report
-from vila2.client import ApiError, Client
+from services.chassis.work.units import DONE, WorkUnits
+from vila2.client import Client
 from vila2.client.datasets import DatasetsClient
-from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
-from vila2.data.sample import Sample
-from vila2.data.shards import read_shard
 from vila2.schemas.rest import caption as api
 from vila2.schemas.rest.base import Progress
-from vila2.schemas.rest.datasets import LayerIn, Shard
-
-_log = structlog.get_logger()
+from vila2.schemas.rest.datasets import LayerIn
 
 
 class LayerJobs:
@@ -70,19 +61,21 @@ class LayerJobs:
             known = asked.find(session, LayerJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
-        check_scoring(body, self._engines)
         platform = self._platform(team)
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
+        body = body.model_copy(update={"model": model.name})
+        abilities = self._engines.abilities(model.object_prefix)
+        check_abilities(body, abilities)
+        _check_budget(body, abilities)
         version = platform.datasets.version(body.dataset, body.version)
         _check_base(platform.datasets, body, version.version)
-        size = image_size_of(self._objects, model.object_prefix)
         opened = LayerIn(
             name=body.name,
             dataset=body.dataset,
             version=version.version,
-            recipe_hash=recipe_hash(body, self._engines.info(), image_size=size),
+            recipe_hash=self._recipe_hash(body, model.object_prefix),
             captioner=body.model,
         )
         layer = platform.datasets.open_layer(opened, asked.part(opened))
@@ -108,6 +101,7 @@ class LayerJobs:
                 quarantined={},
                 tokens=0,
                 seconds=0.0,
+                budget=body.budget,
                 state="running",
             )
             session.add(row)
@@ -119,6 +113,10 @@ class LayerJobs:
             return self._job(session, row)
 
         return create_once(self._database, found_or_made)
+
+    def _recipe_hash(self, body: api.LayerJobIn, prefix: str) -> str:
+        size = image_size_of(self._objects, prefix)
+        return recipe_hash(body, self._engines.info(prefix), image_size=size)
 
     def get(self, team: str, job_id: str) -> api.LayerJob:
         """A job and its counts."""
@@ -132,88 +130,10 @@ class LayerJobs:
             if row.state in ("running", "paused"):
                 row.state = "cancelled"
                 self._units.cancel(session, job_id)
-            return self._job(session, row)
-
-    def run_shard(self, claim: Claim, report: Report) -> None:
-        """Caption one shard and commit the result; idempotent."""
-        with self._database.reading() as session:
-            row = session.get_one(LayerJobRow, claim.subject)
-        with structlog.contextvars.bound_contextvars(run=row.body.get("run", "")):
-            self._run_shard(row, claim, report)
-
-    def _run_shard(self, row: LayerJobRow, claim: Claim, report: Report) -> None:
-        made = self._caption(row, claim, report)
-        _log.info(
-            "shard captioned", captioned=made.captioned, quarantined=made.quarantined,
-            tokens=made.tokens, seconds=made.seconds,
-        )  # fmt: skip
-        crashpoint("caption.written")
-        with self._database.transaction() as session:
-            done = self._units.complete(session, claim, made.model_dump())
-        if done:
-            report(made.captioned + sum(made.quarantined.values()))
-            self.steps.settle(claim.subject)
-        else:
-            self._objects.delete(made.object_key)
-
-    def _caption(self, row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
-        """Write one shard's captions as an object not yet recorded in the layer."""
-        body = api.LayerJobIn.model_validate(row.body)
-        datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
-        # Look the shard up again: a takedown may have replaced its object.
-        shard = datasets.shard(body.dataset, row.version, number)
-        samples = list(read_shard(self._objects.local(shard.object_key)))
-        base = self._base(datasets, body, number)
-        asked = to_caption(samples, base, body.mode)
-        engine = self._engines.get(row.model_prefix)
-        began = time.monotonic()
-        made = caption_samples(asked, _captioning(body), engine, progress=report)
-        seconds = round(time.monotonic() - began, 3)
-        data, summary = encode_layer_shard(combined(samples, base, made, body.mode))
-        # The key includes the fence, so a worker that lost its lease cannot overwrite newer output.
-        key = f"layers/{row.layer}/{number:06d}-{claim.fence}.parquet"
-        self._objects.put(key, data)
-        return ShardResult(
-            object_key=key,
-            sha256=summary.sha256,
-            captioned=summary.captioned,
-            quarantined=dict(summary.quarantined),
-            tokens=sum(caption.tokens for caption in made),
-            seconds=seconds,
-            images=len(asked),
-        )
-
-    def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
-        """Caption a few samples through the same code path as a layer job."""
-        check_scoring(body, self._engines)
-        platform = self._platform(team)
-        body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
-        datasets, model = platform.datasets, platform.training.model(body.model)
-        wanted = set(body.keys)
-        found: dict[str, Sample] = {}
-        for shard in _shards(datasets, body):
-            for sample in read_shard(self._objects.local(shard.object_key)):
-                if sample.key in wanted:
-                    found[sample.key] = sample
-            if len(found) == len(wanted):
-                break
-        missing = wanted - set(found)
-        if missing:
-            raise Invalid(
-                f"dataset {body.dataset} has no sample {sorted(missing)[0]!r}", field="keys"
-            )
-        how = _captioning(body)
-        engine = self._engines.get(model.object_prefix)
-        self._quotas.admit(team, len(body.keys))
-        rows = caption_samples([found[key] for key in body.keys], how, engine)
-        return preview_of(rows)
-
-    def _base(
-        self, datasets: DatasetsClient, body: api.LayerJobIn, shard: int
-    ) -> list[CaptionRow] | None:
-        if body.mode == "overwrite":
-            return None
-        return decode_layer_shard(datasets.layer_content(body.base_layer, shard))
+            layer, job = row.layer, self._job(session, row)
+        for key in list(self._objects.keys(parts_prefix(layer))):
+            self._objects.delete(key)
+        return job
 
     def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
         """The job's recorded totals plus the shards that are running or not yet recorded."""
@@ -241,6 +161,8 @@ class LayerJobs:
             quarantined=dict(quarantined),
             tokens=tokens,
             seconds=round(seconds, 3),
+            cost=row.cost,
+            budget=row.budget,
             error=row.error or "",
             progress=Progress(
                 done=min(row.samples, under_way + captioned + quarantined.total()),
@@ -264,27 +186,26 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
     if body.mode == "overwrite":
         return
     base = datasets.layer(body.base_layer) if body.base_layer else None
-    if base is None or (base.dataset, base.version, base.state) != (
-        body.dataset, version, "sealed",
-    ):  # fmt: skip
+    good = base is not None and (base.dataset, base.state) == (body.dataset, "sealed")
+    if base is None or not good or base.version > version:
         raise Invalid(
             f"mode {body.mode} needs a sealed layer of {body.dataset}@{version}",
             field="base_layer",
             fix="name one, or use mode overwrite",
         )
+    if body.mode == "append" and base.version != version:
+        raise Invalid(
+            f"{body.base_layer} is a layer of {body.dataset}@{base.version}, not of @{version}",
+            field="base_layer",
+            fix="append to a layer of the same version, or use mode keep",
+        )
 
 
-def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Iterable[Shard]:
-    """The shards from which a preview takes its samples."""
-    if body.shard is None:
-        return datasets.each_shard(body.dataset, body.version)
-    try:
-        return [datasets.shard(body.dataset, body.version, body.shard)]
-    except ApiError as error:
-        if error.problem.field != "index":
-            raise
-        raise Invalid(str(error), field="shard", fix="give one that the version has") from error
-
-
-def _captioning(body: api.LayerJobIn | api.PreviewIn) -> Captioning:
-    return Captioning.of(body, model=body.model)
+def _check_budget(body: api.LayerJobIn, abilities: Abilities) -> None:
+    """Raise `Invalid` for a budget that no price makes sense of."""
+    if body.budget is not None and (abilities.prices is None or not abilities.prices.any):
+        raise Invalid(
+            f"{body.model} has no prices, so its cost is not known",
+            field="budget",
+            fix="leave it out, or add the endpoint again with its prices",
+        )

@@ -165,6 +165,14 @@ class LayerSteps:
         row.waiting, row.waiting_until = spent.why, spent.until
         self._units.pause(session, row.id)
 
+    def pause_for(self, job_id: str, reason: str) -> None:
+        """Pause a running job; `reason` is shown until it is resumed."""
+        with self._database.transaction() as session:
+            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            if row.state == "running":
+                row.state, row.waiting = "paused", reason[:300]
+                self._units.pause(session, job_id)
+
     def _wait(self, job_id: str, spent: Spent) -> None:
         """Make a job wait for its team's quota; one with no shards left to start ends."""
         with self._database.transaction() as session:

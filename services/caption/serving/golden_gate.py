@@ -39,7 +39,11 @@ def judge(items: Sequence[GoldenItem], answers: Sequence[Generation]) -> GoldenR
     pairs = list(zip(items, answers, strict=True))
     other = [(item, answer) for item, answer in pairs if item.text != answer.text]
     same = len(pairs) - len(other)
-    drift = sum(abs(item.logprob - answer.logprob) for item, answer in pairs) / len(pairs)
+    drifts = [
+        math.nan if answer.logprob is None else abs(item.logprob - answer.logprob)
+        for item, answer in pairs
+    ]
+    drift = sum(drifts) / len(pairs)
     reason = ""
     if not same >= LEAST_SHARE * len(items):
         item, answer = other[0]

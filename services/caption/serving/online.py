@@ -6,15 +6,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
+from services.caption.captioning.chunks import caption_samples
+from services.caption.captioning.how import Captioning, check_abilities, preview_of
+from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
-from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of
 from services.chassis.web.errors import Invalid
 from vila2.client import Client
 from vila2.data.admission import admit
-from vila2.data.images.decoding import decode
 from vila2.data.sample import RawSample, Sample
 from vila2.engine.requests import Request
 from vila2.schemas.rest import caption as api
@@ -37,17 +38,18 @@ class Direct:
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
-        check_scoring(body, self._engines)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
         ]
         name = self._deployments.resolve(team, body.model)
-        how = Captioning.of(body, model=name)
-        engine = self._engine(team, name)
+        model = self._platform(team).training.model(name)
+        check_abilities(body, self._engines.abilities(model.object_prefix))
+        engine = self._engines.get(model.object_prefix)
         self._quotas.admit(team, len(samples))
-        rows = caption_samples(samples, how, engine)
-        return preview_of(rows)
+        began = time.monotonic()
+        rows, spent = caption_samples(samples, Captioning.of(body, model=model.name), engine)
+        return preview_of(rows, seconds=round(time.monotonic() - began, 3), spent=spent)
 
     def chat(self, team: str, body: openai.ChatIn) -> Iterator[str | openai.ChatCompletion]:
         """Stream one unfiltered answer: pieces of text, then the complete response.
@@ -57,9 +59,8 @@ class Direct:
         image, question = question_of(body.messages)
         sample = _sample(image, "image", field="messages[0].content")
         engine = self._engine(team, self._deployments.resolve(team, body.model))
-        size = engine.image_size
         request = Request(
-            pixels=decode(sample.image, size=(size, size)),
+            image=prepared(sample.image, engine.image_input),
             question=question,
             seed=body.seed,
             sampling=Sampling(

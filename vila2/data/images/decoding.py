@@ -125,6 +125,52 @@ def decode(
         return np.array(rgb, dtype=np.uint8)
 
 
+def decode_within(data: bytes, max_pixels: int, *, limits: ImageLimits = _DEFAULT) -> Image.Image:
+    """Decode to an upright RGB image of its own shape, reduced to `max_pixels` if it has more.
+
+    Raises `ImageRejected` as `inspect` does.
+    """
+    with _opened(data, limits) as image:
+        size = reduced(image.size, max_pixels)
+        if size != image.size:
+            image.draft("RGB", (2 * size[0], 2 * size[1]))
+        rgb = _rgb(image)
+        size = reduced(rgb.size, max_pixels)
+        return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC)
+
+
+def as_sent(data: bytes, max_pixels: int, *, limits: ImageLimits = _DEFAULT) -> bytes:
+    """The file itself if every reader shows the same image, else an upright RGB copy of it.
+
+    Not every reader turns an image as its EXIF orientation says or puts transparency on white; and
+    a large image is reduced to `max_pixels`. Copies are JPEGs of quality 95 without subsampling, or
+    PNGs if the image was lossless. Raises `ImageRejected` as `inspect` does.
+    """
+    with _opened(data, limits) as image:
+        plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+        small = image.width * image.height <= max_pixels
+        lossy = FORMATS[str(image.format)] == "jpg"
+        if plain and small and image.format != "MPO" and _orientation(image) == 1:
+            _rgb(image)  # what is damaged is refused here, not by the reader
+            return data
+    out = io.BytesIO()
+    made = decode_within(data, max_pixels, limits=limits)
+    if lossy:
+        made.save(out, "JPEG", quality=95, subsampling=0)
+    else:
+        made.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def reduced(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
+    """The largest size of the same shape with at most `max_pixels`; never enlarges."""
+    width, height = size
+    if width * height <= max_pixels:
+        return size
+    scale = (max_pixels / (width * height)) ** 0.5
+    return max(1, int(width * scale)), max(1, int(height * scale))
+
+
 @contextmanager
 def _opened(data: bytes | None, limits: ImageLimits) -> Iterator[Image.Image]:
     if data is None:

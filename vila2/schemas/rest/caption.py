@@ -25,6 +25,7 @@ from vila2.schemas.sampling import Gate, Sampling, Task
 LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
 DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
 Mode = Literal["overwrite", "keep", "append"]
+_SYSTEM = "A system message before each prompt, for models that take one."
 _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so too."
 
 
@@ -47,8 +48,18 @@ class LayerJobIn(Body):
         description="With a base layer: caption every sample anew; keep its captions and make "
         "those that it lacks; or append a new caption to each of its own.",
     )
-    base_layer: str = Field("", description="A sealed layer of the same version, for keep, append.")
+    base_layer: str = Field(
+        "",
+        description="For keep and append: a sealed layer of the same version. For keep also of an "
+        "earlier version, whose captions of unchanged samples are then taken over.",
+    )
     score: bool = Field(False, description=_SCORE)
+    system: str = Field("", max_length=8000, description=_SYSTEM)
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="Pause before the cost exceeds this, in the currency of the model's prices.",
+    )
     run: str = Field("", max_length=200, description="What it is done for; logs are found by it.")
 
 
@@ -79,14 +90,22 @@ class LayerJob(Model):
     state: LayerJobState
     captioned: int = 0
     quarantined: dict[str, int] = {}
-    tokens: int = Field(0, description="Of the captions that ended an attempt at their image.")
+    tokens: int = Field(0, description="Generated, in the last attempt at each image.")
     seconds: float = Field(0.0, description="That workers took, summed over finished shards.")
+    cost: float = Field(0.0, description="Of all answers, by the model's prices.")
+    budget: float | None = Field(None, description="The job pauses before its cost exceeds this.")
     error: str = ""
     progress: Progress
     waiting_until: float | None = Field(
         None,
         description="Seconds since 1970: no shard is begun before, and `progress.phase` says why.",
     )
+
+
+class ResumeIn(Body):
+    """How a paused job goes on."""
+
+    budget: float | None = Field(None, gt=0, description="A new budget; null keeps the present.")
 
 
 class ImageQuota(Model):
@@ -157,6 +176,7 @@ class CaptionsIn(Body):
     seed: int = 0
     task: Task = "general"
     score: bool = Field(False, description=_SCORE)
+    system: str = Field("", max_length=8000, description=_SYSTEM)
 
 
 class PreviewIn(Body):
@@ -169,7 +189,8 @@ class PreviewIn(Body):
     shard: Count | None = Field(
         None, description="Where the samples are, if it is known: no other shard is read."
     )
-    keys: list[str] = Field(min_length=1, max_length=64)
+    keys: list[str] = Field([], max_length=64, description="Which samples; empty draws `count`.")
+    count: int = Field(8, ge=1, le=64, description="How many to draw, by `seed`, without keys.")
     model: str
     prompts: list[str] = Field(min_length=1)
     sampling: Sampling = Sampling()
@@ -177,6 +198,7 @@ class PreviewIn(Body):
     seed: int = 0
     task: Task = "general"
     score: bool = Field(False, description=_SCORE)
+    system: str = Field("", max_length=8000, description=_SYSTEM)
 
 
 class Requirement(Body):
@@ -291,12 +313,12 @@ class PreviewCaption(Model):
     prompt: str
     attempt: int
     tokens: int
-    logprob: float
+    logprob: float | None
     consistency: float | None = None
 
 
 class Preview(Model):
-    """The captions that were asked for, in order."""
+    """The captions that were asked for, in order, and what they took."""
 
     model_config = example(
         captions=[
@@ -314,3 +336,22 @@ class Preview(Model):
     )
 
     captions: list[PreviewCaption]
+    seconds: float = Field(0.0, description="With the model loaded.")
+    prompt_tokens: int = 0
+    tokens: int = Field(0, description="Generated, in rejected attempts too.")
+    cost: float = Field(0.0, description="By the model's prices.")
+
+
+class Estimate(Model):
+    """What captioning a whole version would take, by a few of its samples."""
+
+    model_config = example(
+        samples=4000, sampled=8, seconds=516.0, prompt_tokens=1_184_000, tokens=91_724, cost=0.0
+    )
+
+    samples: int = Field(description="To caption.")
+    sampled: int = Field(description="Captioned for this estimate.")
+    seconds: float = Field(description="For one worker; batches of a job are faster than a sample.")
+    prompt_tokens: int
+    tokens: int
+    cost: float = Field(description="By the model's prices; 0 without any.")

@@ -469,7 +469,7 @@ class CaptionOf(Model):
     attempt: int
     temperature: float
     tokens: int
-    logprob: float
+    logprob: float | None
     finish_reason: str
     consistency: float | None = Field(None, description="Nats per token; null: not scored.")
     models: list[str] = Field(description="Models trained on this layer.")

@@ -44,7 +44,7 @@ class Kept:
         """Scores of a shard's accepted captions."""
         with pq.ParquetFile(path) as opened:
             if self._by not in opened.schema_arrow.names:
-                raise _unscored(layer, path)
+                raise _unscored(layer, path, self._by)
             table = opened.read(["status", self._by]).to_pydict()
         scores = [
             score
@@ -52,13 +52,17 @@ class Kept:
             if status == CAPTIONED
         ]
         if None in scores:
-            raise _unscored(layer, path)
+            raise _unscored(layer, path, self._by)
         return np.asarray(scores, dtype=np.float64)
 
 
-def _unscored(layer: str, path: Path) -> DataError:
+def _unscored(layer: str, path: Path, by: str) -> DataError:
+    scored = by == "consistency"
     return DataError(
-        f"layer {layer!r} has captions without a consistency score, in {path.name}",
+        f"layer {layer!r} has captions without a {'consistency score' if scored else by}, in "
+        f"{path.name}",
         field="keep_by",
-        fix="Caption the layer with `score: true`, or keep by logprob",
+        fix="Caption the layer with `score: true`, or keep by logprob"
+        if scored
+        else "Its engine reported none: caption with one that does, or keep all",
     )

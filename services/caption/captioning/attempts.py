@@ -1,4 +1,4 @@
-"""Captioning with the gate: the code path shared by previews and layer jobs.
+"""Captioning one chunk of images: prompts, attempts, the gate, quarantine.
 
 Each sample's prompt is drawn with its own seed. A caption that fails the gate is retried with
 another seed and the retry temperature; after the last attempt the sample is quarantined with the
@@ -9,125 +9,55 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
-from services.caption.engines.engine import Engine, Engines
+from services.caption.captioning.how import Captioning, Spent
+from services.caption.captioning.images import Prepared
+from services.caption.engines.engine import Engine
 from services.caption.gate.gate import GateLimits, check
-from services.caption.jobs.image_decoding import decoded_ahead
-from services.chassis.telemetry.metrics import (
-    CAPTION_CONSISTENCY,
-    CAPTION_TOKENS,
-    CAPTION_WORDS,
-    CAPTIONS,
-    REJECTIONS,
-    RETRIES,
-)
-from services.chassis.web.errors import Invalid
+from services.chassis.telemetry.metrics import CAPTION_CONSISTENCY, REJECTIONS, RETRIES
 from vila2.data.images.decoding import ImageRejected
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow
 from vila2.data.sample import Sample
-from vila2.engine.requests import Generation, Request, Scoring
-from vila2.schemas.rest.caption import CaptionsIn, LayerJobIn, Preview, PreviewCaption, PreviewIn
-from vila2.schemas.sampling import Gate, Sampling
+from vila2.engine.requests import Generation, ImageData, Request, Scoring
 from vila2.specialists import SETTLED_REASONS, task_reason
 
 INCONSISTENT = "inconsistent"
 
 
-@dataclass(frozen=True, slots=True)
-class Captioning:
-    """Everything that determines a caption besides the image."""
-
-    model: str
-    prompts: Sequence[str]
-    sampling: Sampling
-    gate: Gate
-    seed: int
-    task: str = "general"
-    score: bool = False  # store consistency scores; it changes no caption
-
-    @classmethod
-    def of(cls, body: LayerJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
-        """From a request; `model` is the registered model that its name resolves to."""
-        return cls(
-            model=model,
-            prompts=body.prompts,
-            sampling=body.sampling,
-            gate=body.gate,
-            seed=body.seed,
-            task=body.task,
-            score=body.score,
-        )
-
-    @property
-    def scored(self) -> bool:
-        """Whether consistency scores are needed."""
-        return self.score or self.gate.min_consistency is not None
-
-
-def check_scoring(body: LayerJobIn | PreviewIn | CaptionsIn, engines: Engines) -> None:
-    """Raise `Invalid` if the request needs scores and the engines cannot score."""
-    if engines.no_scores and (body.score or body.gate.min_consistency is not None):
-        raise Invalid(
-            engines.no_scores,
-            field="score" if body.score else "gate.min_consistency",
-            fix="leave it out, or caption with another engine",
-        )
-
-
-def caption_samples(
+def caption_chunk(
     samples: Sequence[Sample],
+    images: Sequence[Prepared],
     how: Captioning,
     engine: Engine,
     *,
-    progress: Callable[[int], None] = lambda _: None,
-) -> list[CaptionRow]:
+    afford: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> tuple[list[CaptionRow], Spent]:
     """Caption every sample or quarantine it with a reason; rows are in the samples' order.
 
-    Images are decoded one chunk ahead of the engine, so memory does not grow with the shard.
+    `afford` is called with the number of requests before they are sent, and may raise.
     """
-    rows: list[CaptionRow] = []
-    for chunk, pixels in decoded_ahead(samples, size=engine.image_size):
-        done = len(rows)
-        made = _caption_chunk(chunk, pixels, how, engine, partial(_beyond, progress, done))
-        _count(made)
-        rows += made
-    return rows
-
-
-def _count(rows: Sequence[CaptionRow]) -> None:
-    for row in rows:
-        CAPTIONS.labels(row.reason or CAPTIONED).inc()
-        CAPTION_TOKENS.inc(row.tokens)
-        RETRIES.inc(row.attempt)
-        if row.status == CAPTIONED:
-            CAPTION_WORDS.observe(len(row.caption.split()))
-
-
-def _caption_chunk(
-    samples: Sequence[Sample],
-    pixels: Sequence[np.ndarray | ImageRejected],
-    how: Captioning,
-    engine: Engine,
-    progress: Callable[[int], None],
-) -> list[CaptionRow]:
     limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
     rows: dict[int, CaptionRow] = {}
-    images: dict[int, np.ndarray] = {}
-    for i, (sample, image) in enumerate(zip(samples, pixels, strict=True)):
+    usable: dict[int, ImageData] = {}
+    spent = Spent()
+    for i, (sample, image) in enumerate(zip(samples, images, strict=True)):
         if isinstance(image, ImageRejected):
             # From a version whose pixels were not checked at ingest.
             rows[i] = _undecodable(sample, how, image.reason)
         else:
-            images[i] = image
-    waiting = list(images)
+            usable[i] = image
+    waiting = list(usable)
     for attempt in range(how.gate.attempts):
-        requests = [_request(samples[i], images[i], how, attempt) for i in waiting]
+        if not waiting:
+            break
+        requests = [_request(samples[i], usable[i], how, attempt) for i in waiting]
         settled = len(samples) - len(waiting)
+        afford(len(requests))
         answers = engine.generate(requests, progress=partial(_beyond, progress, settled))
+        spent.add(_sum(answers))
         reasons = [
             _reason_to_drop(how, request, answer, limits)
             for request, answer in zip(requests, answers, strict=True)
@@ -140,19 +70,29 @@ def _caption_chunk(
             reason = reason or _inconsistent(how, score)
             row = _row(samples[i], how, request, answer, attempt=attempt, reason=reason or "")
             rows[i] = replace(row, consistency=score)
-            if reason and reason not in SETTLED_REASONS:
+            if reason and reason not in SETTLED_REASONS and not answer.refusal:
                 REJECTIONS.labels(reason).inc()
                 failed.append(i)
+        RETRIES.inc(len(failed) if attempt + 1 < how.gate.attempts else 0)
         waiting = failed
-        if not waiting:
-            break
-    return [rows[i] for i in range(len(samples))]
+    return [rows[i] for i in range(len(samples))], spent
+
+
+def _sum(answers: Sequence[Generation]) -> Spent:
+    return Spent(
+        requests=len(answers),
+        prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+        tokens=sum(answer.tokens for answer in answers),
+        cost=sum(answer.cost for answer in answers),
+    )
 
 
 def _reason_to_drop(
     how: Captioning, request: Request, answer: Generation, limits: GateLimits
 ) -> str | None:
     """The task's filter first if its verdict is final, else the gate and then the filter."""
+    if answer.refusal:
+        return answer.refusal.partition(":")[0]
     by_task = task_reason(how.task, answer.text)
     if by_task in SETTLED_REASONS:
         return by_task
@@ -201,18 +141,19 @@ def _beyond(progress: Callable[[int], None], settled: int, done: int) -> None:
     progress(settled + done)
 
 
-def _request(sample: Sample, pixels: np.ndarray, how: Captioning, attempt: int) -> Request:
+def _request(sample: Sample, image: ImageData, how: Captioning, attempt: int) -> Request:
     # The prompt depends on the sample alone, so that a retry asks the same question.
     prompt = how.prompts[sample_seed(how.seed, sample.key, 0) % len(how.prompts)]
     sampling = how.sampling
     if attempt:
         sampling = sampling.model_copy(update={"temperature": how.gate.retry_temperature})
     return Request(
-        pixels=pixels,
+        image=image,
         question=prompt,
         seed=sample_seed(how.seed, sample.key, attempt),
         sampling=sampling,
         sha256=sample.sha256,
+        system=how.system,
     )
 
 
@@ -247,7 +188,8 @@ def _row(
     return CaptionRow(
         key=sample.key,
         sha256=sample.sha256,
-        caption=answer.text,
+        # What an engine refused has no text; the details of why stand in its place.
+        caption=answer.refusal or answer.text,
         status=QUARANTINED if reason else CAPTIONED,
         reason=reason,
         prompt_id=f"p{how.prompts.index(request.question)}",
@@ -259,24 +201,4 @@ def _row(
         tokens=answer.tokens,
         logprob=answer.logprob,
         finish_reason=answer.finish_reason,
-    )
-
-
-def preview_of(rows: Sequence[CaptionRow]) -> Preview:
-    """Rows as the preview response."""
-    return Preview(
-        captions=[
-            PreviewCaption(
-                key=row.key,
-                caption=row.caption,
-                status=row.status,
-                reason=row.reason,
-                prompt=row.prompt,
-                attempt=row.attempt,
-                tokens=row.tokens,
-                logprob=row.logprob,
-                consistency=row.consistency,
-            )
-            for row in rows
-        ]
     )

@@ -1,0 +1,1 @@
+"""Captioning: prompts, attempts and the gate for any number of images; no jobs, no tables."""

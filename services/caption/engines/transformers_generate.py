@@ -1,0 +1,117 @@
+"""The universal engine: any model that transformers loads, in this process.
+
+torch is imported when a model is first used.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from services.caption.engines.embedded import compute_versions
+from services.caption.engines.engine import Abilities, CannotScore, EngineInfo, ModelRefused
+from services.caption.engines.model_cache import ModelCache
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
+
+NO_SCORES = (
+    "transformers' engine cannot score captions yet: only models that were trained here, served by "
+    "the embedded engine or by Triton's Python backend, can"
+)
+_MOST_IMAGES = 16
+
+
+class TransformersEngine:
+    """One loaded model; concurrent callers take turns, a batch at a time."""
+
+    def __init__(self, directory: Path, *, batch_size: int) -> None:
+        from vila2.model.processors import ProcessorError
+
+        from vila2.engine.transformers_captioner import TransformersCaptioner
+        from vila2.model.loading import CheckpointError
+
+        try:
+            self._captioner = TransformersCaptioner(directory, batch_size=batch_size)
+        except (CheckpointError, ProcessorError) as error:
+            raise ModelRefused(str(error)) from error
+        # Few, since images are large in memory at their own size; and each chunk is kept when done.
+        self.image_input = ImageInput(chunk=4 * batch_size)
+        self._turn = threading.Lock()
+
+    def generate(
+        self, requests: Sequence[Request], *, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        """Generate all answers, in order."""
+        with self._turn:
+            return self._captioner.generate(requests, progress=progress)
+
+    def stream(self, request: Request) -> Iterator[str | Generation]:
+        """Yield pieces of text as they are generated, then the answer."""
+        events: queue.Queue[Any] = queue.Queue()
+        gone = threading.Event()
+
+        def said(text: str) -> bool:
+            events.put(text)
+            return not gone.is_set()
+
+        def work() -> None:
+            try:
+                with self._turn:
+                    events.put(self._captioner.generate([request], on_text=said)[0])
+            except Exception as error:
+                events.put(error)
+
+        threading.Thread(target=work, name="stream", daemon=True).start()
+        sent = 0
+        try:
+            while True:
+                event = events.get()
+                if isinstance(event, Exception):
+                    raise event
+                text = event if isinstance(event, str) else event.text
+                whole = not isinstance(event, str) or not text.endswith("\ufffd")
+                if whole and len(text) > sent:
+                    yield text[sent:]
+                    sent = len(text)
+                if not isinstance(event, str):
+                    yield event
+                    return
+        finally:
+            gone.set()
+
+    def score(self, requests: Sequence[Scoring]) -> list[float]:
+        """Raises `CannotScore`."""
+        raise CannotScore(NO_SCORES)
+
+
+class TransformersEngines:
+    """Models as `save_pretrained` wrote them; `locate` finds a model's folder."""
+
+    def __init__(
+        self, locate: Callable[[str], Path], *, keep: int = 1, batch_size: int = 16
+    ) -> None:
+        self._cache = ModelCache(
+            lambda prefix: TransformersEngine(locate(prefix), batch_size=batch_size), keep=keep
+        )
+
+    def info(self, prefix: str) -> EngineInfo:
+        """The compute libraries' versions, read without importing them."""
+        return EngineInfo("transformers", compute_versions())
+
+    def abilities(self, prefix: str) -> Abilities:
+        """Whether a model takes several images or a system message is its template's affair."""
+        return Abilities(no_scores=NO_SCORES, most_images=_MOST_IMAGES)
+
+    def get(self, prefix: str) -> TransformersEngine:
+        """The model's engine, loaded on first use; raises `ModelRefused`."""
+        return self._cache.get(prefix)
+
+    def release(self, prefix: str) -> bool:
+        """Drop a model from memory; requests in progress finish."""
+        return self._cache.release(prefix)
+
+    def close(self) -> None:
+        """Drop all models."""
+        self._cache.close()

@@ -1,0 +1,254 @@
+"""Any vision-language model that transformers loads, by its own processor and chat template.
+
+The universal captioner: `AutoModelForImageTextToText` and `generate`, images at the model's own
+resolution, on the GPU if there is one. Requests of similar size share a batch, and each row draws
+from its own random stream, so a request gives the same answer whatever else is in the batch, up to
+the rounding of batched matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vila2.engine.continuous_batch import draw
+from vila2.engine.requests import Generation, Request
+from vila2.model.loading import load_model
+from vila2.model.processors import open_processor
+
+
+class TransformersCaptioner:
+    """A loaded model; not safe for concurrent use.
+
+    `batch_size` bounds the rows of a batch; `device` is a torch device, by default the first GPU
+    and otherwise the CPU. Weights are bfloat16 on a GPU and float32 on a CPU.
+    """
+
+    def __init__(self, directory: Path, *, batch_size: int = 16, device: str = "") -> None:
+        from transformers import AutoModelForImageTextToText
+
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.batch_size = batch_size
+        self._processor = open_processor(directory)
+        dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        model = load_model(AutoModelForImageTextToText, directory, dtype=dtype)
+        self.model = model.to(self.device).eval()
+        stops = self.model.generation_config.eos_token_id
+        self._stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])
+        tokenizer = self._processor.tokenizer
+        if tokenizer.eos_token_id is not None:
+            self._stops.add(tokenizer.eos_token_id)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        requests: Sequence[Request],
+        *,
+        progress: Callable[[int], None] | None = None,
+        on_text: Callable[[str], bool] | None = None,
+    ) -> list[Generation]:
+        """Answer every request, in order; `progress` is called with the number done so far.
+
+        A prompt that does not fit into the model's context is refused in its answer. `on_text` gets
+        the text so far of the only request, and ends it by returning False.
+        """
+        answers: dict[int, Generation] = {}
+        for group in batches([_size(request) for request in requests], self.batch_size):
+            made = self._batch([requests[i] for i in group], on_text)
+            answers.update(zip(group, made, strict=True))
+            if progress:
+                progress(len(answers))
+        return [answers[i] for i in range(len(requests))]
+
+    def _batch(
+        self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
+    ) -> list[Generation]:
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        inputs = self._encode(requests)
+        lengths = [int(length) for length in inputs["attention_mask"].sum(1)]
+        refusals = [
+            self._too_long(length, request)
+            for length, request in zip(lengths, requests, strict=True)
+        ]
+        if any(refusals):
+            fitting = [r for r, refusal in zip(requests, refusals, strict=True) if not refusal]
+            made = iter(self._batch(fitting, on_text) if fitting else [])
+            return [
+                Generation("", 0, None, "refused", length, refusal=refusal)
+                if refusal
+                else next(made)
+                for refusal, length in zip(refusals, lengths, strict=True)
+            ]
+        rows = _Rows(requests, self._stops)
+        # `_Rows` chooses the next token; `generate` takes the only one that is left.
+        self.model.generate(
+            **{name: self._on_device(value) for name, value in inputs.items()},
+            max_new_tokens=max(request.sampling.max_new_tokens for request in requests),
+            eos_token_id=sorted(self._stops) or None,
+            pad_token_id=self._processor.tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([rows]),
+            stopping_criteria=StoppingCriteriaList([_Ends(rows, self._text, on_text)]),
+            **_NEUTRAL,
+        )
+        return [rows.generation(i, self._text, lengths[i]) for i in range(len(requests))]
+
+    def _encode(self, requests: Sequence[Request]) -> Any:
+        """The processor's tensors: prompts left-padded, images at the model's own resolution."""
+        return self._processor.apply_chat_template(
+            [_conversation(request) for request in requests],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            # Markup such as <image> in a question stays text.
+            sanitize_control_tokens=True,
+            processor_kwargs={"padding": True},
+        )
+
+    def _too_long(self, length: int, request: Request) -> str:
+        text = self.model.config.get_text_config()
+        longest = getattr(text, "max_position_embeddings", None)
+        if longest is None or length + request.sampling.max_new_tokens <= longest:
+            return ""
+        return (
+            f"prompt-too-long: the prompt has {length} tokens with its image, and "
+            f"{request.sampling.max_new_tokens} more (sampling.max_new_tokens) exceed the model's "
+            f"context of {longest}"
+        )
+
+    def _on_device(self, value: torch.Tensor) -> torch.Tensor:
+        dtype = self.model.dtype if value.is_floating_point() else None
+        return value.to(self.device, dtype)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+# A checkpoint's generation_config.json may penalise or truncate; sampling is the request's alone.
+_NEUTRAL: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_new_tokens": None,
+    "min_length": 0,
+    "max_length": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "bad_words_ids": None,
+    "num_return_sequences": 1,
+    "return_dict_in_generate": False,
+    "use_cache": True,
+}
+
+
+def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
+    """Numbers of requests in batches of at most `most`, by size, the largest first. Pure.
+
+    Requests of similar size need little padding; and memory that does not suffice shows at once.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
+    return [order[start : start + most] for start in range(0, len(order), most)]
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """What decides the length of a prompt: pixels, then characters."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in _arrays(request))
+    return pixels, len(request.question) + len(request.system)
+
+
+def _arrays(request: Request) -> list[np.ndarray]:
+    return [image for image in request.images if isinstance(image, np.ndarray)]
+
+
+def _conversation(request: Request) -> list[dict[str, Any]]:
+    images = [{"type": "image", "image": Image.fromarray(each)} for each in _arrays(request)]
+    user = {"role": "user", "content": [*images, {"type": "text", "text": request.question}]}
+    if not request.system:
+        return [user]
+    return [{"role": "system", "content": [{"type": "text", "text": request.system}]}, user]
+
+
+class _Rows:
+    """Chooses each row's next token: a logits processor that leaves exactly one."""
+
+    def __init__(self, requests: Sequence[Request], stops: set[int]) -> None:
+        self._requests, self._stops = requests, stops
+        self._streams = [
+            np.random.default_rng(request.seed) if request.sampling.temperature > 0 else None
+            for request in requests
+        ]
+        self.ids: list[list[int]] = [[] for _ in requests]
+        self.logprobs: list[list[float]] = [[] for _ in requests]
+        self.reasons: list[str] = ["" for _ in requests]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logits = scores.float()
+        tokens = logits.argmax(-1)
+        drawn = [i for i, s in enumerate(self._streams) if s is not None and not self.reasons[i]]
+        if drawn:
+            options = torch.tensor(
+                [self._options(i) for i in drawn], dtype=torch.float64, device=logits.device
+            )
+            temperature, top_p, uniform = options.T[..., None]
+            tokens[drawn] = draw(logits[drawn] / temperature.float(), top_p, uniform)
+        chosen = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist()
+        for i, (token, logprob) in enumerate(zip(tokens.tolist(), chosen, strict=True)):
+            self._take(i, token, logprob)
+        return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
+
+    def _options(self, i: int) -> tuple[float, float, float]:
+        stream = self._streams[i]
+        assert stream is not None
+        sampling = self._requests[i].sampling
+        return sampling.temperature, sampling.top_p, stream.random()
+
+    def _take(self, i: int, token: int, logprob: float) -> None:
+        if self.reasons[i]:
+            return
+        self.logprobs[i].append(logprob)
+        if token in self._stops:
+            self.reasons[i] = "stop"
+            return
+        self.ids[i].append(token)
+        if len(self.ids[i]) >= self._requests[i].sampling.max_new_tokens:
+            self.reasons[i] = "length"
+
+    def generation(
+        self, i: int, text: Callable[[Sequence[int]], str], prompt_tokens: int
+    ) -> Generation:
+        """The answer of a row."""
+        return Generation(
+            text=text(self.ids[i]),
+            tokens=len(self.ids[i]),
+            logprob=float(np.mean(self.logprobs[i])),
+            finish_reason=self.reasons[i] or "length",
+            prompt_tokens=int(prompt_tokens),
+        )
+
+
+class _Ends:
+    """A stopping criterion: a row ends by its own limit, not by the longest of the batch."""
+
+    def __init__(
+        self,
+        rows: _Rows,
+        text: Callable[[Sequence[int]], str],
+        on_text: Callable[[str], bool] | None,
+    ) -> None:
+        self._rows, self._text, self._on_text = rows, text, on_text
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        ended = [bool(reason) for reason in self._rows.reasons]
+        if self._on_text is not None and not self._on_text(self._text(self._rows.ids[0])):
+            ended = [True for _ in ended]
+        return torch.tensor(ended, device=input_ids.device)
