@@ -20,10 +20,10 @@ from services.caption.settings import CaptionSettings
 from services.caption.triton.repository import PREFIX
 from services.chassis.storage.settings import StorageSettings
 from services.platform.embedded import EmbeddedPlatform
-from tests.servers.platform_http import served
-from tests.servers.postgres import postgres
-from tests.servers.triton import triton_server
-from tests.servers.valkey import valkey
+from tests.support.servers.platform_http import served
+from tests.support.servers.postgres import postgres
+from tests.support.servers.triton import triton_server
+from tests.support.servers.valkey import valkey
 from vila2.client.submit import submit
 from vila2.model.build import VLM
 from vila2.schemas.rest.caption import LayerJobIn

@@ -42,8 +42,8 @@ from control_plane_stack import Stack, cpu_seconds, forget_peak, median_ms, peak
 
 from services.chassis.telemetry.logging import configure_logging
 from services.chassis.work.loop import Loop
-from tests.servers.postgres import postgres
-from tests.servers.valkey import valkey
+from tests.support.servers.postgres import postgres
+from tests.support.servers.valkey import valkey
 
 RESULT = Path(__file__).with_suffix(".json")
 RUNS = (1, 10, 100)

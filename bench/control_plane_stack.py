@@ -40,7 +40,7 @@ from services.datasets.tables import Base as DatasetsBase
 from services.datasets.tables import DatasetRow, ShardRow, VersionRow
 from services.identity.require import ACT_AS, ALL_SCOPES
 from services.identity.settings import IdentitySettings
-from tests.servers.platform_http import served
+from tests.support.servers.platform_http import served
 from vila2.client import Client
 from vila2.client.http import TIMEOUT
 from vila2.recipes.recipe import recipe_text

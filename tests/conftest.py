@@ -17,8 +17,11 @@ from services.platform.embedded import EmbeddedPlatform
 from vila2.client import Client
 
 pytest_plugins = (
-    "tests.suites", "tests.servers.postgres", "tests.servers.seaweedfs", "tests.servers.valkey",
-)  # fmt: skip
+    "tests.support.suites",
+    "tests.support.servers.postgres",
+    "tests.support.servers.seaweedfs",
+    "tests.support.servers.valkey",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
