@@ -1,4 +1,4 @@
-"""The caption service's migrations: one file per step in `versions/`, numbered."""
+"""Migrations of the caption service: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of the caption service."""
 
 from __future__ import annotations
 
