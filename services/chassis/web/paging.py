@@ -87,9 +87,9 @@ class Page:
 def paging(
     request: Request,
     response: Response,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="At most so many entries.")] = DEFAULT,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Maximum number of entries.")] = DEFAULT,
     cursor: Annotated[
-        str, Query(max_length=LONGEST, description="From the `Link` header of the page before.")
+        str, Query(max_length=LONGEST, description="From the `Link` header of the previous page.")
     ] = "",
 ) -> Page:
     """Dependency: the page a request asks for."""
