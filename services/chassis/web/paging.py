@@ -134,7 +134,7 @@ def _wrong() -> Invalid:
     return Invalid(
         "this cursor does not belong to this list and its filters",
         field="cursor",
-        fix="take it from the Link header of the page before, or leave it out to begin anew",
+        fix="take it from the Link header of the previous page, or omit it to start over",
     )
 
 
