@@ -1,4 +1,4 @@
-"""Migrations of the caption service: one numbered file per step in `versions/`."""
+"""The caption service's migrations: one file per step in `versions/`, numbered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initial tables of the caption service."""
+"""Baseline."""
 
 from __future__ import annotations
 
