@@ -1,13 +1,16 @@
-"""How often captions that nothing is wrong with raise a warning, and how small a collapse is found.
+"""False alarms of the caption warnings, and the smallest degradation that they detect.
 
     python bench/caption_warnings.py                     # drawn captions
-    python bench/caption_warnings.py --photos FOLDER     # and those of people, in captions.csv
+    python bench/caption_warnings.py --photos FOLDER     # also human captions in captions.csv
 
-Prints the tables and writes bench/caption_warnings.json. False alarms: both "rounds" are captions
-of one kind, so that a warning is false. People's: two different people's captions of each image.
-Drawn: the image world's true captions of two sets of images. Found: people's captions (drawn
-ones without --photos) against a copy that was spoilt by a known amount. A second table gives the
-largest change of every figure that was seen without a cause, beside its bound.
+Prints the tables and writes bench/caption_warnings.json.
+
+- False alarms: the captions of both "rounds" come from the same source, so every warning is false.
+  Human captions are two people's captions of each image. Drawn captions are the true captions of
+  two sets of generated images.
+- Detection: human captions (drawn ones without --photos) are compared with a copy that was
+  degraded by a known amount.
+- A second table gives the largest change of every figure without a cause, with its limit.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ Draw = Callable[[np.random.Generator, int], Pair]
 
 
 def drawn() -> Draw:
-    """True captions of two sets of drawn images, out of one large pool."""
+    """True captions of two sets of generated images from one large pool."""
     rng = np.random.default_rng(5)
     pool = [dense_caption(sample_scene(rng, nuisance=Nuisance())) for _ in range(3 * max(SIZES))]
 
@@ -67,7 +70,7 @@ def of_people(table: Path) -> Draw:
 
 
 def template(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """Replace a share of the captions by one of ten of them."""
+    """Replace a share of the captions with one of ten captions."""
     return [
         texts[int(rng.integers(10))] if spoil else text
         for text, spoil in zip(texts, rng.random(len(texts)) < share, strict=True)
@@ -83,7 +86,7 @@ def opener(texts: Sequence[str], share: float, rng: np.random.Generator) -> list
 
 
 def fewer_words(texts: Sequence[str], share: float, rng: np.random.Generator) -> list[str]:
-    """Replace a share of the words by one of the fifty commonest, which shrinks the vocabulary."""
+    """Replace a share of the words with one of the fifty most common, to shrink the vocabulary."""
     counts = Counter(word for text in texts for word in text.split())
     common = [word for word, _ in counts.most_common(50)]
     return [

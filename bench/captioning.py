@@ -1,12 +1,12 @@
-"""Captioning against what one would write instead, in one run with the same weights and images.
+"""Captioning throughput compared with baselines, in one run with the same weights and images.
 
     python bench/captioning.py                  # prints the table, writes bench/captioning.json
-    python bench/captioning.py --device cuda    # what a GPU computes, with the shapes of vila2-2b
+    python bench/captioning.py --device cuda    # on a GPU, with the shapes of vila2-2b
 
-Random weights, so that nothing needs to be downloaded; every contender makes the same number of
-tokens for each image. All of them compute with `--threads` torch threads (1 by default, so that
-one engine fills one core and the rest of the service has the other). The bare engine and the
-service take turns `--repeats` times, and their ratio is of the medians.
+Weights are random, so nothing is downloaded. Every contender generates the same number of tokens
+for each image and uses `--threads` torch threads (default 1: the engine uses one core and the rest
+of the service the other). The bare engine and the service alternate `--repeats` times; their ratio
+is that of the medians.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _asked(ask: Any, jpegs: Sequence[bytes], tokens: Sequence[int]) -> None:
 
 
 class Rows:
-    """transformers' stopping criterion that ends each row at a length of its own."""
+    """transformers' stopping criterion that ends each row at its own length."""
 
     def __init__(self, prompt: int, tokens: Sequence[int]) -> None:
         self._ends = torch.tensor([prompt + n for n in tokens])

@@ -31,7 +31,7 @@ from vila2.schemas.sampling import Gate, Sampling
 
 
 class Layers:
-    """A platform with images and a model in it, whose layers can be timed."""
+    """A platform with images and a model, which times layers."""
 
     def __init__(self, platform: EmbeddedPlatform, model: str, count: int, tokens: int) -> None:
         self._platform, self._count, self._tokens = platform, count, tokens
@@ -113,7 +113,7 @@ def on_triton(
 def workers_apart(
     vlm: VLM, jpegs: Sequence[bytes], *, tokens: int, batch: int
 ) -> dict[str, dict[str, float]]:
-    """Images a second of one and of two worker processes on PostgreSQL, Valkey and Triton.
+    """Images per second of one and of two worker processes on PostgreSQL, Valkey and Triton.
 
     `cores` is the CPU usage of all processes together, bounded by the machine's cores.
     """
@@ -177,7 +177,7 @@ def _cpu_seconds() -> float:
 
 
 def peak_of(count: int) -> dict[str, float]:
-    """A layer of `count` images in a process of its own: its peak memory in MiB, and seconds."""
+    """Caption `count` images in a separate process; its peak memory in MiB and the seconds."""
     done = subprocess.run(
         [sys.executable, __file__, str(count)], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -195,9 +195,9 @@ def fill(folder: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Run by `peak_of`: the service's own memory, without the engine, which is in Triton's process.
+    """Run by `peak_of`: measures the service's memory without the engine, which runs in Triton.
 
-    The images are submitted by another process, whose memory does not count.
+    Another process submits the images, so their memory is not counted.
     """
     count = int(sys.argv[1])
     if len(sys.argv) > 2:
@@ -220,7 +220,7 @@ def _peak_mib() -> float:
 
 
 def _marked(jpeg: bytes, number: int) -> bytes:
-    """The same image with another comment, so that it is no duplicate."""
+    """The same image with a different comment, so that it is not a duplicate."""
     comment = b"%012d" % number
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 

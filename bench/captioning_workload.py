@@ -67,7 +67,7 @@ TOKENS = 32  # per image, if all are equal
 
 
 def images(count: int, *, width: int = 480, height: int = 360) -> list[bytes]:
-    """JPEGs of smooth shapes with grain, about the bytes of a photograph."""
+    """JPEGs of smooth shapes with grain, about as large in bytes as photographs."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
@@ -88,13 +88,13 @@ def lengths(count: int) -> list[int]:
 
 
 def built(preset: Preset = PRESET) -> VLM:
-    """A model with random weights that never ends an answer: each contender cuts at the length."""
+    """A model with random weights that never ends an answer; contenders stop at the length."""
     vlm = compose(preset, texts=[f"a word {n}" for n in range(4000)], seed=0)
     if preset is LARGE:
         vlm.model.resize_token_embeddings(LARGE_VOCABULARY, mean_resizing=False)
         vlm.model.bfloat16()
     with torch.no_grad():
-        # Tied: the logit of the end is 0, and the greatest of 2,000 never is.
+        # Tied: the logit of the end token is 0, which is never the largest of 2,000.
         vlm.model.get_input_embeddings().weight[vlm.chat().eos_id] = 0
     return vlm
 

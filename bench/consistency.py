@@ -1,21 +1,20 @@
-"""How well the consistency score tells an image's caption from another's, and what filtering does.
+"""How well the consistency score detects mismatched captions, and the effect of filtering by it.
 
-    python bench/consistency.py                    # drawn images
+    python bench/consistency.py                    # generated images
     python bench/consistency.py --photos FOLDER    # photographs with human captions
 
-Prints the tables and writes them into bench/consistency.json. A captioner is trained briefly on
-true captions of some images; then it scores captions of images that it has not seen. The area
-under the ROC curve says how often a matching caption scores above one that does not match, 0.5
-being chance:
+Prints the tables and writes bench/consistency.json. A captioner is trained briefly on true captions
+of some images and then scores captions of other images. The area under the ROC curve is the
+probability that a matching caption scores above a mismatched one (chance: 0.5). The scores:
 
-    logprob        log-probability given the image, which is what a layer has anyway
-    gain           the score as shipped: the reference is the mean embedding of 128 images
-    gain features  the same with the mean of the tower's output, projected afterwards
-    gain of 8      the same over 8 images only
-    gain grey      the same with a grey image, as for a model that carries no reference
+    logprob        log-probability given the image, which every layer stores
+    gain           the shipped score: the reference is the mean embedding of 128 images
+    gain features  the reference is the projected mean of the tower's output
+    gain of 8      the reference is the mean embedding of 8 images
+    gain grey      the reference is a grey image, as for a model without a stored reference
 
-The mismatches: another image's caption, and the image's own caption with one attribute changed.
-Intervals are percentile bootstraps over images. FOLDER is laid out as for `photos_prepare.py`.
+Mismatched captions are another image's caption, or the image's own with one attribute changed.
+Intervals are percentile bootstraps over images. FOLDER has the layout of `photos_prepare.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from vila2.training.train import Trainer
 
 RESAMPLES = 1000
 MAX_NEW_TOKENS = 48
-Scores = dict[str, np.ndarray]  # way of scoring -> a score per caption
+Scores = dict[str, np.ndarray]  # score's name -> value per caption
 _console = Console()
 
 
@@ -66,7 +65,7 @@ class Training:
 
 
 def trained(corpus: Corpus, folder: Path, how: Training) -> tuple[Captioner, float]:
-    """A captioner trained on the corpus's true captions, and the seconds that took."""
+    """A captioner trained on the corpus's true captions, and the training time in seconds."""
     from accelerate import Accelerator
 
     source = {"name": "labelled", "shards": [str(corpus.shard)],
@@ -93,7 +92,7 @@ def trained(corpus: Corpus, folder: Path, how: Training) -> tuple[Captioner, flo
 
 
 class Judge:
-    """Scores captions of the corpus's test images in every way."""
+    """Scores captions of the corpus's test images with every score."""
 
     def __init__(self, captioner: Captioner, corpus: Corpus) -> None:
         self.captioner, self.corpus = captioner, corpus
@@ -149,7 +148,7 @@ def auc(right: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def interval(right: np.ndarray, wrong: np.ndarray, *, paired: bool) -> list[float]:
-    """AUC with its 95 % bootstrap interval: mid, low, high; pairs stay together."""
+    """AUC with its 95 % bootstrap interval (mid, low, high); resamples pairs."""
     rng = np.random.default_rng(0)
     drawn_ = []
     for _ in range(RESAMPLES):
@@ -161,12 +160,12 @@ def interval(right: np.ndarray, wrong: np.ndarray, *, paired: bool) -> list[floa
 
 
 def told_apart(right: Scores, wrong: Scores, *, paired: bool = True) -> dict[str, list[float]]:
-    """AUC by way of scoring."""
+    """AUC of every score."""
     return {way: interval(right[way], wrong[way], paired=paired) for way in right}
 
 
 def halves(scores: Scores, quality: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Each mean of `quality` over all captions and over the half that each way keeps."""
+    """Mean of each `quality` over all captions and over the half that each score keeps."""
     made = {"all": {name: round(float(v.mean()), 4) for name, v in quality.items()}}
     for way, values in scores.items():
         kept = np.argsort(-values, kind="stable")[: len(values) // 2]
@@ -175,7 +174,7 @@ def halves(scores: Scores, quality: Mapping[str, np.ndarray]) -> dict[str, dict[
 
 
 def swapped(captions: Sequence[str]) -> list[str]:
-    """Every image gets another's caption, and not one that reads the same."""
+    """Give every image another image's caption with a different text."""
     order = np.random.default_rng(1).permutation(len(captions))
     moved = [""] * len(captions)
     for place, index in enumerate(order):
@@ -185,7 +184,7 @@ def swapped(captions: Sequence[str]) -> list[str]:
 
 
 def measured(corpus: Corpus, folder: Path, how: Training) -> dict[str, Any]:
-    """All figures of one corpus."""
+    """Measure one corpus; returns all its figures."""
     captioner, seconds = trained(corpus, folder, how)
     judge = Judge(captioner, corpus)
     true = judge.scores(corpus.captions)

@@ -1,4 +1,4 @@
-"""The images and captions of `consistency.py`: some to train on, others to test on."""
+"""Training and test images with captions for `consistency.py`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Corpus:
 
 
 def drawn(folder: Path) -> Corpus:
-    """The image world with its dense captions."""
+    """Generated images with their dense captions."""
     labelled = [_scene("labelled", number) for number in range(DRAWN_LABELLED)]
     test = [_scene("test", number) for number in range(DRAWN_TEST)]
     samples = [
@@ -81,7 +81,7 @@ def drawn(folder: Path) -> Corpus:
 
 
 def changed(scene: Scene, attribute: str, seed: int) -> Scene:
-    """The scene with one attribute of one thing, or its background, changed."""
+    """The scene with one attribute of one object, or the background, changed."""
     rng = np.random.default_rng([5, seed])
     if attribute == "background":
         others = [name for name in BACKGROUNDS if name != scene.background]

@@ -1,24 +1,26 @@
-"""The control plane by size: what a work unit costs when there are a thousand, or a million.
+"""Cost of a work unit in the control plane, by number of units.
 
     python bench/control_plane.py [--units 1000 10000 100000] [--databases sqlite postgres]
 
-A unit is a shard; at 1,000 images a shard, 10^6 units are 10^9 images. For every size and
-database a run is started through the controller's API and driven to a sealed layer, each size in a
-process of its own, one phase after another so that each has its own time (in the service they
-overlap), on the wall and in the CPUs. Where others use the machine, only the latter says much:
+A unit is a shard; with 1,000 images per shard, 10^6 units are 10^9 images. For every size and
+database, a separate process starts a run through the controller's API and drives it to a sealed
+layer. The phases run one after another (in the service they overlap), so that wall-clock and CPU
+time can be measured for each. On a shared machine only CPU time is meaningful. The phases:
 
-- plan: the layer job's units are added to the table.
-- claim+commit: relay -> broker -> workers: claim, look the shard up, commit; until no unit waits.
-  With `--sample N` only N units go this way, from the middle of the table; the rest is set to done.
-- settle: outcomes are recorded in the layer, its manifest is written, it is sealed.
+- plan: add the layer job's units to the table.
+- claim+commit: relay -> broker -> workers, which claim a unit, look up its shard and commit, until
+  none is waiting. With `--sample N` only N units from the middle of the table are processed; the
+  others are set to done.
+- settle: record the outcomes in the layer, write its manifest and seal it.
 
-Real: PostgreSQL or SQLite with migrated tables; Valkey; Celery; the relay; worker processes with
-their loop, leases, heartbeats and fences; the dataset, caption and controller services with their
-routes, keys and transactions (over HTTP for the workers, in process elsewhere); the reconciler; a
-directory as object store. Not real: the shards (rows alone, no tar behind them); the captioning of
-a shard (nothing is read, and all shards of a layer name one object); the training service (jobs
-are done at once, and round 1's are never done). Neither real nor measured: what ingest costs.
-PostgreSQL runs as the tests start it, on this machine and without waiting for its disk.
+Real components: PostgreSQL or SQLite with migrated tables; Valkey; Celery; the relay; worker
+processes with their loop, leases, heartbeats and fences; the dataset, caption and controller
+services with their routes, keys and transactions (over HTTP for the workers, otherwise in
+process); the reconciler; a directory as object store.
+
+Simulated: shards are rows without tars. Captioning a shard reads nothing, and all shards of a layer
+refer to one object. The training service finishes jobs at once, except those of round 1, which
+never finish. Ingest is not measured. PostgreSQL runs on this machine without syncing to disk.
 
 Prints a Markdown table, with ratios to the smallest size, and adds it to bench/control_plane.json.
 """
@@ -57,10 +59,14 @@ def main() -> None:
     parser.add_argument("--databases", nargs="+", choices=("sqlite", "postgres"),
                         default=["sqlite", "postgres"])  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
-    parser.add_argument("--threads", type=int, default=2, help="units at once in each (default 2)")
-    parser.add_argument("--sample", type=int, default=0, help="units that workers do (0: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="of sizes up to 10,000 (default 3)")
-    parser.add_argument("--out", type=Path, default=RESULT, help="where the figures are kept")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="concurrent units per worker (default 2)"
+    )
+    parser.add_argument("--sample", type=int, default=0, help="units to process (default 0: all)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="repetitions of sizes up to 10,000 (default 3)"
+    )
+    parser.add_argument("--out", type=Path, default=RESULT, help="file for the figures")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--ticks", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -125,7 +131,7 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
             pass
     tick = median_ms(stack.controller.reconciler.tick)
     stack.objects.put(f"layers/{_layer(stack, job)}/shared.parquet", b"captions")
-    # Before there are workers: an idle one looks for units itself, and would lose those skipped.
+    # Before the workers start: an idle one looks for units itself and would take skipped ones.
     first, last = _sample(stack, job, units, given.sample)
     with stack.workers(given.workers, given.threads) as peaks:
         relay = Loop("relay", stack.caption.worker.relay_once, seconds=0.5)
@@ -165,10 +171,10 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
 
 
 class Phases:
-    """By phase: microseconds a unit, on the wall and of all processes' CPU, and the services' peak.
+    """By phase: microseconds per unit, wall-clock and CPU of all processes, and peak memory.
 
-    The peak is their largest resident size within the phase, MiB; what the benchmark itself does
-    between phases does not count.
+    The peak is the services' largest resident size during the phase in MiB. The benchmark's
+    own work between phases is not counted.
     """
 
     def __init__(self, units: int) -> None:
@@ -190,7 +196,7 @@ class Phases:
 
 
 def _sample(stack: Stack, job: str, units: int, wanted: int) -> tuple[int, int]:
-    """Between which shards to time: nearly all, or so many in the middle, those before skipped."""
+    """The range of shards to time: nearly all, or N in the middle after skipping those before."""
     if not wanted:
         return WARM, units - 1
     middle = max(0, (units - wanted) // 2 - WARM)
@@ -204,7 +210,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def _ticks(given: argparse.Namespace) -> dict[str, float]:
-    """The reconciler's tick, ms, while so many runs caption; each has a layer job of its own."""
+    """The reconciler's tick in ms while N runs caption, each with its own layer job."""
     stack = _stack(given.ticks)
     stack.fill(10)
     found, started = {}, 0

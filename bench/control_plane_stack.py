@@ -1,4 +1,4 @@
-"""The control plane that `control_plane.py` measures, put together for one database."""
+"""Assembles the control plane that `control_plane.py` measures, on one database."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WORKER = Path(__file__).with_name("control_plane_worker.py")
 
 
 class FakeTraining:
-    """A training service whose jobs finish at once, except round 1's, which never end."""
+    """A training service whose jobs finish at once, except those of round 1, which never finish."""
 
     def model(self, name: str) -> RegisteredModel:
         """Any model is known."""
@@ -88,7 +88,7 @@ class FakeTraining:
 class Stack:
     """The real dataset, caption and controller services on one database and one broker.
 
-    No loop of theirs runs: the benchmark takes each step itself, so that it can time it. `client`
+    Their loops do not run: the benchmark calls each step itself in order to time it. `client`
     is what a user holds, in process; workers reach the same apps over HTTP at `address`.
     """
 
@@ -99,7 +99,7 @@ class Stack:
         self._identity = IdentitySettings().open(folder, storage)
         self.key = self._identity.keys.issue(team=TEAM, scopes=(*ALL_SCOPES, ACT_AS))
         self._thread = AppThread()
-        self._thread._thread.start()  # the apps without their start hooks
+        self._thread._thread.start()  # the apps without their lifespans
         self.apps: dict[str, FastAPI] = {}
         self.client = Client(
             lambda service: httpx2.Client(
@@ -132,11 +132,11 @@ class Stack:
         )
 
     def transport(self, service: str) -> InProcessTransport:
-        """A client transport into one of the apps; those that are faked have none."""
+        """A client transport into one of the apps; faked services have none."""
         return InProcessTransport(self.apps[service], self._thread)
 
     def fill(self, units: int) -> None:
-        """The recipe's datasets: `units` shards in the corpus, one in each other; rows alone."""
+        """Create the recipe's datasets as rows: `units` shards in the corpus, one in each other."""
         for name in ("scenes-base", "scenes-corpus", "scenes-sft", "scenes-test"):
             count = units if name == "scenes-corpus" else 1
             with self.datasets.database.transaction() as session:
@@ -163,7 +163,7 @@ class Stack:
                     session.execute(insert(ShardRow), rows)
 
     def start_runs(self, first: int, last: int) -> str:
-        """Start runs through the API, and reconcile until all caption; the last layer job."""
+        """Start runs through the API and reconcile until all caption. Returns the last job."""
         recipe = yaml.safe_load(recipe_text("tiny"))
         recipe |= {"controls": [], "specialists": [], "specialist_data_in_sft": False}
         recipe["rounds"]["maximum"] = 1
@@ -186,7 +186,7 @@ class Stack:
             return not self.caption.units.unfinished(session, job)
 
     def done(self, job: str, shard: int) -> bool:
-        """Whether the unit of a shard is done; hints go out in the order of the shards."""
+        """Whether a shard's unit is done; hints are sent in shard order."""
         with self.caption._database.reading() as session:
             return session.get_one(WorkUnitRow, unit_id(job, shard)).state == DONE
 
@@ -226,7 +226,7 @@ class Stack:
 
     @contextmanager
     def workers(self, count: int, threads: int) -> Iterator[list[int]]:
-        """Worker processes that wait for hints; at the end the list has their peak memory, MiB."""
+        """Start worker processes; on exit the list contains their peak memory in MiB."""
         peaks: list[int] = []
         command = [
             sys.executable, str(WORKER), "--database", self.database_url, "--broker",
@@ -273,7 +273,7 @@ class _InProcess(httpx2.BaseTransport):
 
 
 def captioned(layer: str) -> LayerShardIn:
-    """What a worker of this benchmark commits: all shards of a layer name one object."""
+    """The result that a worker of this benchmark commits; all shards refer to one object."""
     return LayerShardIn(
         object_key=f"layers/{layer}/shared.parquet",
         sha256="0" * 64,
@@ -294,7 +294,7 @@ def forget_peak() -> None:
 
 
 def cpu_seconds() -> float:
-    """CPU time so far of this measurement's processes: services, workers, broker and database."""
+    """CPU seconds so far of all processes measured: services, workers, broker and database."""
     taken = 0.0
     for process in psutil.Process(os.getppid()).children(recursive=True):
         try:
@@ -306,7 +306,7 @@ def cpu_seconds() -> float:
 
 
 def median_ms(what: Callable[[], object], times: int = 15) -> float:
-    """Median of `times` calls in milliseconds, after one that is not counted."""
+    """Median of `times` calls in milliseconds, after one warm-up call."""
     what()
     taken = []
     for _ in range(times):

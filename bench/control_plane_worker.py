@@ -1,6 +1,6 @@
-"""A caption worker of `control_plane.py`: real in all but the captioning of a shard.
+"""A caption worker of `control_plane.py`: a real worker that does not caption its shards.
 
-Prints "ready", works until a line comes on standard input, prints its peak memory in MiB.
+Prints "ready", works until a line arrives on standard input, then prints its peak memory in MiB.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     )
 
     def caption(row: LayerJobRow, claim: Claim, report: Report) -> ShardResult:
-        """Ask where the shard lies, as always; its captions are the object of all shards."""
+        """Look up the shard as usual; its captions are the object that all shards share."""
         number = int(claim.payload["shard"])
         client.as_team(row.team).datasets.shard(row.body["dataset"], row.version, number)
         return ShardResult(**captioned(row.layer).model_dump(), tokens=1, seconds=0.0, images=1000)

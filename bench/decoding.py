@@ -1,13 +1,13 @@
-"""What our decoding at the model's scale does to captions, beside the transformers processor's.
+"""Effect of scaled image decoding on captions, compared with transformers' image processor.
 
     python bench/decoding.py FOLDER --test captions_val2017.json val2017
 
-A captioner is trained briefly on human captions of FOLDER, laid out as for photos_prepare.py. Then
-it captions images of a COCO captions file twice, greedy: decoded our way (a JPEG is read at the
-smallest of its own scales that is large enough, then resized) and by transformers' processor (read
-whole, then resized). Only images at least twice as large as the model's count: smaller ones are
-read whole by both. Prints how many captions are the same and both CIDEr-D, with the paired interval
-of the difference, and writes bench/decoding.json.
+A captioner is trained briefly on the human captions in FOLDER, which has the layout of
+photos_prepare.py. It then captions the images of a COCO captions file twice with greedy decoding.
+Our decoder reads a JPEG at the smallest DCT scale that is large enough and resizes it; the
+processor reads it at full size and resizes it. Images less than twice the model's size are left
+out, as both read them at full size. Prints the number of identical captions and both CIDEr-D scores
+with the paired interval of their difference, and writes bench/decoding.json.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Tested:
 
 
 def large(file: Path, folder: Path, side: int) -> list[Tested]:
-    """The images of a COCO captions file that are there and at least twice `side` each way."""
+    """The existing images of a COCO captions file that are at least twice `side` in both axes."""
     told = json.loads(file.read_text())
     captions: dict[int, list[str]] = {}
     for held in told["annotations"]:
@@ -63,7 +63,7 @@ def large(file: Path, folder: Path, side: int) -> list[Tested]:
 
 
 def processed(jpegs: Sequence[bytes], side: int) -> list[np.ndarray]:
-    """As transformers' processor resizes images, uint8 (side, side, 3)."""
+    """Images resized as transformers' processor does, uint8 (side, side, 3)."""
     from transformers import SiglipImageProcessor
 
     resize = SiglipImageProcessor(

@@ -32,7 +32,7 @@ PROMPTS = (
 
 
 def read_captions(path: Path) -> list[str]:
-    """All captions of a CSV or COCO file; exits with a message where there are none."""
+    """All captions of a CSV or COCO file; exits with a message if there are none."""
     try:
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def read_captions(path: Path) -> list[str]:
 def rejected(
     captions: Sequence[str], prompts: Sequence[str], limits: GateLimits
 ) -> dict[str, list[str]]:
-    """check -> the captions that it rejects by itself; "any" holds those that the gate rejects."""
+    """Map each check, applied by itself, to the captions it rejects; "any" is the whole gate."""
     found: dict[str, list[str]] = {slug: [] for slug in (*CHECKS, "any")}
     for caption in captions:
         failing = set(_failing(caption, prompts, limits))

@@ -4,29 +4,29 @@
 
 PHOTOS has the layout of Flickr8k (Hodosh et al. 2013): `images/` and `captions.csv` with the
 columns image and caption, several rows per image. Flickr8k itself may be used for
-non-commercial research only and is not part of this project: bring your own copy, or photographs
-of your own. OUT gets
+non-commercial research only and is not part of this project: use your own copy, or other
+photographs. The folders and files of OUT:
 
-    corpus/  images, and captions.csv with one noisy alt-text each: what the loop recaptions
-    sft/     other images, and conversations.json with every human caption, as LLaVA writes them
-    dev/     other images, and items.jsonl: choose settings on these
-    test/    other images, and items.jsonl: report once on these
-    corpus_clean.csv   a human caption per corpus image, for a "what if captions were perfect"
-                       control alone; nothing of the loop may read it
-    noise.csv          what was done to each alt-text, for later checks of a filter
+    corpus/  images, and captions.csv with one noisy alt-text each; the loop recaptions them
+    sft/     other images, and conversations.json with every human caption in LLaVA's format
+    dev/     other images, and items.jsonl; for choosing settings
+    test/    other images, and items.jsonl; for reporting once
+    corpus_clean.csv   a human caption per corpus image, only for a control with perfect
+                       captions; the loop must not read it
+    noise.csv          the noise applied to each alt-text, for evaluating a filter
 
-Splits are by image. An image's place follows from the seed and its bytes, test first, so the
-test set stays the same when `--images` or another split's size changes. Of images with the same
-bytes one is kept, so none can stand in two splits.
+Splits are by image. An image's split depends on the seed and its bytes, and test is filled first,
+so the test set does not change with `--images` or the size of another split. Of images with the
+same bytes one is kept, so no image is in two splits.
 
-Alt-text noise, drawn per image from the seed, follows what web alt-text looks like:
+Alt-text noise is drawn per image from the seed and imitates web alt-text:
 
-    junk       20 %  what a camera or template wrote: "IMG_2034.jpg", "photo"
-    swapped    30 %  another corpus image's words: a confident, fluent lie
-    truncated  rest  the image's own words
+    junk       20 %  text of a camera or template: "IMG_2034.jpg", "photo"
+    swapped    30 %  words from another corpus image's caption
+    truncated  rest  words from the image's own caption
 
-Both of the latter keep 2 to 5 content words of one human caption, in order, so that their form
-does not tell them apart. The summary prints what was measured, not what was asked for.
+The latter two keep 2 to 5 content words of one human caption, in order, so that they have the same
+form. The summary prints measured shares, not requested ones.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AltText:
 
 
 def read_photos(folder: Path) -> tuple[list[Photo], int]:
-    """Captioned images of a Flickr8k-like folder, and how many exact duplicates were left out."""
+    """Captioned images of a folder in Flickr8k's layout, and the number of duplicates dropped."""
     table = folder / "captions.csv"
     if not table.is_file() or not (folder / "images").is_dir():
         raise SystemExit(f"{folder}: needs images/ and captions.csv with columns image,caption")
@@ -132,13 +132,13 @@ def split(
 
 
 def content_words(caption: str, *, limit: int) -> str:
-    """The first `limit` words of a caption that carry meaning; pure."""
+    """The first `limit` content words of a caption; pure."""
     words = [w for w in tokenise(caption) if w[0].isalpha() and w not in _FUNCTION_WORDS]
     return " ".join(words[:limit])
 
 
 def junk(rng: random.Random) -> str:
-    """A text that says nothing about its image."""
+    """A text that is unrelated to its image."""
     number = rng.randrange(10_000)
     return rng.choice(
         (f"IMG_{number:04d}.jpg", f"DSC{number:05d}", f"{number}.jpg", "photo", "image", "untitled")
@@ -146,7 +146,7 @@ def junk(rng: random.Random) -> str:
 
 
 def alt_texts(photos: Sequence[Photo], *, seed: int) -> list[AltText]:
-    """One noisy text per image, as the module's docstring says; pure."""
+    """One noisy text per image, as described in the module's docstring; pure."""
     made = []
     for place, photo in enumerate(photos):
         rng = random.Random(f"{seed}:{photo.digest}")
@@ -182,7 +182,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 def write_conversations(photos: Iterable[Photo], folder: Path) -> None:
-    """LLaVA rows, one per caption, so that a trainer may take one of an image's per visit."""
+    """LLaVA rows, one per caption, so that a trainer can use another one at each visit."""
     rows = [
         {
             "id": f"{photo.path.stem}-{number}",
@@ -218,7 +218,7 @@ def write_items(photos: Iterable[Photo], folder: Path) -> None:
 
 
 def summary(photos: Sequence[Photo], texts: Sequence[AltText]) -> str:
-    """What the corpus's alt-text is like, measured against the images' own captions."""
+    """Statistics of the corpus's alt-text compared with the images' own captions."""
     references = {photo.digest: photo.captions for photo in photos}
     scores = cider_d(
         {photo.digest: text.text for photo, text in zip(photos, texts, strict=True)}, references

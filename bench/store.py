@@ -1,14 +1,15 @@
-"""The dataset store against what a user would run instead: ratios, from one run on one machine.
+"""Speed and memory of the dataset store compared with webdataset, in one run on one machine.
 
     python bench/store.py [--images DIR] [--samples 1000000] [--only ingest read shards memory]
 
-Without `--images` (a folder of JPEGs) 2,000 JPEGs of 500×375 are drawn. Prints a Markdown table.
+Without `--images` (a folder of JPEGs), 2,000 JPEGs of 500×375 are generated. Prints a Markdown
+table of ratios.
 
-- ingest: images from disk into shards with hashing, full decoding, dimensions and duplicates
-  checked, against `webdataset.ShardWriter` writing the same bytes and nothing else.
-- read: a shard joined to its caption layer, against reading the tar alone with `webdataset`.
-- shards: pages, search and summary of a dataset of 100,000 shards against one of 100.
-- memory: the resident size of ingest while a million small samples pass through it.
+- ingest: images from disk into shards, with hashing, full decoding, and checks of dimensions and
+  duplicates; compared with `webdataset.ShardWriter`, which only writes the same bytes.
+- read: a shard joined with its caption layer; compared with reading the tar with `webdataset`.
+- shards: paging, search and summary of a dataset of 100,000 shards; compared with one of 100.
+- memory: the resident size of ingest during a million small samples.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ SHARD = 1000
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, help="folder of JPEGs; default: drawn ones")
+    parser.add_argument("--images", type=Path, help="folder of JPEGs (default: generated)")
     parser.add_argument("--limit", type=int, default=4000, help="images to use")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples of the memory part")
@@ -85,7 +86,7 @@ def _images(folder: Path | None, scratch: Path, limit: int) -> list[Path]:
 def _alternating(
     repeats: int, ours: Callable[[], object], instead: Callable[[], object]
 ) -> tuple[float, float]:
-    """Median seconds of each, run in turns so that a busy moment hits both; once unmeasured."""
+    """Median seconds of each, alternating so that load affects both; the first run is a warm-up."""
     times: tuple[list[float], list[float]] = ([], [])
     for run in range(repeats + 1):
         for held, work in zip(times, (ours, instead), strict=True):
@@ -225,7 +226,7 @@ def _shards(scratch: Path, repeats: int) -> None:
 
 def _memory(scratch: Path, samples: int) -> None:
     def raws() -> Iterator[RawSample]:
-        # A tiny PNG whose one pixel row differs: small, valid and each its own image.
+        # A tiny PNG with one distinct pixel row: small, valid and unique.
         for n in range(samples):
             pixels = np.frombuffer(n.to_bytes(192, "big"), dtype=np.uint8).reshape(8, 8, 3)
             out = io.BytesIO()

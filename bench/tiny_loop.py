@@ -1,21 +1,21 @@
-"""Every arm of the tiny loop over several seeds: the table that the README quotes.
+"""Every arm of the tiny loop over several seeds: the table of docs/results.md.
 
     python bench/tiny_loop.py --seeds 0 1 2 --workspace .bench
 
-All seeds see one world (images, alt-text, benchmark), drawn from a seed of its own; each trains
-its own base, which all its arms share. The `tiny` recipe runs through the real services with every
-control:
+All seeds use the same generated world (images, alt-text, benchmark), which has its own seed. Each
+seed trains one base, which all its arms share. The `tiny` recipe runs through the real services
+with every control:
 
-- `clean`: the corpus's true captions in place of round 1's: an upper bound, made by this program
-  alone, which is the only place where the truth is read;
-- `shuffled`: round 1's captions, each given to another image;
-- `no-recaption`: the original captions for as many steps as the whole loop took, in pretraining;
-- `long-sft`: the original captions with the steps that round 1 took, in SFT;
+- `clean`: the corpus's true captions instead of round 1's, as an upper bound. Only this program
+  reads the true captions;
+- `shuffled`: round 1's captions, each assigned to another image;
+- `no-recaption`: the original captions, with the steps of the whole loop spent in pretraining;
+- `long-sft`: the original captions, with the steps of round 1 spent in SFT;
 - `same-steps`: the best round's captions and the specialists' steps, but no specialist data;
-- `specialist-data`: as before, with the specialists' data straight in SFT, visited as often.
+- `specialist-data`: as before, with the specialists' data directly in SFT, visited as often.
 
-Scores are on the test split, which no choice of the recipe has seen. Intervals are paired
-bootstraps over seeds and images. A workspace that exists is resumed.
+Scores are on the test split, which was not used to choose the recipe. Intervals are paired
+bootstraps over seeds and images. An existing workspace is resumed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from vila2.scenes.datasets import WorldSizes, true_captions, write_world
 from vila2.schemas.rest.controller import RunIn
 from vila2.schemas.rest.datasets import LayerImport
 
-WORLD_SEED = 2026  # no other program draws this world, so its test split is fresh
-TEST_IMAGES = 500  # more than the demo has: narrower intervals for the same training
+WORLD_SEED = 2026  # used by no other program, so its test split is unseen
+TEST_IMAGES = 500  # more than in the demo, for narrower intervals
 GENERAL = ("caption", "vqa")
 SKILLS = ("ocr", "spatial", "grounding")
 CLEAN_LAYER = "clean"
@@ -95,7 +95,7 @@ def recipe_of(seed: int, *, general_only: bool) -> Recipe:
 
 
 def write_clean(world: Path, sizes: WorldSizes) -> Path:
-    """The corpus's images with their true captions, as a dataset of its own."""
+    """Write the corpus's images with their true captions as a separate dataset."""
     folder = world / "clean"
     if not (folder / "captions.csv").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def write_clean(world: Path, sizes: WorldSizes) -> Path:
 
 
 def run_seed(seed: int, workspace: Path, *, general_only: bool) -> tuple[Scores, float]:
-    """Run all arms of one seed (or find them done); returns their scores and the seconds."""
+    """Run all arms of one seed that are not done; returns their scores and the seconds."""
     sizes = WorldSizes(test=TEST_IMAGES)
     world = workspace.parent / "world"
     write_world(world, sizes=sizes, seed=WORLD_SEED)
@@ -152,7 +152,7 @@ def mean(scores: Scores, arm: str, benchmarks: Sequence[str]) -> float:
 def difference(
     seeds: Sequence[Scores], arm: str, other: str, benchmarks: Sequence[str]
 ) -> Interval:
-    """Paired difference of two arms, over seeds and items; every benchmark counts alike."""
+    """Paired difference of two arms over seeds and items, with equal weight per benchmark."""
 
     def weighted(scores: Scores, name: str) -> Mapping[str, float]:
         held = scores[name]

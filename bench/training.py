@@ -1,12 +1,12 @@
-"""Training against what one would write instead, in one run with the same model, data and budget.
+"""Training throughput compared with baselines, in one run with the same model and data.
 
     python bench/training.py                # prints the table and writes bench/training.json
     python bench/training.py --gpu          # on a GPU: MFU and tokens/s of a preset, by row length
 
-Captions have the lengths that the VILA² paper reports (section 3.1, Table 1): half of the samples
-hold alt-text of 12 +- 9 words alone, half have a recaption of 101 +- 43 words behind it. Random
-weights. Every contender computes in fp32 with `--threads` torch threads and takes the same number
-of samples; what it does besides the passes (reading, padding, packing) counts.
+Captions have the lengths reported in the VILA² paper (section 3.1, Table 1): half of the samples
+have alt-text of 12 +- 9 words, the other half have a recaption of 101 +- 43 words as well. Weights
+are random. Every contender computes in fp32 with `--threads` torch threads and processes the same
+number of samples. Time for reading, padding and packing is included.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ console = Console()
 
 
 def corpus(path: Path, *, samples: int) -> None:
-    """One shard of images with texts of the paper's lengths, in invented words."""
+    """One shard of images with texts of the paper's lengths, made of invented words."""
     rng = np.random.default_rng(0)
     words = [f"w{n}" for n in range(1500)]
 
@@ -124,7 +124,7 @@ class Bed:
         )
 
     def rates(self, name: str, *, steps: int, **stage: Any) -> dict[str, float]:
-        """Run a job in this process and return what its last line says of all its steps."""
+        """Run a job in this process and return the figures of its last log line."""
         from accelerate import Accelerator
 
         from vila2.training.train import Trainer
@@ -148,7 +148,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Padded steps in random order, as most code has them: a block of one step sorts nothing."""
+    """Padded steps in random order, as is common: blocks of one step are not sorted."""
     with mock.patch("vila2.training.batches.batches.BLOCK", 1):
         yield
 
@@ -296,7 +296,7 @@ def by_length(
 
 
 def on_gpu(preset: str) -> dict[str, Any]:
-    """A preset from random weights on one GPU, by length of sample."""
+    """Measure a preset with random weights on one GPU, by sample length."""
     from vila2.model.plan import meta_model
 
     device, shape = torch.device("cuda"), load_preset(preset)

@@ -1,18 +1,18 @@
-"""How often a verdict is wrong, and how large an effect it finds, on rounds of known quality.
+"""Error rate and power of verdicts, on simulated rounds of known quality.
 
-    python bench/verdict.py                  # the published figures; minutes of one core
-    python bench/verdict.py --trials 200     # a look
+    python bench/verdict.py                  # the published figures; takes minutes on one core
+    python bench/verdict.py --trials 200     # a quick check
 
 Prints the tables and writes bench/verdict.json. A trial draws two or more rounds (`verdict_worlds`)
-and asks the shipped code for a verdict; only the loading of outcomes is left out. Three intervals
+and gets a verdict from the shipped code; only the loading of outcomes is left out. Three intervals
 are compared:
 
-    images   percentile bootstrap over images, the seeds' mean taken as it is
+    images     percentile bootstrap over images; the seeds' mean is fixed
     plain      percentile bootstrap that also draws seeds with replacement (hierarchical)
-    shipped    `statistics.resampling`: seeds' variance estimated, quantiles by Student's t
+    shipped    `statistics.resampling`: variance over seeds estimated, quantiles of Student's t
 
-"improved" and "worse" are false where the true difference is zero: a 95 % interval allows 2.5 % of
-each, and the bound that is promised is 5 % "improved".
+"improved" and "worse" are false if the true difference is zero. A 95 % interval allows 2.5 % of
+each; the documented bound is 5 % "improved".
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Methods:
         )  # fmt: skip
 
     def images(self, table: ScoreTable, before: Sequence[int], after: Sequence[int]) -> Interval:
-        """Images drawn as often as there are; seeds as they are."""
+        """Images drawn with replacement; seeds fixed."""
         sums = table.sums[list(after)].mean(0) - table.sums[list(before)].mean(0)
         drawn = ((self._plain @ sums) / (self._plain @ table.counts)).mean(1)
         return _percentiles(drawn, table, before, after)
 
     def plain(self, table: ScoreTable, before: Sequence[int], after: Sequence[int]) -> Interval:
-        """Images and seeds drawn with replacement, each as often as there are."""
+        """Images and seeds drawn with replacement, each as many as there are."""
         models, clusters, columns = table.sums.shape
         flat = table.sums.transpose(1, 0, 2).reshape(clusters, -1)
         sizes = self._plain @ table.counts
@@ -88,7 +88,7 @@ def false_alarms(trials: int) -> Iterator[dict[str, Any]]:
         questions = Questions(world)
         held = Methods(questions)
         for seeds in (1, 2, 3, 5):
-            # With one seed there is none to draw: both percentile intervals are the same.
+            # With one seed both percentile intervals are the same.
             used = {m: getattr(held, m) for m in methods if seeds > 1 or m != "plain"}
             for seed_sd in spreads:
                 found = _verdicts(
@@ -134,7 +134,7 @@ def power(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def one_seed(trials: int) -> Iterator[dict[str, Any]]:
-    """What helps a run that trains each round once, where seeds differ by one point."""
+    """Settings for a run with one seed per round, if seeds differ by one point."""
     questions = Questions(MIXED)
     held = Methods(questions)
     for known in (0.0, 1.0):
@@ -181,7 +181,7 @@ def whole_runs(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def _history(held: Methods, table: ScoreTable, *, seeds: int, patience: int) -> list[VerdictKind]:
-    """The verdicts of a run, each against the last round that was judged improved."""
+    """The verdicts of a run, each relative to the last round with the verdict "improved"."""
     kinds: list[VerdictKind] = []
     best = range(seeds)
     for index in range(1, len(table.sums) // seeds):

@@ -54,7 +54,7 @@ def false_alarms(rows: Rows, trials: int) -> str:
         for (world, seeds, sd, method), row in sorted(found.items())
         if world != "four benchmarks" and method == "shipped"
     )
-    # One training each says nothing of how trainings differ; elsewhere the interval covers it.
+    # One seed gives no estimate of the variance over seeds; with more, the interval covers it.
     covered = [
         r for r in rows if r["method"] == "shipped" and (r["seeds"] > 1 or r["seed_sd"] == 0)
     ]
@@ -83,7 +83,7 @@ def few_images(rows: Rows, trials: int) -> str:
 
 
 def power(rows: Rows, trials: int) -> str:
-    """True gains that are found, by seeds, spread and gain."""
+    """Share of true gains detected, by seeds, spread and gain."""
     found = {(r["seed_sd"], r["seeds"], r["gain"]): r["improved"] for r in rows}
     gains = sorted({gain for _, _, gain in found})
     lines: list[list[object]] = [
@@ -99,7 +99,7 @@ def power(rows: Rows, trials: int) -> str:
 
 
 def one_seed(rows: Rows, trials: int) -> str:
-    """What the two settings of a single training do."""
+    """The effect of the two settings for a single seed."""
     columns = ("improved_at_0", "improved_at_3", "improved_at_5")
     lines: list[list[object]] = [
         [f"{r['seed_sd']:g}", f"{r['minimum_effect']:g}", *(percent(r[c]) for c in columns)]
@@ -113,7 +113,7 @@ def one_seed(rows: Rows, trials: int) -> str:
 
 
 def whole_runs(rows: Rows, trials: int) -> str:
-    """Runs that say at least once that a round helped, or hurt, which none did."""
+    """Runs with at least one false "improved" or "worse"."""
     lines: list[list[object]] = [
         [
             r["seeds"], f"{r['seed_sd']:g}", r["maximum"], r["patience"], f"{r['rounds']:.1f}",
@@ -139,7 +139,7 @@ TABLES: dict[str, Callable[[Rows, int], str]] = {
 
 
 def main() -> None:
-    """Put every table into the page."""
+    """Write every table into the page."""
     measured = json.loads((HERE / "verdict.json").read_text())
     page = PAGE.read_text()
     for name, table in TABLES.items():

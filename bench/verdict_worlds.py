@@ -39,7 +39,7 @@ class World:
 
 @dataclass
 class Questions:
-    """A world's questions laid out: image and benchmark of each, and the counts of the table."""
+    """The image and benchmark of each of a world's questions, and the table's counts."""
 
     world: World
     image: npt.NDArray[np.int64] = field(init=False)
@@ -67,7 +67,7 @@ class Questions:
         self._unit = 1 / float(np.mean([NormalDist().pdf(bar) for bar in bars]))
 
     def draws(self, resamples: int) -> ImageDraws:
-        """The resamples that every trial shares, as every verdict of a run shares its seed."""
+        """Resamples shared by all trials, as all verdicts of a run share a seed."""
         return ImageDraws(self.counts, resamples=resamples, seed=0)
 
     def answers(

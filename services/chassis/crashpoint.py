@@ -1,4 +1,4 @@
-"""Named places where a test can end the process, as a power cut would."""
+"""Named points where a test can kill the process, as a power failure would."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import signal
 
 
 def crashpoint(name: str) -> None:
-    """Kill this process here when the environment names this point; else do nothing.
+    """Kill this process with SIGKILL if the environment names this point; otherwise do nothing.
 
-    `VILA2_CRASHPOINT=name` kills at the first passing, `name:3` at the third.
+    `VILA2_CRASHPOINT=name` kills on the first call, `name:3` on the third.
     """
     wanted = os.environ.get("VILA2_CRASHPOINT", "")
     point, _, count = wanted.partition(":")

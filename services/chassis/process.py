@@ -1,4 +1,4 @@
-"""What every process does as it starts: logs, traces, and the metrics that are about itself."""
+"""Sets up a process: logging, tracing, and metrics about the process itself."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from services.chassis.telemetry.tracing import configure_tracing
 
 
 def begin_process(name: str, *, workspace: Path, log: Path | None = None) -> Callable[[], None]:
-    """Say what this process is to whoever watches it; returns what to call at its end.
+    """Set up logging, tracing and process metrics; returns the shutdown function.
 
-    `name` is its name in traces; logs go to `log`, or to standard error without one. Raises
-    `TracingUnavailable`.
+    `name` is the process's name in traces. Logs go to `log`, or to standard error if it is `None`.
+    Raises `TracingUnavailable`.
     """
     configure_logging(path=log)
     end = configure_tracing(name)
     BUILD.info({"version": metadata.version("vila2"), "python": platform.python_version()})
-    # Asked at each scrape: it is a look into the kernel's memory.
+    # Evaluated at each scrape: the call is cheap and does not touch the disk.
     DISK_FREE.labels("workspace").set_function(lambda: _disk(workspace)[0])
     DISK_SIZE.labels("workspace").set_function(lambda: _disk(workspace)[1])
     return end
 
 
 def _disk(folder: Path) -> tuple[float, float]:
-    """Bytes free and in all; nan where the folder is gone, which must not hide other metrics."""
+    """Free and total bytes; NaN if the folder is missing, so that a scrape does not fail."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:

@@ -14,11 +14,13 @@ from vila2.schemas.rest import identity as api
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/audit", summary="Who did what")
+@router.get("/audit", summary="List the audit log")
 def list_audit(
     caller: Annotated[Principal, Depends(require("identity:read"))],
     held: Annotated[Identity, Depends(identity_of)],
-    team: Annotated[str, Query(description="Empty: the caller's; of the admin, all.")] = "",
+    team: Annotated[
+        str, Query(description="Empty: the caller's team; all teams for the admin.")
+    ] = "",
     key: Annotated[str, Query(description="A key's prefix.")] = "",
     user: str = "",
     service: str = "",
@@ -27,9 +29,9 @@ def list_audit(
     path: Annotated[str, Query(description="Part of the path, such as a run's id.")] = "",
     since: Annotated[float | None, Query(description="Seconds since 1970.")] = None,
     until: float | None = None,
-    cursor: Annotated[str, Query(description="The `next` of the page before.")] = "",
+    cursor: Annotated[str, Query(description="`next` of the previous page.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> api.AuditPage:
-    """Requests that changed something and refusals, of all services, the newest first."""
+    """Requests to all services that changed something or were refused, newest first."""
     wanted = Wanted(team, key, user, service, method, status, path, since, until)
     return held.audit.page(caller, wanted, cursor=cursor, limit=limit)

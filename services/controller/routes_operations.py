@@ -1,4 +1,4 @@
-"""Routes by which a person acts on a run; each answers with the run as it is then."""
+"""Routes that operate on a run; each returns the run in its new state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1")
 
 @router.post("/runs/{run}/pause", summary="Pause a run")
 def pause_run(run: str, caller: Writer, context: Context) -> api.Run:
-    """Begin nothing new; shards and jobs that are at work go on to their end."""
+    """Start no new work. Running shards and jobs finish."""
     row = context.runs.get(caller.team, run)
     operations.pause(context.runs, context.platform(caller.team), row, by=_who(caller))
     return _shown(context, row)
@@ -28,23 +28,23 @@ def pause_run(run: str, caller: Writer, context: Context) -> api.Run:
 
 @router.post("/runs/{run}/resume", summary="Resume a paused run")
 def resume_run(run: str, caller: Writer, context: Context) -> api.Run:
-    """Go on; a warning that the run was stopped for counts as seen."""
+    """Resume the run. A warning that paused it counts as acknowledged."""
     row = context.runs.get(caller.team, run)
     operations.resume(context.runs, context.platform(caller.team), row, by=_who(caller))
     return _shown(context, row)
 
 
-@router.post("/runs/{run}/cancel", summary="Stop a run")
+@router.post("/runs/{run}/cancel", summary="Cancel a run")
 def cancel_run(run: str, caller: Writer, context: Context) -> api.Run:
-    """Stop a run and everything that works for it; what it made stays."""
+    """Cancel a run and all its work. Results produced so far are kept."""
     row = context.runs.get(caller.team, run)
     operations.cancel(context.runs, context.platform(caller.team), row, by=_who(caller))
     return _shown(context, row)
 
 
-@router.post("/runs/{run}/retry", summary="Try failed rounds again", status_code=202)
+@router.post("/runs/{run}/retry", summary="Retry failed rounds", status_code=202)
 def retry_run(run: str, caller: Writer, context: Context, started: Started) -> api.Run:
-    """From the step that failed: a training from its checkpoint, a layer from its sealed shards."""
+    """Retry from the failed step. Training resumes from its checkpoint; done shards are kept."""
     row = context.runs.get(caller.team, run)
     started.tell(f"runs/{row.id}")
     operations.retry(context.runs, context.platform(caller.team), row, by=_who(caller))
@@ -55,15 +55,15 @@ def retry_run(run: str, caller: Writer, context: Context, started: Started) -> a
 def overrule_verdict(
     run: str, round: str, body: api.OverruleIn, caller: Writer, context: Context
 ) -> api.Run:
-    """A person's verdict decides in place of the computed one; the record keeps both."""
+    """Replace the computed verdict. Both are kept in the record."""
     row = context.runs.get(caller.team, run)
     operations.overrule(context.runs, row, round, body, by=_who(caller))
     return _shown(context, row)
 
 
-@router.post("/runs/{run}/recipe", summary="Change the recipe from the next round on")
+@router.post("/runs/{run}/recipe", summary="Amend the recipe")
 def amend_recipe(run: str, body: api.AmendIn, caller: Writer, context: Context) -> api.Run:
-    """Rounds that have begun keep the recipe that they began with."""
+    """Change the recipe of rounds that have not started. Started rounds keep theirs."""
     row = context.runs.get(caller.team, run)
     operations.amend(context.runs, row, body, by=_who(caller))
     return _shown(context, row)
@@ -78,7 +78,7 @@ def branch_run(
     started: Started,
     key: IdempotencyKey,
 ) -> api.Run:
-    """A new run with this one's rounds up to the named one, and its own way from there."""
+    """Start a new run that shares this run's rounds up to the named one."""
     row = branch(context.runs, context.runs.get(caller.team, run), body, key, by=_who(caller))
     started.tell(f"runs/{row.id}")
     return _shown(context, row)

@@ -1,4 +1,4 @@
-"""The routes of recipes: those that ship, and the schema of all."""
+"""The routes of recipes: the shipped recipes and the schema."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vila2.schemas.rest.controller import ShippedRecipe
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/recipes", summary="Shipped recipes")
+@router.get("/recipes", summary="List shipped recipes")
 def list_recipes(_: Reader, page: Paged) -> list[ShippedRecipe]:
-    """Every recipe that ships, by name, with its text and its content."""
+    """The shipped recipes, sorted by name, each as YAML text and as JSON."""
     made = []
     for name in shipped_recipes():
         recipe = load_recipe(name)
@@ -33,7 +33,7 @@ def list_recipes(_: Reader, page: Paged) -> list[ShippedRecipe]:
     return page.items(made, lambda recipe: (recipe.name,))
 
 
-@router.get("/recipes/schema", summary="JSON schema of recipes")
+@router.get("/recipes/schema", summary="Get the recipe schema")
 def get_recipe_schema(_: Reader) -> dict[str, Any]:
-    """For editors that complete and check: draft 2020-12, with every field's description."""
+    """JSON Schema (draft 2020-12) of recipes, for completion and validation in editors."""
     return schema()

@@ -36,7 +36,7 @@ Context = Annotated[DatasetsContext, Depends(context_of)]
 
 @router.post("/datasets", summary="Create a dataset", status_code=201)
 def create_dataset(body: api.DatasetIn, caller: Writer, context: Context) -> api.Dataset:
-    """Create a dataset, or return it where it exists with the same kind."""
+    """Create a dataset, or return the existing one if it has the same kind."""
     return context.versions.create_dataset(caller.team, body)
 
 
@@ -44,19 +44,19 @@ def create_dataset(body: api.DatasetIn, caller: Writer, context: Context) -> api
 def list_datasets(
     caller: Reader, context: Context, page: Paged, query: str = ""
 ) -> list[api.Dataset]:
-    """The team's datasets whose names hold `query`, by name."""
+    """The team's datasets whose names contain `query`, sorted by name."""
     return context.versions.list_datasets(caller.team, page, query=query)
 
 
-@router.get("/datasets/{name}", summary="A dataset")
+@router.get("/datasets/{name}", summary="Get a dataset")
 def get_dataset(name: str, caller: Reader, context: Context) -> api.Dataset:
-    """Its kind, and the version that its bare name means."""
+    """The dataset's kind and the version in use."""
     return context.versions.dataset(caller.team, name)
 
 
 @router.post("/datasets/{name}/use", summary="Choose the version in use")
 def use_version(name: str, body: api.LatestIn, caller: Writer, context: Context) -> api.Dataset:
-    """Let the bare name mean this version, such as an earlier one; kept in the history."""
+    """Choose the version that the dataset's name refers to. The change is added to the history."""
     return context.versions.use(caller, name, body)
 
 
@@ -64,15 +64,15 @@ def use_version(name: str, body: api.LatestIn, caller: Writer, context: Context)
 def create_version(
     name: str, body: api.VersionIn, caller: Writer, context: Context, key: IdempotencyKey
 ) -> api.Version:
-    """Open a version to upload to; the same key continues its version."""
+    """Open a version for uploads. The same idempotency key returns the same version."""
     return context.versions.create_version(caller.team, name, body, key)
 
 
-@router.get("/datasets/{name}/versions/{number}/uploads", summary="What was uploaded")
+@router.get("/datasets/{name}/versions/{number}/uploads", summary="List uploads")
 def list_uploads(
     name: str, number: Number, caller: Reader, context: Context, page: Paged
 ) -> list[api.Upload]:
-    """The pieces that the store has; a client that was cut sends the others."""
+    """The pieces stored so far. A client resumes an interrupted upload by sending the others."""
     return context.uploads.of_version(caller.team, name, number, page)
 
 
@@ -85,7 +85,7 @@ def list_uploads(
 async def put_part(
     name: str, number: Number, part: Number, request: Request, caller: Writer, context: Context
 ) -> api.Version:
-    """Upload one tar of raw samples; uploading a part again changes nothing."""
+    """Upload one tar of raw samples. Uploading the same part again has no effect."""
     piece = Piece(caller.team, name, number, "", part)
     await run_in_threadpool(context.uploads.expect, piece, declared_bytes(request))
     async with received(request, context.spool) as body:
@@ -108,7 +108,7 @@ async def put_piece(
     caller: Writer,
     context: Context,
 ) -> api.Version:
-    """Upload a piece (from 0 on) of a file as it is, to a version opened with a format."""
+    """Upload a piece (numbered from 0) of a file to a version that was opened with a format."""
     sent = Piece(caller.team, name, number, file, piece)
     await run_in_threadpool(context.uploads.expect, sent, declared_bytes(request))
     async with received(request, context.spool) as body:
@@ -116,83 +116,83 @@ async def put_piece(
     return await run_in_threadpool(context.versions.version, caller.team, name, number)
 
 
-@router.post("/datasets/{name}/versions/{number}/seal", summary="Seal", status_code=202)
+@router.post("/datasets/{name}/versions/{number}/seal", summary="Seal a version", status_code=202)
 def seal_version(
     name: str, number: Number, caller: Writer, context: Context, started: Started
 ) -> api.Version:
-    """Close the version for uploads and ingest it."""
+    """Close the version to uploads and ingest it."""
     sealed = context.versions.seal(caller.team, name, number)
     started.tell(f"datasets/{sealed.dataset}/versions/{sealed.version}")
     context.worker.nudge()
     return sealed
 
 
-@router.get("/datasets/{name}/versions/{number}", summary="A version")
+@router.get("/datasets/{name}/versions/{number}", summary="Get a version")
 def get_version(name: str, number: Number, caller: Reader, context: Context) -> api.Version:
-    """State, counts and progress; number 0 is the version in use."""
+    """The version's state, counts and progress. Number 0 is the version in use."""
     return context.versions.version(caller.team, name, number)
 
 
-@router.get("/datasets/{name}/versions/{number}/shards", summary="Shards of a version")
+@router.get("/datasets/{name}/versions/{number}/shards", summary="List a version's shards")
 def list_shards(
     name: str, number: Number, caller: Reader, context: Context, page: Paged
 ) -> list[api.Shard]:
-    """Where the version's tars lie, in order."""
+    """The version's shards in order, with the locations of their tars."""
     return context.versions.shards(caller.team, name, number, page)
 
 
-@router.get("/datasets/{name}/versions/{number}/shards/{index}", summary="A shard of a version")
+@router.get("/datasets/{name}/versions/{number}/shards/{index}", summary="Get a shard")
 def get_shard(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> api.Shard:
-    """Where one tar lies, as it is now."""
+    """One shard and the current location of its tar."""
     return context.versions.shard(caller.team, name, number, index)
 
 
-@router.get("/datasets/{name}/versions/{number}/rejected", summary="Rejected samples")
+@router.get("/datasets/{name}/versions/{number}/rejected", summary="List rejected samples")
 def list_rejected(
     name: str, number: Number, caller: Reader, context: Context, page: Paged
 ) -> list[api.RejectedExample]:
-    """Examples of every reason for which samples were not admitted."""
+    """Examples of rejected samples for each reason."""
     return context.versions.rejected(caller.team, name, number, page)
 
 
 @router.get(
     "/datasets/{name}/versions/{number}/shards/{index}/content",
-    summary="A shard's tar",
+    summary="Download a shard",
     **answers("application/x-tar"),
 )
 def get_shard_content(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> Response:
-    """The tar itself; of a tar registered in place, one with the admitted samples."""
+    """The shard's tar. For a tar registered in place, it contains only the admitted samples."""
     found = context.versions.shard(caller.team, name, number, index)
     return Response(shard_tar(context.objects, found), media_type="application/x-tar")
 
 
 @router.get(
     "/datasets/{name}/versions/{number}/shards/{index}/index",
-    summary="A shard's index",
+    summary="Download a shard's index",
     **answers("application/vnd.apache.parquet"),
 )
 def get_shard_index(
     name: str, number: Number, index: Number, caller: Reader, context: Context
 ) -> Response:
-    """Parquet: what the shard holds without the images, and where in the tar each lies."""
+    """The shard's samples without images, and the images' offsets in the tar, as Parquet."""
     found = context.versions.shard(caller.team, name, number, index)
     data = context.objects.get(found.index_key)
     return Response(data, media_type="application/vnd.apache.parquet")
 
 
-@router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Lineage of a sample")
+@router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Get a sample's lineage")
 def get_lineage(
     name: str, number: Number, key: str, caller: Reader, context: Context
 ) -> api.Lineage:
-    """Back to the image and its source, forward to captions and the models trained on them."""
+    """The sample's image and source, its captions, and the models trained on them."""
     return context.reading.lineage(caller.team, name, number, key)
 
 
-@router.post("/datasets/{name}/versions/{number}/audit", summary="Audit", status_code=202)
+@router.post("/datasets/{name}/versions/{number}/audit", summary="Audit a version", status_code=202)
 def start_audit(
     name: str,
     number: Number,
@@ -201,16 +201,16 @@ def start_audit(
     context: Context,
     started: Started,
 ) -> api.Audit:
-    """Search a version for near-duplicates and for images of benchmarks."""
+    """Search a version for near-duplicates and for benchmark images."""
     audit = context.audits.start(caller.team, name, number, body)
     started.tell(f"datasets/{audit.dataset}/versions/{audit.version}/audit")
     context.worker.nudge()
     return audit
 
 
-@router.get("/datasets/{name}/versions/{number}/audit", summary="An audit's findings")
+@router.get("/datasets/{name}/versions/{number}/audit", summary="Get an audit")
 def get_audit(name: str, number: Number, caller: Reader, context: Context) -> api.Audit:
-    """How far the audit is, and what it found."""
+    """The audit's progress and findings."""
     return context.audits.get(caller.team, name, number)
 
 
@@ -218,38 +218,38 @@ def get_audit(name: str, number: Number, caller: Reader, context: Context) -> ap
 def start_takedown(
     body: api.TakedownIn, caller: Writer, context: Context, started: Started
 ) -> api.Takedown:
-    """Take an image out of every version, layer and future export; the record stays."""
+    """Remove an image from every version, layer and future export. The record is kept."""
     takedown = context.takedowns.start(caller, body)
     started.tell(f"takedowns/{takedown.id}")
     context.worker.nudge()
     return takedown
 
 
-@router.get("/takedowns", summary="List take-downs")
+@router.get("/takedowns", summary="List takedowns")
 def list_takedowns(caller: Reader, context: Context, page: Paged) -> list[api.Takedown]:
-    """The team's take-downs, newest first."""
+    """The team's takedowns, newest first."""
     return context.takedowns.of_team(caller.team, page)
 
 
-@router.get("/takedowns/{takedown}", summary="A take-down")
+@router.get("/takedowns/{takedown}", summary="Get a takedown")
 def get_takedown(takedown: str, caller: Reader, context: Context) -> api.Takedown:
-    """The record of a take-down."""
+    """The takedown's state, progress and effects."""
     return context.takedowns.get(caller.team, takedown)
 
 
-@router.get("/history", summary="What changed which data is in use")
+@router.get("/history", summary="List changes to the data in use")
 def list_history(caller: Reader, context: Context, page: Paged) -> list[api.HistoryEntry]:
-    """Newest first: versions chosen, layers withdrawn and restored, and by which key."""
+    """Versions chosen, and layers withdrawn or restored, with the key used; newest first."""
     return context.history.of_team(caller.team, page)
 
 
-@router.get("/quota", summary="The caller's storage")
+@router.get("/quota", summary="Get the caller's storage quota")
 def get_own_quota(caller: Reader, context: Context) -> api.StorageQuota:
-    """How many bytes the caller's team stores, and how many it may."""
+    """Bytes that the caller's team stores, and its limit."""
     return context.storage.get(caller.team)
 
 
-@router.get("/quotas/{team}", summary="A team's storage")
+@router.get("/quotas/{team}", summary="Get a team's storage quota")
 def get_quota(team: str, caller: QuotaReader, context: Context) -> api.StorageQuota:
-    """The same of any team, for whoever keeps the limits."""
+    """Bytes that any team stores, and its limit. Requires `quotas:read`."""
     return context.storage.get(team)

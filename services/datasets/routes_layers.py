@@ -23,7 +23,7 @@ CaptionWriter = Annotated[Principal, Depends(require("captions:write"))]
 def open_layer(
     body: api.LayerIn, caller: CaptionWriter, context: Context, key: IdempotencyKey
 ) -> api.Layer:
-    """Open a layer over a ready version."""
+    """Open a layer for a ready version."""
     return context.layers.open(caller.team, body, key)
 
 
@@ -35,21 +35,21 @@ def list_layers(caller: CaptionReader, context: Context, page: Paged) -> list[ap
 
 @router.post("/layers/import", summary="Import captions as a layer", status_code=201)
 def import_layer(body: api.LayerImport, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Match another dataset's captions to this one's images by digest."""
+    """Create a layer from another dataset's captions, matched by image digest."""
     return context.imports.run(caller.team, body)
 
 
-@router.get("/layers/{layer}", summary="A layer")
+@router.get("/layers/{layer}", summary="Get a layer")
 def get_layer(layer: str, caller: CaptionReader, context: Context) -> api.Layer:
-    """A layer by id, or the newest sealed one of that name."""
+    """The layer with this id, or the newest sealed layer with this name."""
     return context.layers.get(caller.team, layer)
 
 
-@router.get("/layers/{layer}/shards", summary="Shards of a layer")
+@router.get("/layers/{layer}/shards", summary="List a layer's shards")
 def list_layer_shards(
     layer: str, caller: CaptionReader, context: Context, page: Paged
 ) -> list[api.LayerShard]:
-    """Where the captions of each shard lie, in order; only those that are there."""
+    """The recorded shards in order, with the locations of their captions."""
     return context.layers.shards(caller.team, layer, page)
 
 
@@ -57,25 +57,25 @@ def list_layer_shards(
 def put_layer_shard(
     layer: str, number: Number, body: api.LayerShardIn, caller: CaptionWriter, context: Context
 ) -> api.Layer:
-    """Record where the captions of one shard lie; every sample must be accounted for."""
+    """Record the location of a shard's captions. Every sample must be captioned or quarantined."""
     shard = api.LayerShard(number=number, **body.model_dump())
     return context.layers.put_shards(caller.team, layer, [shard])
 
 
-@router.put("/layers/{layer}/shards", summary="Record many shards' captions")
+@router.put("/layers/{layer}/shards", summary="Record several shards' captions")
 def put_layer_shards(
     layer: str,
     body: Annotated[list[api.LayerShard], Body(min_length=1, max_length=1000)],
     caller: CaptionWriter,
     context: Context,
 ) -> api.Layer:
-    """Record where the captions of shards lie, all or none; those that are recorded stay."""
+    """Record the locations of several shards' captions, all or none. Recorded shards are kept."""
     return context.layers.put_shards(caller.team, layer, body)
 
 
 @router.post("/layers/{layer}/seal", summary="Seal a layer")
 def seal_layer(layer: str, caller: CaptionWriter, context: Context) -> api.Layer:
-    """Make a complete layer immutable."""
+    """Make a layer immutable. All its shards must be recorded."""
     return context.layers.seal(caller.team, layer)
 
 
@@ -83,7 +83,7 @@ def seal_layer(layer: str, caller: CaptionWriter, context: Context) -> api.Layer
 def withdraw_layer(
     layer: str, body: api.ReasonIn, caller: CaptionWriter, context: Context
 ) -> api.Layer:
-    """Take a sealed layer out of use, so that its name means the one before."""
+    """Take a sealed layer out of use. Its name then refers to the previous layer of that name."""
     return context.layers.withdraw(caller, layer, body.reason)
 
 
@@ -91,7 +91,7 @@ def withdraw_layer(
 def restore_layer(
     layer: str, body: api.ReasonIn, caller: CaptionWriter, context: Context
 ) -> api.Layer:
-    """Put a withdrawn layer back into use; kept in the history."""
+    """Put a withdrawn layer back into use. The change is added to the history."""
     return context.layers.restore(caller, layer, body.reason)
 
 
@@ -101,22 +101,22 @@ def diff_layers(
     against: str,
     caller: CaptionReader,
     context: Context,
-    first: Annotated[int, Query(ge=0, description="Go on from this shard.")] = 0,
+    first: Annotated[int, Query(ge=0, description="Continue from this shard.")] = 0,
     examples: Annotated[int, Query(ge=0, le=100)] = 10,
 ) -> api.LayerDiff:
-    """What changed from layer `against` to this one, over the next shards that both have."""
+    """Differences between layer `against` and this one, over the next shards that both have."""
     return context.reading.diff(caller.team, layer, against, first=first, examples=examples)
 
 
 @router.get(
     "/layers/{layer}/shards/{number}/content",
-    summary="A layer shard's Parquet",
+    summary="Download a layer shard",
     **answers("application/vnd.apache.parquet"),
 )
 def get_layer_content(
     layer: str, number: Number, caller: CaptionReader, context: Context, export: str = ""
 ) -> Response:
-    """The captions of one shard; a layer that is not sealed needs an export that waived it."""
+    """One shard's captions as Parquet. An unsealed layer requires an export with a waiver."""
     held = context.layers.get(caller.team, layer)
     context.exports.check_readable(caller.team, held, export)
     data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
@@ -127,7 +127,7 @@ def get_layer_content(
 def begin_export(
     body: api.ExportIn, caller: Reader, context: Context, key: IdempotencyKey
 ) -> api.Export:
-    """Record an export; a layer that is not sealed is refused unless the waiver says why not."""
+    """Record an export. A layer that is not sealed is rejected unless `waiver` gives a reason."""
     return context.exports.begin(caller, body, key)
 
 

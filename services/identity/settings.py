@@ -1,20 +1,19 @@
-"""How a process checks who asks, from environment variables.
+"""How a process authenticates callers, from environment variables.
 
-VILA2_KEY_PEPPER         hexadecimal, at least 16 bytes, under which secrets are stored; several
-                         with commas, new keys get the first. Without it, the workspace's file
-                         `pepper`, which is made at first. Processes without a common folder
-                         need it
-VILA2_SERVICE_KEY        the key by which this process calls the other services; without it,
-                         the workspace's file `service-key`, which is made at first
-VILA2_BROKER_URL         redis://HOST:PORT/N: requests are limited over all processes together
-VILA2_OIDC_ISSUER        https://...: bearer tokens that it signed are accepted beside keys
-VILA2_OIDC_AUDIENCE      whom its tokens must be for
-VILA2_OIDC_USER_CLAIM    names the user (default email)
-VILA2_OIDC_TEAM_CLAIM    names the team (default team)
-VILA2_OIDC_ROLE_CLAIM    names the role: viewer, member or admin; where it is empty or a token
-                         has no such claim, the user's role in the team decides
-VILA2_AUDIT_DAYS         entries of the audit log older than so many days are removed; without it
-                         they are kept for ever
+VILA2_KEY_PEPPER         pepper for stored key secrets: hexadecimal, at least 16 bytes. With
+                         several, separated by commas, new keys use the first. Default: the
+                         workspace's file `pepper`, created if missing. Required if processes
+                         do not share a workspace
+VILA2_SERVICE_KEY        key with which this process calls the other services. Default: the
+                         workspace's file `service-key`, created if missing
+VILA2_BROKER_URL         redis://HOST:PORT/N: rate limits apply to all processes together
+VILA2_OIDC_ISSUER        https://...: accept bearer tokens signed by this issuer as well as keys
+VILA2_OIDC_AUDIENCE      audience that its tokens must have
+VILA2_OIDC_USER_CLAIM    claim with the user's name (default email)
+VILA2_OIDC_TEAM_CLAIM    claim with the team's name (default team)
+VILA2_OIDC_ROLE_CLAIM    claim with the role: viewer, member or admin. If it is empty or a token
+                         lacks the claim, the user's role in the team applies
+VILA2_AUDIT_DAYS         days after which audit log entries are deleted; default: never
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PEPPER_FILE = "pepper"
 
 
 class IdentitySettings(BaseSettings):
-    """The seams of identity."""
+    """Settings from which a process's `Identity` is built."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -54,7 +53,7 @@ class IdentitySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _an_audience(self) -> IdentitySettings:
-        """Without one, a token that was made for any other program would be good here."""
+        """Require an audience: otherwise tokens issued for other programs would be accepted."""
         if self.oidc_issuer and not self.oidc_audience:
             raise ValueError("VILA2_OIDC_ISSUER needs VILA2_OIDC_AUDIENCE")
         if self.oidc_issuer and find_spec("joserfc") is None:
@@ -62,7 +61,7 @@ class IdentitySettings(BaseSettings):
         return self
 
     def open(self, workspace: Path, storage: StorageSettings) -> Identity:
-        """Open the tables, and make the pepper of a new workspace."""
+        """Open the tables; creates the pepper of a new workspace."""
         peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
         database = storage.database(workspace, Base.metadata, MIGRATIONS)
         limiter = Limiter(self.broker_url.get_secret_value())

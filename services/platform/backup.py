@@ -1,4 +1,4 @@
-"""The steps of deploy/backup.sh and deploy/restore.sh that need the settings of the platform.
+"""Steps of deploy/backup.sh and deploy/restore.sh that need the platform's settings.
 
 python -m services.platform.backup FOLDER STEP ...
 """
@@ -23,13 +23,13 @@ from services.chassis.storage.settings import StorageSettings
 from services.chassis.storage.sources import sources_of
 from services.platform.databases import all_migrations
 
-# What a workspace has besides databases and objects that nothing can create again.
+# Files of a workspace, besides databases and objects, that cannot be recreated.
 _KEYS = ("key", "service-key", "pepper", "keys.json", "sources.yaml")
 _JOBS = Path("training", "jobs")
 
 
 def save_objects(store: ObjectStore, folder: Path) -> None:
-    """Copy the objects that the folder does not have yet."""
+    """Copy every object that is missing from the folder."""
 
     def save(key: str) -> None:
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def _each(work: Callable[[str], None], keys: Iterable[str]) -> None:
 
 
 def save_rows(databases: Path, folder: Path) -> None:
-    """Copy all SQLite files as of one moment: writers wait until the copies are done."""
+    """Copy all SQLite files as one consistent snapshot; writers wait until it is complete."""
     folder.mkdir()
     with ExitStack() as locked:
         for path in (paths := sorted(databases.glob("*.sqlite"))):
@@ -59,13 +59,15 @@ def save_rows(databases: Path, folder: Path) -> None:
 
 
 def save_files(workspace: Path, folder: Path) -> None:
-    """Copy keys and job folders, but no checkpoint that changes meanwhile: half of one and half of
-    the next would be taken for a whole one."""
+    """Copy keys and job folders, but no checkpoint that changes during the copy.
+
+    A mixture of two checkpoints could pass for a complete one. Skipped folders are printed.
+    """
     folder.mkdir()
     for name in _KEYS:
         with suppress(FileNotFoundError):
             shutil.copy2(workspace / name, folder / name)
-    # A job's own folder is copied before those in it: a status "done" is of a whole model.
+    # A job's folder is copied before its subfolders: if its status is "done", so is its model.
     for source in sorted(path for path in (workspace / _JOBS).rglob("*") if path.is_dir()):
         target = folder / source.relative_to(workspace)
         target.mkdir(parents=True)
@@ -76,7 +78,7 @@ def save_files(workspace: Path, folder: Path) -> None:
         same, _, _ = filecmp.cmpfiles(source, target, names)
         if source.parent != workspace / _JOBS and len(same) < len(names):
             shutil.rmtree(target)
-            sys.stdout.write(f"left out, because it was being written: {source}\n")
+            sys.stdout.write(f"skipped, because it changed during the copy: {source}\n")
 
 
 def _files(folder: Path) -> set[str]:
@@ -84,7 +86,11 @@ def _files(folder: Path) -> set[str]:
 
 
 def take(step: str, folder: Path) -> None:
-    """Take one step, with the settings of the environment."""
+    """Run one step with the settings of the environment; `folder` holds the backup.
+
+    `address` prints shell assignments to connect to PostgreSQL. `check` exits with an error if
+    there is a platform already. The others save or restore objects, files and SQLite databases.
+    """
     workspace, settings = Path(os.environ.get("VILA2_WORKSPACE", ".vila2")), StorageSettings()
     url, rows = settings.database_url.get_secret_value(), workspace / "db"
     if step == "address" and url:  # for `eval`: arguments with a password would be in `ps`
@@ -95,7 +101,7 @@ def take(step: str, folder: Path) -> None:
         found = inspect(create_engine(url)).get_schema_names() if url else []
         found += [path.stem for path in rows.glob("*.sqlite")]
         if used := {each.service for each in all_migrations()} & set(found):
-            sys.exit(f"error: there is a platform already, with rows of {', '.join(sorted(used))}")
+            sys.exit(f"error: there is a platform already, with data of {', '.join(sorted(used))}")
     elif step == "save-objects":
         store = settings.objects(workspace, sources_of(workspace), create=False)
         save_objects(store, folder / "objects")
@@ -103,7 +109,7 @@ def take(step: str, folder: Path) -> None:
         save_rows(rows, folder / "rows")
     elif step == "save-files":
         save_files(workspace, folder / "files")
-    elif step == "put-objects":  # one that is there is the same
+    elif step == "put-objects":  # an existing object has the same content
         store = settings.objects(workspace, sources_of(workspace))
         _each(lambda key: store.put_file(key, folder / "objects" / key), sys.stdin.read().split())
     elif step == "put-files":

@@ -1,4 +1,4 @@
-"""Every service's migrations, found rather than listed, for what looks after all databases."""
+"""Discovers the migrations of all services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.chassis.storage.migrations import Migrations
 
 
 def all_migrations() -> list[Migrations]:
-    """Those of each package `services.*.migrations`, by service."""
+    """The `MIGRATIONS` of each package `services.*.migrations`, sorted by package name."""
     names = [
         found.name
         for found in pkgutil.walk_packages(services.__path__, "services.")

@@ -1,4 +1,4 @@
-"""What only a server sees: databases, broker, objects, Triton, where jobs run, the services."""
+"""Server-side checks: databases, objects, broker, Triton, the job backend and the services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREPARE = "run `vila2-service --prepare`"
 
 
 def findings(workspace: Path) -> list[Finding]:
-    """What the settings in the environment name, each looked at; nothing is left behind."""
+    """Check everything that the settings in the environment refer to; leaves nothing behind."""
     try:
         storage, caption, training = StorageSettings(), CaptionSettings(), TrainingSettings()
     except ValidationError as error:
@@ -86,7 +86,7 @@ def _engine(url: str) -> Iterator[Engine]:
 
 
 def _database(migrations: Migrations, engine: Engine) -> Finding:
-    """The step that a service's tables are at, against the newest that this version knows."""
+    """Compare a database's migration step with the newest that this version knows."""
     check, newest = f"database of {migrations.service}", migrations.revisions[-1]
     try:
         at = migrations.revision(engine)
@@ -96,16 +96,16 @@ def _database(migrations: Migrations, engine: Engine) -> Finding:
     if at == newest:
         return ok(check, f"at step {at}")
     if at in migrations.revisions or not at:
-        return problem(check, f"at step {at or 'none'}, and {newest} is the newest",
+        return problem(check, f"at step {at or 'none'}; {newest} is the newest",
                        fix=f"{PREPARE} (a service does the same when it starts)")  # fmt: skip
     return problem(check, f"at step {at}, which this version does not know",
-                   fix="upgrade the software, or restore a backup from before")  # fmt: skip
+                   fix="upgrade the software, or restore an earlier backup")  # fmt: skip
 
 
 def _objects(storage: StorageSettings, workspace: Path) -> Iterator[Finding]:
-    """Put, read, refuse to overwrite, delete."""
+    """Test write, read, conditional write and delete."""
     if not storage.s3_endpoint and not workspace.exists():
-        return  # the folder is yet to be made
+        return  # a new workspace
     where = f"s3://{storage.s3_endpoint}/{storage.s3_bucket}" if storage.s3_endpoint else "folder"
 
     def look() -> str:
@@ -114,16 +114,18 @@ def _objects(storage: StorageSettings, workspace: Path) -> Iterator[Finding]:
         store.put(key, b"here")
         try:
             if store.get(key) != b"here":
-                raise RuntimeError("an object came back changed")
+                raise RuntimeError("an object was read back with different content")
             if store.put_if_absent(key, b"there"):
-                raise RuntimeError("the server ignores `If-None-Match: *`: uploads could overlap")
+                raise RuntimeError(
+                    "the server ignores `If-None-Match: *`: concurrent uploads could conflict"
+                )
         finally:
             store.delete(key)
-        return f"{where} takes, gives and deletes objects"
+        return f"{where}: objects can be written, read and deleted"
 
     yield attempted(
         "objects", look,
-        fix=f"check VILA2_S3_ENDPOINT, keys and server; without a bucket, {PREPARE}",
+        fix=f"check VILA2_S3_ENDPOINT, keys and server; if the bucket is missing, {PREPARE}",
     )  # fmt: skip
 
 
@@ -138,21 +140,21 @@ def _broker(caption: CaptionSettings) -> Iterator[Finding]:
         client.ping()
         policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy", ""))
     except redis.ResponseError:
-        policy = ""  # a hosted broker that does not tell its configuration
+        policy = ""  # hosted brokers may not expose their configuration
     except redis.RedisError as error:
         yield problem("broker", str(error), fix="start it, or correct VILA2_BROKER_URL")
         return
     finally:
         client.close()
     if policy not in ("", "noeviction"):
-        yield warning("broker", f"drops entries when it is full ({policy})",
+        yield warning("broker", f"evicts entries when memory is full ({policy})",
                       fix="set maxmemory-policy to noeviction")  # fmt: skip
     else:
         yield ok("broker", "answers")
 
 
 def _services(workspace: Path) -> list[Finding]:
-    """The others, where this process knows their addresses."""
+    """Check the other services if this process knows the platform's address."""
     settings = PlatformSettings()
     if not settings.platform_url:
         return []

@@ -1,4 +1,7 @@
-"""Whether Triton answers, and each model on it: one whose process is gone is still called ready."""
+"""Checks Triton and, by one request each, the models loaded on it.
+
+A request is necessary because Triton reports a model as ready even if its process has exited.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from vila2.schemas.sampling import Sampling
 def inference(
     caption: CaptionSettings, storage: StorageSettings, workspace: Path
 ) -> Iterator[Finding]:
-    """The server, and one answer of each model that it should have loaded."""
+    """Check the server, then send one request to each model that should be loaded."""
     if not caption.triton_url:
         return
     from services.caption.engines.triton_connection import Connection
@@ -37,7 +40,7 @@ def inference(
         yield ok("Triton", f"{caption.triton_url} answers")
         prefixes = _loaded(storage, workspace)
         if not prefixes:
-            yield ok("models on Triton", "none is loaded; the next layer loads its own")
+            yield ok("models on Triton", "none is loaded; the next layer loads its model")
         objects = storage.objects(workspace, sources_of(workspace), create=False)
         for prefix in prefixes:
             name = prefix.rpartition("/")[2]
@@ -50,7 +53,7 @@ def inference(
 
 
 def _loaded(storage: StorageSettings, workspace: Path) -> list[str]:
-    """Prefixes of the models that the caption service believes to be loaded."""
+    """Prefixes of the models that are loaded according to the caption service's database."""
     from services.caption.triton.served import READY
 
     url = storage.database_url.get_secret_value()
@@ -58,7 +61,7 @@ def _loaded(storage: StorageSettings, workspace: Path) -> list[str]:
     schemas = {None: MIGRATIONS.service} if url else {}
     try:
         if MIGRATIONS.revision(engine) != MIGRATIONS.revisions[-1]:
-            return []  # said elsewhere
+            return []  # reported by the database's own check
         chosen = select(ServedModelRow.prefix).where(ServedModelRow.state == READY)
         with Session(engine.execution_options(schema_translate_map=schemas)) as session:
             return list(session.scalars(chosen))
@@ -79,6 +82,6 @@ def _canary(connection: object, objects: ObjectStore, prefix: str) -> Callable[[
         question = "Describe the image."
         request = Request(pixels, question, 0, Sampling(max_new_tokens=4))
         connection.run(connection.infer(name_of(prefix), prompts.render(question), request))
-        return "answers about a grey image"
+        return "answers a question about a grey image"
 
     return look

@@ -1,4 +1,4 @@
-"""What the command line runs in its own process: the entry point of the group `vila2.embedded`."""
+"""The embedded platform for the command line, an entry point of the group `vila2.embedded`."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from vila2.doctor.finding import Finding
 
 
 class EmbeddedDoor:
-    """Opens, serves and examines the embedded platform; see `connection.embedded.Door`."""
+    """The implementation of `vila2.cli.connection.embedded.Door`."""
 
     def open(self, workspace: Path, *, triton: bool) -> EmbeddedPlatform:
-        """The platform on a workspace; raises `PlatformRefused`."""
+        """Open the platform on a workspace.
+
+        Raises `PlatformRefused` if another process uses the workspace, if a setting is invalid, or
+        if the workspace belongs to another version of the software.
+        """
         try:
             return EmbeddedPlatform(workspace, triton=triton)
         except WorkspaceBusy as error:
             raise PlatformRefused(str(error)) from error
         except WRONG_SETTINGS as error:
-            raise PlatformRefused(f"the settings in the environment do not fit: {error}") from error
+            raise PlatformRefused(f"invalid settings in the environment: {error}") from error
         except OF_ANOTHER_VERSION as error:
             raise PlatformRefused(
-                f"{error}. The workspace is {workspace}: move it away, or name another with "
+                f"{error}. The workspace is {workspace}: move it away, or choose another with "
                 "--workspace"
             ) from error
 
     def front(self, apps: Mapping[str, Any]) -> Any:
-        """One ASGI app with every service below its own name."""
+        """One ASGI app with each service mounted under its name."""
         return front(dict(apps))
 
     def findings(self, workspace: Path) -> list[Finding]:
-        """What only this machine's installation shows."""
+        """The server-side findings of `vila2 doctor`."""
         return findings(workspace)

@@ -1,4 +1,4 @@
-"""What a process serves: each of its services below its own name."""
+"""Combines the services of a process into one app."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from services.chassis.web.app_factory import add_operations
 
 
 def front(apps: Mapping[str, FastAPI]) -> FastAPI:
-    """One app of several; a single service is at the root too, for a host of its own.
+    """One app with each service mounted under its name; a single service is also at the root.
 
-    A proxy can then pass addresses on as they are, and the pages under `docs` find their documents.
-    Its lifespan starts and stops the services together.
+    A proxy can therefore forward paths unchanged, and the pages at `/docs` find their OpenAPI
+    documents. The app's lifespan starts and stops all services.
     """
 
     @asynccontextmanager
@@ -29,7 +29,7 @@ def front(apps: Mapping[str, FastAPI]) -> FastAPI:
     )
     for name, app in apps.items():
         made.mount(f"/{name}", app)
-    # All services of a process share one registry: scrape this, or one of them, but not all.
+    # All services of a process share one metrics registry, so only one address may be scraped.
     add_operations(made)
 
     @made.get("/", include_in_schema=False)

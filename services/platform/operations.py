@@ -1,6 +1,6 @@
-"""What an operator asks of an installation: prepare it, examine it.
+"""The operator's commands `vila2-service --prepare` and `--doctor`.
 
-Each returns the command's exit status.
+Each function returns the command's exit status.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from vila2.system import terminal
 
 
 def prepare(workspace: Path) -> int:
-    """Databases at their newest step, the bucket, Triton's repository, keys."""
+    """Migrate databases; create the bucket, Triton's model repository and keys. Returns 0."""
     identity = IdentitySettings().open(workspace, StorageSettings())
     keys = WorkspaceKeys(workspace, identity)
     _ = keys.user, keys.service
-    # Opening a service brings its database to the newest step; nothing is started.
+    # Building a service migrates its database to the newest step; nothing is started.
     client = Client.connect("http://unused", key=keys.service)
     seams = Seams(workspace, client.as_team, identity)
     for build in TARGETS.values():
@@ -32,13 +32,13 @@ def prepare(workspace: Path) -> int:
     client.close()
     identity.close()
     url = os.environ.get("VILA2_PUBLIC_URL", "")
-    _say("the platform is prepared" + (f" and answers at {url}" if url else ""))
-    _say(f"the key of team local lies in {workspace / 'key'}")
+    _say("the platform is prepared" + (f" for {url}" if url else ""))
+    _say(f"the key of team local is in {workspace / 'key'}")
     return 0
 
 
 def examine(workspace: Path, *, json: bool) -> int:
-    """1 where there is a problem."""
+    """Run all checks and print the findings. Returns 1 if there is a problem, else 0."""
     found = [*machine.findings(workspace), *findings(workspace)]
     if json:
         terminal.show_json(finding.report(found))

@@ -1,4 +1,4 @@
-"""The five services by name, and how each is built. The `--target` of `vila2-service`."""
+"""The five services by name, and functions to build them: the choices of `--target`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _caption(seams: Seams) -> FastAPI:
     context = CaptionContext(
         database=seams.database(CaptionBase, CAPTION),
         objects=seams.objects,
-        # With a broker, shards are for workers of their own; here hints are only published.
+        # With a broker, separate workers caption the shards; this process only publishes hints.
         queue=seams.captioning.queue(workers=seams.captioning.local_workers),
         platform=seams.platform,
         settings=seams.captioning,

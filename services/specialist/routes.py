@@ -33,20 +33,20 @@ def start_specialist(
     started: Started,
     key: IdempotencyKey,
 ) -> api.Specialist:
-    """Finetune it from its parent, then let it recaption the dataset."""
+    """Finetune a specialist from its parent model, then recaption the dataset with it."""
     made = context.specialists.start(caller.team, body, key)
     started.tell(f"specialists/{made.id}")
     context.loop.nudge()
     return made
 
 
-@router.get("/specialists/{specialist_id}", summary="A specialist")
+@router.get("/specialists/{specialist_id}", summary="Get a specialist")
 def get_specialist(specialist_id: str, caller: Reader, context: Context) -> api.Specialist:
-    """State, model, layer and progress."""
+    """The specialist's state, model, layer and progress."""
     return context.specialists.get(caller.team, specialist_id)
 
 
-@router.post("/specialists/{specialist_id}/cancel", summary="Stop a specialist")
+@router.post("/specialists/{specialist_id}/cancel", summary="Cancel a specialist")
 def cancel_specialist(specialist_id: str, caller: Writer, context: Context) -> api.Specialist:
-    """Stop it and what it has others do."""
+    """Cancel a specialist and the jobs that it started in other services."""
     return context.specialists.cancel(caller.team, specialist_id)

@@ -52,75 +52,75 @@ def list_jobs(
     kind: api.JobKind | Literal[""] = "",
     parent: str = "",
 ) -> list[api.Job]:
-    """The team's jobs, the newest first; those of a job with seeds by its id as `parent`."""
+    """The team's jobs, newest first. `parent` selects the jobs of a job with several seeds."""
     return context.jobs.find(caller.team, page, state=state, run=run, kind=kind, parent=parent)
 
 
-@router.get("/jobs/{job}", summary="A job")
+@router.get("/jobs/{job}", summary="Get a job")
 def get_job(job: str, caller: Reader, context: Context) -> api.Job:
-    """State, progress and result."""
+    """The job's state, progress and result."""
     return context.jobs.get(caller.team, job)
 
 
-@router.post("/jobs/{job}/cancel", summary="Stop a job")
+@router.post("/jobs/{job}/cancel", summary="Cancel a job")
 def cancel_job(job: str, caller: Writer, context: Context) -> api.Job:
-    """Stop a job; what it wrote stays."""
+    """Cancel a job. Files that it wrote are kept."""
     cancelled = context.jobs.cancel(caller.team, job)
     context.loop.nudge()
     return cancelled
 
 
-@router.post("/jobs/{job}/retry", summary="Try a job again", status_code=202)
+@router.post("/jobs/{job}/retry", summary="Retry a job", status_code=202)
 def retry_job(job: str, caller: Writer, context: Context, started: Started) -> api.Job:
-    """Queue a failed or cancelled job again; a training goes on from its checkpoint."""
+    """Queue a failed or cancelled job again. Training resumes from its last checkpoint."""
     again = context.jobs.retry(caller.team, job)
     started.tell(f"jobs/{again.id}")
     context.loop.nudge()
     return again
 
 
-@router.get("/jobs/{job}/log", summary="The end of a job's log", **answers("text/plain"))
+@router.get("/jobs/{job}/log", summary="Get the end of a job's log", **answers("text/plain"))
 def get_log_end(job: str, caller: Reader, context: Context) -> Response:
-    """The last 64 KiB of what the job printed."""
+    """The last 64 KiB of the job's output."""
     part = context.jobs.files.log(context.jobs.row(caller.team, job))
     return Response(part.text, media_type="text/plain")
 
 
-@router.get("/jobs/{job}/logs", summary="Part of a job's log")
+@router.get("/jobs/{job}/logs", summary="Get part of a job's log")
 def get_log(
     job: str,
     caller: Reader,
     context: Context,
-    offset: Annotated[int | None, Query(ge=0, description="Null: the log's end.")] = None,
-    limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes at most.")] = 65536,
+    offset: Annotated[
+        int | None, Query(ge=0, description="First byte; null for the end of the log.")
+    ] = None,
+    limit: Annotated[int, Query(ge=4, le=1 << 20, description="Maximum number of bytes.")] = 65536,
 ) -> api.LogPart:
-    """Bytes from `offset` on; asked again with each answer's `next`, the log can be followed."""
+    """Part of the log from byte `offset` on. To follow the log, pass `next` as the next offset."""
     return context.jobs.files.log(context.jobs.row(caller.team, job), offset=offset, limit=limit)
 
 
-@router.get("/jobs/{job}/metrics", summary="A training's history")
+@router.get("/jobs/{job}/metrics", summary="List training metrics")
 def list_metrics(job: str, caller: Reader, context: Context, page: Paged) -> list[dict[str, Any]]:
-    """Loss and time by stage and step, each step once."""
+    """Loss and time for each stage and step."""
     return page.numbered(context.jobs.files.metrics(context.jobs.row(caller.team, job)))
 
 
-@router.get("/jobs/{job}/artifacts", summary="Files that a job left")
+@router.get("/jobs/{job}/artifacts", summary="List a job's artifacts")
 def list_artifacts(job: str, caller: Reader, context: Context, page: Paged) -> list[api.File]:
-    """Those that can be fetched by name."""
+    """The job's text files, which can be fetched by name."""
     found = context.jobs.files.artifacts(context.jobs.row(caller.team, job))
     return page.items(found, lambda file: (file.name,))
 
 
-@router.get(
-    "/jobs/{job}/artifacts/{name}", summary="A file that a job left", **answers("text/plain")
-)
+@router.get("/jobs/{job}/artifacts/{name}", summary="Get a job's artifact", **answers("text/plain"))
 def get_artifact(job: str, name: str, caller: Reader, context: Context) -> FileResponse:
-    """One of the text files that jobs leave."""
+    """The content of one of the job's text files."""
     path = context.jobs.files.artifact(context.jobs.row(caller.team, job), name)
     return FileResponse(path, media_type="text/plain")
 
 
-@router.get("/usage", summary="What was used")
+@router.get("/usage", summary="Get the team's usage")
 def list_usage(
     caller: Reader,
     context: Context,
@@ -129,12 +129,12 @@ def list_usage(
     since: float = 0.0,
     until: float | None = None,
 ) -> list[api.Usage]:
-    """GPU-hours and process-hours of the caller's team, over all attempts of its jobs."""
+    """GPU-hours and process-hours of the caller's team, including failed attempts of jobs."""
     found = context.accounts.usage(caller.team, by, since=since, until=until)
     return page.items(found, lambda used: (used.team, used.run))
 
 
-@router.get("/usage/teams", summary="What all teams used")
+@router.get("/usage/teams", summary="Get the usage of all teams")
 def list_usage_of_all(
     caller: QuotaReader,
     context: Context,
@@ -143,32 +143,32 @@ def list_usage_of_all(
     since: float = 0.0,
     until: float | None = None,
 ) -> list[api.Usage]:
-    """The same of every team, for whoever keeps the quotas."""
+    """GPU-hours and process-hours of every team. Requires `quotas:read`."""
     found = context.accounts.usage(None, by, since=since, until=until)
     return page.items(found, lambda used: (used.team, used.run))
 
 
-@router.get("/quota", summary="The caller's quota")
+@router.get("/quota", summary="Get the caller's quota")
 def get_own_quota(caller: Reader, context: Context) -> api.Quota:
-    """What the caller's team may use, and what it has used of it."""
+    """The quota of the caller's team and how much of it is used."""
     return context.quotas.get(caller.team)
 
 
-@router.get("/quotas", summary="All quotas")
+@router.get("/quotas", summary="List quotas")
 def list_quotas(caller: QuotaReader, context: Context, page: Paged) -> list[api.Quota]:
-    """Of every team that has one."""
+    """The quotas of all teams that have one. Requires `quotas:read`."""
     return context.quotas.all(page)
 
 
-@router.get("/quotas/{team}", summary="A team's quota")
+@router.get("/quotas/{team}", summary="Get a team's quota")
 def get_quota(team: str, caller: QuotaReader, context: Context) -> api.Quota:
-    """What a team may use, and what it has used of it."""
+    """The quota of any team and how much of it is used. Requires `quotas:read`."""
     return context.quotas.get(team)
 
 
 @router.put("/quotas/{team}", summary="Set a team's quota")
 def set_quota(team: str, body: api.QuotaIn, caller: QuotaWriter, context: Context) -> api.Quota:
-    """Replace a team's quota; what runs goes on, what waits sees it at once."""
+    """Replace a team's quota. Running jobs continue; queued jobs are subject to it at once."""
     made = context.quotas.set(team, body, by=caller.key)
     context.loop.nudge()
     return made

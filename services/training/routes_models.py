@@ -20,58 +20,58 @@ def list_models(caller: Reader, context: Context, page: Paged) -> list[api.Regis
     return context.registry.of_team(caller.team, page)
 
 
-@router.get("/models/{name}", summary="A model")
+@router.get("/models/{name}", summary="Get a model")
 def get_model(name: str, caller: Reader, context: Context) -> api.RegisteredModel:
-    """Digest, parent, job and the data it was trained on."""
+    """The model's digest, parent, training job and training data."""
     return context.registry.get(caller.team, name)
 
 
-@router.get("/models/{name}/details", summary="All that is known of a model")
+@router.get("/models/{name}/details", summary="Get a model's details")
 def get_model_details(name: str, caller: Reader, context: Context) -> api.ModelDetails:
-    """Its files, lineage, configuration and scores as well."""
+    """The model with its files, lineage, configuration and scores."""
     return context.registry.details(caller.team, name)
 
 
-@router.get("/models/{name}/card", summary="A model's card", **answers("text/markdown"))
+@router.get("/models/{name}/card", summary="Get a model card", **answers("text/markdown"))
 def get_model_card(name: str, caller: Reader, context: Context) -> Response:
-    """Markdown with a YAML header, as it stands now."""
+    """The current model card as Markdown with a YAML header."""
     return Response(context.registry.card(caller.team, name), media_type="text/markdown")
 
 
 @router.get(
     "/models/{name}/files/{file}",
-    summary="One of a model's files",
+    summary="Download a model file",
     **answers("application/octet-stream"),
 )
 def get_model_file(name: str, file: str, caller: Reader, context: Context) -> FileResponse:
-    """Weights, configuration, tokenizer; `details` lists them with their digests."""
+    """Weights, configuration or tokenizer. `details` lists the files with their digests."""
     path = context.registry.file(caller.team, name, file)
     return FileResponse(path, media_type="application/octet-stream")
 
 
-@router.post("/models/{name}/imports", summary="Import another program's scores")
+@router.post("/models/{name}/imports", summary="Import scores")
 @takes_body("data")
 def import_scores(name: str, body: api.ImportIn, caller: Writer, context: Context) -> api.Imported:
-    """Scores that were found elsewhere, kept beside those found here and marked by their source."""
+    """Add scores computed by another program. They are stored with the name of their source."""
     return context.imports.add(caller.team, name, body)
 
 
 @router.get(
     "/models/{name}/imports/{imported}/outcomes",
-    summary="Outcomes of an import",
+    summary="Get an import's outcomes",
     **answers("application/jsonl"),
 )
 def get_imported_outcomes(
     name: str, imported: str, caller: Reader, context: Context
 ) -> FileResponse:
-    """What the model answered, one JSON object a line."""
+    """The model's imported answers as JSON Lines."""
     path = context.imports.outcomes(caller.team, name, imported)
     return FileResponse(path, media_type="application/jsonl")
 
 
-@router.get("/models/{name}/serving", summary="Where a model answers")
+@router.get("/models/{name}/serving", summary="List a model's endpoints")
 def get_serving(name: str, caller: Reader, context: Context) -> api.Serving:
-    """Endpoints of the caption service that answer with it, or would go back to it."""
+    """Endpoints that serve the model, and those that would roll back to it."""
     context.registry.get(caller.team, name)
     endpoints = context.platform(caller.team).caption.endpoints()
     return api.Serving(

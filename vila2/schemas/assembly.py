@@ -12,38 +12,38 @@ Policy = Literal["original", "recaption", "concat", "mix", "qa_turns", "conversa
 
 
 class Assembly(Strict):
-    """How the text of one training sample is put together; part of the recipe's hash."""
+    """How the text of a training sample is assembled; part of the recipe's hash."""
 
     policy: Policy = Field(description="Which texts are used, and how they are joined.")
     p: float = Field(
         1.0,
         ge=0.0,
         le=1.0,
-        description="For `mix`, `concat` and `qa_turns`: chance that a visit uses the caption; "
-        "else it sees the alt-text without it.",
+        description="For `mix`, `concat` and `qa_turns`: probability that a visit uses the "
+        "caption; otherwise it uses only the alt-text.",
     )
     caption_question: str = Field(
         "",
-        description="Question that the caption answers as a turn; empty joins it as plain text.",
+        description="Question that the caption answers; empty: the caption is plain text.",
     )
     caption_first: bool = Field(
         False, description="Put the caption before the alt-text instead of after it."
     )
     questions: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="For `qa_turns`: paraphrased questions of each specialist layer.",
+        description="For `qa_turns`: layer name -> paraphrases of its question.",
     )
     missing: Literal["error", "original"] = Field(
-        "error", description="What to do where a layer has no caption for a sample."
+        "error", description="What to do if a layer has no caption for a sample."
     )
     turns_per_sample: int = Field(
-        0, ge=0, description="At most this many turns of a sample per visit; 0 keeps all."
+        0, ge=0, description="Maximum number of turns of a sample per visit; 0 for all."
     )
-    caption_layer: str = Field("", description="Layer that holds the general caption.")
+    caption_layer: str = Field("", description="Layer of the general captions.")
     also_layers: list[str] = Field(
         default_factory=list,
-        description="Further layers of general captions: each visit draws one of all that a "
-        "sample has.",
+        description="Further layers of general captions; each visit draws one of a sample's "
+        "captions.",
     )
 
     @model_validator(mode="after")
@@ -69,17 +69,16 @@ KeepBy = Literal["logprob", "consistency"]
 class SourceOptions(Strict):
     """How a stage reads a source."""
 
-    assembly: Assembly = Field(description="How the text of a sample is put together.")
+    assembly: Assembly = Field(description="How the text of a sample is assembled.")
     repeat: float = Field(1.0, gt=0, description="Passes over this source within one epoch.")
     shuffle_captions: bool = Field(
-        False, description="Control: give every image another image's captions (seeded)."
+        False, description="Control: assign every image another image's captions (seeded)."
     )
     keep_fraction: dict[str, float] = Field(
         default_factory=dict,
-        description="Layer name -> share of its captions kept, the most confident first.",
+        description="Layer name -> share of its captions to keep, best first.",
     )
     keep_by: dict[str, KeepBy] = Field(
         default_factory=dict,
-        description="Layer name -> what decides which captions are kept first; logprob unless "
-        "named.",
+        description="Layer name -> score by which captions are kept; logprob if not given.",
     )

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Typed(BaseModel):
-    """A value of another type is an error, and so is a number that JSON cannot carry (NaN).
+    """Rejects values of another type and numbers that JSON cannot represent (NaN).
 
-    A whole number may be written as a float (`12.0`): JSON does not tell the two apart.
+    An integer may be written as a float (`12.0`), since JSON does not distinguish them.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -24,13 +24,13 @@ class Typed(BaseModel):
 
 
 class Strict(Typed):
-    """A value that does not change."""
+    """An immutable value."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def whole(value: Any) -> Any:
-    """A float that is a whole number as an int, also within a list; anything else as it is."""
+    """Convert floats that are whole numbers to int, also within a list; pass on anything else."""
     if isinstance(value, list):
         return [whole(held) for held in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

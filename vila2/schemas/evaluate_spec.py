@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EvaluateSpec(BaseModel):
-    """A model, benchmarks, and where the outcomes go. Paths are local to the machine."""
+    """An evaluation job: model, benchmarks and output folder. Paths are local to the machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -26,17 +26,17 @@ class StageRecipe(Schedule):
     """One training stage's schedule, at this recipe's scale."""
 
     turns_per_visit: int = Field(
-        0, ge=0, description="At most this many turns of a conversation per visit; 0 takes all."
+        0, ge=0, description="Maximum number of turns of a conversation per visit; 0 for all."
     )
 
 
 class BaseRecipe(Strict):
-    """Where the original vision and language weights come from."""
+    """The origin of the first vision and language weights."""
 
     dataset: OptionalDatasetRef = Field(
-        "", description="Conversations that train the base; empty trains none."
+        "", description="Conversations to train the base on; empty: no base is trained."
     )
-    stage: StageRecipe | None = Field(None, description="How the base is trained on them.")
+    stage: StageRecipe | None = Field(None, description="Training stage of the base.")
 
     @model_validator(mode="after")
     def _both(self) -> BaseRecipe:
@@ -52,21 +52,21 @@ class ModelRecipe(Strict):
         description="A shipped preset's name, or of a NAME.yaml in the folder VILA2_PRESETS names."
     )
     base: BaseRecipe = Field(
-        BaseRecipe(), description="Training before round 0, where there are no pretrained parts."
+        BaseRecipe(), description="Training before round 0, if there are no pretrained parts."
     )
 
 
 class DataRecipe(Strict):
     """Datasets by name (or name@version)."""
 
-    pretrain: DatasetRef = Field(description="Images with alt-text: what is recaptioned.")
+    pretrain: DatasetRef = Field(description="Images with alt-text, which are recaptioned.")
     sft: DatasetRef = Field(description="Clean conversations for the last stage.")
     align: OptionalDatasetRef = Field(
-        "", description="Captioned images of stage 1; empty takes `pretrain` as it came."
+        "", description="Captioned images for stage 1; empty: `pretrain` with its original text."
     )
     pretrain_also: list[DatasetRef] = Field(
         default_factory=list,
-        description="Stage 2 reads these as well, by their own text; they are never recaptioned.",
+        description="Further datasets for stage 2, with their own text; they are not recaptioned.",
     )
 
 
@@ -74,44 +74,48 @@ class CaptionRecipe(Strict):
     """How a round's captions are made."""
 
     prompts: list[str] = Field(
-        min_length=1, description="Drawn uniformly per sample (paper, section 2.1.1)."
+        min_length=1, description="Prompts, drawn uniformly per sample (paper, section 2.1.1)."
     )
-    sampling: Sampling = Field(Sampling(), description="How they are drawn.")
-    gate: Gate = Field(Gate(), description="What they must pass.")
+    sampling: Sampling = Field(Sampling(), description="Sampling of captions.")
+    gate: Gate = Field(Gate(), description="Checks of captions.")
     accumulate: bool = Field(
         False,
-        description="Train on the captions of all rounds so far, one of them drawn on each visit, "
-        "instead of on the newest alone.",
+        description="Train on the captions of all rounds so far, one of them drawn per visit, "
+        "instead of only the newest.",
     )
     keep_fraction: float = Field(
         1.0, gt=0, le=1, description="Share of captions trained on, best first by `keep_by`."
     )
     keep_by: KeepBy = Field(
         "logprob",
-        description="The captioner's confidence, or how much a caption owes to its image.",
+        description="The captioner's confidence, or the caption's consistency with its image.",
     )
 
 
 class RoundsRecipe(Strict):
-    """When the self-augment loop stops, and on how many trainings that rests."""
+    """When the self-augment loop stops, and the number of seeds per round."""
 
-    maximum: int = Field(3, ge=1, le=20, description="The most self-augmented rounds.")
-    patience: int = Field(1, ge=1, description="Rounds in a row without improvement.")
+    maximum: int = Field(3, ge=1, le=20, description="Maximum number of self-augmented rounds.")
+    patience: int = Field(
+        1, ge=1, description="Consecutive rounds without improvement before the loop stops."
+    )
     minimum_effect: float = Field(0.0, ge=0, description="Smallest gain that counts.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of a verdict's interval.")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="Confidence level of a verdict's interval."
+    )
     seed_sd: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Standard deviation of the macro score between seeds, where it is known: "
-        "widens the intervals of rounds that were trained once.",
+        description="Standard deviation of the macro score between seeds, if known; widens the "
+        "intervals of rounds with one seed.",
     )
     seeds: int = Field(
         1,
         ge=1,
         le=64,
-        description="Trainings of every round and control, with `seed` and the numbers after it; "
-        "verdicts are over all of them, and the first one's model captions.",
+        description="Seeds of every round and control, counting up from `seed`. Verdicts use all "
+        "of them; the first seed's model captions.",
     )
     stop_on: list[WarningKind] = Field(
         default_factory=list, description="Warnings about a round's captions that pause the run."
@@ -119,38 +123,42 @@ class RoundsRecipe(Strict):
 
 
 class SpecialistRecipe(Strict):
-    """One specialist: finetuned from the best self-augmented model, then recaptions by task."""
+    """A specialist: finetuned from the best self-augmented model to recaption for its task."""
 
-    name: Literal["spatial", "ocr", "grounding"] = Field(description="Its task.")
-    dataset: DatasetRef = Field(description="Conversations that teach the task.")
-    stage: StageRecipe = Field(description="How it is finetuned on them.")
-    prompts: list[str] = Field(min_length=1, description="What it is asked about each image.")
+    name: Literal["spatial", "ocr", "grounding"] = Field(description="The specialist's task.")
+    dataset: DatasetRef = Field(description="Conversations to finetune on.")
+    stage: StageRecipe = Field(description="Finetuning stage.")
+    prompts: list[str] = Field(min_length=1, description="Prompts for each image.")
     questions: list[str] = Field(
-        min_length=1, description="Paraphrases under which the generalist sees the answers."
+        min_length=1,
+        description="Paraphrased questions with which the generalist is trained on the answers.",
     )
-    sampling: Sampling = Field(Sampling(), description="How its answers are drawn.")
+    sampling: Sampling = Field(Sampling(), description="Sampling of answers.")
     keep_fraction: float = Field(
-        1.0, gt=0, le=1, description="Share of its answers trained on, the most confident first."
+        1.0, gt=0, le=1, description="Share of the answers to train on, most confident first."
     )
 
 
 class ControlRecipe(Strict):
-    """A model trained beside the loop, to tell the loop's effect from its cost."""
+    """A control model, which separates the effect of the loop from that of its extra training."""
 
-    name: Slug = Field(description="What the run and the report call it.")
-    says: str = Field(description="The sentence the report prints about it.")
+    name: Slug = Field(description="Name in the run and the report.")
+    says: str = Field(description="Sentence about the control in the report.")
     captions: Literal["none", "best", "first", "layer"] = Field(
-        "none", description="No captions, the best or first self round's, or a stored layer's."
+        "none",
+        description="Captions: none, those of the best or first self round, or a stored layer's.",
     )
-    layer: str = Field("", description="For captions: layer, the stored layer's name.")
-    shuffle_captions: bool = Field(False, description="Every image gets another's captions.")
+    layer: str = Field("", description="For `captions: layer`: name of the stored layer.")
+    shuffle_captions: bool = Field(
+        False, description="Assign every image another image's captions."
+    )
     extra_steps: Literal["none", "first-round", "loop", "specialists"] = Field(
         "none",
         description="Steps added to `put_into`: those that round 1, the whole loop, or the "
-        "specialists take beyond one training.",
+        "specialists need in addition to one training.",
     )
-    put_into: StageName = Field("pretrain", description="The stage that extra steps lengthen.")
-    specialist_data: bool = Field(False, description="Put the specialists' data into SFT.")
+    put_into: StageName = Field("pretrain", description="Stage to which extra steps are added.")
+    specialist_data: bool = Field(False, description="Include the specialists' data in SFT.")
 
     @model_validator(mode="after")
     def _layer_named(self) -> ControlRecipe:
@@ -160,12 +168,14 @@ class ControlRecipe(Strict):
 
 
 class BudgetRecipe(Strict):
-    """What a run may use; the run is cancelled, with an event that says why, when it has more."""
+    """Budget of a run. A run that exceeds it is cancelled, with an event that gives the reason."""
 
-    gpu_hours: float | None = Field(None, gt=0, description="GPU-hours of its jobs; null: any.")
+    gpu_hours: float | None = Field(
+        None, gt=0, description="GPU-hours of the run's jobs; null: no limit."
+    )
     process_hours: float | None = Field(
-        None, gt=0, description="The same of jobs without a GPU, processes x hours."
+        None, gt=0, description="Process-hours of jobs without a GPU; null: no limit."
     )
     images: int | None = Field(
-        None, ge=1, description="Images captioned, over all rounds and specialists."
+        None, ge=1, description="Images captioned in all rounds and by specialists; null: no limit."
     )

@@ -12,25 +12,35 @@ Task = Literal["general", "spatial", "ocr", "grounding"]
 
 
 class Sampling(Strict):
-    """How answers are drawn; temperature 0 is greedy decoding."""
+    """Sampling parameters of generated text."""
 
-    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy decoding.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability drawn from.")
-    max_new_tokens: int = Field(64, ge=1, le=4096, description="Longest answer, in tokens.")
+    temperature: float = Field(
+        0.0, ge=0, le=5, description="Sampling temperature; 0 for greedy decoding."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Cumulative probability for nucleus sampling."
+    )
+    max_new_tokens: int = Field(
+        64, ge=1, le=4096, description="Maximum length of the output in tokens."
+    )
 
 
 class Gate(Strict):
-    """What a caption must pass before it counts."""
+    """Checks that a caption must pass to be accepted."""
 
-    attempts: int = Field(3, ge=1, le=20, description="Tries before a sample is quarantined.")
-    retry_temperature: float = Field(0.7, gt=0, le=5, description="From the second try on.")
-    min_words: int = Field(1, ge=0, description="A shorter caption is refused.")
-    max_words: int = Field(400, ge=1, description="A longer caption is refused.")
-    max_repeats: int = Field(4, ge=1, description="Times one 4-gram may occur.")
+    attempts: int = Field(
+        3, ge=1, le=20, description="Maximum attempts per sample before it is quarantined."
+    )
+    retry_temperature: float = Field(
+        0.7, gt=0, le=5, description="Temperature from the second attempt on."
+    )
+    min_words: int = Field(1, ge=0, description="Minimum number of words.")
+    max_words: int = Field(400, ge=1, description="Maximum number of words.")
+    max_repeats: int = Field(4, ge=1, description="Maximum occurrences of any 4-gram.")
     min_consistency: float | None = Field(
         None,
-        description="Least consistency score of a general caption, nats per token; below it a "
-        "caption is `inconsistent`. Null asks for none.",
+        description="Minimum consistency score of a general caption, nats per token; lower "
+        "ones are rejected as `inconsistent`. Null: not checked.",
     )
 
     @model_validator(mode="after")

@@ -18,12 +18,13 @@ from vila2.schemas.stages import Execution, Schedule
 
 
 class Source(SourceOptions):
-    """Shards, and the layers over them."""
+    """A source: shards and their caption layers."""
 
     name: str
     shards: list[str] = Field(min_length=1, description="Paths of WebDataset tars.")
     sizes: list[int] = Field(
-        default_factory=list, description="Samples of each shard; empty reads the shards' indexes."
+        default_factory=list,
+        description="Number of samples per shard; empty: read from the shards' indexes.",
     )
     layers: dict[str, list[str]] = Field(
         default_factory=dict, description="Layer name -> Parquet paths, one per shard, in order."
@@ -31,7 +32,7 @@ class Source(SourceOptions):
 
 
 class Stage(Schedule):
-    """One stage: which parts learn, on what, for how long."""
+    """A stage: its schedule and sources."""
 
     name: str
     sources: list[Source] = Field(min_length=1)
@@ -46,14 +47,14 @@ class NewModel(Strict):
 
 
 class FromBase(Strict):
-    """Start from the base's vision and language weights with a fresh projector."""
+    """Start from the base's vision and language weights with a new projector."""
 
     kind: Literal["base"]
     path: str
 
 
 class Continue(Strict):
-    """Go on from a trained model as it is (specialists)."""
+    """Continue training a model (for specialists)."""
 
     kind: Literal["continue"]
     path: str
@@ -70,7 +71,7 @@ _BESIDE_THE_RESULT = {
 
 
 class TrainSpec(Execution):
-    """A training job. Every path is local to the machine that trains."""
+    """A training job. Paths are local to the training machine."""
 
     init: Init
     stages: list[Stage] = Field(default_factory=list)
@@ -79,6 +80,6 @@ class TrainSpec(Execution):
     cache: str = Field(description="Folder for cached images and features, shared by jobs.")
 
     def digest(self) -> str:
-        """Hash over everything that decides the result; where files are written does not."""
+        """Hash over everything that affects the result; output paths and speed do not."""
         fields = self.model_dump(mode="json", exclude=_BESIDE_THE_RESULT)
         return hashlib.sha256(canonical_json(fields)).hexdigest()[:16]

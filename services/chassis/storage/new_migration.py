@@ -1,7 +1,7 @@
-"""Write a service's next migration from what its tables have and its steps do not yet.
+"""Generates a service's next migration: the difference between its tables and its migrations.
 
-For developers: `make migration SERVICE=datasets NAME=add_x` (`SERVICE=identity` for
-identity), then read and correct what it wrote.
+For developers: run `make migration SERVICE=datasets NAME=add_x` (SERVICE may be `identity`), then
+review and correct the generated file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def downgrade() -> None:
 
 
 def write(migrations: Migrations, metadata: MetaData, name: str) -> Path:
-    """Write the step that leads from the newest one to `metadata`; returns its file."""
+    """Write the step from the newest migration to `metadata`; returns the new file's path.
+
+    Raises `SystemExit` if the tables have not changed.
+    """
     before = migrations.revisions
     engine = create_engine("sqlite://")
     with engine.begin() as connection:

@@ -1,6 +1,6 @@
-"""Where a platform keeps its rows and its objects, from environment variables.
+"""Where a platform stores metadata and objects, from environment variables.
 
-Without any of these variables everything is in the workspace: SQLite files and a directory.
+If none is set, both are stored in the workspace: metadata in SQLite, objects in a directory.
 
     VILA2_DATABASE_URL   postgresql+psycopg://USER:PASSWORD@HOST/DATABASE
     VILA2_S3_ENDPOINT    HOST:PORT of an S3-compatible server, with VILA2_S3_BUCKET,
@@ -24,7 +24,7 @@ from services.chassis.storage.sources import SourcedObjects, Sources
 
 
 class StorageSettings(BaseSettings):
-    """The seams for rows and objects."""
+    """Selects the adapters for databases and the object store."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -38,11 +38,11 @@ class StorageSettings(BaseSettings):
 
     @property
     def shared(self) -> bool:
-        """Whether other processes may work on the same rows."""
+        """Whether other processes may use the same database."""
         return bool(self.database_url.get_secret_value())
 
     def database(self, workspace: Path, metadata: MetaData, migrations: Migrations) -> Database:
-        """A service's database, brought to its newest step."""
+        """Open a service's database and migrate it to the newest step."""
         url = self.database_url.get_secret_value()
         if url:
             return Database.open(url, metadata, migrations)
@@ -50,7 +50,7 @@ class StorageSettings(BaseSettings):
         return Database.sqlite(path, metadata, migrations)
 
     def repository(self, workspace: Path, prefix: str) -> str:
-        """Objects below a prefix as Triton names a model repository: a folder, or S3."""
+        """A prefix as the address of a Triton model repository: a folder (created), or S3."""
         if self.s3_endpoint:
             scheme = "https" if self.s3_secure else "http"
             return f"s3://{scheme}://{self.s3_endpoint}/{self.s3_bucket}/{prefix}"
@@ -59,7 +59,7 @@ class StorageSettings(BaseSettings):
         return str(folder)
 
     def storage_keys(self) -> dict[str, str]:
-        """The environment variables by which others reach the same S3 server."""
+        """Environment variables that give other programs access to S3; empty without S3."""
         if not self.s3_endpoint:
             return {}
         return {
@@ -69,9 +69,9 @@ class StorageSettings(BaseSettings):
         }
 
     def objects(self, workspace: Path, sources: Sources, *, create: bool = True) -> ObjectStore:
-        """The object store, which also reads what lies in sources.
+        """Open the object store, which also reads objects in the configured sources.
 
-        Its bucket is made where it is missing, unless `create` is false.
+        A missing bucket is created unless `create` is false.
         """
         cache = workspace / "cache"
         inner: ObjectStore

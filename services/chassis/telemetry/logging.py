@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines to a file or standard error, secrets never among them."""
+"""Structured logging: JSON lines to a file or standard error, with secrets masked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _add_trace(_: object, __: str, event: structlog.typing.EventDict) -> structl
 
 
 def configure_logging(*, path: Path | None = None) -> None:
-    """Send structured logs to `path`, or to standard error where there is none."""
+    """Append structured logs to `path`, or write them to standard error if it is `None`."""
     import sys
 
     stream: TextIO = sys.stderr

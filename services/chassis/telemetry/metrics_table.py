@@ -17,7 +17,7 @@ from services.chassis.telemetry.snapshot_gauge import Listed
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One metric, named as a query names it."""
+    """One metric, under the name that queries use."""
 
     name: str
     kind: str
@@ -26,12 +26,12 @@ class Row:
 
 
 def described() -> list[Row]:
-    """All metrics of `services.chassis.telemetry.metrics`, in the order of that file."""
+    """All metrics of `services.chassis.telemetry.metrics`, in definition order."""
     return list(_rows())
 
 
 def table() -> str:
-    """A Markdown table of them."""
+    """All metrics as a Markdown table."""
     lines = ["| metric | kind | labels | |", "|---|---|---|---|"]
     lines += [
         f"| `{row.name}` | {row.kind} | {', '.join(row.labels)} | {row.documentation} |"
@@ -45,7 +45,7 @@ def _rows() -> Iterator[Row]:
         if isinstance(metric, Listed):
             yield Row(metric.name, "gauge", metric.labels, metric.documentation)
         elif isinstance(metric, MetricWrapperBase):
-            # Its labels are not to be had otherwise; a family has none before it has series.
+            # There is no public access to the labels of a metric without series.
             (family,) = metric.describe()
             ending = {"counter": "_total", "info": "_info"}.get(family.type, "")
             yield Row(

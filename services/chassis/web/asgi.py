@@ -1,7 +1,7 @@
-"""Calling an app in the same process through the same client that calls it over HTTP.
+"""Lets the HTTP client call an app in the same process.
 
-The app runs on one event loop in a thread of its own; a synchronous client hands each request to
-that loop and waits. Requests and replies are whole, as they would be over the wire.
+Apps run on one event loop in a separate thread; a synchronous client submits each request to that
+loop and waits. Requests and responses are buffered in full, so nothing is streamed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class AppThread:
-    """An event loop in a thread, on which apps live from `start` to `stop`."""
+    """An event loop in its own thread, which runs apps from `start` to `stop`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -27,32 +27,32 @@ class AppThread:
         self._stack = AsyncExitStack()
 
     def start(self, app: FastAPI) -> None:
-        """Run the app's start hooks, which ASGI clients do not do by themselves."""
+        """Enter the app's lifespan, which an ASGI transport does not do by itself."""
         if not self._thread.is_alive():
             self._thread.start()
         self.call(self._stack.enter_async_context(app.router.lifespan_context(app)))
 
     def stop(self) -> None:
-        """Run every app's stop hooks, last started first, and end the loop."""
+        """Exit every app's lifespan, last started first, and stop the loop."""
         if self._thread.is_alive():
             self.call(self._stack.aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=30)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it."""
+        """Run a coroutine on the loop and return its result, or raise its exception."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class InProcessTransport(httpx2.BaseTransport):
-    """A client transport that ends in an app of an `AppThread`."""
+    """A client transport that sends requests to an app of an `AppThread`."""
 
     def __init__(self, app: FastAPI, thread: AppThread) -> None:
         self._transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         self._thread = thread
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request through the app."""
+        """Pass one request to the app and return the complete response."""
         request.read()
 
         async def send() -> tuple[httpx2.Response, bytes]:

@@ -1,8 +1,8 @@
-"""How large the bodies of requests may be, from environment variables.
+"""Size limits of request bodies, from environment variables.
 
-VILA2_MAX_JSON_BYTES    the largest body of a request (default 2 MiB)
-VILA2_MAX_DATA_BYTES    of one that carries images or outcomes in its JSON (default 64 MiB)
-VILA2_MAX_UPLOAD_BYTES  of one piece of an upload (default 512 MiB)
+VILA2_MAX_JSON_BYTES    any body not named below (default 2 MiB)
+VILA2_MAX_DATA_BYTES    JSON that contains images or outcomes (default 64 MiB)
+VILA2_MAX_UPLOAD_BYTES  one part or piece of an upload (default 512 MiB)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Body = Literal["json", "data", "upload"]
 
 
 class BodySettings(BaseSettings):
-    """How large the bodies of requests may be, in bytes, by what they hold."""
+    """Size limits of request bodies in bytes, by kind of body."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -25,6 +25,6 @@ class BodySettings(BaseSettings):
     max_upload_bytes: int = Field(512 << 20, ge=1)
 
     def of(self, kind: Body) -> tuple[int, str]:
-        """The bound of a kind, and the variable that sets it."""
+        """The limit of a kind in bytes, and the variable that sets it."""
         most: int = getattr(self, f"max_{kind}_bytes")
         return most, f"VILA2_MAX_{kind.upper()}_BYTES"

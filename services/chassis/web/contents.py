@@ -1,4 +1,4 @@
-"""Bodies that are not JSON: how the OpenAPI document describes them, and how they are received."""
+"""Bodies that are not JSON: their description in OpenAPI, and receiving them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _TEXT = {"schema": {"type": "string"}}
 
 
 def answers(media_type: str) -> dict[str, Any]:
-    """Options of a route that answers with a file."""
+    """Route options for a response of this media type."""
     content = {media_type: _TEXT if media_type.startswith("text/") else _BYTES}
     return {"response_class": Response, "responses": {200: {"content": content}}}
 
 
 def takes(media_type: str) -> dict[str, Any]:
-    """Options of a route that reads the body itself, since it is large."""
+    """Route options for a large body that the route reads as a stream."""
     body = {"required": True, "content": {media_type: _BYTES}}
     return {"openapi_extra": {"requestBody": body}}
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A body as a file."""
+    """A body stored in a file, with its size in bytes and its SHA-256 in hexadecimal."""
 
     path: Path
     bytes: int
@@ -42,7 +42,7 @@ class Received:
 
 @asynccontextmanager
 async def received(request: Request, folder: Path) -> AsyncIterator[Received]:
-    """The body in a temporary file below `folder`, which is removed in the end."""
+    """Stream the body to a temporary file in `folder`; it is deleted on exit."""
     digest, size = hashlib.sha256(), 0
     with NamedTemporaryFile(dir=folder, prefix="body-") as file:
         async for chunk in request.stream():
@@ -54,6 +54,6 @@ async def received(request: Request, folder: Path) -> AsyncIterator[Received]:
 
 
 def declared_bytes(request: Request) -> int:
-    """How large the body will be, as far as the request says so; 0 if it does not."""
+    """The body's size in bytes according to Content-Length; 0 if there is none."""
     declared = request.headers.get("content-length", "")
     return int(declared) if LENGTH.fullmatch(declared) else 0

@@ -94,8 +94,8 @@ def _given(
         Header(
             alias=HEADER,
             pattern=PATTERN,
-            description="The same request with the same key answers with what the first one "
-            "created; another request with it is refused.",
+            description="Repeating a request with the same key returns what the first one "
+            "created; a different request with that key is rejected.",
         ),
     ] = None,
 ) -> str | None:

@@ -1,4 +1,4 @@
-"""Numbers in paths, held to what the databases' integer columns can hold."""
+"""Path parameters that are numbers, limited to the range of the databases' integer columns."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from vila2.schemas.rest.problem import Problem
 _METHODS = ("get", "put", "post", "delete", "patch")
 # Status -> what it means, an example's code, field and fix.
 _REFUSALS: dict[int, tuple[str, str, str, str]] = {
-    401: ("No key, or one that is unknown.", "unauthenticated", "Authorization", "check the key"),
-    403: ("The key lacks the scope.", "forbidden", "", "ask for a key with it"),
-    404: ("There is no such thing in the caller's team.", "not-found", "run", "`vila2 runs list`"),
-    409: ("The thing is not in a state that allows this.", "conflict", "state", "wait for it"),
+    401: ("The key is missing or unknown.", "unauthenticated", "Authorization", "check the key"),
+    403: ("The key lacks the route's scope.", "forbidden", "", "use a key with that scope"),
+    404: ("The caller's team has no such resource.", "not-found", "run", "`vila2 runs list`"),
+    409: ("The resource's state does not allow this.", "conflict", "state", "wait for it"),
     413: ("The body is too large.", "too-large", "", "send smaller pieces"),
-    422: ("A field is wrong, or missing.", "invalid", "name", "see the schema of name"),
-    429: ("The team has used what it may for now.", "too-many-requests", "", "wait"),
-    503: ("Another service, or a model, does not answer.", "unreachable", "", "try again later"),
+    422: ("A field is invalid or missing.", "invalid", "name", "see the schema of name"),
+    429: ("The team has reached a limit.", "too-many-requests", "", "wait"),
+    503: ("Another service or a model does not respond.", "unreachable", "", "try again later"),
 }
 _RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 _WRITES = ("post", "put", "patch", "delete")
@@ -115,11 +115,11 @@ def _headers(operation: dict[str, Any]) -> None:
         if not status.startswith("2"):
             continue
         headers = response.setdefault("headers", {})
-        headers["X-Request-Id"] = _header("By which the logs of all services know the request.")
+        headers["X-Request-Id"] = _header("Identifies the request in the logs of all services.")
         if paged:
-            headers["Link"] = _header('The next page, `rel="next"`; missing on the last one.')
+            headers["Link"] = _header('The next page, `rel="next"`; missing on the last page.')
         if status == "202":
-            headers["Location"] = _header("The resource that tells how far the work is.")
+            headers["Location"] = _header("The resource that reports the progress of the work.")
 
 
 def _header(description: str) -> dict[str, Any]:

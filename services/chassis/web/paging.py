@@ -87,9 +87,9 @@ class Page:
 def paging(
     request: Request,
     response: Response,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="At most so many entries.")] = DEFAULT,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Maximum number of entries.")] = DEFAULT,
     cursor: Annotated[
-        str, Query(max_length=LONGEST, description="From the `Link` header of the page before.")
+        str, Query(max_length=LONGEST, description="From the `Link` header of the previous page.")
     ] = "",
 ) -> Page:
     """Dependency: the page a request asks for."""
@@ -134,7 +134,7 @@ def _wrong() -> Invalid:
     return Invalid(
         "this cursor does not belong to this list and its filters",
         field="cursor",
-        fix="take it from the Link header of the page before, or leave it out to begin anew",
+        fix="take it from the Link header of the previous page, or omit it to start over",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a 202 points to: the resource that tells how far the work is."""
+"""The `Location` header of a 202 response: the resource that reports the progress."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from fastapi import Depends, Request, Response
 
 
 class Location:
-    """Names the resource of what a request started, in the reply's `Location` header."""
+    """Sets a response's `Location` header to the resource that the request started."""
 
     def __init__(self, request: Request, response: Response) -> None:
-        # Below the prefix that a service has where several share one address.
+        # The service's prefix if several services share one address.
         self._root, self._response = request.scope.get("root_path", ""), response
 
     def tell(self, path: str) -> None:
-        """`path` is of this service, below `/v1/`."""
+        """Set the header; `path` is relative to this service's `/v1/`."""
         self._response.headers["Location"] = f"{self._root}/v1/{path}"
 
 
 def location(request: Request, response: Response) -> Location:
-    """A dependency: where to say what was started."""
+    """FastAPI dependency that provides the response's `Location`."""
     return Location(request, response)
 
 

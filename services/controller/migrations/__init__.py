@@ -1,4 +1,4 @@
-"""The controller's migrations: one file per step in `versions/`, numbered."""
+"""Migrations of the controller: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audits: near-duplicates within a version, and images of benchmarks that it holds."""
+"""Audits of a version: near-duplicates, and images that it shares with benchmarks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EXAMPLES = 50
 
 @dataclass(frozen=True, slots=True)
 class _Looks:
-    """What the samples of a version look like: keys, digests and perceptual hashes, aligned."""
+    """Keys, SHA-256 digests and perceptual hashes (uint64) of a version's samples, in order."""
 
     keys: list[str]
     digests: list[str]
@@ -50,7 +50,10 @@ class Audits:
         self._database, self._objects, self._units = database, objects, units
 
     def start(self, team: str, name: str, number: int, body: api.AuditIn) -> api.Audit:
-        """Have a version searched; asking again searches it again."""
+        """Start an audit of a version; it replaces the previous one.
+
+        Raises `NotFound` or `Conflict` if the version or a benchmark is unknown or not ready.
+        """
         with self._database.transaction() as session:
             version = ready_version(session, team, name, number)
             exclusively(session, f"audit:{version.id}")
@@ -83,19 +86,19 @@ class Audits:
             return self._audit(session, row)
 
     def get(self, team: str, name: str, number: int) -> api.Audit:
-        """The last audit of a version."""
+        """The last audit of a version; raises `NotFound` if there is none."""
         with self._database.transaction() as session:
             version = ready_version(session, team, name, number)
             row = session.get(AuditRow, version.id)
             if row is None:
                 raise NotFound(
-                    f"version {version.number} of {name} was not audited",
+                    f"version {version.number} of {name} has not been audited",
                     fix=f"`vila2 datasets audit {name}@{version.number}`",
                 )
             return self._audit(session, row)
 
     def run(self, claim: Claim, report: Report) -> None:
-        """Hash what is not hashed yet, compare, and record what was found."""
+        """Hash images that are not hashed yet, compare them, and record the findings."""
         with self._database.transaction() as session:
             row = session.get_one(AuditRow, int(claim.payload["version_id"]))
             version = session.get_one(VersionRow, row.version_id)
@@ -128,7 +131,7 @@ class Audits:
         ours = set(looks.digests)
         exact = {n for n, digest in enumerate(other.digests) if digest in ours}
         near = near_pairs(other.hashes, looks.hashes, max_distance=row.max_distance)
-        # The closest first: a reader wants to see the plainest cases.
+        # Closest first, so that the examples show the clearest cases.
         order = np.argsort(near.distances, kind="stable")
         pairs, distances = near.pairs[order], near.distances[order]
         return {
@@ -140,7 +143,7 @@ class Audits:
         }
 
     def _looks(self, version_id: int, report: Report, *, done: int) -> _Looks:
-        """Hashes of a version's images, each shard's computed once and kept."""
+        """Hashes of a version's images; each shard's are computed once and stored."""
         keys: list[str] = []
         digests: list[str] = []
         hashes: list[int] = []
@@ -191,7 +194,7 @@ class Audits:
 
 
 def _hashes(samples: Iterator[Sample]) -> Iterator[tuple[str, str, int]]:
-    """Hashes in order, a few images at a time: a shard's images are never all in memory."""
+    """Yield (key, SHA-256, perceptual hash) in order, with at most 64 images in memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(itertools.islice(samples, 64)):
             hashed = pool.map(perceptual_hash, [sample.image for sample in batch])

@@ -1,4 +1,4 @@
-"""The record of exports: what went out, and why where its layer was not sealed."""
+"""Records of exports, including the reason for exporting a layer that is not sealed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ class Exports:
         self._database = database
 
     def begin(self, caller: Principal, body: api.ExportIn, token: str | None = None) -> api.Export:
-        """Record an export, or refuse it: a layer that is not sealed needs a waiver."""
+        """Record an export; the same `token` and request return the same record.
+
+        Raises `NotFound` if the dataset or layer is unknown. Raises `Conflict` if the version is
+        not ready, or if the layer belongs to another version, is withdrawn, or is not sealed and
+        `body` has no waiver.
+        """
         asked = KeyedRequest.of(token, body)
 
         def found_or_made(session: Session) -> api.Export:
@@ -37,15 +42,15 @@ class Exports:
                 raise Conflict(
                     f"layer {body.layer} belongs to another version of the dataset",
                     field="layer",
-                    fix="export the version that it was made for",
+                    fix="export the layer's own version",
                 )
             if layer is not None and layer.state == "withdrawn":
                 raise Conflict(f"layer {layer.id} is withdrawn", fix="restore it first")
             if layer is not None and layer.state != "sealed" and not body.waiver.strip():
                 raise Conflict(
-                    f"layer {layer.id} is not sealed: not all of its captions are there",
+                    f"layer {layer.id} is not sealed: some of its captions are missing",
                     field="waiver",
-                    fix="wait until it is, or waive it with a reason, which is recorded",
+                    fix="wait until it is, or give the reason in `waiver`; it is recorded",
                 )
             row = ExportRow(
                 id=f"export-{uuid.uuid4().hex[:12]}",
@@ -55,7 +60,7 @@ class Exports:
                 layer_id=layer.id if layer is not None else "",
                 format=body.format,
                 text=body.text,
-                # A sealed layer needs none: the record should not claim that it did.
+                # A waiver is recorded only if it was needed.
                 waiver=body.waiver.strip() if layer is not None and layer.state == "open" else "",
                 by_key=caller.key,
             )
@@ -73,7 +78,10 @@ class Exports:
             return [_export(session, row) for row in rows]
 
     def check_readable(self, team: str, layer: api.Layer, export: str) -> None:
-        """Raise unless the layer is sealed, or `export` is one that waived it."""
+        """Raise `Conflict` unless the layer is sealed or the export has a waiver for it.
+
+        Raises `NotFound` if `export` is given and is not one of the team's.
+        """
         if layer.state == "sealed":
             return
         with self._database.transaction() as session:

@@ -1,4 +1,4 @@
-"""What changed which data is in use, and who did it: written beside the change, never changed."""
+"""Append-only history of which data is in use: what changed, and by which key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer out of captions that another dataset came with, matched image by image."""
+"""Imports another dataset's captions as a layer, matched by image digest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from vila2.schemas.rest import datasets as api
 
 
 class LayerImports:
-    """Reads indexes alone: neither dataset's images are touched."""
+    """Imports captions from indexes; reads no images."""
 
     def __init__(self, database: Database, objects: ObjectStore, layers: Layers) -> None:
         self._database, self._objects, self._layers = database, objects, layers
 
     def run(self, team: str, body: api.LayerImport) -> api.Layer:
-        """A sealed layer of another dataset's captions; images it lacks are quarantined."""
+        """Create a sealed layer from another dataset's captions.
+
+        Images without a caption in it are quarantined as `not-in-import`. Raises `NotFound` or
+        `Conflict` if a version is missing or not ready.
+        """
         with self._database.transaction() as session:
             donor = ready_version(session, team, body.from_dataset)
             target = ready_version(session, team, body.dataset)
@@ -36,7 +40,7 @@ class LayerImports:
             recipe_hash=f"import-{donor.sha256[:16]}",
             captioner=DatasetRef(body.from_dataset, donor.number),
         )
-        # Importing the same captions again finds the layer.
+        # Importing the same captions again returns the same layer.
         token = f"import:{KeyedRequest.of(None, opened).fingerprint}"
         layer = self._layers.open(team, opened, token)
         if layer.state == "sealed":

@@ -1,4 +1,4 @@
-"""Reading layers: differences between two, and the lineage of one sample."""
+"""Queries over layers: differences between two, and the lineage of a sample."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARDS_AT_ONCE = 20
 
 
 class Reading:
-    """Answers from indexes and layers; changes nothing."""
+    """Read-only queries over indexes and layers."""
 
     def __init__(
         self, database: Database, objects: ObjectStore, platform: Callable[[str], Client]
@@ -34,7 +34,10 @@ class Reading:
     def diff(
         self, team: str, after: str, before: str, *, first: int, examples: int
     ) -> api.LayerDiff:
-        """Differences over the next shards that both layers have, from shard `first` on."""
+        """Differences over the next 20 shards that both layers have, from shard `first` on.
+
+        Raises `Conflict` if the layers belong to different versions.
+        """
         with self._database.transaction() as session:
             new, old = layer_row(session, team, after), layer_row(session, team, before)
             if new.version_id != old.version_id:
@@ -65,7 +68,7 @@ class Reading:
         )
 
     def lineage(self, team: str, dataset: str, number: int, key: str) -> api.Lineage:
-        """Where a sample comes from, its captions, and the models trained on them."""
+        """A sample's origin, its captions and the models trained on them; may raise `NotFound`."""
         with self._database.transaction() as session:
             version = ready_version(session, team, dataset, number)
             shards = shards_of(session, version.id)
@@ -81,7 +84,7 @@ class Reading:
             for layer in layers
             if (made := self._caption(layer, shard.number, key, models)) is not None
         ]
-        # A job that named no version read whichever was in use: it may have been this one.
+        # A job that names no version used the current one, which may have been this one.
         named = {DatasetRef(dataset, version.number), dataset}
         return api.Lineage(
             dataset=dataset,
@@ -122,7 +125,7 @@ class Reading:
 def _common(
     session: Session, new: LayerRow, old: LayerRow, first: int
 ) -> list[tuple[LayerShardRow, LayerShardRow]]:
-    """The next shards of both layers as (old, new), and one more to tell whether that is all."""
+    """The next shards of both layers as (old, new), plus one to detect whether more follow."""
     ours, theirs = aliased(LayerShardRow), aliased(LayerShardRow)
     rows = session.execute(
         select(theirs, ours)

@@ -1,4 +1,4 @@
-"""The dataset store's migrations: one file per step in `versions/`, numbered."""
+"""Migrations of the dataset store: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a version was given, as raw samples: uploaded parts, files read apart, fetched addresses."""
+"""Reads a version's uploads as raw samples: parts, files read in a sandbox, or fetched URLs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ANY_NUMBER = 1 << 62
 
 
 class Incoming:
-    """Reads what was uploaded to a version; the same uploads give the same samples."""
+    """Reads the uploads of a version; the same uploads yield the same samples."""
 
     def __init__(self, database: Database, objects: ObjectStore, fetching: FetchPolicy) -> None:
         self._database, self._objects, self._fetching = database, objects, fetching
@@ -36,7 +36,10 @@ class Incoming:
     def raws(
         self, version: VersionRow, scratch: Path, report: Callable[[int], None]
     ) -> Iterator[RawSample]:
-        """Raw samples in order; `report` is told how many addresses were fetched."""
+        """Yield raw samples in order; `report` receives the number of URLs fetched so far.
+
+        Raises `DataError` if the pieces of a file are incomplete.
+        """
         with self._database.transaction() as session:
             held = list(pieces(session, version.id))
         if not version.format:
@@ -51,7 +54,7 @@ class Incoming:
             yield from read_apart(version.format, root, options)
 
     def _laid_out(self, held: list[UploadRow], root: Path) -> Path:
-        """The files as they were where they came from, put together from their pieces."""
+        """Reassemble the uploaded files from their pieces; returns their root folder."""
         for file, group in itertools.groupby(held, key=lambda row: row.file):
             target = root / file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +74,7 @@ class Incoming:
     def _fetched(
         self, version: VersionRow, root: Path, options: ReadOptions, report: Callable[[int], None]
     ) -> Iterator[RawSample]:
-        """Fetch in chunks that are kept: whoever goes on after a crash fetches the rest."""
+        """Fetch in chunks and store each, so that a retry after a crash fetches only the rest."""
         rows = read_apart("urls", root, options)
         done = 0
         with Fetcher(self._fetching) as fetcher:

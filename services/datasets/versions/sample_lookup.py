@@ -1,4 +1,4 @@
-"""Finding a sample by its key, through the shards' indexes."""
+"""Finds a sample by key in the shards' indexes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vila2.data.index import decode_index
 def find_sample(
     objects: ObjectStore, shards: Iterable[ShardRow], dataset: str, key: str
 ) -> tuple[ShardRow, dict[str, Any]]:
-    """The shard that holds a sample and the sample's row of its index, or `NotFound`."""
+    """The shard that contains a sample, and its row in the index; raises `NotFound`."""
     for shard in shards:
         index = objects.get(shard.index_key)
         keys = decode_index(index, ("key",))

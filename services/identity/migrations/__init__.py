@@ -1,4 +1,4 @@
-"""The migrations of identity: one file per step in `versions/`, numbered."""
+"""Migrations of identity: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

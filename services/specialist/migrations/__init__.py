@@ -1,4 +1,4 @@
-"""The specialist service's migrations: one file per step in `versions/`, numbered."""
+"""Migrations of the specialist service: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training dispatcher's migrations: one file per step in `versions/`, numbered."""
+"""Migrations of the training dispatcher: one numbered file per step in `versions/`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The REST models of each service, with an example beside each."""
+"""REST models of the services, each with an example."""

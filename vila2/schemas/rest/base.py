@@ -1,4 +1,4 @@
-"""What all REST models share."""
+"""Base classes of the REST models."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vila2.schemas.base import Typed
 
-# A number that an integer column of the databases holds.
+# A number that fits the databases' integer columns.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Model(BaseModel):
-    """A REST body; an unknown key is an error, so that a misspelling never passes unseen."""
+    """A REST body; unknown keys are rejected, so that misspellings are noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Body(Typed, Model):
-    """What a request asks for."""
+    """The body of a request."""
 
 
 class Progress(Model):
-    """How far some work is."""
+    """Progress of a piece of work: `done` of `total`, in `unit`."""
 
     done: int = 0
     total: int = 0
     unit: str = "samples"
     phase: str = ""
-    eta_seconds: float | None = Field(None, description="Null while there is nothing to go by.")
+    eta_seconds: float | None = Field(
+        None, description="Estimated seconds left; null while unknown."
+    )
 
     @property
     def fraction(self) -> float:
-        """Share done, 0 to 1."""
+        """Completed share, 0 to 1; 0 if `total` is 0."""
         return self.done / self.total if self.total else 0.0

@@ -48,21 +48,23 @@ class RunIn(Body):
 
     model_config = example(recipe=RECIPE, name="first try")
 
-    recipe: dict[str, Any] = Field(description="A recipe's content.")
+    recipe: dict[str, Any] = Field(description="The recipe.")
     name: str = Field("", max_length=100)
 
 
 class OverruleIn(Body):
-    """A person's verdict in place of the computed one; the record keeps both."""
+    """A verdict that replaces the computed one; both are kept in the record."""
 
     model_config = example(kind="worse", reason="captions repeat the prompt")
 
     kind: VerdictKind
-    reason: str = Field(min_length=1, max_length=1000, description="Why; it is kept.")
+    reason: str = Field(
+        min_length=1, max_length=1000, description="The reason, kept in the record."
+    )
 
 
 class AmendIn(Body):
-    """Another recipe for the rounds that have not begun."""
+    """A new recipe for the rounds that have not started."""
 
     model_config = example(
         recipe={**RECIPE, "rounds": {"maximum": 3, "patience": 1}},
@@ -70,11 +72,11 @@ class AmendIn(Body):
         reason="one round more",
     )
 
-    recipe: dict[str, Any] = Field(description="The whole recipe, changed.")
+    recipe: dict[str, Any] = Field(description="The complete new recipe.")
     based_on: int = Field(
         ge=1,
         le=2**31 - 1,
-        description="Number of the recipe that was changed; 409 if another is in force by now.",
+        description="Number of the recipe that was edited; 409 if it is no longer in force.",
     )
     reason: str = Field("", max_length=1000)
 
@@ -84,22 +86,22 @@ class BranchIn(Body):
 
     model_config = example(round="round 1", name="second try")
 
-    round: str = Field(description="The last round that both runs share, such as `round 1`.")
+    round: str = Field(description="Last round that both runs share, such as `round 1`.")
     recipe: dict[str, Any] | None = Field(
-        None, description="What the new run does from there on; the other's own where left out."
+        None, description="Recipe of the following rounds; default: the original run's."
     )
     name: str = Field("", max_length=100)
 
 
 class Origin(Model):
-    """Where a branch, or a round that it shares, comes from."""
+    """The run and round from which a branch or a shared round originates."""
 
     run: str
     round: str
 
 
 class RecipeOfRun(Model):
-    """A recipe that a run has had, and from whom."""
+    """A recipe of a run, and who set it when (`at`: seconds since 1970)."""
 
     model_config = example(number=1, recipe=RECIPE, recipe_hash="b1946ac92492d234", at=AT)
 
@@ -112,10 +114,10 @@ class RecipeOfRun(Model):
 
 
 class Difference(Model):
-    """How one run's round differs from another's of the same name.
+    """The difference between two runs' rounds of the same name.
 
-    `difference` is the paired difference of the macro scores, theirs minus ours, with its interval;
-    all three are missing where the two were not asked the same questions.
+    `difference` is the paired difference of the macro scores, theirs minus ours, with its interval
+    from `low` to `high`. All three are null if the rounds were evaluated on different questions.
     """
 
     round: str
@@ -128,7 +130,7 @@ class Difference(Model):
 
 
 class Comparison(Model):
-    """Two runs beside each other."""
+    """A comparison of two runs."""
 
     model_config = example(
         ours=RUN,
@@ -149,13 +151,13 @@ class Comparison(Model):
     ours: str
     theirs: str
     recipe: dict[str, list[Any]] = Field(
-        description="Values of the recipes that differ: dotted name -> [ours, theirs]."
+        description="Recipe values that differ: dotted name -> [ours, theirs]."
     )
     rounds: list[Difference]
 
 
 class RoundSeed(Model):
-    """One of the trainings of a round with several seeds: its model, and that one's evaluation."""
+    """One seed of a round with several seeds: its model and that model's evaluation."""
 
     seed: int
     model: str
@@ -163,7 +165,7 @@ class RoundSeed(Model):
 
 
 class Round(Model):
-    """One model of a run: what it is trained on, how far it is, and what came out."""
+    """A round of a run: its model, training data, progress and results."""
 
     name: str
     kind: RoundKind
@@ -173,7 +175,8 @@ class Round(Model):
     layer: str = ""
     jobs: list[str] = []
     seeds: list[RoundSeed] = Field(
-        [], description="Of a round with several seeds, once trained; `model` is the first one's."
+        [],
+        description="Set once a round with several seeds is trained; `model` is the first seed's.",
     )
     scores: dict[str, dict[str, float]] = {}
     verdict: dict[str, Any] | None = None
@@ -220,14 +223,16 @@ class Run(Model):
     phase: str
     rounds: list[Round]
     error: str = ""
-    trouble: str = Field("", description="Why nothing could be done just now; it is tried again.")
+    trouble: str = Field(
+        "", description="Current failure, which is being retried; empty if there is none."
+    )
     created_at: float
     finished_at: float = 0.0
     progress: Progress
 
 
 class Event(Model):
-    """One thing that happened to a run."""
+    """An event in a run; `at` is in seconds since 1970."""
 
     model_config = example(
         sequence=3, at=AT, kind="round.training", round="baseline", message="training"
@@ -242,7 +247,7 @@ class Event(Model):
 
 
 class ShippedRecipe(Model):
-    """A recipe that ships with the platform: to read, copy and start."""
+    """A recipe that ships with the platform."""
 
     model_config = example(
         name="web-photos-small",
@@ -255,5 +260,7 @@ class ShippedRecipe(Model):
     name: str
     description: str
     recipe_hash: str
-    yaml: str = Field(description="Its file, comments and citations included.")
-    content: dict[str, Any] = Field(description="What `recipe` of a run or an estimate takes.")
+    yaml: str = Field(description="The recipe file, including comments and citations.")
+    content: dict[str, Any] = Field(
+        description="The recipe in the form that `recipe` of a run or an estimate takes."
+    )

@@ -23,7 +23,7 @@ class DatasetIn(Body):
     model_config = example(name="web-photos", kind="pairs")
 
     name: str = Field(pattern=NAME, examples=["web-photos"])
-    kind: Kind = Field(description="Images with captions, with conversations, or questions.")
+    kind: Kind = Field(description="Images with captions, images with conversations, or questions.")
 
 
 class Dataset(DatasetIn):
@@ -32,11 +32,13 @@ class Dataset(DatasetIn):
     model_config = example(name="web-photos", kind="pairs", team="local", latest=1)
 
     team: str
-    latest: int = Field(description="The version that the bare name means; 0 while there is none.")
+    latest: int = Field(
+        description="Version that the dataset's name refers to; 0 if there is none yet."
+    )
 
 
 class LatestIn(Body):
-    """Which version the bare name of a dataset means from now on."""
+    """The version that a dataset's name refers to from now on."""
 
     model_config = example(version=1, reason="version 2 lacks captions")
 
@@ -45,44 +47,48 @@ class LatestIn(Body):
 
 
 class ReadOptionsIn(Body):
-    """Which columns hold what; empty: the reader looks for the usual names."""
+    """Options of a reader. An empty column name selects the usual names."""
 
     image_field: str = Field("", max_length=200)
     caption_field: str = Field("", max_length=200)
     url_field: str = Field("", max_length=200)
-    captionless: bool = Field(False, description="Admit images that have no text.")
+    captionless: bool = Field(False, description="Admit images without text.")
     structure_only: bool = Field(
-        False, description="Check that images are whole, and do not decode their pixels."
+        False, description="Check that image files are complete without decoding their pixels."
     )
 
 
 class VersionIn(Body):
-    """A version to fill, by parts of raw samples, by files as they are, or from a source."""
+    """A version to open: filled by parts of raw samples, by files, or from a source."""
 
     model_config = example(
         source="crawl of June", licence="CC-BY-4.0", shard_samples=2000, format="folder"
     )
 
-    source: str = Field("", description="Where the data comes from, for the dataset card.")
-    licence: str = Field("", max_length=200, description="Its licence, for the dataset card.")
+    source: str = Field("", description="Origin of the data, for the dataset card.")
+    licence: str = Field(
+        "", max_length=200, description="Licence of the data, for the dataset card."
+    )
     shard_samples: int = Field(2000, ge=1, le=50_000)
     format: Format | None = Field(
-        None, description="How the uploaded files are read; null: parts of raw samples are sent."
+        None, description="Format of the uploaded files; null if parts of raw samples are uploaded."
     )
     options: ReadOptionsIn = ReadOptionsIn()
     origin: str = Field(
         "",
         max_length=63,
-        description="A source that the operator configured: its tars are registered in place.",
+        description="A source configured by the operator, whose tars are registered in place.",
     )
-    prefix: str = Field("", max_length=400, description="Where the tars lie within the origin.")
+    prefix: str = Field("", max_length=400, description="Prefix of the tars within the origin.")
     upload_bytes: int = Field(
-        0, ge=0, description="What will be sent, if that is known: refused now if it does not fit."
+        0,
+        ge=0,
+        description="Size of the upload, if known; rejected at once if it exceeds the quota.",
     )
 
 
 class StorageQuota(Model):
-    """What a team stores: its versions' shards, and uploads that are not ingested yet."""
+    """Storage of a team in bytes: shards of its versions and uploads not ingested yet."""
 
     model_config = example(team="photos", storage_bytes=None, storage_bytes_used=1_204_112)
 
@@ -92,7 +98,7 @@ class StorageQuota(Model):
 
 
 class Upload(Model):
-    """A piece of an upload that the store has."""
+    """An uploaded piece."""
 
     model_config = example(file="photos/p0.jpg", number=0, sha256=DIGEST, bytes=48_213)
 
@@ -116,7 +122,7 @@ class RejectedExample(Model):
 
 
 class Version(Model):
-    """A version of a dataset; immutable once it is ready, but for take-downs."""
+    """A version of a dataset; immutable once it is ready, except for takedowns."""
 
     model_config = example(
         dataset="web-photos",
@@ -141,23 +147,21 @@ class Version(Model):
     source: str = ""
     licence: str = ""
     origin: str = ""
-    parts: list[int] = Field(description="Numbers of the parts of raw samples uploaded so far.")
+    parts: list[int] = Field(description="Numbers of the uploaded parts of raw samples.")
     shards: int
     samples: int
     bytes: int
     rejected: dict[str, int] = Field(description="Quarantined samples by reason.")
-    repeated_captions: int = Field(0, description="Samples whose caption another has too.")
-    notes: dict[str, int] = Field(
-        default_factory=dict, description="Admitted samples that something was noted about."
-    )
-    taken_down: int = Field(0, description="Samples taken down since it was ready.")
+    repeated_captions: int = Field(0, description="Samples that share their caption with another.")
+    notes: dict[str, int] = Field(default_factory=dict, description="Admitted samples by remark.")
+    taken_down: int = Field(0, description="Samples taken down since the version became ready.")
     sha256: str = ""
     error: str = ""
     progress: Progress
 
 
 class Shard(Model):
-    """One tar of a version and where it lies."""
+    """A shard of a version, with the keys of its tar and index in the object store."""
 
     model_config = example(
         index=0,
@@ -203,7 +207,7 @@ _LAYER_SHARD: dict[str, Any] = {
 
 
 class LayerShardIn(Body):
-    """The captions of one shard: written to the object store, now to be counted."""
+    """The captions of one shard, already written to the object store."""
 
     model_config = example(**_LAYER_SHARD)
 
@@ -214,7 +218,7 @@ class LayerShardIn(Body):
 
 
 class LayerShard(LayerShardIn):
-    """The captions of one shard and where they lie."""
+    """The recorded captions of one shard."""
 
     model_config = example(**_LAYER_SHARD, number=0)
 
@@ -248,11 +252,11 @@ class Layer(Model):
     captioned: int
     quarantined: dict[str, int]
     shards: int = Field(description="Shards of the version.")
-    recorded: int = Field(description="Shards whose captions are there.")
+    recorded: int = Field(description="Shards whose captions are recorded.")
 
 
 class LayerImport(Body):
-    """Turn another dataset version's captions into a layer, matched by image."""
+    """Captions of another dataset to import as a layer, matched by image."""
 
     model_config = example(
         name="captions of the web", dataset="web-photos", from_dataset="web-photos-recaptioned"
@@ -260,11 +264,11 @@ class LayerImport(Body):
 
     name: str
     dataset: str = Field(description="Dataset whose images get the captions.")
-    from_dataset: str = Field(description="Dataset whose captions they are.")
+    from_dataset: str = Field(description="Dataset whose captions are imported.")
 
 
 class ReasonIn(Body):
-    """Why something is done; kept in the history."""
+    """The reason for an action, kept in the history."""
 
     model_config = example(reason="the captioner saw the wrong images")
 
@@ -272,7 +276,7 @@ class ReasonIn(Body):
 
 
 class DiffExample(Model):
-    """One sample whose caption differs."""
+    """A sample whose caption differs."""
 
     key: str
     before: str
@@ -280,7 +284,7 @@ class DiffExample(Model):
 
 
 class LayerDiff(Model):
-    """How the captions of two layers of one version differ, over some of its shards."""
+    """Differences between two layers of one version, over some of its shards."""
 
     model_config = example(
         shards=2,
@@ -293,32 +297,37 @@ class LayerDiff(Model):
     )
 
     shards: int = Field(description="Shards compared.")
-    next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
+    next: int | None = Field(
+        description="Pass this as `first` for the next shards; null at the end."
+    )
     same: int = 0
     changed: int = 0
-    gained: int = Field(0, description="Quarantined before, captioned after.")
-    lost: int = Field(0, description="Captioned before, quarantined after.")
-    neither: int = Field(0, description="Quarantined in both.")
-    words_before: int = Field(0, description="Words of all captions before.")
+    gained: int = Field(0, description="Samples quarantined before and captioned after.")
+    lost: int = Field(0, description="Samples captioned before and quarantined after.")
+    neither: int = Field(0, description="Samples quarantined in both.")
+    words_before: int = Field(0, description="Total words of the captions before.")
     words_after: int = 0
     examples: list[DiffExample] = []
 
 
 class AuditIn(Body):
-    """What to search a version for."""
+    """An audit to start."""
 
     model_config = example(benchmarks=["shapes-vqa"], max_distance=7)
 
     benchmarks: list[DatasetRef] | None = Field(
-        None, description="Benchmarks to hold it against, NAME or NAME@VERSION; null: all."
+        None, description="Benchmarks to compare with, NAME or NAME@VERSION; null: all."
     )
     max_distance: int = Field(
-        7, ge=0, le=15, description="Bits of 64 in which the perceptual hashes may differ."
+        7,
+        ge=0,
+        le=15,
+        description="Largest number of the 64 bits of two perceptual hashes that may differ.",
     )
 
 
 class Pair(Model):
-    """Two samples that look alike."""
+    """Two samples with similar images; `distance` is in bits of the perceptual hash."""
 
     key: str
     other: str
@@ -326,17 +335,17 @@ class Pair(Model):
 
 
 class Contamination(Model):
-    """Images of a benchmark that a version holds as well."""
+    """Images of a benchmark that are also in a version."""
 
     benchmark: str
     images: int
-    exact: int = Field(description="Benchmark images that are there byte for byte.")
-    near: int = Field(description="Further ones that look alike.")
+    exact: int = Field(description="Benchmark images that are in the version byte for byte.")
+    near: int = Field(description="Other benchmark images with a similar image in the version.")
     examples: list[Pair] = []
 
 
 class Audit(Model):
-    """Near-duplicates within a version and benchmark images in it."""
+    """An audit of a version: near-duplicates and benchmark images in it."""
 
     model_config = example(
         dataset="web-photos",
@@ -356,9 +365,11 @@ class Audit(Model):
     state: Literal["running", "done", "failed"]
     max_distance: int
     samples: int = 0
-    clusters: int = Field(0, description="Groups of images that look alike.")
-    near_duplicates: int = Field(0, description="Images beyond the first of their group.")
-    uncompared: int = Field(0, description="Images too alike to thousands to be compared.")
+    clusters: int = Field(0, description="Groups of similar images.")
+    near_duplicates: int = Field(0, description="Images other than the first of their group.")
+    uncompared: int = Field(
+        0, description="Images not compared because thousands share part of their hash."
+    )
     examples: list[Pair] = []
     contamination: list[Contamination] = []
     error: str = ""
@@ -366,7 +377,7 @@ class Audit(Model):
 
 
 class TakedownIn(Body):
-    """An image that must go, by digest or by one sample that shows it."""
+    """An image to take down, given by its digest or by one sample that contains it."""
 
     model_config = example(
         dataset="web-photos",
@@ -376,14 +387,14 @@ class TakedownIn(Body):
     )
 
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    dataset: OptionalDatasetRef = Field("", description="NAME or NAME@VERSION, with `key`.")
+    dataset: OptionalDatasetRef = Field("", description="NAME or NAME@VERSION of the sample `key`.")
     key: str = ""
     reason: str = Field(min_length=3, max_length=2000, examples=["request of the rights holder"])
     requested_by: str = Field(min_length=1, max_length=200)
 
 
 class Takedown(Model):
-    """The record of a take-down."""
+    """A takedown and its effects; `created_at` is in seconds since 1970."""
 
     model_config = example(
         id="takedown-5d41402abc4b",
@@ -404,14 +415,15 @@ class Takedown(Model):
     reason: str
     requested_by: str
     state: Literal["running", "done", "failed"]
-    samples: int = Field(0, description="Samples taken out, over all versions.")
-    captions: int = Field(0, description="Rows taken out of caption layers.")
+    samples: int = Field(0, description="Samples removed, over all versions.")
+    captions: int = Field(0, description="Rows removed from caption layers.")
     versions: list[str] = []
     layers: list[str] = []
-    exports: list[str] = Field([], description="Exports made before, which may hold the image.")
-    models: list[str] = Field([], description="Models trained on data that held the image.")
+    exports: list[str] = Field([], description="Earlier exports, which may contain the image.")
+    models: list[str] = Field([], description="Models trained on data that contained the image.")
     left_in_place: list[str] = Field(
-        [], description="Tars of sources registered in place; take the image out of them there."
+        [],
+        description="Tars registered in place; remove the image from them at their source.",
     )
     error: str = ""
     created_at: float
@@ -428,7 +440,7 @@ _EXPORT: dict[str, Any] = {
 
 
 class ExportIn(Body):
-    """An export about to be made."""
+    """An export to record."""
 
     model_config = example(**_EXPORT)
 
@@ -438,12 +450,14 @@ class ExportIn(Body):
     format: str = Field(max_length=20)
     text: str = Field(max_length=20)
     waiver: str = Field(
-        "", max_length=2000, description="Why a layer that is not sealed may go out; recorded."
+        "",
+        max_length=2000,
+        description="Reason for exporting a layer that is not sealed; kept in the record.",
     )
 
 
 class Export(ExportIn):
-    """The record of an export."""
+    """A recorded export; `created_at` is in seconds since 1970."""
 
     model_config = example(**_EXPORT, id="export-7d793037a076", by_key="1f0e3dad", created_at=AT)
 
@@ -453,7 +467,7 @@ class Export(ExportIn):
 
 
 class CaptionOf(Model):
-    """One layer's caption of a sample and how it was made."""
+    """A layer's caption of a sample, and how it was generated."""
 
     layer: str
     name: str
@@ -476,7 +490,7 @@ class CaptionOf(Model):
 
 
 class Lineage(Model):
-    """One sample: back to its image and source, forward to captions and models."""
+    """The lineage of a sample: its image and source, captions, and models."""
 
     model_config = example(
         dataset="web-photos",
@@ -502,13 +516,15 @@ class Lineage(Model):
     source: str
     caption: str
     shard: int
-    offset: int = Field(description="Where the image begins in its tar.")
+    offset: int = Field(description="Offset of the image in its tar, in bytes.")
     captions: list[CaptionOf]
-    models: list[str] = Field(description="Models trained on this version without a layer too.")
+    models: list[str] = Field(
+        description="Models trained on this version, with or without a layer."
+    )
 
 
 class HistoryEntry(Model):
-    """Something that changed which version or layer is in use."""
+    """A change of the version or layer in use; `at` is in seconds since 1970."""
 
     model_config = example(
         action="version-in-use",

@@ -1,4 +1,4 @@
-"""REST models of estimates and costs: what a run will take, and what it took."""
+"""REST models of estimates and costs of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DeviceName = Literal["h100", "a100", "cpu"]
 
 
 class Range(Model):
-    """A quantity and its ends; what `low` and `high` mean, the estimate's `ranges` says."""
+    """A quantity with a range; the estimate's `ranges` defines `low` and `high`."""
 
     low: float = Field(ge=0)
     mid: float = Field(ge=0)
@@ -25,18 +25,20 @@ class Range(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low <= self.mid <= self.high:
-            raise ValueError(f"{self.low}, {self.mid}, {self.high}: low <= mid <= high is needed")
+            raise ValueError(
+                f"{self.low}, {self.mid}, {self.high}: must satisfy low <= mid <= high"
+            )
         return self
 
 
 class Device(Model):
-    """What does the work: a GPU, or a process on a CPU core."""
+    """A compute device: a GPU, or a process on a CPU core."""
 
     name: str
     unit: Literal["gpu", "process"]
-    peak_tflops: float = Field(gt=0, description="TFLOP/s at the precision that is trained in.")
-    training: Range = Field(description="Share of the peak that training reaches (MFU).")
-    captioning: Range = Field(description="Share of the peak that captioning reaches.")
+    peak_tflops: float = Field(gt=0, description="TFLOP/s at the training precision.")
+    training: Range = Field(description="Share of the peak reached in training (MFU).")
+    captioning: Range = Field(description="Share of the peak reached in captioning.")
 
 
 class EstimateIn(Body):
@@ -44,42 +46,46 @@ class EstimateIn(Body):
 
     model_config = example(recipe=RECIPE, sample=0, device="cpu", price_per_hour=0.08)
 
-    recipe: dict[str, Any] = Field(description="A recipe's content.")
+    recipe: dict[str, Any] = Field(description="The recipe.")
     captioner: str = Field(
-        "", description="Model that captions the sample; empty: the newest of the recipe's preset."
+        "",
+        description="Model that captions the sample; empty: the newest of the recipe's preset.",
     )
     sample: int = Field(
-        200, ge=0, le=2000, description="Images captioned to measure; 0 measures nothing."
+        200, ge=0, le=2000, description="Images to caption for measurement; 0 for none."
     )
     device: DeviceName | None = Field(
-        None, description="What is assumed where no job of the preset has run; null: refuse then."
+        None,
+        description="Device to assume if no job of the preset has run; null: reject the request.",
     )
     peak_tflops: float | None = Field(
-        None, ge=1e-3, le=1e6, description="In place of the device's own."
+        None, ge=1e-3, le=1e6, description="Peak TFLOP/s; null: the device's own."
     )
-    mfu: float | None = Field(
-        None, ge=1e-4, le=1, description="In place of the device's middle one."
-    )
+    mfu: float | None = Field(None, ge=1e-4, le=1, description="MFU; null: the device's `mid`.")
     history: bool = Field(
-        True, description="Use the speed of earlier jobs and of the sample; else the device's."
+        True,
+        description="Use speeds measured in earlier jobs and the sample, not the device's.",
     )
     price_per_hour: float | None = Field(
-        None, ge=0, le=1e9, description="Of one device, in any currency; null: no money is told."
+        None,
+        ge=0,
+        le=1e9,
+        description="Price of one device in any currency; null: no cost is estimated.",
     )
-    captioners: int = Field(1, ge=1, le=1_000_000, description="Devices that caption at once.")
+    captioners: int = Field(1, ge=1, le=1_000_000, description="Devices that caption concurrently.")
 
 
 class Sampled(Model):
-    """What captioning a sample of the recipe's own dataset showed."""
+    """Measurements from captioning a sample of the recipe's dataset."""
 
     captioner: str
     images: int
     captioned: int
     quarantined: dict[str, int] = {}
-    tokens: Range = Field(description="Tokens of one caption: 95 % interval of the mean.")
+    tokens: Range = Field(description="Tokens per caption: 95 % interval of the mean.")
     tokens_per_word: float
-    attempts: float = Field(description="Tries of one image, on average.")
-    seconds: Range = Field(description="Seconds of one image: fastest call, all, slowest call.")
+    attempts: float = Field(description="Mean number of attempts per image.")
+    seconds: Range = Field(description="Seconds per image: fastest call, mean, slowest call.")
 
 
 _SPAN = {"low": 0.8, "mid": 1.0, "high": 1.4}
@@ -96,23 +102,25 @@ _LINE: dict[str, Any] = {
 
 
 class Line(Model):
-    """One piece of a run's work."""
+    """One piece of a run's work and its estimate."""
 
     round: str
     work: Work
-    what: str = Field("", description="The specialist, where it is one's.")
-    certain: bool = Field(description="It comes however early the loop saturates.")
-    images: Range = Field(description="Images captioned, visited in training, or questions.")
-    tokens: Range | None = Field(None, description="Text tokens written or trained on.")
+    what: str = Field("", description="The specialist whose work it is; else empty.")
+    certain: bool = Field(description="Whether it is needed even if the loop saturates early.")
+    images: Range = Field(
+        description="Images captioned, images visited in training, or questions evaluated."
+    )
+    tokens: Range | None = Field(None, description="Text tokens generated or trained on.")
     hours: Range = Field(description="Device-hours.")
     wall_hours: Range
     money: Range | None = None
     basis: Basis
-    says: str = Field(description="What is measured and what is assumed.")
+    says: str = Field(description="What the figures are based on.")
 
 
 class Total(Model):
-    """All lines together."""
+    """Totals over all lines."""
 
     captioned: Range
     tokens: Range = Field(description="Tokens of captions.")
@@ -122,7 +130,7 @@ class Total(Model):
 
 
 class Estimate(Model):
-    """What a run of a recipe will take."""
+    """An estimate of a run of a recipe; `created_at` is in seconds since 1970."""
 
     model_config = example(
         id="estimate-c4ca4238a0b9",
@@ -148,17 +156,19 @@ class Estimate(Model):
     recipe_name: str
     recipe_hash: str
     unit: Literal["gpu", "process"]
-    device: Device | None = Field(description="What was assumed; null: all speeds are measured.")
+    device: Device | None = Field(
+        description="The assumed device; null if all speeds are measured."
+    )
     price_per_hour: float | None = None
     sampled: Sampled | None
     lines: list[Line]
     total: Total
-    ranges: str = Field(description="What `low` and `high` mean.")
+    ranges: str = Field(description="Meaning of `low` and `high`.")
     notes: list[str] = []
 
 
 class CostLine(Model):
-    """What one piece of a run's work has taken so far, beside what was expected."""
+    """Usage of one piece of a run's work so far, with its estimate."""
 
     round: str
     work: Work
@@ -167,14 +177,14 @@ class CostLine(Model):
     images: int
     tokens: int | None = Field(None, description="Tokens of captions; null for other work.")
     seconds: float = Field(
-        description="By the clock for jobs, summed over seeds; summed over workers for captions."
+        description="Wall-clock seconds: summed over seeds for jobs, over workers for captioning."
     )
     hours: float = Field(description="Device-hours.")
     expected: Line | None = None
 
 
 class Costs(Model):
-    """What a run has used, by round and work, beside its estimate if there was one."""
+    """A run's usage by round and kind of work, with its estimate if there is one."""
 
     model_config = example(
         run=RUN,
@@ -199,13 +209,17 @@ class Costs(Model):
     )
 
     run: str
-    estimate: str = Field(description="The newest estimate of the same recipe; empty: none.")
+    estimate: str = Field(description="Newest estimate of the same recipe; empty if there is none.")
     lines: list[CostLine]
     images: int = Field(description="Images captioned, or quarantined after all attempts.")
     tokens: int
     captioning_hours: float
-    gpu_hours: float = Field(description="Of its jobs, by the training service's accounts.")
+    gpu_hours: float = Field(
+        description="GPU-hours of the run's jobs according to the training service."
+    )
     process_hours: float
     jobs: int = 0
-    attempts: int = Field(0, description="Starts of these jobs; more than jobs where some failed.")
-    money: float | None = Field(None, description="At the estimate's price; null: it had none.")
+    attempts: int = Field(0, description="Attempts at these jobs, including failed ones.")
+    money: float | None = Field(
+        None, description="Cost at the estimate's price; null if it has none."
+    )

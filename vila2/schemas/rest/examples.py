@@ -1,7 +1,7 @@
-"""How a model shows an example in its JSON schema, and what all examples are about.
+"""Examples in the models' JSON schemas, and the values that they share.
 
-They tell one story: a team submits the dataset `web-photos`, starts a run of a small recipe, and
-deploys what comes out. A test validates each against its model.
+All examples belong to one scenario: a team submits the dataset `web-photos`, starts a run of a
+small recipe, and deploys the resulting model. A test validates each example against its model.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ STAGE = {"steps": 300, "batch_size": 64, "lr": 0.002, "trainable": ["projector",
 
 
 def example(**fields: Any) -> ConfigDict:
-    """A model's configuration that adds an example to its JSON schema."""
+    """A model configuration that adds an example to the JSON schema."""
     return ConfigDict(json_schema_extra={"examples": [fields]})

@@ -33,24 +33,29 @@ _LIMITS_SET = {**_LIMITS, "set_by": "5d41402a", "set_at": AT}
 
 
 class LimitsIn(Body):
-    """What a team may use, set in whole; null is no limit."""
+    """The complete limits of a team; null means no limit."""
 
     model_config = example(**_LIMITS)
 
     requests_per_minute: int | None = Field(
-        None, ge=1, le=2**31 - 1, description="Over all its keys; as many may come at once."
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Limit over all keys of the team; a burst of this size is allowed.",
     )
     images_per_day: int | None = Field(
         None,
         ge=0,
         le=2**53,
-        description="Captioned in a UTC day, by layers and by direct requests.",
+        description="Images captioned per UTC day, by layers and by direct requests.",
     )
-    storage_bytes: int | None = Field(None, ge=0, le=2**53, description="Of datasets and uploads.")
+    storage_bytes: int | None = Field(
+        None, ge=0, le=2**53, description="Bytes of datasets and uploads."
+    )
 
 
 class Limits(LimitsIn):
-    """A team's limits, and which key set them when."""
+    """A team's limits, and the key and time of the last change."""
 
     model_config = example(**_LIMITS_SET)
 
@@ -68,7 +73,7 @@ class Member(Model):
 
 
 class MemberIn(Body):
-    """The role that a user gets; the user is made if need be."""
+    """The role to give to a user, who is created if unknown."""
 
     model_config = example(role="member")
 
@@ -76,7 +81,7 @@ class MemberIn(Body):
 
 
 class Team(Model):
-    """A team, who is in it and what it may use."""
+    """A team with its members and limits."""
 
     model_config = example(
         name="photos",
@@ -89,39 +94,43 @@ class Team(Model):
     name: str
     created_at: float
     members: list[Member]
-    keys: int = Field(description="That are active.")
+    keys: int = Field(description="Number of active keys.")
     limits: Limits
 
 
 class User(Model):
-    """A person and the teams that they are in."""
+    """A user and the teams they belong to."""
 
     model_config = example(name="mira@example.org", created_at=AT, roles={"photos": "member"})
 
     name: str
     created_at: float
-    roles: dict[str, Role] = Field(description="By team.")
+    roles: dict[str, Role] = Field(description="Roles by team.")
 
 
 class KeyIn(Body):
-    """A new key: its scopes by name, those of a role, or a service's. A user's own needs none."""
+    """A key to create, with `scopes`, a `role` or `service`; default: the role of `user`."""
 
     model_config = example(name="nightly submissions", role="member", expires_in_days=90)
 
-    name: str = Field("", max_length=120, description="What it is for.")
+    name: str = Field("", max_length=120, description="Purpose of the key.")
     role: Role | None = None
     scopes: list[str] | None = Field(None, min_length=1)
     service: bool = Field(
-        False, description="For the platform's own services: acts for every team."
+        False, description="Key for the platform's own services, valid for every team."
     )
     user: str = Field(
-        "", max_length=200, description="Whose own key it is: it ends with the membership."
+        "",
+        max_length=200,
+        description="Owner of a personal key, which ends with the owner's membership.",
     )
-    expires_in_days: float | None = Field(None, gt=0, le=3660, description="Null: never.")
+    expires_in_days: float | None = Field(
+        None, gt=0, le=3660, description="Null: the key does not expire."
+    )
 
 
 class RotateIn(Body):
-    """How long the old key goes on beside the new one."""
+    """The time for which the old key stays valid along with the new one."""
 
     model_config = example(overlap_hours=24)
 
@@ -158,20 +167,20 @@ class Key(Model):
     created_by: str
     expires_at: float | None
     revoked_at: float | None
-    last_used_at: float | None = Field(description="To the minute; null: never.")
+    last_used_at: float | None = Field(description="Accurate to a minute; null: never used.")
     replaced_by: str = ""
 
 
 class NewKey(Key):
-    """A key that was just made: the one time that its secret is shown."""
+    """A new key with its secret, which is shown only once."""
 
     model_config = example(**_KEY, key="a87ff679.SECRET")
 
-    key: str = Field(description="PREFIX.SECRET, to send as a bearer token.")
+    key: str = Field(description="PREFIX.SECRET; send it as a bearer token.")
 
 
 class Caller(Model):
-    """Who a key is."""
+    """The team, user and scopes of a key."""
 
     model_config = example(
         key="a87ff679",
@@ -187,7 +196,7 @@ class Caller(Model):
 
 
 class AuditEntry(Model):
-    """A request that changed something, or that was refused."""
+    """A request that changed something or was refused."""
 
     id: int
     at: float
@@ -196,14 +205,14 @@ class AuditEntry(Model):
     route: str
     path: str
     status: int
-    key: str = Field(description="The key's public prefix; empty where there was none.")
+    key: str = Field(description="The key's public prefix; empty if there was no key.")
     user: str
     team: str
     request_id: str
 
 
 class AuditPage(Model):
-    """Entries, the newest first."""
+    """A page of entries, newest first."""
 
     model_config = example(
         entries=[
@@ -225,4 +234,6 @@ class AuditPage(Model):
     )
 
     entries: list[AuditEntry]
-    next: str | None = Field(description="Give this as `cursor` for those before; null: the end.")
+    next: str | None = Field(
+        description="Pass this as `cursor` for older entries; null at the end."
+    )

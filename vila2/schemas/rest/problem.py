@@ -1,4 +1,4 @@
-"""The problem document (RFC 9457) that every failed request answers with."""
+"""The problem document (RFC 9457) returned by every failed request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vila2.schemas.rest.base import Model
 
 
 class Problem(Model):
-    """What went wrong, which field it was, and what to do about it."""
+    """An error: what is wrong, the field concerned, and how to fix it."""
 
     type: str
     title: str
@@ -16,4 +16,4 @@ class Problem(Model):
     detail: str
     field: str | None = None
     fix: str | None = None
-    request_id: str | None = Field(None, description="By which the logs know the request.")
+    request_id: str | None = Field(None, description="Identifies the request in the logs.")

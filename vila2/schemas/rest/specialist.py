@@ -17,7 +17,7 @@ SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled
 
 
 class SpecialistIn(Execution):
-    """Finetune a specialist and let it recaption a dataset."""
+    """A specialist to finetune and to recaption a dataset with."""
 
     model_config = example(
         specialist="ocr",
@@ -29,20 +29,20 @@ class SpecialistIn(Execution):
     )
 
     specialist: Literal["spatial", "ocr", "grounding"]
-    # The layer's name adds the specialist's.
+    # The layer's name appends the specialist's.
     name: str = Field(max_length=180)
-    parent: str = Field(description="Model that it is finetuned from.")
+    parent: str = Field(description="Model to finetune.")
     stage: StageIn
-    dataset: DatasetRef = Field(description="What it recaptions: name or name@version.")
+    dataset: DatasetRef = Field(description="Dataset to recaption: NAME or NAME@VERSION.")
     prompts: list[str] = Field(min_length=1)
     sampling: Sampling = Sampling()
     gate: Gate = Gate()
     seed: int = 0
-    run: str = Field("", description="The run on whose account it is trained.")
+    run: str = Field("", description="Run to which its usage is charged.")
 
 
 class Specialist(Model):
-    """A specialist at work."""
+    """A specialist and its progress."""
 
     model_config = example(
         id="specialist-92eb5ffee6ae",
@@ -59,7 +59,7 @@ class Specialist(Model):
     state: SpecialistState
     model: str = ""
     layer: str = ""
-    layer_job: str = Field("", description="The caption service's job that makes the layer.")
+    layer_job: str = Field("", description="Caption job that makes the layer.")
     job: str = ""
     error: str = ""
     progress: Progress

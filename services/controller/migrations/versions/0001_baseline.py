@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of the controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of the dataset store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of the specialist service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baseline."""
+"""Initial tables of the training dispatcher."""
 
 from __future__ import annotations
 
