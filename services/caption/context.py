@@ -58,11 +58,13 @@ class CaptionContext:
             database, objects, units, self.engines, platform, self.deployments, self.quotas
         )
         self.previews = Previews(objects, self.engines, platform, self.deployments, self.quotas)
-        shards = ShardCaptioner(database, objects, units, self.engines, platform, self.jobs.steps)
+        self.shards = ShardCaptioner(
+            database, objects, units, self.engines, platform, self.jobs.steps
+        )
         self.control = LayerControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
         CAPTIONS.labels(CAPTIONED)  # start at 0, so that the first increase is visible
-        self.worker = Worker(units, queue, {SHARD_TASK: shards.run})
+        self.worker = Worker(units, queue, {SHARD_TASK: self.shards.run})
         # Adds units page by page, records results, and seals if a worker died before sealing.
         self._settler = Loop("settle-layers", self.jobs.steps.take_all, seconds=1.0)
         self.deployer = Loop("deployments", self.rollout.advance_all, seconds=1.0)

@@ -8,6 +8,7 @@ the rounding of batched matrix products.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class TransformersCaptioner:
     """
 
     def __init__(self, directory: Path, *, batch_size: int = 16, device: str = "") -> None:
-        from transformers import AutoModelForImageTextToText
+        from transformers import AutoModelForImageTextToText, GenerationConfig
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size
@@ -43,6 +44,13 @@ class TransformersCaptioner:
         tokenizer = self._processor.tokenizer
         if tokenizer.eos_token_id is not None:
             self._stops.add(tokenizer.eos_token_id)
+        # The checkpoint's own may penalise or truncate; sampling is the request's alone.
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=sorted(self._stops) or None,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+        )
+        self._markup = _markup(tokenizer)
 
     @torch.inference_mode()
     def generate(
@@ -90,26 +98,34 @@ class TransformersCaptioner:
         self.model.generate(
             **{name: self._on_device(value) for name, value in inputs.items()},
             max_new_tokens=max(request.sampling.max_new_tokens for request in requests),
-            eos_token_id=sorted(self._stops) or None,
-            pad_token_id=self._processor.tokenizer.pad_token_id,
             logits_processor=LogitsProcessorList([rows]),
             stopping_criteria=StoppingCriteriaList([_Ends(rows, self._text, on_text)]),
-            **_NEUTRAL,
         )
         return [rows.generation(i, self._text, lengths[i]) for i in range(len(requests))]
 
     def _encode(self, requests: Sequence[Request]) -> Any:
         """The processor's tensors: prompts left-padded, images at the model's own resolution."""
-        return self._processor.apply_chat_template(
-            [_conversation(request) for request in requests],
+        made = self._processor.inner.apply_chat_template(
+            [self._conversation(request) for request in requests],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            # Markup such as <image> in a question stays text.
-            sanitize_control_tokens=True,
-            processor_kwargs={"padding": True},
+            processor_kwargs={"padding": True, "padding_side": "left"},
         )
+        made.pop("labels", None)  # PaliGemma adds them, for training
+        return made
+
+    def _conversation(self, request: Request) -> list[dict[str, Any]]:
+        images = [{"type": "image", "image": Image.fromarray(each)} for each in _arrays(request)]
+        text = {"type": "text", "text": self._plain(request.question)}
+        user = {"role": "user", "content": [*images, text]}
+        system = [{"type": "text", "text": self._plain(request.system)}]
+        return [{"role": "system", "content": system}, user] if request.system else [user]
+
+    def _plain(self, text: str) -> str:
+        """A prompt whose markup (<image>) is broken up by a space, so that it stays text."""
+        return self._markup.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def _too_long(self, length: int, request: Request) -> str:
         text = self.model.config.get_text_config()
@@ -128,27 +144,6 @@ class TransformersCaptioner:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self._processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-
-# A checkpoint's generation_config.json may penalise or truncate; sampling is the request's alone.
-_NEUTRAL: dict[str, Any] = {
-    "do_sample": False,
-    "num_beams": 1,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_new_tokens": None,
-    "min_length": 0,
-    "max_length": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "bad_words_ids": None,
-    "num_return_sequences": 1,
-    "return_dict_in_generate": False,
-    "use_cache": True,
-}
 
 
 def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
@@ -170,12 +165,11 @@ def _arrays(request: Request) -> list[np.ndarray]:
     return [image for image in request.images if isinstance(image, np.ndarray)]
 
 
-def _conversation(request: Request) -> list[dict[str, Any]]:
-    images = [{"type": "image", "image": Image.fromarray(each)} for each in _arrays(request)]
-    user = {"role": "user", "content": [*images, {"type": "text", "text": request.question}]}
-    if not request.system:
-        return [user]
-    return [{"role": "system", "content": [{"type": "text", "text": request.system}]}, user]
+def _markup(tokenizer: Any) -> re.Pattern[str]:
+    """Matches every text that the tokenizer reads as a control token."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    tokens = sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True)
+    return re.compile("|".join(re.escape(token) for token in tokens if token.strip()) or r"(?!)")
 
 
 class _Rows:

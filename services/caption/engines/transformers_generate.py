@@ -27,10 +27,9 @@ class TransformersEngine:
     """One loaded model; concurrent callers take turns, a batch at a time."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
-        from vila2.model.processors import ProcessorError
-
         from vila2.engine.transformers_captioner import TransformersCaptioner
         from vila2.model.loading import CheckpointError
+        from vila2.model.processor_parts import ProcessorError
 
         try:
             self._captioner = TransformersCaptioner(directory, batch_size=batch_size)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.caption.engines.engine import EngineInfo
+from services.caption.engines.engine import Abilities, EngineInfo
 from services.caption.settings import CaptionSettings
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.training.backends.backend import Backend, Command, Phase
 from services.training.settings import TrainingSettings
 from tests.support.runs.instant_jobs import digest, evaluated, trained, weights_in, write_whole
-from vila2.engine.requests import Generation, Request, Scoring
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 
 class InstantBackend(Backend):
@@ -51,7 +51,7 @@ class InstantBackend(Backend):
 class InstantEngine:
     """Captions that tell how good their captioner is, and of which image they are."""
 
-    image_size = 32
+    image_input = ImageInput(side=32)
 
     def __init__(self, weights: dict[str, Any]) -> None:
         self._quality = float(weights["quality"])
@@ -81,13 +81,14 @@ class InstantEngine:
 class InstantEngines:
     """Engines of the models that `InstantBackend` made."""
 
-    no_scores = ""
-
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    def info(self) -> EngineInfo:
+    def info(self, prefix: str) -> EngineInfo:
         return EngineInfo("instant", "1")
+
+    def abilities(self, prefix: str) -> Abilities:
+        return Abilities()
 
     def get(self, prefix: str) -> InstantEngine:
         return InstantEngine(weights_in(self._objects.local(prefix)))

@@ -23,7 +23,7 @@ from services.chassis.storage.objects_directory import DirectoryObjects
 from services.chassis.web.errors import Conflict
 from tests.support.datasets.samples import image
 from vila2.engine.golden_set import GOLDEN_FILE
-from vila2.engine.requests import Generation, Request, Scoring
+from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement
 from vila2.schemas.rest.training import ModelDetails
@@ -32,7 +32,7 @@ from vila2.schemas.rest.training import ModelDetails
 class Engine:
     """Answers every question with "a fox"."""
 
-    image_size = 32
+    image_input = ImageInput(side=32)
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
@@ -48,8 +48,6 @@ class Engine:
 
 class Engines:
     """Remembers what was loaded and released; `full` refuses to load anything for now."""
-
-    no_scores = ""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []

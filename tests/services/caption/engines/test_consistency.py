@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from services.caption.captioning.how import Captioning, caption_samples, check_scoring
+from services.caption.captioning.chunks import caption_samples
+from services.caption.captioning.how import Captioning, check_abilities
 from services.caption.engines.embedded import EmbeddedEngine, EmbeddedEngines
 from services.caption.engines.engine import CannotScore, Engine
 from services.caption.engines.triton import TritonEngines
@@ -250,9 +251,9 @@ def test_scores_are_refused_before_anything_is_captioned_where_vllm_answers(
     gated = asked.model_copy(update={"score": False, "gate": Gate(min_consistency=0.0)})
     for body, field in ((asked, "score"), (gated, "gate.min_consistency")):
         with pytest.raises(Invalid, match=r"vLLM .*VILA2_TRITON_BACKEND=python") as refused:
-            check_scoring(body, engines)
+            check_abilities(body, engines.abilities("models/m"))
         assert refused.value.field == field
-    check_scoring(asked.model_copy(update={"score": False}), engines)
+    check_abilities(asked.model_copy(update={"score": False}), engines.abilities("models/m"))
     engines.close()
     database.close()
 
@@ -271,7 +272,7 @@ class Judged(Scripted):
 
 
 def rows_of(engine: Judged, count: int = 1, **fields: object) -> list[CaptionRow]:
-    return caption_samples([sample(f"k{n}") for n in range(count)], how(**fields), engine)
+    return caption_samples([sample(f"k{n}") for n in range(count)], how(**fields), engine)[0]
 
 
 GATE = Gate(attempts=3, retry_temperature=0.9, min_consistency=0.1)

@@ -106,7 +106,7 @@ def ignore(_: int) -> None:
 
 def test_engines_tell_what_computes(engines: Engines) -> None:
     """It goes into the recipe hash of every layer that they caption."""
-    info = engines.info()
+    info = engines.info("models/m-0")
     assert info.kind in ("embedded", "triton-python")
     assert any(character.isdigit() for character in info.version)
 
@@ -116,7 +116,7 @@ def test_a_server_that_never_answered_tells_nothing(serving: Serving) -> None:
     """It may be of another version than the next."""
     nobody = TritonEngines(Connection("127.0.0.1:9"), serving.objects, serving.served)
     with pytest.raises(EngineUnavailable, match="does not answer"):
-        nobody.info()
+        nobody.info("models/m-0")
 
 
 def test_answers_come_in_order_and_progress_reaches_all(engines: Engines) -> None:

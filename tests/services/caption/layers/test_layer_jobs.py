@@ -130,9 +130,9 @@ def test_a_worker_that_lost_its_lease_leaves_one_committed_output(
     first, second = service.waiting()
     stale = service.claimed(service.lapsing, first)
     present = service.claimed(service.context.units, first)
-    service.jobs.run_shard(present, ignore)
-    service.jobs.run_shard(stale, ignore)
-    service.jobs.run_shard(service.claimed(service.context.units, second), ignore)
+    service.context.shards.run(present, ignore)
+    service.context.shards.run(stale, ignore)
+    service.context.shards.run(service.claimed(service.context.units, second), ignore)
     layer = captioning.client.datasets.layer(job.layer)
     assert (layer.state, service.jobs.get("local", job.id).state) == ("sealed", "sealed")
     held = [shard.object_key for shard in captioning.client.datasets.layer_shards(layer.id)]
@@ -150,7 +150,7 @@ def test_a_worker_that_died_between_writing_and_completing_leaves_its_file_unnam
     rest = f"layers/{job.layer}/000000-{dead.fence}.parquet"
     captioning.objects.put(rest, b"written by a worker that died before it could say so")
     for unit in (first, second):
-        service.jobs.run_shard(service.claimed(service.context.units, unit), ignore)
+        service.context.shards.run(service.claimed(service.context.units, unit), ignore)
     layer = captioning.client.datasets.layer(job.layer)
     assert layer.state == "sealed"
     held = [shard.object_key for shard in captioning.client.datasets.layer_shards(layer.id)]
@@ -166,7 +166,7 @@ def test_a_job_with_a_shard_that_fails_for_good_fails_with_its_words(
     first, second = service.waiting()
     units = service.context.units
     units.fail(service.claimed(units, first), "the image is cut", final=True)
-    service.jobs.run_shard(service.claimed(units, second), ignore)
+    service.context.shards.run(service.claimed(units, second), ignore)
     service.jobs.steps.take_all()
     failed = service.jobs.get("local", job.id)
     assert failed.state == "failed"
@@ -219,11 +219,11 @@ def test_a_job_is_not_settled_before_all_its_units_are_there(
     by_ones(monkeypatch)
     job = service.jobs.start("local", captioning.job())
     (first,) = service.waiting()
-    service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
+    service.context.shards.run(service.claimed(service.context.units, first), ignore)
     assert service.jobs.get("local", job.id).state == "running"
     service.jobs.steps.take_all()
     (second,) = service.waiting()
-    service.jobs.run_shard(service.claimed(service.context.units, second), ignore)
+    service.context.shards.run(service.claimed(service.context.units, second), ignore)
     assert service.jobs.get("local", job.id).state == "sealed"
 
 
@@ -233,7 +233,7 @@ def test_what_is_captioned_is_in_the_layer_before_the_job_is_over(
     """Recorded as it comes, so that the end of a large job is not another long job."""
     job = service.jobs.start("local", captioning.job())
     first = service.waiting()[0]
-    service.jobs.run_shard(service.claimed(service.context.units, first), ignore)
+    service.context.shards.run(service.claimed(service.context.units, first), ignore)
     service.jobs.steps.take_all()
     layer = captioning.client.datasets.layer(job.layer)
     assert (layer.state, layer.recorded) == ("open", 1)
@@ -247,7 +247,7 @@ def test_recording_that_was_cut_short_counts_nothing_twice(
     """The layer has the shard, and the job does not know yet: it is told again."""
     job = service.jobs.start("local", captioning.job())
     for unit in service.waiting()[:1]:
-        service.jobs.run_shard(service.claimed(service.context.units, unit), ignore)
+        service.context.shards.run(service.claimed(service.context.units, unit), ignore)
 
     def die(name: str) -> None:
         raise KeyboardInterrupt(name)
@@ -293,7 +293,7 @@ def test_a_cancelled_job_takes_its_shards_from_their_workers(
     job = service.jobs.start("local", captioning.job())
     claim = service.claimed(service.context.units, service.waiting()[0])
     assert service.jobs.cancel("local", job.id).state == "cancelled"
-    service.jobs.run_shard(claim, ignore)
+    service.context.shards.run(claim, ignore)
     service.jobs.steps.take_all()
     assert captioning.outputs(job.layer) == []
     assert service.waiting() == []

@@ -10,7 +10,7 @@ from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning
 from tests.support.datasets.samples import sample
 from vila2.data.layers import CAPTIONED, QUARANTINED
-from vila2.engine.requests import Generation, Request
+from vila2.engine.requests import Generation, ImageInput, Request
 from vila2.schemas.sampling import Gate, Sampling
 
 GOOD = "A small brown dog sleeps on the red sofa near a window."
@@ -20,7 +20,7 @@ LOOP = "dog dog dog dog dog dog dog dog dog dog dog dog"
 class Scripted:
     """An engine that says what `script` makes of a question, and keeps what it was asked."""
 
-    image_size = 8
+    image_input = ImageInput(side=8)
 
     def __init__(self, script: Callable[[Request, int], str]) -> None:
         self._script = script
@@ -50,7 +50,7 @@ def how(**fields: Any) -> Captioning:
 def test_a_retry_has_another_seed_and_the_retry_temperature() -> None:
     """Asking the same way again would give the same caption."""
     engine = Scripted(lambda _, attempt: GOOD if attempt == 2 else LOOP)
-    (row,) = caption_samples([sample("a")], how(), engine)
+    (row,), _ = caption_samples([sample("a")], how(), engine)
     asked = [requests[0] for requests in engine.rounds]
     assert [request.sampling.temperature for request in asked] == [0.2, 0.9, 0.9]
     assert len({request.seed for request in asked}) == 3
@@ -66,7 +66,7 @@ def test_only_what_failed_is_asked_again() -> None:
     )
     samples = [sample("a"), sample("b"), sample("c")]
     bad = samples[1].sha256
-    rows = caption_samples(samples, how(), engine)
+    rows, _ = caption_samples(samples, how(), engine)
     assert [len(requests) for requests in engine.rounds] == [3, 1]
     assert [row.attempt for row in rows] == [0, 1, 0]
     assert [row.key for row in rows] == ["a", "b", "c"]
@@ -75,7 +75,7 @@ def test_only_what_failed_is_asked_again() -> None:
 def test_a_sample_that_fails_every_attempt_is_quarantined_with_the_reason() -> None:
     """Its row holds what the captioner said last."""
     engine = Scripted(lambda *_: LOOP)
-    (row,) = caption_samples([sample("a", caption="the old caption")], how(), engine)
+    (row,), _ = caption_samples([sample("a", caption="the old caption")], how(), engine)
     assert len(engine.rounds) == 3
     assert (row.status, row.reason, row.attempt) == (QUARANTINED, "repetition", 2)
 
@@ -83,7 +83,7 @@ def test_a_sample_that_fails_every_attempt_is_quarantined_with_the_reason() -> N
 @pytest.mark.parametrize("said", ["", LOOP, "I cannot help with that."])
 def test_nothing_falls_back_to_the_old_caption(said: str) -> None:
     """A failed caption is missing, and counted; it never looks as if it were new."""
-    rows = caption_samples(
+    rows, _ = caption_samples(
         [sample("a", caption="the old caption")], how(), Scripted(lambda *_: said)
     )
     assert [row.status for row in rows] == [QUARANTINED]
@@ -111,7 +111,7 @@ def test_prompts_are_spread_over_the_samples_and_another_seed_spreads_them_other
     samples = [sample(f"k{n}") for n in range(40)]
 
     def asked(seed: int) -> list[str]:
-        return [row.prompt for row in caption_samples(samples, how(seed=seed), engine)]
+        return [row.prompt for row in caption_samples(samples, how(seed=seed), engine)[0]]
 
     engine = Scripted(lambda *_: GOOD)
     assert 8 < asked(1).count("Describe the image.") < 32
@@ -121,7 +121,7 @@ def test_prompts_are_spread_over_the_samples_and_another_seed_spreads_them_other
 def test_an_image_without_words_is_settled_at_once() -> None:
     """Where the specialist's word is final, asking again would only coax an invention."""
     engine = Scripted(lambda *_: "no text")
-    (row,) = caption_samples([sample("a")], how(task="ocr"), engine)
+    (row,), _ = caption_samples([sample("a")], how(task="ocr"), engine)
     assert (len(engine.rounds), row.status, row.reason) == (1, QUARANTINED, "no-text")
 
 
@@ -140,7 +140,7 @@ def test_progress_never_goes_back() -> None:
 def test_an_image_that_cannot_be_decoded_is_quarantined_and_the_others_are_captioned() -> None:
     """Of a version that was checked by structure alone; nothing is asked about it."""
     engine = Scripted(lambda _, __: GOOD)
-    rows = caption_samples([sample("a", image=b"no image"), sample("b")], how(), engine)
+    rows, _ = caption_samples([sample("a", image=b"no image"), sample("b")], how(), engine)
     assert [(row.key, row.status, row.reason) for row in rows] == [
         ("a", QUARANTINED, "image-format-not-allowed"),
         ("b", CAPTIONED, ""),
