@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -112,6 +113,13 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
             for text, image in zip(texts, images, strict=True)
         ]
     assert together.tolist() == torch.cat(alone).tolist()
+
+
+@pytest.mark.parametrize("height", [60, 3])
+def test_an_array_gives_the_pixels_of_its_image(processor: Processor, height: int) -> None:
+    prompt, image = processor.apply_chat_template(QUESTION), picture(90, height, (220, 30, 20))
+    first, second = (processor(text=[prompt], images=[x]) for x in (image, np.asarray(image)))
+    assert torch.equal(first["pixel_values"], second["pixel_values"])
 
 
 def test_a_prompt_begins_once(processor: Processor) -> None:

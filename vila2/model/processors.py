@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from vila2.model.loading import quiet
 from vila2.model.processor_parts import ProcessorError, absent_parts, open_parts, read_json
 
@@ -73,15 +76,17 @@ class Processor:
     ) -> Any:
         """Tokens and pixels of a batch, as the model's forward takes them (`BatchFeature`).
 
-        `text` are B prompts of `apply_chat_template`. `images` are B images, or B lists of images,
-        in PIL or as uint8 (height, width, 3). Tokens are (B, length), padded on the left; tensors
-        of images have the model's own shapes. A prompt that begins with the tokenizer's first
-        token does not get it again. Raises ValueError if prompts and images do not fit.
+        `text` are B prompts of `apply_chat_template`. `images` are B images, or B lists of images:
+        PIL's in RGB, or uint8 (height, width, 3). Tokens are (B, length), padded on the left;
+        tensors of images have the model's own shapes. A prompt that begins with the tokenizer's
+        first token does not get it again. Raises ValueError if prompts and images do not fit, or
+        an image has a shape that the model does not take (Qwen-VL: a ratio of sides above 200).
         """
         if images is not None:
             # Some families read a flat list as the images of one prompt.
             options["images"] = [
-                list(some) if isinstance(some, list | tuple) else [some] for some in images
+                [_as_pil(image) for image in (some if isinstance(some, list | tuple) else [some])]
+                for some in images
             ]
         bos = self.tokenizer.bos_token
         if bos and all(prompt.startswith(bos) for prompt in text):
@@ -91,6 +96,11 @@ class Processor:
         made = self.inner(text=list(text), **options)
         made.pop("labels", None)  # PaliGemma adds them, for training
         return made
+
+
+def _as_pil(image: Any) -> Any:
+    """An array as PIL's image: of an array 3 pixels high transformers takes rows for colours."""
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
 def open_processor(directory: Path) -> Processor:

@@ -54,13 +54,14 @@ def tokenizer(
         show_progress=False,
     )
     made.train_from_iterator(_SENTENCES, trainer)
-    if adds_bos:
+    if adds_bos and bos:
         made.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A",
             pair=f"{bos} $A $B",
             special_tokens=[(bos, made.token_to_id(bos))],
         )
-    return hf.PreTrainedTokenizerFast(
+    fast: Any = hf.PreTrainedTokenizerFast  # not typed
+    return fast(
         tokenizer_object=made,
         bos_token=bos,
         eos_token=eos,
