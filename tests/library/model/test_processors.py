@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -96,9 +97,29 @@ def test_images_of_different_size_are_tokenised_together_and_padded_on_the_left(
     assert (batch["attention_mask"][:, -1] == 1).all()
     image_tokens = (batch["input_ids"] == model.config.image_token_id).sum(1)
     assert (image_tokens > 0).all()
+
+
+def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
+    processor: Processor, model: Any
+) -> None:
+    prompt = processor.apply_chat_template(QUESTION)
+    texts = [prompt, prompt + " a large red circle"]
+    images = [picture(90, 60, (220, 30, 20)), picture(50, 120, (20, 30, 220))]
+    greedy = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
     with torch.inference_mode():
-        made = model.generate(**batch, max_new_tokens=2, do_sample=False)
-    assert made.shape == (2, batch["input_ids"].shape[1] + 2)
+        together = model.generate(**processor(text=texts, images=images), **greedy)[:, -5:]
+        alone = [
+            model.generate(**processor(text=[text], images=[image]), **greedy)[:, -5:]
+            for text, image in zip(texts, images, strict=True)
+        ]
+    assert together.tolist() == torch.cat(alone).tolist()
+
+
+@pytest.mark.parametrize("height", [60, 3])
+def test_an_array_gives_the_pixels_of_its_image(processor: Processor, height: int) -> None:
+    prompt, image = processor.apply_chat_template(QUESTION), picture(90, height, (220, 30, 20))
+    first, second = (processor(text=[prompt], images=[x]) for x in (image, np.asarray(image)))
+    assert torch.equal(first["pixel_values"], second["pixel_values"])
 
 
 def test_a_prompt_begins_once(processor: Processor) -> None:
