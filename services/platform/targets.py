@@ -53,6 +53,7 @@ def _training(seams: Seams) -> FastAPI:
         objects=seams.objects,
         backend=seams.training.backend(seams.workspace),
         platform=seams.platform,
+        sources=seams.sources,
         root=seams.workspace / "training",
         slots=seams.slots,
         accelerator=seams.training.training_accelerator,

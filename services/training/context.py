@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.sources import Sources
 from services.chassis.telemetry.health_gauges import Watch
 from services.chassis.telemetry.metrics import JOB_SLOTS, JOBS
 from services.chassis.work.loop import Loop
@@ -19,7 +20,9 @@ from services.training.queue.attempts import Accounts
 from services.training.queue.claims import Claims
 from services.training.queue.gauges import measure
 from services.training.queue.teams import Quotas
+from services.training.registry.import_steps import ImportSteps
 from services.training.registry.imports import Imports
+from services.training.registry.model_imports import ModelImports
 from services.training.registry.registry import Registry
 from vila2.client import Client
 
@@ -40,6 +43,7 @@ class TrainingContext:
         objects: ObjectStore,
         backend: Backend,
         platform: Callable[[str], Client],
+        sources: Sources,
         root: Path,
         slots: int,
         interrupt_on_stop: bool,
@@ -55,6 +59,19 @@ class TrainingContext:
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
         self.imports = Imports(database, objects)
+        self.model_imports = ModelImports(database, objects, sources)
+        self.spool = root / "spool"
+        self.spool.mkdir(parents=True, exist_ok=True)
+        steps = ImportSteps(
+            database,
+            objects,
+            sources,
+            self.model_imports,
+            self.registry,
+            platform,
+            scratch=root / "imports",
+        )
+        self.importer = Loop("model-imports", steps.advance_all, seconds=2.0)
         self.dispatcher = Dispatcher(
             self.jobs,
             self.claims,
@@ -64,7 +81,11 @@ class TrainingContext:
             platform,
         )
         self.loop = Loop("dispatcher", self.dispatcher.tick, seconds=0.5)
-        self._loops = [self.loop, Loop("cards", self.registry.write_cards, seconds=5.0)]
+        self._loops = [
+            self.loop,
+            self.importer,
+            Loop("cards", self.registry.write_cards, seconds=5.0),
+        ]
         JOB_SLOTS.set(slots)
         for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
             JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase

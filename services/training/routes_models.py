@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.web.contents import answers
@@ -12,6 +14,7 @@ from services.training.routes import Context, Reader, Writer
 from vila2.schemas.rest import training as api
 
 router = APIRouter(prefix="/v1")
+Piece = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @router.get("/models", summary="List models")

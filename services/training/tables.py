@@ -89,8 +89,10 @@ class QuotaRow(Base):
 class ModelRow(Base):
     """A model of the registry: its weights immutable and named by their digest.
 
-    `revision` counts what has been learnt about it since; `carded` is the revision that the card
-    beside its weights describes.
+    `short_name` is the name under which a team added a model from elsewhere, and `origin` where
+    that was; both are empty for a model that was trained here. A `hidden` model is still being
+    tested. `revision` counts what has been learnt about it since; `carded` is the revision that the
+    card beside its weights describes.
     """
 
     __tablename__ = "models"
@@ -100,6 +102,9 @@ class ModelRow(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     parent: Mapped[str] = mapped_column(String(200))
     job: Mapped[str] = mapped_column(String(40))
+    short_name: Mapped[str] = mapped_column(String(60), default="", index=True)
+    origin: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    hidden: Mapped[bool] = mapped_column(Boolean, default=False)
     object_prefix: Mapped[str] = mapped_column(String(200))
     parameters: Mapped[int] = mapped_column(BigInteger)
     data: Mapped[list[str]] = mapped_column(JSON)
@@ -110,6 +115,26 @@ class ModelRow(Base):
     run: Mapped[str] = mapped_column(String(200), default="")
     revision: Mapped[int] = mapped_column(Integer, default=1)
     carded: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class ModelImportRow(TokenColumns, Base):
+    """A model on its way into the registry; `lease_until` protects the process that works on it."""
+
+    __tablename__ = "model_imports"
+    __table_args__ = (UniqueConstraint("team", "token"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    name: Mapped[str] = mapped_column(String(60))
+    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    phase: Mapped[str] = mapped_column(String(200), default="")
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    model: Mapped[str] = mapped_column(String(200), default="")
+    answer: Mapped[str] = mapped_column(String, default="")
+    error: Mapped[str] = mapped_column(String, default="")
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-_NAMED = ("config.json", "tokenizer.json")
+from vila2.schemas.endpoint_model import ENDPOINT_FILE
+
+_NAMED = ("config.json", "tokenizer.json", ENDPOINT_FILE)
 
 
 def file_digest(path: Path) -> str:
@@ -15,10 +18,23 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over weights, configuration and tokenizer in name order, as the trainer records it."""
+    """The digest of a folder's files: see `digest_of`."""
+    named = (path for path in folder.iterdir() if _counts(path.name))
+    return digest_of({path.name: file_digest(path) for path in named})
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """sha256 over weights, configuration and tokenizer in name order, as the trainer records it.
+
+    `files` are names with the sha256 of each file; others are left out.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors" or path.name in _NAMED:
-            digest.update(path.name.encode())
-            digest.update(bytes.fromhex(file_digest(path)))
+    for name in sorted(files):
+        if _counts(name):
+            digest.update(name.encode())
+            digest.update(bytes.fromhex(files[name]))
     return digest.hexdigest()
+
+
+def _counts(name: str) -> bool:
+    return name.endswith(".safetensors") or name in _NAMED

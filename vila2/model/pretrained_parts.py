@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vila2.model.loading import CheckpointError, check_finite, check_report, quiet
+from vila2.model.loading import check_finite, check_report, quiet
 from vila2.model.preset import FromCheckpoint, Preset, PresetError
+from vila2.model.weight_files import CheckpointError
 
 ALLOW_DOWNLOAD = "VILA2_ALLOW_DOWNLOAD"
 # The rows of a grown embedding are a multiple of this, which is faster on GPUs.

@@ -28,8 +28,8 @@ class TransformersEngine:
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         from vila2.engine.transformers_captioner import TransformersCaptioner
-        from vila2.model.loading import CheckpointError
         from vila2.model.processor_parts import ProcessorError
+        from vila2.model.weight_files import CheckpointError
 
         try:
             self._captioner = TransformersCaptioner(directory, batch_size=batch_size)

@@ -6,7 +6,9 @@ revision, which marks its card as out of date.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,25 @@ from vila2.schemas.rest import training as api
 from vila2.wire.manifests_pb2 import ModelManifest
 
 CARD = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """A model from elsewhere, as it enters the registry."""
+
+    team: str
+    short_name: str
+    sha256: str
+    parent: str
+    job: str  # the import
+    parameters: int
+    origin: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its immutable name: two teams may well have the same weights under the same name."""
+        team = hashlib.sha256(self.team.encode()).hexdigest()[:4]
+        return f"{self.short_name}-{self.sha256[:8]}-{team}"
 
 
 class Registry:
@@ -68,11 +89,6 @@ class Registry:
         )
         text = json_format.MessageToJson(manifest, sort_keys=True)
         self._objects.put(f"models/{name}.manifest.json", text.encode())
-        files = [
-            api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path))
-            for path in sorted(folder.iterdir())
-            if path.is_file()
-        ]
         with self._database.transaction() as session:
             exclusively(session, f"model:{name}")
             if session.get(ModelRow, name) is None:
@@ -86,7 +102,7 @@ class Registry:
                         object_prefix=prefix,
                         parameters=parameters,
                         data=list(data),
-                        files=[file.model_dump() for file in files],
+                        files=_files(folder),
                         lineage=[dict(item) for item in lineage],
                         config=dict(config or {}),
                         result=dict(result or {}),
@@ -94,6 +110,47 @@ class Registry:
                     )
                 )
         return name
+
+    def add_imported(self, new: NewModel, folder: Path) -> str:
+        """Store a model's files and register it, hidden until `reveal`. Idempotent."""
+        prefix = f"models/{new.name}"
+        self._objects.put_directory(prefix, folder)
+        with self._database.transaction() as session:
+            exclusively(session, f"model:{new.name}")
+            if session.get(ModelRow, new.name) is None:
+                session.add(
+                    ModelRow(
+                        name=new.name,
+                        team=new.team,
+                        sha256=new.sha256,
+                        parent=new.parent[:200],
+                        job=new.job,
+                        short_name=new.short_name,
+                        origin=dict(new.origin),
+                        hidden=True,
+                        object_prefix=prefix,
+                        parameters=new.parameters,
+                        data=[],
+                        files=_files(folder),
+                    )
+                )
+        return new.name
+
+    def reveal(self, name: str) -> None:
+        """List a model that has passed its test."""
+        with self._database.transaction() as session:
+            session.execute(update(ModelRow).where(ModelRow.name == name).values(hidden=False))
+
+    def remove_hidden(self, name: str) -> None:
+        """Remove a model that has not passed its test; one that is listed stays."""
+        with self._database.transaction() as session:
+            row = session.get(ModelRow, name)
+            if row is None or not row.hidden:
+                return
+            prefix = row.object_prefix
+            session.delete(row)
+        for key in list(self._objects.keys(prefix)):
+            self._objects.delete(key)
 
     def record_evaluations(
         self,
@@ -143,7 +200,7 @@ class Registry:
     def of_team(self, team: str, page: Page = WHOLE) -> list[api.RegisteredModel]:
         """The team's models, oldest first."""
         with self._database.reading() as session:
-            chosen = select(ModelRow).where(ModelRow.team == team)
+            chosen = select(ModelRow).where(ModelRow.team == team, ModelRow.hidden.is_(False))
             rows = page.rows(session, chosen, ModelRow.created_at, ModelRow.name)
             return [model_of(row) for row in rows]
 
@@ -187,9 +244,25 @@ class Registry:
         return model_row(session, team, name)
 
 
+def _files(folder: Path) -> list[dict[str, Any]]:
+    return [
+        api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path)).model_dump()
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+
+
+def named_by_team(session: Session, team: str, short_name: str) -> ModelRow | None:
+    """The model that a team added under this name."""
+    chosen = select(ModelRow).where(
+        ModelRow.team == team, ModelRow.short_name == short_name, ModelRow.hidden.is_(False)
+    )
+    return session.scalar(chosen.order_by(ModelRow.created_at.desc()).limit(1))
+
+
 def model_row(session: Session, team: str, name: str) -> ModelRow:
-    """A team's model; another team's is not found."""
-    row = session.get(ModelRow, name)
+    """A team's model by its full or its short name; another team's is not found."""
+    row = session.get(ModelRow, name) or (named_by_team(session, team, name) if name else None)
     if row is None or row.team != team:
         raise NotFound(
             f"no model {name!r}", field="model", fix="`vila2 models list` tells which there are"
@@ -206,6 +279,8 @@ def model_of(row: ModelRow) -> api.RegisteredModel:
         job=row.job,
         object_prefix=row.object_prefix,
         parameters=row.parameters,
+        short_name=row.short_name,
+        origin=row.origin or None,
         data=row.data,
         created_at=row.created_at,
     )

@@ -22,8 +22,8 @@ from vila2.engine.requests import Request, Scoring
 from vila2.model.build import PARTS, VLM, compose, fresh_projector
 from vila2.model.external_models import ForeignModelError
 from vila2.model.features import tower_digest
-from vila2.model.loading import CheckpointError
 from vila2.model.preset import Preset
+from vila2.model.weight_files import CheckpointError
 from vila2.schemas.sampling import Sampling
 
 PIXELS = np.random.default_rng(3).integers(0, 255, (4, 28, 28, 3), dtype=np.uint8)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.models.foreign_models import KINDS
 from tests.support.models.tiny_preset import model
 from vila2.model.build import VLM
-from vila2.model.loading import CheckpointError
+from vila2.model.weight_files import CheckpointError
 
 WEIGHTS = "model.safetensors"
 # A model that we composed, one that existed already, and one whose output layer is tied.

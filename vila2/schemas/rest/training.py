@@ -11,6 +11,7 @@ from vila2.schemas.base import Strict
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.base import Body, Count, Model, Progress
 from vila2.schemas.rest.examples import AT, BASE, DIGEST, JOB, MODEL, RUN, STAGE, example
+from vila2.schemas.rest.model_imports import ModelOrigin
 from vila2.schemas.stages import Execution, Schedule
 
 JobKind = Literal["train", "evaluate"]
@@ -378,6 +379,8 @@ class RegisteredModel(Model):
     job: str
     object_prefix: str
     parameters: int
+    short_name: str = Field("", description="Under which it was added; empty if trained here.")
+    origin: ModelOrigin | None = Field(None, description="Null: it was trained here.")
     data: list[str]
     created_at: float = 0.0
 

@@ -1,4 +1,4 @@
-"""Initial tables of the training dispatcher."""
+"""Baseline."""
 
 from __future__ import annotations
 
@@ -87,12 +87,38 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_jobs_state"), ["state"], unique=False)
 
     op.create_table(
+        "model_imports",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("phase", sa.String(length=200), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("answer", sa.String(), nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.Column("lease_until", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("team", "token"),
+    )
+    with op.batch_alter_table("model_imports", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_model_imports_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_model_imports_team"), ["team"], unique=False)
+
+    op.create_table(
         "models",
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("parent", sa.String(length=200), nullable=False),
         sa.Column("job", sa.String(length=40), nullable=False),
+        sa.Column("short_name", sa.String(length=60), nullable=False),
+        sa.Column("origin", sa.JSON(), nullable=False),
+        sa.Column("hidden", sa.Boolean(), nullable=False),
         sa.Column("object_prefix", sa.String(length=200), nullable=False),
         sa.Column("parameters", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
@@ -106,6 +132,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    with op.batch_alter_table("models", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_models_short_name"), ["short_name"], unique=False)
+
     op.create_table(
         "quotas",
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -123,7 +152,15 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo this step."""
     op.drop_table("quotas")
+    with op.batch_alter_table("models", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_models_short_name"))
+
     op.drop_table("models")
+    with op.batch_alter_table("model_imports", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_model_imports_team"))
+        batch_op.drop_index(batch_op.f("ix_model_imports_state"))
+
+    op.drop_table("model_imports")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_jobs_state"))
         batch_op.drop_index(batch_op.f("ix_jobs_run"))

@@ -113,7 +113,7 @@ def test_an_engine_that_does_not_answer_is_told_apart_from_a_broken_service(
 ) -> None:
     """The client may try again later."""
 
-    def away() -> EngineInfo:
+    def away(prefix: str) -> EngineInfo:
         raise EngineUnavailable("the inference server does not answer")
 
     monkeypatch.setattr(captioning.platform.apps["caption"].state.context.engines, "info", away)
