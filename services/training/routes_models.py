@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.web.contents import answers
@@ -14,7 +12,6 @@ from services.training.routes import Context, Reader, Writer
 from vila2.schemas.rest import training as api
 
 router = APIRouter(prefix="/v1")
-Piece = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @router.get("/models", summary="List models")

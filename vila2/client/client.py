@@ -15,7 +15,7 @@ import httpx2
 
 from vila2.client.controller import ControllerClient
 from vila2.client.datasets import DatasetsClient
-from vila2.client.http import TIMEOUT, ApiError, Rest, Unreachable, http_client, segment
+from vila2.client.http import SLOW, TIMEOUT, ApiError, Rest, Unreachable, http_client, segment
 from vila2.client.identity import IdentityClient
 from vila2.client.training import TrainingClient
 from vila2.schemas.rest import caption as caption_api
@@ -47,9 +47,10 @@ class CaptionClient(Rest):
         """Pause captioning: no further shard is started."""
         return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/pause")
 
-    def resume_layer(self, job: str) -> caption_api.LayerJob:
-        """Resume a paused layer job."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/resume")
+    def resume_layer(self, job: str, *, budget: float | None = None) -> caption_api.LayerJob:
+        """Resume a paused layer job, with a new budget if one is given."""
+        body = caption_api.ResumeIn(budget=budget).model_dump()
+        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/resume", json=body)
 
     def retry_failed(self, job: str) -> caption_api.LayerJob:
         """Retry the failed shards."""
@@ -69,7 +70,9 @@ class CaptionClient(Rest):
 
     def captions(self, body: caption_api.CaptionsIn) -> caption_api.Preview:
         """Caption images and return the captions directly."""
-        return self.one(caption_api.Preview, "POST", "captions", json=body.model_dump())
+        return self.one(
+            caption_api.Preview, "POST", "captions", json=body.model_dump(), timeout=SLOW
+        )
 
     def deploy(self, endpoint: str, body: caption_api.DeploymentIn) -> caption_api.Deployment:
         """Put a model behind an endpoint."""
@@ -94,7 +97,15 @@ class CaptionClient(Rest):
 
     def preview(self, body: caption_api.PreviewIn) -> caption_api.Preview:
         """Caption a few samples without making a layer."""
-        return self.one(caption_api.Preview, "POST", "previews", json=body.model_dump())
+        return self.one(
+            caption_api.Preview, "POST", "previews", json=body.model_dump(), timeout=SLOW
+        )
+
+    def estimate(self, body: caption_api.PreviewIn) -> caption_api.Estimate:
+        """What captioning a whole version would take, by a few of its samples."""
+        return self.one(
+            caption_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=SLOW
+        )
 
 
 class SpecialistClient(Rest):

@@ -36,6 +36,8 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
+# For answers that a model gives: it may have to be loaded, and a CPU is slow.
+SLOW = httpx2.Timeout(1800.0, connect=10.0)
 # Seconds that a request waits if a service answers `429` with `Retry-After`. A limit of requests
 # per minute has reset by then; a daily quota has not, and raises at once.
 PATIENCE = 90.0

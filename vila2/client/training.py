@@ -12,6 +12,7 @@ from pydantic import RootModel
 from vila2.client.http import Rest, segment
 from vila2.model.digest import file_digest, folder_digest
 from vila2.schemas.rest import training as api
+from vila2.schemas.rest.model_imports import ModelImport, ModelIn
 from vila2.system.files import file_atomically
 
 
@@ -108,6 +109,23 @@ class TrainingClient(Rest):
     def set_quota(self, team: str, body: api.QuotaIn) -> api.Quota:
         """Replace a team's quota; requires `quotas:write`."""
         return self.one(api.Quota, "PUT", f"quotas/{segment(team)}", json=body.model_dump())
+
+    def add_model(self, body: ModelIn) -> ModelImport:
+        """Begin to add a model; the same request finds the import again."""
+        return self.one(ModelImport, "POST", "models", json=body.model_dump(mode="json"))
+
+    def model_import(self, import_id: str) -> ModelImport:
+        """The state of a model import."""
+        return self.one(ModelImport, "GET", f"model-imports/{segment(import_id)}")
+
+    def put_model_piece(self, import_id: str, file: str, piece: int, data: bytes) -> None:
+        """Upload a piece of a model's file."""
+        path = f"model-imports/{segment(import_id)}/files/{segment(file)}/pieces/{piece}"
+        self.send("PUT", path, content=data)
+
+    def finish_model_import(self, import_id: str) -> ModelImport:
+        """Have an uploaded model checked and registered."""
+        return self.one(ModelImport, "POST", f"model-imports/{segment(import_id)}/finish")
 
     def model(self, name: str) -> api.RegisteredModel:
         """A model of the registry."""

@@ -106,9 +106,8 @@ class ImportSteps:
                 held = examine(folder)
             except CheckpointError as error:
                 # The user knows the files by their names, not by where they lie here.
-                raise ImportRefused(
-                    str(error).replace(f"{folder}/", "").replace(made, "it")
-                ) from error
+                told = str(error).replace(f"{folder}/", "").replace(made, body.name)
+                raise ImportRefused(told) from error
             sha256 = digest_of(files)
             origin = body.origin or api.Origin(kind="objects", name=body.objects)
             about = api.ModelOrigin(

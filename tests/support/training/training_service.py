@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects_directory import DirectoryObjects
+from services.chassis.storage.sources import Sources
 from services.training.backends.local import LocalBackend
 from services.training.context import TrainingContext
 from services.training.tables import Base
@@ -34,6 +35,7 @@ class Service:
             objects=self.objects,
             backend=LocalBackend(),
             platform=nobody,
+            sources=Sources({}, cache=folder / "sources"),
             root=folder / "training",
             slots=slots,
             interrupt_on_stop=True,
