@@ -26,7 +26,7 @@ from tests.support.servers.triton import triton_server
 from tests.support.servers.valkey import valkey
 from vila2.client.submit import submit
 from vila2.model.build import VLM
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -47,13 +47,13 @@ class Layers:
         self._made += 1
         name = f"layer-{self._made}"
         caption = self._platform.client.caption
-        job = caption.start_layer(
-            LayerJobIn(
+        job = caption.start_job(
+            CaptionJobIn(
                 name=name, dataset="images", model=self.model, prompts=[QUESTION],
                 sampling=Sampling(max_new_tokens=self._tokens), gate=Gate(attempts=1),
             )
         )  # fmt: skip
-        while (state := caption.layer_job(job.id)).state == "running":
+        while (state := caption.job(job.id)).state == "running":
             time.sleep(0.05)
         if (state.state, state.progress.done) != ("sealed", self._count):
             raise RuntimeError(

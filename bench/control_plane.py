@@ -145,10 +145,10 @@ def _one(given: argparse.Namespace) -> dict[str, Any]:
     stack.skip(job, last, units)
     with phases("settle"):
         steps.settle(job)
-    held = stack.client.caption.layer_job(job)
+    held = stack.client.caption.job(job)
     if (held.state, held.captioned) != ("sealed", units * 999):
         raise RuntimeError(f"the job is {held.state} at {held.captioned} captions: {held.error}")
-    get = median_ms(lambda: stack.client.caption.layer_job(job))
+    get = median_ms(lambda: stack.client.caption.job(job))
     wall, cpu = sum(phases.wall.values()), sum(phases.cpu.values())
     result = {
         "units": units,
@@ -223,7 +223,7 @@ def _ticks(given: argparse.Namespace) -> dict[str, float]:
 
 
 def _layer(stack: Stack, job: str) -> str:
-    return stack.client.caption.layer_job(job).layer
+    return stack.client.caption.job(job).layer
 
 
 def _machine() -> dict[str, Any]:

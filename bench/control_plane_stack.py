@@ -21,11 +21,11 @@ import services.caption.app as caption_app
 import services.controller.app as controller_app
 import services.datasets.app as datasets_app
 from services.caption.context import CaptionContext
-from services.caption.jobs.layer_steps import unit_id
+from services.caption.jobs.job_steps import unit_id
 from services.caption.migrations import MIGRATIONS as CAPTION
 from services.caption.settings import CaptionSettings
 from services.caption.tables import Base as CaptionBase
-from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.caption.tables import CaptionJobRow, WorkUnitRow
 from services.chassis.storage.settings import StorageSettings
 from services.chassis.storage.sources import sources_of
 from services.chassis.web.asgi import AppThread, InProcessTransport
@@ -174,7 +174,7 @@ class Stack:
         for _ in range(30):
             self.controller.reconciler.tick()
             with self.caption._database.reading() as session:
-                jobs = session.scalars(select(LayerJobRow.id).order_by(LayerJobRow.created_at))
+                jobs = session.scalars(select(CaptionJobRow.id).order_by(CaptionJobRow.created_at))
                 held = list(jobs)
             if len(held) == last:
                 return held[-1]
@@ -192,7 +192,7 @@ class Stack:
 
     def skip(self, job: str, first: int, last: int) -> None:
         """Mark the unclaimed units of shards `first` to `last` (exclusive) as done."""
-        layer = self.client.caption.layer_job(job).layer
+        layer = self.client.caption.job(job).layer
         for start in range(first, last, 1000):
             end = min(start + 1000, last) - 1
             with self.caption._database.transaction() as session:

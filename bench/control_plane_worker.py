@@ -13,10 +13,10 @@ from control_plane_stack import captioned, peak_mib
 from pydantic import SecretStr
 
 from services.caption.context import CaptionContext
-from services.caption.jobs.layer_steps import ShardResult
+from services.caption.jobs.job_steps import ShardResult
 from services.caption.migrations import MIGRATIONS
 from services.caption.settings import CaptionSettings
-from services.caption.tables import Base, LayerJobRow
+from services.caption.tables import Base, CaptionJobRow
 from services.chassis.storage.settings import StorageSettings
 from services.chassis.storage.sources import sources_of
 from services.chassis.telemetry.logging import configure_logging
@@ -43,7 +43,7 @@ def main() -> None:
         settings=settings,
     )
 
-    def caption(row: LayerJobRow, *_: object) -> ShardResult:
+    def caption(row: CaptionJobRow, *_: object) -> ShardResult:
         """The shard was looked up as usual; its captions are the object that all shards share."""
         return ShardResult(**captioned(row.layer).model_dump(), tokens=1, seconds=0.0, images=1000)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.caption.engines.measured import MeasuredEngines
-from services.caption.jobs.control import LayerControl
+from services.caption.jobs.caption_jobs import CaptionJobs
+from services.caption.jobs.control import JobControl
 from services.caption.jobs.gauges import measure
-from services.caption.jobs.layer_jobs import LayerJobs
-from services.caption.jobs.layer_steps import SHARD_TASK
+from services.caption.jobs.job_steps import SHARD_TASK
 from services.caption.jobs.previews import Previews
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.jobs.shard import ShardCaptioner
@@ -54,14 +54,14 @@ class CaptionContext:
         self.deployments = Deployments(database, platform)
         self.rollout = Rollout(database, objects, self.engines)
         self.quotas = ImageQuotas(database, limits)
-        self.jobs = LayerJobs(
+        self.jobs = CaptionJobs(
             database, objects, units, self.engines, platform, self.deployments, self.quotas
         )
         self.previews = Previews(objects, self.engines, platform, self.deployments, self.quotas)
         self.shards = ShardCaptioner(
             database, objects, units, self.engines, platform, self.jobs.steps
         )
-        self.control = LayerControl(database, objects, units, self.jobs)
+        self.control = JobControl(database, objects, units, self.jobs)
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
         CAPTIONS.labels(CAPTIONED)  # start at 0, so that the first increase is visible
         self.worker = Worker(units, queue, {SHARD_TASK: self.shards.run})

@@ -31,59 +31,65 @@ def _context(request: Request) -> CaptionContext:
 Context = Annotated[CaptionContext, Depends(_context)]
 
 
-@router.post("/layers", summary="Caption a dataset version", status_code=202)
-def start_layer(
-    body: api.LayerJobIn,
+@router.post("/jobs", summary="Caption a dataset version", status_code=202)
+def start_job(
+    body: api.CaptionJobIn,
     caller: Writer,
     context: Context,
     started: Started,
     key: IdempotencyKey,
-) -> api.LayerJob:
-    """Open a layer and caption it, one unit of work per shard."""
+) -> api.CaptionJob:
+    """Open a layer and caption it, one work unit per shard."""
     job = context.jobs.start(caller.team, body, key)
-    started.tell(f"layers/{job.id}")
+    started.tell(f"jobs/{job.id}")
     context.worker.nudge()
     return job
 
 
-@router.get("/layers/{job}", summary="How far a layer is")
-def get_layer(job: str, caller: Reader, context: Context) -> api.LayerJob:
-    """State, counts by outcome, and progress."""
+@router.get("/jobs", summary="List caption jobs")
+def list_jobs(caller: Reader, context: Context, page: Paged) -> list[api.CaptionJob]:
+    """The team's caption jobs, newest first."""
+    return context.jobs.of_team(caller.team, page)
+
+
+@router.get("/jobs/{job}", summary="Get a caption job")
+def get_job(job: str, caller: Reader, context: Context) -> api.CaptionJob:
+    """The job's state, counts by outcome, cost and progress."""
     return context.jobs.get(caller.team, job)
 
 
-@router.post("/layers/{job}/cancel", summary="Stop captioning")
-def cancel_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
-    """Stop; a worker in the middle of a shard loses its fence."""
+@router.post("/jobs/{job}/cancel", summary="Cancel a caption job")
+def cancel_job(job: str, caller: Writer, context: Context) -> api.CaptionJob:
+    """Stop. Captioned shards stay in the open layer; the others are not begun."""
     return context.jobs.cancel(caller.team, job)
 
 
-@router.post("/layers/{job}/pause", summary="Pause captioning")
-def pause_layer(job: str, caller: Writer, context: Context) -> api.LayerJob:
-    """Begin no further shard; those in the middle finish."""
+@router.post("/jobs/{job}/pause", summary="Pause a caption job")
+def pause_job(job: str, caller: Writer, context: Context) -> api.CaptionJob:
+    """Start no further shards; running ones finish."""
     return context.control.pause(caller.team, job)
 
 
-@router.post("/layers/{job}/resume", summary="Resume captioning")
-def resume_layer(
+@router.post("/jobs/{job}/resume", summary="Resume a caption job")
+def resume_job(
     job: str, caller: Writer, context: Context, body: api.ResumeIn | None = None
-) -> api.LayerJob:
+) -> api.CaptionJob:
     """Resume the waiting shards, with a new budget if one is given."""
     resumed = context.control.resume(caller.team, job, body.budget if body else None)
     context.worker.nudge()
     return resumed
 
 
-@router.post("/layers/{job}/retry-failed", summary="Retry failed shards", status_code=202)
-def retry_failed(job: str, caller: Writer, context: Context, started: Started) -> api.LayerJob:
-    """Give the shards that gave up all their attempts again."""
+@router.post("/jobs/{job}/retry-failed", summary="Retry failed shards", status_code=202)
+def retry_failed(job: str, caller: Writer, context: Context, started: Started) -> api.CaptionJob:
+    """Reset the attempts of the failed shards."""
     retried = context.control.retry_failed(caller.team, job)
-    started.tell(f"layers/{retried.id}")
+    started.tell(f"jobs/{retried.id}")
     context.worker.nudge()
     return retried
 
 
-@router.get("/layers/{job}/failures", summary="What went wrong")
+@router.get("/jobs/{job}/failures", summary="List a caption job's failures")
 def get_failures(
     job: str,
     caller: Reader,
@@ -91,26 +97,26 @@ def get_failures(
     reason: str = "",
     first: Annotated[int, Query(ge=0, le=2**31 - 1, description="Go on from this shard.")] = 0,
 ) -> api.Failures:
-    """Shards that gave up, and quarantined samples with their reasons and refused texts."""
+    """Failed shards, and quarantined samples with their reasons and last texts."""
     return context.control.failures(caller.team, job, reason=reason, first=first)
 
 
-@router.post("/captions", summary="Caption images now")
+@router.post("/captions", summary="Caption images")
 @takes_body("data")
 def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
-    """Caption the images in the request by the batch's path, gate and retries included."""
+    """Caption the images in the request as a job would, with the gate and retries."""
     return context.direct.captions(caller.team, body)
 
 
-@router.get("/models", summary="Models that can be asked (OpenAI)")
+@router.get("/models", summary="List models (OpenAI)")
 def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
-    """The team's models, in OpenAI's form."""
+    """The team's endpoints and models in OpenAI's format."""
     return context.direct.models(caller.team)
 
 
 @router.post(
     "/chat/completions",
-    summary="Ask about an image (OpenAI)",
+    summary="Complete a chat (OpenAI)",
     response_model=None,
     responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
 )
@@ -118,7 +124,7 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
 def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
-    """One user message with an image and a question; `stream` sends the words one by one."""
+    """Answer one question about one or several images; `stream` sends the text as it is generated."""
     pieces = context.direct.chat(caller.team, body)
     if not body.stream:
         return next(piece for piece in pieces if not isinstance(piece, str))
@@ -130,15 +136,15 @@ def complete_chat(
 EndpointName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 
 
-@router.get("/endpoints", summary="Endpoints")
+@router.get("/endpoints", summary="List endpoints")
 def list_endpoints(caller: Reader, context: Context, page: Paged) -> list[api.Endpoint]:
-    """Names that stay while the models behind them change."""
+    """The team's endpoints: stable names for models that can be replaced."""
     return context.deployments.endpoints(caller.team, page)
 
 
-@router.get("/endpoints/{endpoint}", summary="An endpoint")
+@router.get("/endpoints/{endpoint}", summary="Get an endpoint")
 def get_endpoint(endpoint: EndpointName, caller: Reader, context: Context) -> api.Endpoint:
-    """The model behind it, the one before, and its deployments."""
+    """The current and the previous model, and the last deployments."""
     return context.deployments.endpoint(caller.team, endpoint)
 
 
@@ -160,26 +166,26 @@ def deploy_model(
     return made
 
 
-@router.post("/endpoints/{endpoint}/rollback", summary="Roll back", status_code=202)
+@router.post("/endpoints/{endpoint}/rollback", summary="Roll back an endpoint", status_code=202)
 def rollback_endpoint(
     endpoint: EndpointName, caller: Writer, context: Context, started: Started
 ) -> api.Deployment:
-    """Deploy the model before the present one again, without requirements on its scores."""
+    """Deploy the previous model again, without requirements on its scores."""
     made = context.deployments.rollback(caller.team, endpoint, by=caller.key)
     started.tell(f"deployments/{made.id}")
     context.deployer.nudge()
     return made
 
 
-@router.get("/deployments/{deployment}", summary="How far a deployment is")
+@router.get("/deployments/{deployment}", summary="Get a deployment")
 def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Deployment:
-    """Its state, the evidence, and why it failed."""
+    """The deployment's state, the evidence for it, and why it failed."""
     return context.deployments.get(caller.team, deployment)
 
 
-@router.post("/previews", summary="Caption a few samples now")
+@router.post("/previews", summary="Preview captions")
 def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
-    """The captions that the batch would make, by the same path."""
+    """Caption a few samples as a job would, without making a layer."""
     return context.previews.preview(caller.team, body)
 
 
@@ -189,13 +195,13 @@ def estimate_captions(body: api.PreviewIn, caller: Reader, context: Context) -> 
     return context.previews.estimate(caller.team, body)
 
 
-@router.get("/quota", summary="The caller's images of today")
+@router.get("/quota", summary="Get the caller's image quota")
 def get_own_quota(caller: Reader, context: Context) -> api.ImageQuota:
-    """How many images the caller's team had captioned today, and how many it may."""
+    """Images captioned today for the caller's team, and its daily limit."""
     return context.quotas.get(caller.team)
 
 
-@router.get("/quotas/{team}", summary="A team's images of today")
+@router.get("/quotas/{team}", summary="Get a team's image quota")
 def get_quota(team: str, caller: QuotaReader, context: Context) -> api.ImageQuota:
-    """The same of any team, for whoever keeps the limits."""
+    """Images captioned today for a team, and its daily limit."""
     return context.quotas.get(team)

@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
     """The service's metadata."""
 
 
-class LayerJobRow(TokenColumns, Base):
+class CaptionJobRow(TokenColumns, Base):
     """A layer job.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
@@ -26,7 +26,7 @@ class LayerJobRow(TokenColumns, Base):
     sum.
     """
 
-    __tablename__ = "layer_jobs"
+    __tablename__ = "caption_jobs"
     __table_args__ = (UniqueConstraint("team", "token"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -20,7 +20,7 @@ from services.specialist.tables import SpecialistRow
 from vila2.client import ApiError, Client
 from vila2.schemas.rest import specialist as api
 from vila2.schemas.rest.base import Progress
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.rest.training import JobIn, TrainIn
 from vila2.schemas.stages import Execution
 from vila2.system import tracing
@@ -71,7 +71,7 @@ class Specialists:
         if row.job:
             platform.training.cancel(row.job)
         if row.layer_job:
-            platform.caption.cancel_layer(row.layer_job)
+            platform.caption.cancel_job(row.layer_job)
         return self._specialist(row)
 
     def tick(self) -> None:
@@ -133,13 +133,13 @@ class Specialists:
                 self._change(row, state="failed", error=f"training {job.state}: {job.error}")
             return
         layer = (
-            platform.caption.layer_job(row.layer_job)
+            platform.caption.job(row.layer_job)
             if row.layer_job
-            else platform.caption.start_layer(_layer_job(body, row.model), f"{row.id}:caption")
+            else platform.caption.start_job(_layer_job(body, row.model), f"{row.id}:caption")
         )
         crashpoint("specialist.captioning")
         if layer.id != row.layer_job and not self._change(row, layer_job=layer.id):
-            platform.caption.cancel_layer(layer.id)
+            platform.caption.cancel_job(layer.id)
             return
         if layer.state == "sealed":
             self._change(row, state="done", layer=layer.layer)
@@ -170,7 +170,7 @@ class Specialists:
         if row.state == "training" and row.job:
             progress = platform.training.job(row.job).progress
         elif row.state == "captioning" and row.layer_job:
-            progress = platform.caption.layer_job(row.layer_job).progress
+            progress = platform.caption.job(row.layer_job).progress
         return api.Specialist(
             id=row.id,
             specialist=row.body["specialist"],
@@ -200,8 +200,8 @@ def _train_job(body: api.SpecialistIn) -> JobIn:
     )
 
 
-def _layer_job(body: api.SpecialistIn, model: str) -> LayerJobIn:
-    return LayerJobIn(
+def _layer_job(body: api.SpecialistIn, model: str) -> CaptionJobIn:
+    return CaptionJobIn(
         name=f"{body.name} {body.specialist}",
         dataset=body.dataset.name,
         version=body.dataset.version,

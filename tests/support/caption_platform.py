@@ -15,7 +15,7 @@ from tests.support.models import tiny_preset
 from vila2.data.sample import Sample
 from vila2.engine.golden_set import write_golden
 from vila2.model.digest import folder_digest
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -64,8 +64,8 @@ class CaptionPlatform:
             **fields,
         }
 
-    def job(self, **fields: Any) -> LayerJobIn:
-        return LayerJobIn(name="self", **self.asked(**fields))
+    def job(self, **fields: Any) -> CaptionJobIn:
+        return CaptionJobIn(name="self", **self.asked(**fields))
 
     def outputs(self, layer: str) -> list[str]:
         return [key for key in self.objects.keys(f"layers/{layer}") if key.endswith(".parquet")]

@@ -49,7 +49,7 @@ BEYOND_THE_SCHEMA = {
     "start_run": _RECIPE,
     "caption_images": "what is sent must be an image, and the gate let some caption pass",
     "preview_captions": _GATE,
-    "start_layer": _GATE,
+    "start_job": _GATE,
     "start_specialist": _GATE,
     "create_key": "one of role, scopes and service; scopes that exist",
     "complete_chat": "one message with an image and a question",

@@ -126,9 +126,9 @@ def _caption_and_train(made: Scraped, folder: Path, targets: Path) -> None:
         held.callback(asking.join)
         held.callback(ending.set)
         job = captioning.client.training.submit(_training(captioning)).id
-        captioning.client.caption.start_layer(captioning.job())
-        paused = captioning.client.caption.start_layer(captioning.job())
-        captioning.client.caption.pause_layer(paused.id)
+        captioning.client.caption.start_job(captioning.job())
+        paused = captioning.client.caption.start_job(captioning.job())
+        captioning.client.caption.pause_job(paused.id)
         with suppress(ApiError):
             captioning.client.training.job("no-such-job")  # a request that is refused
         for expression in (

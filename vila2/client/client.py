@@ -8,7 +8,7 @@ Every failed request raises `ApiError`, which carries the service's problem docu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx2
@@ -29,39 +29,41 @@ SERVICES = ("datasets", "caption", "specialist", "training", "controller")
 class CaptionClient(Rest):
     """The caption service."""
 
-    def start_layer(
-        self, body: caption_api.LayerJobIn, token: str | None = None
-    ) -> caption_api.LayerJob:
+    def start_job(
+        self, body: caption_api.CaptionJobIn, token: str | None = None
+    ) -> caption_api.CaptionJob:
         """Caption a dataset version; the same token finds the job again."""
-        return self.create_one(caption_api.LayerJob, "layers", body, token=token)
+        return self.create_one(caption_api.CaptionJob, "jobs", body, token=token)
 
-    def layer_job(self, job: str) -> caption_api.LayerJob:
+    def jobs(self, *, page: int = 100) -> Iterator[caption_api.CaptionJob]:
+        """The team's caption jobs, the newest first, fetched `page` by `page` as they are read."""
+        return self.each(caption_api.CaptionJob, "jobs", page=page)
+
+    def job(self, job: str) -> caption_api.CaptionJob:
         """The state and progress of a layer job."""
-        return self.one(caption_api.LayerJob, "GET", f"layers/{segment(job)}")
+        return self.one(caption_api.CaptionJob, "GET", f"jobs/{segment(job)}")
 
-    def cancel_layer(self, job: str) -> caption_api.LayerJob:
+    def cancel_job(self, job: str) -> caption_api.CaptionJob:
         """Stop captioning."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/cancel")
+        return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/cancel")
 
-    def pause_layer(self, job: str) -> caption_api.LayerJob:
+    def pause_job(self, job: str) -> caption_api.CaptionJob:
         """Pause captioning: no further shard is started."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/pause")
+        return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/pause")
 
-    def resume_layer(self, job: str, *, budget: float | None = None) -> caption_api.LayerJob:
+    def resume_job(self, job: str, *, budget: float | None = None) -> caption_api.CaptionJob:
         """Resume a paused layer job, with a new budget if one is given."""
         body = caption_api.ResumeIn(budget=budget).model_dump()
-        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/resume", json=body)
+        return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/resume", json=body)
 
-    def retry_failed(self, job: str) -> caption_api.LayerJob:
+    def retry_failed(self, job: str) -> caption_api.CaptionJob:
         """Retry the failed shards."""
-        return self.one(caption_api.LayerJob, "POST", f"layers/{segment(job)}/retry-failed")
+        return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/retry-failed")
 
     def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
         """The failures of a layer job."""
         given: dict[str, Any] = {"reason": reason, "first": first}
-        return self.one(
-            caption_api.Failures, "GET", f"layers/{segment(job)}/failures", params=given
-        )
+        return self.one(caption_api.Failures, "GET", f"jobs/{segment(job)}/failures", params=given)
 
     def quota(self, team: str = "") -> caption_api.ImageQuota:
         """A team's image quota for today; by default the caller's team."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.caption.engines.engine import Abilities
 from services.chassis.web.errors import Invalid
 from vila2.data.layers import CaptionRow
-from vila2.schemas.rest.caption import CaptionsIn, LayerJobIn, Preview, PreviewCaption, PreviewIn
+from vila2.schemas.rest.caption import CaptionJobIn, CaptionsIn, Preview, PreviewCaption, PreviewIn
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -26,7 +26,7 @@ class Captioning:
     system: str = ""
 
     @classmethod
-    def of(cls, body: LayerJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
+    def of(cls, body: CaptionJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
         """From a request; `model` is the registered model that its name resolves to."""
         return cls(
             model=model,
@@ -62,7 +62,7 @@ class Spent:
         self.cost += other.cost
 
 
-def check_abilities(body: LayerJobIn | PreviewIn | CaptionsIn, abilities: Abilities) -> None:
+def check_abilities(body: CaptionJobIn | PreviewIn | CaptionsIn, abilities: Abilities) -> None:
     """Raise `Invalid` if the request needs what the model's engine cannot do."""
     if abilities.no_scores and (body.score or body.gate.min_consistency is not None):
         raise Invalid(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.jobs.layer_jobs import LayerJobs, job_row
-from services.caption.jobs.layer_steps import LAST_SHARD, unit_id
-from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.caption.jobs.caption_jobs import CaptionJobs, job_row
+from services.caption.jobs.job_steps import LAST_SHARD, unit_id
+from services.caption.tables import CaptionJobRow, WorkUnitRow
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Conflict, Invalid
@@ -19,22 +19,22 @@ from vila2.schemas.rest import caption as api
 _SAMPLES, _SHARDS = 200, 5000
 
 
-class LayerControl:
-    """Changes the state of jobs and their units; the work itself is `LayerJobs`."""
+class JobControl:
+    """Changes the state of jobs and their units; the work itself is `CaptionJobs`."""
 
     def __init__(
-        self, database: Database, objects: ObjectStore, units: WorkUnits, jobs: LayerJobs
+        self, database: Database, objects: ObjectStore, units: WorkUnits, jobs: CaptionJobs
     ) -> None:
         self._database, self._objects, self._units, self._jobs = database, objects, units, jobs
 
-    def pause(self, team: str, job_id: str) -> api.LayerJob:
+    def pause(self, team: str, job_id: str) -> api.CaptionJob:
         """Start no further shards; running ones finish."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("running",), "paused")
             self._units.pause(session, row.id)
         return self._jobs.get(team, job_id)
 
-    def resume(self, team: str, job_id: str, budget: float | None = None) -> api.LayerJob:
+    def resume(self, team: str, job_id: str, budget: float | None = None) -> api.CaptionJob:
         """Resume the waiting shards, with a new budget if one is given."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("paused",), "running")
@@ -54,7 +54,7 @@ class LayerControl:
         self._jobs.steps.settle(job_id)
         return self._jobs.get(team, job_id)
 
-    def retry_failed(self, team: str, job_id: str) -> api.LayerJob:
+    def retry_failed(self, team: str, job_id: str) -> api.CaptionJob:
         """Reset the attempts of the failed shards."""
         with self._database.transaction() as session:
             row = _moved(session, team, job_id, ("failed",), "running")
@@ -117,7 +117,7 @@ class LayerControl:
 
 def _moved(
     session: Session, team: str, job_id: str, states: tuple[str, ...], to: str
-) -> LayerJobRow:
+) -> CaptionJobRow:
     row = job_row(session, team, job_id, lock=True)
     if row.state in states:
         row.state = to

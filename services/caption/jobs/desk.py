@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from sqlalchemy import case, select, update
 
 from services.caption.captioning.how import Spent
-from services.caption.tables import LayerJobRow
+from services.caption.tables import CaptionJobRow
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.work.units import Postponed
@@ -46,7 +46,7 @@ class ShardDesk:
         database: Database,
         objects: ObjectStore,
         *,
-        job: LayerJobRow,
+        job: CaptionJobRow,
         shard: int,
         digest: str,
         prices: Prices | None,
@@ -81,17 +81,17 @@ class ShardDesk:
         with self._lock:
             each = self._prices.of(prompt_tokens=self._prompt_tokens, tokens=self._max_new_tokens)
         most = requests * each
-        held = LayerJobRow.cost + LayerJobRow.reserved
+        held = CaptionJobRow.cost + CaptionJobRow.reserved
         with self._database.transaction() as session:
             done = session.execute(
-                update(LayerJobRow)
-                .where(LayerJobRow.id == self._job, held + most <= LayerJobRow.budget)
-                .values(reserved=LayerJobRow.reserved + most)
-                .returning(LayerJobRow.id)
+                update(CaptionJobRow)
+                .where(CaptionJobRow.id == self._job, held + most <= CaptionJobRow.budget)
+                .values(reserved=CaptionJobRow.reserved + most)
+                .returning(CaptionJobRow.id)
             ).first()
             if done is None:
                 budget, cost = session.execute(
-                    select(LayerJobRow.budget, held).where(LayerJobRow.id == self._job)
+                    select(CaptionJobRow.budget, held).where(CaptionJobRow.id == self._job)
                 ).one()
                 raise BudgetSpent(
                     f"{requests} more requests may cost {most:.4g}, and {cost:.4g} of the budget "
@@ -132,12 +132,12 @@ class ShardDesk:
     def _book(self, cost: float, reserved: float) -> None:
         if not (cost or reserved):
             return
-        left = LayerJobRow.reserved - reserved
+        left = CaptionJobRow.reserved - reserved
         with self._database.transaction() as session:
             session.execute(
-                update(LayerJobRow)
-                .where(LayerJobRow.id == self._job)
-                .values(cost=LayerJobRow.cost + cost, reserved=case((left > 0, left), else_=0.0))
+                update(CaptionJobRow)
+                .where(CaptionJobRow.id == self._job)
+                .values(cost=CaptionJobRow.cost + cost, reserved=case((left > 0, left), else_=0.0))
             )
 
     def _key(self, start: int) -> str:

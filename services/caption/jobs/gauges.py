@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from services.caption.tables import LayerJobRow
+from services.caption.tables import CaptionJobRow
 from services.chassis.storage.database import Database
 from services.chassis.telemetry.metrics import LAYER_SAMPLES
 
@@ -13,7 +13,7 @@ def measure(database: Database) -> None:
     """Set the sample counts of every unsealed layer from its recorded shards."""
     with database.reading() as session:
         rows = session.scalars(
-            select(LayerJobRow).where(LayerJobRow.state.in_(("running", "paused")))
+            select(CaptionJobRow).where(CaptionJobRow.state.in_(("running", "paused")))
         ).all()
     LAYER_SAMPLES.show(
         {

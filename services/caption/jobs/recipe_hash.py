@@ -10,14 +10,14 @@ from services.chassis.storage.objects import ObjectStore
 from vila2.data.images.decoding import DECODE_VERSION, DECODED_MODE
 from vila2.model.preset import PRESET_FILE
 from vila2.schemas.canonical import canonical_json
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 
 # Raised by hand when the same request comes to give other captions: when prompts are drawn in
 # another way, or attempts, the gate or a specialist's filter decide otherwise.
 CAPTION_CODE_VERSION = 1
 
 
-def recipe_hash(body: LayerJobIn, engine: EngineInfo, *, image_size: int) -> str:
+def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> str:
     """16 hex digits over everything that decides a caption besides the image.
 
     `body.model` is a registered model, whose name holds the digest of its weights. Scores that are

@@ -13,9 +13,9 @@ from services.caption.captioning.how import Captioning
 from services.caption.engines.engine import Engines
 from services.caption.jobs.base_layer import BaseLayer
 from services.caption.jobs.desk import BudgetSpent, ShardDesk
-from services.caption.jobs.layer_steps import LayerSteps, ShardResult
+from services.caption.jobs.job_steps import JobSteps, ShardResult
 from services.caption.jobs.merge import combined, to_caption
-from services.caption.tables import LayerJobRow
+from services.caption.tables import CaptionJobRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
@@ -41,7 +41,7 @@ class ShardCaptioner:
         units: WorkUnits,
         engines: Engines,
         platform: Callable[[str], Client],
-        steps: LayerSteps,
+        steps: JobSteps,
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
         self._engines, self._platform, self._steps = engines, platform, steps
@@ -51,7 +51,7 @@ class ShardCaptioner:
     def run(self, claim: Claim, report: Report) -> None:
         """Caption one shard and commit the result; idempotent."""
         with self._database.reading() as session:
-            row = session.get_one(LayerJobRow, claim.subject)
+            row = session.get_one(CaptionJobRow, claim.subject)
             session.expunge(row)
         with structlog.contextvars.bound_contextvars(run=row.body.get("run", "")):
             try:
@@ -60,8 +60,8 @@ class ShardCaptioner:
                 self._steps.pause_for(row.id, f"budget spent: {error}")
                 raise
 
-    def _run(self, row: LayerJobRow, claim: Claim, report: Report) -> None:
-        body = api.LayerJobIn.model_validate(row.body)
+    def _run(self, row: CaptionJobRow, claim: Claim, report: Report) -> None:
+        body = api.CaptionJobIn.model_validate(row.body)
         datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
         # Look the shard up again: a takedown may have replaced its object.
         shard = datasets.shard(body.dataset, row.version, number)
@@ -95,10 +95,10 @@ class ShardCaptioner:
 
     def _caption(
         self,
-        row: LayerJobRow,
+        row: CaptionJobRow,
         claim: Claim,
         samples: list[Sample],
-        body: api.LayerJobIn,
+        body: api.CaptionJobIn,
         datasets: DatasetsClient,
         desk: ShardDesk,
         report: Report,
@@ -135,8 +135,8 @@ class ShardCaptioner:
     def _base(
         self,
         datasets: DatasetsClient,
-        row: LayerJobRow,
-        body: api.LayerJobIn,
+        row: CaptionJobRow,
+        body: api.CaptionJobIn,
         shard: int,
         samples: list[Sample],
     ) -> list[CaptionRow] | None:

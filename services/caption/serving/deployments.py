@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.serving.deployment_checks import deciding
-from services.caption.tables import DeploymentRow, EndpointRow, LayerJobRow
+from services.caption.tables import CaptionJobRow, DeploymentRow, EndpointRow
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.paging import WHOLE, Page
@@ -133,7 +133,9 @@ def prefixes_in_use(session: Session) -> set[str]:
     deployed = session.scalars(
         select(DeploymentRow.model_prefix).where(DeploymentRow.state.in_((ACTIVE, DEPLOYING)))
     )
-    asked = session.scalars(select(LayerJobRow.model_prefix).where(LayerJobRow.state == "running"))
+    asked = session.scalars(
+        select(CaptionJobRow.model_prefix).where(CaptionJobRow.state == "running")
+    )
     return {*deployed, *asked}
 
 

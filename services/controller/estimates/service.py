@@ -36,7 +36,7 @@ from services.controller.rounds.seeds import together
 from services.controller.tables import EstimateRow, RoundRow, RunRow
 from vila2.client import Client
 from vila2.recipes.recipe import Recipe
-from vila2.schemas.rest.caption import LayerJob
+from vila2.schemas.rest.caption import CaptionJob
 from vila2.schemas.rest.estimates import (
     CostLine,
     Costs,
@@ -239,13 +239,13 @@ def _notes(recipe: Recipe, body: EstimateIn, sample: Sampled | None, captioner: 
 
 def _round(platform: Client, row: RoundRow, processes: int) -> Iterator[CostLine]:
     if row.layer_job:
-        yield _layer(platform.caption.layer_job(row.layer_job), row.name)
+        yield _layer(platform.caption.job(row.layer_job), row.name)
     for name, held in ((n, platform.specialist.get(i)) for n, i in sorted(row.specialists.items())):
         if held.job:
             # A specialist's finetuning runs in one process.
             yield _jobs(platform, row.name, "training", [held.job], 1, what=name)
         if held.layer_job:
-            yield _layer(platform.caption.layer_job(held.layer_job), row.name, what=name)
+            yield _layer(platform.caption.job(held.layer_job), row.name, what=name)
     if row.train_job:
         yield _jobs(platform, row.name, "training", [row.train_job], processes)
     if row.evaluate_job:
@@ -253,7 +253,7 @@ def _round(platform: Client, row: RoundRow, processes: int) -> Iterator[CostLine
         yield _jobs(platform, row.name, "evaluation", evaluations, 1)
 
 
-def _layer(job: LayerJob, name: str, *, what: str = "") -> CostLine:
+def _layer(job: CaptionJob, name: str, *, what: str = "") -> CostLine:
     return CostLine(
         round=name,
         work="captioning",

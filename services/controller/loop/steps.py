@@ -22,7 +22,7 @@ from vila2.client import ApiError, Client
 from vila2.recipes.recipe import ControlRecipe, Recipe, SpecialistRecipe, StageName
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.base import Progress
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.rest.specialist import Specialist
 from vila2.schemas.rest.training import Job, JobIn, JobKind, SeedJob, SourceIn
 
@@ -75,9 +75,9 @@ class Step:
     def _caption(self) -> None:
         """The model of the round before captions the data (paper, section 2.1)."""
         if self._row.layer_job:
-            job = self._platform.caption.layer_job(self._row.layer_job)
+            job = self._platform.caption.job(self._row.layer_job)
         else:
-            job = self._platform.caption.start_layer(self._caption_body(), self._key("caption"))
+            job = self._platform.caption.start_job(self._caption_body(), self._key("caption"))
         self._saw(job.progress)
         crashpoint("round.caption-asked")
         if job.state == "sealed":
@@ -92,7 +92,7 @@ class Step:
         elif self._row.layer_job != job.id:
             self._runs.change_round(self._row, layer_job=job.id)
 
-    def _caption_body(self) -> LayerJobIn:
+    def _caption_body(self) -> CaptionJobIn:
         position = len([r for r in self_rounds(self._facts()) if r.position < self._row.position])
         before = self._others[self_name(position)] if position else self._others["round 0"]
         body = requests.caption_job(

@@ -16,7 +16,7 @@ from vila2.recipes.recipe import (
 )
 from vila2.schemas.assembly import Assembly, KeepBy
 from vila2.schemas.refs import DatasetRef
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.rest.specialist import SpecialistIn
 from vila2.schemas.rest.training import EvaluateIn, JobIn, LayerUse, SourceIn, StageIn, TrainIn
 
@@ -186,9 +186,9 @@ def specialist_data(recipe: Recipe, sizes: Mapping[str, int], *, times: int = 1)
     ]
 
 
-def caption_job(recipe: Recipe, *, name: str, model: str) -> LayerJobIn:
+def caption_job(recipe: Recipe, *, name: str, model: str) -> CaptionJobIn:
     """The request for a round's caption layer."""
-    return LayerJobIn(
+    return CaptionJobIn(
         name=name,
         dataset=recipe.data.pretrain.name,
         version=recipe.data.pretrain.version,

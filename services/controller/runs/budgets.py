@@ -56,7 +56,7 @@ def captioned(platform: Client, rounds: Sequence[RoundRow]) -> int:
     count = 0
     for row in rounds:
         if row.layer_job:
-            count += platform.caption.layer_job(row.layer_job).progress.done
+            count += platform.caption.job(row.layer_job).progress.done
         for held in (platform.specialist.get(i) for i in row.specialists.values()):
             if held.layer:
                 layer = platform.datasets.layer(held.layer)

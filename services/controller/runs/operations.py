@@ -38,7 +38,7 @@ def pause(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
     _moved(runs.move(run, "paused", "paused by a person", by=by))
     for row in runs.rounds(run.id):
         if row.state == "captioning" and row.layer_job:
-            _if_it_can(lambda job=row.layer_job: platform.caption.pause_layer(job))
+            _if_it_can(lambda job=row.layer_job: platform.caption.pause_job(job))
 
 
 def resume(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
@@ -53,7 +53,7 @@ def resume(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
     _moved(runs.move(run, "running", "resumed by a person", by=by))
     for row in runs.rounds(run.id):
         if row.state == "captioning" and row.layer_job:
-            _if_it_can(lambda job=row.layer_job: platform.caption.resume_layer(job))
+            _if_it_can(lambda job=row.layer_job: platform.caption.resume_job(job))
 
 
 def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: str = "") -> None:
@@ -68,7 +68,7 @@ def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: s
         for job in seeds.jobs_of(row):
             platform.training.cancel(job)
         if row.layer_job:
-            platform.caption.cancel_layer(row.layer_job)
+            platform.caption.cancel_job(row.layer_job)
         for specialist in row.specialists.values():
             platform.specialist.cancel(specialist)
 

@@ -27,7 +27,7 @@ def prepare(platform: Client, row: RoundRow) -> dict[str, Any]:
     values: dict[str, Any] = {"state": state, "error": "", "failed_in": "", "ended_at": 0.0}
     anew: list[str] = []
     if state == "captioning" and row.layer_job:
-        layer = platform.caption.layer_job(row.layer_job)
+        layer = platform.caption.job(row.layer_job)
         if layer.state == "failed":
             platform.caption.retry_failed(row.layer_job)
         elif layer.state == "cancelled":

@@ -73,7 +73,7 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
     """Progress of a round as reported by the service that works on it."""
     try:
         if row.state == "captioning" and row.layer_job:
-            return platform.caption.layer_job(row.layer_job).progress
+            return platform.caption.job(row.layer_job).progress
         if row.state == "specialising" and row.specialists:
             held = [platform.specialist.get(i) for i in row.specialists.values()]
             phases = ", ".join(f"{s.specialist} {s.progress.phase or s.state}" for s in held)

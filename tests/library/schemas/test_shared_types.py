@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.recipe_parts import CaptionRecipe, SpecialistRecipe, StageRecipe
-from vila2.schemas.rest.caption import CaptionsIn, LayerJobIn, PreviewIn
+from vila2.schemas.rest.caption import CaptionJobIn, CaptionsIn, PreviewIn
 from vila2.schemas.rest.specialist import SpecialistIn
 from vila2.schemas.rest.training import EarlyStopIn, SourceIn, StageIn, TrainIn
 from vila2.schemas.sampling import Gate, Sampling
@@ -37,7 +37,7 @@ def test_how_a_source_is_read_is_one_type_everywhere() -> None:
 @pytest.mark.parametrize(
     ("owner", "field"),
     [
-        (LayerJobIn, "sampling"), (PreviewIn, "sampling"), (CaptionsIn, "sampling"),
+        (CaptionJobIn, "sampling"), (PreviewIn, "sampling"), (CaptionsIn, "sampling"),
         (SpecialistIn, "sampling"), (CaptionRecipe, "sampling"), (SpecialistRecipe, "sampling"),
     ],
 )  # fmt: skip
@@ -45,7 +45,9 @@ def test_sampling_is_one_type_everywhere(owner: type[BaseModel], field: str) -> 
     assert owner.model_fields[field].annotation is Sampling
 
 
-@pytest.mark.parametrize("owner", [LayerJobIn, PreviewIn, CaptionsIn, SpecialistIn, CaptionRecipe])
+@pytest.mark.parametrize(
+    "owner", [CaptionJobIn, PreviewIn, CaptionsIn, SpecialistIn, CaptionRecipe]
+)
 def test_the_gate_is_one_type_everywhere(owner: type[BaseModel]) -> None:
     assert owner.model_fields["gate"].annotation is Gate
 

@@ -23,7 +23,7 @@ import psutil
 from tests.support.chaos.growth import slope
 from tests.support.chaos.stack import Stack, stack
 from tests.support.chaos.trial import Progress, submitted, undisturbed
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 
 ROWS = "SELECT count(*) FROM caption.work_units"
 # A process of some 150 MiB may keep this much more and call it noise.
@@ -60,12 +60,12 @@ def _soaked(platform: Stack, seconds: float) -> int:
     with Progress(platform) as progress:
         print("minute layers  units " + " ".join(f"{name:>17}" for name in platform.children))
         while (passed := time.monotonic() - began) < seconds or len(series) < SAMPLES:
-            body = LayerJobIn(
+            body = CaptionJobIn(
                 name=f"soak-{layers}", dataset="scenes-corpus", model=model,
                 prompts=["Describe the image."],
             )  # fmt: skip
-            job = client.caption.start_layer(body)
-            while client.caption.layer_job(job.id).state == "running":
+            job = client.caption.start_job(body)
+            while client.caption.job(job.id).state == "running":
                 time.sleep(0.1)
             layers += 1
             if passed >= len(series) * seconds / SAMPLES:

@@ -56,8 +56,8 @@ def _caption(folder: Path, spans: Collector) -> str:
     ):
         client = Client.connect(address, key=captioning.platform.key)
         with tracing.within(ASKED):  # the caller's own trace, sent as a header
-            job = client.caption.start_layer(captioning.job(run="run-1a2b3c4d")).id
-        until(lambda: client.caption.layer_job(job).state == "sealed", seconds=300)
+            job = client.caption.start_job(captioning.job(run="run-1a2b3c4d")).id
+        until(lambda: client.caption.job(job).state == "sealed", seconds=300)
         # Triton sends them every few seconds, and none of the last if its end takes too long.
         until(lambda: any(span.process == "vila2-triton" for span in spans.spans), seconds=60)
         client.close()
@@ -73,7 +73,7 @@ def _told(job: str, spans: Collector, log: Path) -> Told:
 def test_one_trace_leads_from_the_request_to_the_engine(told: Told) -> None:
     """Each span below the one before it: the caller's, the request, the unit, the engine's call,
     and, as Triton itself tells it, the inference."""
-    request = told.below(ASKED[36:52], "POST /v1/layers")
+    request = told.below(ASKED[36:52], "POST /v1/jobs")
     unit = told.below(request.span, "unit caption.shard")
     engine = told.below(unit.span, "engine answer")
     assert told.below(engine.span, "InferRequest").process == "vila2-triton"

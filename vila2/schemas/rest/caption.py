@@ -22,14 +22,14 @@ from vila2.schemas.rest.examples import (
 from vila2.schemas.rest.training import Evaluation
 from vila2.schemas.sampling import Gate, Sampling, Task
 
-LayerJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
+CaptionJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
 DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
 Mode = Literal["overwrite", "keep", "append"]
 _SYSTEM = "A system message before each prompt, for models that take one."
 _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so too."
 
 
-class LayerJobIn(Body):
+class CaptionJobIn(Body):
     """Caption a dataset version: it becomes work units, one per shard, and a layer."""
 
     model_config = example(name="round 1", dataset="web-photos", model=MODEL, prompts=[PROMPT])
@@ -63,7 +63,7 @@ class LayerJobIn(Body):
     run: str = Field("", max_length=200, description="What it is done for; logs are found by it.")
 
 
-class LayerJob(Model):
+class CaptionJob(Model):
     """A layer in the making."""
 
     model_config = example(
@@ -87,7 +87,7 @@ class LayerJob(Model):
     dataset: str
     version: int
     model: str
-    state: LayerJobState
+    state: CaptionJobState
     captioned: int = 0
     quarantined: dict[str, int] = {}
     tokens: int = Field(0, description="Generated, in the last attempt at each image.")

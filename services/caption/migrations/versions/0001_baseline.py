@@ -14,6 +14,37 @@ depends_on = None
 def upgrade() -> None:
     """Apply this step."""
     op.create_table(
+        "caption_jobs",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("layer", sa.String(length=40), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("model_prefix", sa.String(length=200), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("samples", sa.BigInteger(), nullable=False),
+        sa.Column("shards", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("planned", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("captioned", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("quarantined", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("tokens", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("seconds", sa.Float(), server_default="0", nullable=False),
+        sa.Column("cost", sa.Float(), server_default="0", nullable=False),
+        sa.Column("reserved", sa.Float(), server_default="0", nullable=False),
+        sa.Column("budget", sa.Float(), nullable=True),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("waiting", sa.String(length=300), server_default="", nullable=False),
+        sa.Column("waiting_until", sa.Float(), server_default="0", nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("token", sa.String(length=255), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("team", "token"),
+    )
+    with op.batch_alter_table("caption_jobs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_caption_jobs_state"), ["state"], unique=False)
+
+    op.create_table(
         "deployments",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -53,37 +84,6 @@ def upgrade() -> None:
         sa.Column("images", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("team", "day"),
     )
-    op.create_table(
-        "layer_jobs",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("layer", sa.String(length=40), nullable=False),
-        sa.Column("body", sa.JSON(), nullable=False),
-        sa.Column("model_prefix", sa.String(length=200), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("samples", sa.BigInteger(), nullable=False),
-        sa.Column("shards", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("planned", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("captioned", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("quarantined", sa.JSON(), server_default="{}", nullable=False),
-        sa.Column("tokens", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("seconds", sa.Float(), server_default="0", nullable=False),
-        sa.Column("cost", sa.Float(), server_default="0", nullable=False),
-        sa.Column("reserved", sa.Float(), server_default="0", nullable=False),
-        sa.Column("budget", sa.Float(), nullable=True),
-        sa.Column("state", sa.String(length=12), nullable=False),
-        sa.Column("waiting", sa.String(length=300), server_default="", nullable=False),
-        sa.Column("waiting_until", sa.Float(), server_default="0", nullable=False),
-        sa.Column("error", sa.String(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("token", sa.String(length=255), nullable=True),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("team", "token"),
-    )
-    with op.batch_alter_table("layer_jobs", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_layer_jobs_state"), ["state"], unique=False)
-
     op.create_table(
         "served_models",
         sa.Column("prefix", sa.String(length=200), nullable=False),
@@ -125,10 +125,6 @@ def downgrade() -> None:
 
     op.drop_table("work_units")
     op.drop_table("served_models")
-    with op.batch_alter_table("layer_jobs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_layer_jobs_state"))
-
-    op.drop_table("layer_jobs")
     op.drop_table("image_days")
     op.drop_table("endpoints")
     with op.batch_alter_table("deployments", schema=None) as batch_op:
@@ -136,3 +132,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_deployments_state"))
 
     op.drop_table("deployments")
+    with op.batch_alter_table("caption_jobs", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_caption_jobs_state"))
+
+    op.drop_table("caption_jobs")

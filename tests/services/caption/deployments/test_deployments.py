@@ -207,9 +207,9 @@ def test_a_model_that_does_not_load_fails(captioning: CaptionPlatform, tmp_path:
 def test_a_layer_names_the_model_not_the_endpoint(captioning: CaptionPlatform) -> None:
     """What the endpoint answers with later does not change what the layer is of."""
     deployed(captioning, "layers", captioning.model)
-    job = captioning.client.caption.start_layer(captioning.job(model="layers"))
+    job = captioning.client.caption.start_job(captioning.job(model="layers"))
     assert job.model == captioning.model
-    until(lambda: captioning.client.caption.layer_job(job.id).state == "sealed", seconds=60)
+    until(lambda: captioning.client.caption.job(job.id).state == "sealed", seconds=60)
     assert captioning.client.datasets.layer(job.layer).captioner == captioning.model
 
 

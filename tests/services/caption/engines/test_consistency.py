@@ -33,7 +33,7 @@ from vila2.engine.consistency import Scorer
 from vila2.engine.reference import REFERENCE_FILE, grey_embedding, read_reference
 from vila2.engine.requests import Request, Scoring
 from vila2.model.digest import folder_digest
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -247,7 +247,7 @@ def test_scores_are_refused_before_anything_is_captioned_where_vllm_answers(
     objects = DirectoryObjects(tmp_path / "objects")
     served = ServedModels(database, objects, connection, options=options, budget=1)
     engines = TritonEngines(connection, objects, served)
-    asked = LayerJobIn(name="n", dataset="d", model="m", prompts=["p"], score=True)
+    asked = CaptionJobIn(name="n", dataset="d", model="m", prompts=["p"], score=True)
     gated = asked.model_copy(update={"score": False, "gate": Gate(min_consistency=0.0)})
     for body, field in ((asked, "score"), (gated, "gate.min_consistency")):
         with pytest.raises(Invalid, match=r"vLLM .*VILA2_TRITON_BACKEND=python") as refused:
@@ -313,6 +313,6 @@ def test_a_text_that_fails_the_other_checks_is_not_scored() -> None:
 
 
 def test_a_request_becomes_the_captioning_that_it_asks_for() -> None:
-    body = LayerJobIn(name="n", dataset="d", model="end", prompts=["p"], gate=GATE, score=True)
+    body = CaptionJobIn(name="n", dataset="d", model="end", prompts=["p"], gate=GATE, score=True)
     made = Captioning.of(body, model="m-1")
     assert (made.model, made.gate, made.score, made.scored) == ("m-1", GATE, True, True)

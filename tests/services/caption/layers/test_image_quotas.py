@@ -23,7 +23,7 @@ from tests.support.caption_platform import CaptionPlatform, caption_platform
 from tests.support.datasets.samples import image
 from tests.support.waiting import until
 from vila2.client import ApiError
-from vila2.schemas.rest.caption import CaptionsIn, LayerJob, PreviewIn
+from vila2.schemas.rest.caption import CaptionJob, CaptionsIn, PreviewIn
 from vila2.schemas.rest.identity import Limits, LimitsIn
 
 TIMES = st.floats(0, 4e9)
@@ -72,7 +72,7 @@ class Service:
     def start(self, captioning: CaptionPlatform, token: str) -> str:
         return self.context.jobs.start(TEAM, captioning.job(), token).id
 
-    def job(self, job: str) -> LayerJob:
+    def job(self, job: str) -> CaptionJob:
         return self.context.jobs.get(TEAM, job)
 
     def shard(self) -> bool:
@@ -166,13 +166,13 @@ def test_a_limit_that_is_set_holds_the_running_service_back(captioning: CaptionP
     """Through the routes, with the service's own loops."""
     captioning.client.identity.set_limits(TEAM, LimitsIn(images_per_day=0))
     try:
-        job = captioning.client.caption.start_layer(captioning.job()).id
+        job = captioning.client.caption.start_job(captioning.job()).id
         time.sleep(0.5)
-        told = captioning.client.caption.layer_job(job)
+        told = captioning.client.caption.job(job)
         assert (told.state, told.progress.done) == ("running", 0)
     finally:
         captioning.client.identity.set_limits(TEAM, LimitsIn())
-    until(lambda: captioning.client.caption.layer_job(job).state == "sealed", seconds=60)
+    until(lambda: captioning.client.caption.job(job).state == "sealed", seconds=60)
 
 
 def test_requests_at_once_together_get_no_more_than_the_quota(database_url: str) -> None:

@@ -13,7 +13,7 @@ from tests.support.datasets.samples import caption_row, sample
 from tests.support.waiting import until
 from vila2.client import ApiError
 from vila2.data.layers import CAPTIONED, QUARANTINED, decode_layer_shard
-from vila2.schemas.rest.caption import LayerJob
+from vila2.schemas.rest.caption import CaptionJob
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,9 @@ def captioning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaptionPlat
         yield made
 
 
-def ended(captioning: CaptionPlatform, job: LayerJob, state: str = "sealed") -> LayerJob:
-    until(lambda: captioning.client.caption.layer_job(job.id).state == state, seconds=60)
-    return captioning.client.caption.layer_job(job.id)
+def ended(captioning: CaptionPlatform, job: CaptionJob, state: str = "sealed") -> CaptionJob:
+    until(lambda: captioning.client.caption.job(job.id).state == state, seconds=60)
+    return captioning.client.caption.job(job.id)
 
 
 def engines(captioning: CaptionPlatform):
@@ -43,13 +43,13 @@ def test_a_paused_job_goes_on_where_it_was(captioning: CaptionPlatform, monkeypa
         return real(prefix)
 
     monkeypatch.setattr(engines(captioning), "get", slow)
-    job = captioning.client.caption.start_layer(captioning.job())
-    until(lambda: captioning.client.caption.layer_job(job.id).state == "running")
-    assert captioning.client.caption.pause_layer(job.id).state == "paused"
+    job = captioning.client.caption.start_job(captioning.job())
+    until(lambda: captioning.client.caption.job(job.id).state == "running")
+    assert captioning.client.caption.pause_job(job.id).state == "paused"
     go.set()
-    until(lambda: captioning.client.caption.layer_job(job.id).progress.done >= 0)
-    assert captioning.client.caption.layer_job(job.id).state == "paused"
-    assert captioning.client.caption.resume_layer(job.id).state in ("running", "sealed")
+    until(lambda: captioning.client.caption.job(job.id).progress.done >= 0)
+    assert captioning.client.caption.job(job.id).state == "paused"
+    assert captioning.client.caption.resume_job(job.id).state in ("running", "sealed")
     done = ended(captioning, job)
     assert done.captioned + sum(done.quarantined.values()) == 5
 
@@ -65,7 +65,7 @@ def test_a_job_that_failed_is_tried_again_and_says_why_it_failed(
         raise OSError("the engine is gone")
 
     monkeypatch.setattr(engines(captioning), "get", broken)
-    job = captioning.client.caption.start_layer(captioning.job())
+    job = captioning.client.caption.start_job(captioning.job())
     with context._database.transaction() as session:
         from services.caption.tables import WorkUnitRow
 
@@ -87,7 +87,7 @@ def test_quarantined_samples_are_told_with_their_reason_and_text(
     from vila2.schemas.sampling import Gate
 
     strict = Gate(attempts=2, min_words=50)
-    done = ended(captioning, captioning.client.caption.start_layer(captioning.job(gate=strict)))
+    done = ended(captioning, captioning.client.caption.start_job(captioning.job(gate=strict)))
     assert sum(done.quarantined.values()) == 5
     found = captioning.client.caption.failures(done.id)
     assert len(found.samples) == 5
@@ -99,8 +99,8 @@ def test_quarantined_samples_are_told_with_their_reason_and_text(
 
 def test_a_job_in_another_state_is_not_moved(captioning: CaptionPlatform) -> None:
     """With the state that it is in."""
-    done = ended(captioning, captioning.client.caption.start_layer(captioning.job()))
-    for move in ("pause_layer", "resume_layer", "retry_failed"):
+    done = ended(captioning, captioning.client.caption.start_job(captioning.job()))
+    for move in ("pause_job", "resume_job", "retry_failed"):
         with pytest.raises(ApiError, match="is sealed") as refused:
             getattr(captioning.client.caption, move)(done.id)
         assert refused.value.problem.status == 409
@@ -124,9 +124,7 @@ def test_a_layer_that_starts_from_another_keeps_its_captions(
     base = layer(captioning.client, captioning.objects, name=f"base-{mode}", quarantined=("p3",))
     made = ended(
         captioning,
-        captioning.client.caption.start_layer(
-            captioning.job(mode=mode, base_layer=base.id, seed=9)
-        ),
+        captioning.client.caption.start_job(captioning.job(mode=mode, base_layer=base.id, seed=9)),
     )
     before, after = rows(captioning, base.id), rows(captioning, made.layer)
     assert set(before) == {"p0", "p1", "p2", "p4"}
@@ -140,7 +138,7 @@ def test_keep_and_append_need_a_sealed_layer_of_the_same_version(
 ) -> None:
     """Named in the refusal."""
     with pytest.raises(ApiError, match="sealed layer of foxes@1") as refused:
-        captioning.client.caption.start_layer(captioning.job(mode="keep"))
+        captioning.client.caption.start_job(captioning.job(mode="keep"))
     assert refused.value.problem.field == "base_layer"
 
 

@@ -11,7 +11,7 @@ from services.caption.engines.engine import EngineInfo
 from services.caption.jobs import recipe_hash as module
 from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
 from services.chassis.storage.objects_directory import DirectoryObjects
-from vila2.schemas.rest.caption import LayerJobIn
+from vila2.schemas.rest.caption import CaptionJobIn
 from vila2.schemas.sampling import Gate, Sampling
 
 ENGINE = EngineInfo("embedded", "transformers 5.23, torch 2.9")
@@ -19,7 +19,7 @@ ENGINE = EngineInfo("embedded", "transformers 5.23, torch 2.9")
 
 def hashed(engine: EngineInfo = ENGINE, image_size: int = 384, **fields: Any) -> str:
     given: dict[str, Any] = {"name": "n", "dataset": "d", "model": "m-1", "prompts": ["a", "b"]}
-    return recipe_hash(LayerJobIn(**given | fields), engine, image_size=image_size)
+    return recipe_hash(CaptionJobIn(**given | fields), engine, image_size=image_size)
 
 
 @pytest.mark.parametrize("change", [

@@ -36,8 +36,8 @@ def sealed(
     captioning: CaptionPlatform, token: str, **fields: object
 ) -> tuple[str, list[CaptionRow]]:
     """A finished job's layer and its rows."""
-    job = captioning.client.caption.start_layer(captioning.job(**{**HOW, **fields}), token)
-    until(lambda: captioning.client.caption.layer_job(job.id).state != "running", seconds=60)
+    job = captioning.client.caption.start_job(captioning.job(**{**HOW, **fields}), token)
+    until(lambda: captioning.client.caption.job(job.id).state != "running", seconds=60)
     rows = [
         row
         for number in range(2)

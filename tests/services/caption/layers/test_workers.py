@@ -25,7 +25,7 @@ from tests.support.servers.triton import triton_server
 from tests.support.servers.valkey import valkey
 from tests.support.waiting import until
 from vila2.data.layers import decode_layer_shard
-from vila2.schemas.rest.caption import LayerJob, PreviewIn
+from vila2.schemas.rest.caption import CaptionJob, PreviewIn
 from vila2.triton.server import TritonServer
 
 COUNT, SHARD = 600, 30
@@ -58,8 +58,8 @@ class Cluster:
         self.workers.append(child)
         return child
 
-    def done(self, job: LayerJob) -> int:
-        return self.captioning.client.caption.layer_job(job.id).progress.done
+    def done(self, job: CaptionJob) -> int:
+        return self.captioning.client.caption.job(job.id).progress.done
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -123,7 +123,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
             first = made.worker()
             metrics = free_port()
             made.worker("--metrics-port", str(metrics))
-            job = made.captioning.client.caption.start_layer(made.captioning.job())
+            job = made.captioning.client.caption.start_job(made.captioning.job())
             until(lambda: made.done(job) >= 2 * SHARD, seconds=90)
             first.send_signal(signal.SIGKILL)
             made.worker()

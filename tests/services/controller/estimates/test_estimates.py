@@ -53,10 +53,10 @@ def captioner(platform: EmbeddedPlatform) -> str:
 def test_captioning_takes_the_tokens_that_a_sample_foretold(platform: EmbeddedPlatform) -> None:
     name, client = captioner(platform), platform.client
     made = client.controller.estimate(asked(captioner=name, device="cpu"))
-    job = client.caption.start_layer(jobs.caption_job(recipe(), name="all", model=name), "all")
+    job = client.caption.start_job(jobs.caption_job(recipe(), name="all", model=name), "all")
     while job.state == "running":
         time.sleep(0.05)
-        job = client.caption.layer_job(job.id)
+        job = client.caption.job(job.id)
     line = next(e for e in made.lines if e.work == "captioning" and e.round == "round 1")
     assert line.images.mid == SIZES.corpus == job.captioned + sum(job.quarantined.values())
     assert line.tokens is not None

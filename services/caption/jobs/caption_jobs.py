@@ -1,7 +1,7 @@
 """Layer jobs: caption a dataset version, one work unit per shard, into a layer.
 
 This module starts, shows and cancels jobs; `shard` captions one shard, and the background steps are
-in `layer_steps`.
+in `job_steps`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.caption.captioning.how import check_abilities
 from services.caption.engines.engine import Abilities, Engines
 from services.caption.jobs.desk import parts_prefix
-from services.caption.jobs.layer_steps import LayerSteps
+from services.caption.jobs.job_steps import JobSteps
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
 from services.caption.serving.deployments import Deployments
-from services.caption.tables import LayerJobRow
+from services.caption.tables import CaptionJobRow
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
+from services.chassis.web.paging import Page
 from services.chassis.work.units import DONE, WorkUnits
 from vila2.client import Client
 from vila2.client.datasets import DatasetsClient
@@ -32,8 +34,8 @@ from vila2.schemas.rest.base import Progress
 from vila2.schemas.rest.datasets import LayerIn
 
 
-class LayerJobs:
-    """Owns the table `layer_jobs`; calls the dataset store through its client."""
+class CaptionJobs:
+    """Owns the table `caption_jobs`; calls the dataset store through its client."""
 
     def __init__(
         self,
@@ -48,17 +50,17 @@ class LayerJobs:
         self._database, self._objects, self._units = database, objects, units
         self._engines, self._platform, self._deployments = engines, platform, deployments
         self._quotas = quotas
-        self.steps = LayerSteps(database, units, platform, quotas)
+        self.steps = JobSteps(database, units, platform, quotas)
 
-    def start(self, team: str, body: api.LayerJobIn, token: str | None = None) -> api.LayerJob:
+    def start(self, team: str, body: api.CaptionJobIn, token: str | None = None) -> api.CaptionJob:
         """Open a layer and add its first units; idempotent by `token`.
 
-        `LayerSteps.plan` adds the remaining units page by page, so the time taken here does not
+        `JobSteps.plan` adds the remaining units page by page, so the time taken here does not
         depend on the number of shards.
         """
         asked = KeyedRequest.of(token, body)
         with self._database.reading() as session:
-            known = asked.find(session, LayerJobRow, team=team)
+            known = asked.find(session, CaptionJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
         platform = self._platform(team)
@@ -81,12 +83,12 @@ class LayerJobs:
         layer = platform.datasets.open_layer(opened, asked.part(opened))
         spent = self._quotas.spent(team)
 
-        def found_or_made(session: Session) -> api.LayerJob:
+        def found_or_made(session: Session) -> api.CaptionJob:
             # The same request may have been repeated during the calls to other services.
-            known = asked.find(session, LayerJobRow, team=team)
+            known = asked.find(session, CaptionJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
-            row = LayerJobRow(
+            row = CaptionJobRow(
                 id=f"captions-{uuid.uuid4().hex[:12]}",
                 team=team,
                 **asked.columns,
@@ -114,16 +116,25 @@ class LayerJobs:
 
         return create_once(self._database, found_or_made)
 
-    def _recipe_hash(self, body: api.LayerJobIn, prefix: str) -> str:
+    def _recipe_hash(self, body: api.CaptionJobIn, prefix: str) -> str:
         size = image_size_of(self._objects, prefix)
         return recipe_hash(body, self._engines.info(prefix), image_size=size)
 
-    def get(self, team: str, job_id: str) -> api.LayerJob:
+    def get(self, team: str, job_id: str) -> api.CaptionJob:
         """A job and its counts."""
         with self._database.reading() as session:
             return self._job(session, job_row(session, team, job_id))
 
-    def cancel(self, team: str, job_id: str) -> api.LayerJob:
+    def of_team(self, team: str, page: Page) -> list[api.CaptionJob]:
+        """The team's jobs, newest first."""
+        with self._database.reading() as session:
+            chosen = select(CaptionJobRow).where(CaptionJobRow.team == team)
+            rows = page.rows(
+                session, chosen, CaptionJobRow.created_at, CaptionJobRow.id, newest_first=True
+            )
+            return [self._job(session, row) for row in rows]
+
+    def cancel(self, team: str, job_id: str) -> api.CaptionJob:
         """Stop a job; captioned shards stay in the open layer."""
         with self._database.transaction() as session:
             row = job_row(session, team, job_id, lock=True)
@@ -135,7 +146,7 @@ class LayerJobs:
             self._objects.delete(key)
         return job
 
-    def _job(self, session: Session, row: LayerJobRow) -> api.LayerJob:
+    def _job(self, session: Session, row: CaptionJobRow) -> api.CaptionJob:
         """The job's recorded totals plus the shards that are running or not yet recorded."""
         under_way, captioned, quarantined = 0, row.captioned, Counter(row.quarantined)
         tokens, seconds = row.tokens, row.seconds
@@ -149,7 +160,7 @@ class LayerJobs:
                 seconds += result.get("seconds", 0.0)
             else:
                 under_way += progress
-        return api.LayerJob(
+        return api.CaptionJob(
             id=row.id,
             layer=row.layer,
             name=row.body["name"],
@@ -173,15 +184,15 @@ class LayerJobs:
         )
 
 
-def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> LayerJobRow:
+def job_row(session: Session, team: str, job_id: str, *, lock: bool = False) -> CaptionJobRow:
     """A team's job; raises `NotFound`. `lock` locks the row until the transaction ends."""
-    row = session.get(LayerJobRow, job_id, with_for_update=lock or None)
+    row = session.get(CaptionJobRow, job_id, with_for_update=lock or None)
     if row is None or row.team != team:
         raise NotFound(f"no caption job {job_id!r}", field="job")
     return row
 
 
-def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) -> None:
+def _check_base(datasets: DatasetsClient, body: api.CaptionJobIn, version: int) -> None:
     """Raise `Invalid` unless keep and append have a sealed layer to start from."""
     if body.mode == "overwrite":
         return
@@ -201,7 +212,7 @@ def _check_base(datasets: DatasetsClient, body: api.LayerJobIn, version: int) ->
         )
 
 
-def _check_budget(body: api.LayerJobIn, abilities: Abilities) -> None:
+def _check_budget(body: api.CaptionJobIn, abilities: Abilities) -> None:
     """Raise `Invalid` for a budget that no price makes sense of."""
     if body.budget is not None and (abilities.prices is None or not abilities.prices.any):
         raise Invalid(

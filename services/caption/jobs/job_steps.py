@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from services.caption.jobs.days import Spent
 from services.caption.jobs.quotas import ImageQuotas
-from services.caption.tables import LayerJobRow, WorkUnitRow
+from services.caption.tables import CaptionJobRow, WorkUnitRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
 from services.chassis.work.units import DONE, FAILED, TRACE, WorkUnits
@@ -32,7 +32,7 @@ LAST_SHARD = 9_999_999  # the highest shard number that fits into a unit id
 _log = structlog.get_logger()
 
 
-class LayerSteps:
+class JobSteps:
     """Advances running jobs; `platform` returns a client that acts for a team."""
 
     def __init__(
@@ -49,9 +49,11 @@ class LayerSteps:
         """Advance every running job as far as possible; an error in one does not block others."""
         with self._database.reading() as session:
             jobs = session.execute(
-                select(LayerJobRow.id, LayerJobRow.team, LayerJobRow.state, LayerJobRow.waiting)
-                .where(LayerJobRow.state.in_(("running", "paused")))
-                .order_by(LayerJobRow.created_at)
+                select(
+                    CaptionJobRow.id, CaptionJobRow.team, CaptionJobRow.state, CaptionJobRow.waiting
+                )
+                .where(CaptionJobRow.state.in_(("running", "paused")))
+                .order_by(CaptionJobRow.created_at)
             ).all()
         for job_id, team, state, waiting in jobs:
             with within(self._trace(job_id)), structlog.contextvars.bound_contextvars(job=job_id):
@@ -86,12 +88,12 @@ class LayerSteps:
     def plan(self, job_id: str) -> bool:
         """Add the next page of units; True if more remain."""
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state == "running":
                 self.add_page(session, row)
             return row.state == "running" and row.planned < row.shards
 
-    def add_page(self, session: Session, row: LayerJobRow) -> None:
+    def add_page(self, session: Session, row: CaptionJobRow) -> None:
         """Add the next page of units in the caller's transaction, which must lock the job."""
         # A version's shards are numbered from 0 without gaps.
         end = min(row.planned + PAGE, row.shards)
@@ -111,7 +113,7 @@ class LayerSteps:
     def record(self, job_id: str) -> bool:
         """Record a page of captioned shards in the layer; True if more remain."""
         with self._database.reading() as session:
-            row = session.get_one(LayerJobRow, job_id)
+            row = session.get_one(CaptionJobRow, job_id)
             page = session.execute(
                 select(WorkUnitRow.id, WorkUnitRow.payload, WorkUnitRow.result)
                 .where(WorkUnitRow.state == DONE, WorkUnitRow.subject == job_id)
@@ -126,7 +128,7 @@ class LayerSteps:
         )
         crashpoint("caption.recorded")
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             quarantined, images = Counter(row.quarantined), 0
             for result in self._units.record(session, [unit for unit, _, _ in page]):
                 row.captioned += result["captioned"]
@@ -145,7 +147,7 @@ class LayerSteps:
         Called after each shard; its cost does not depend on the number of remaining units.
         """
         with self._database.reading() as session:
-            row = session.get_one(LayerJobRow, job_id)
+            row = session.get_one(CaptionJobRow, job_id)
             if row.state != "running" or row.planned < row.shards:
                 return
             if self._units.unfinished(session, job_id):
@@ -156,11 +158,11 @@ class LayerSteps:
             return
         self._platform(row.team).datasets.seal_layer(row.layer)
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state == "running":
                 row.state = "sealed"
 
-    def hold_back(self, session: Session, row: LayerJobRow, spent: Spent) -> None:
+    def hold_back(self, session: Session, row: CaptionJobRow, spent: Spent) -> None:
         """Hold back a job's waiting shards in the caller's transaction, which must lock the job."""
         row.waiting, row.waiting_until = spent.why, spent.until
         self._units.pause(session, row.id)
@@ -168,7 +170,7 @@ class LayerSteps:
     def pause_for(self, job_id: str, reason: str) -> None:
         """Pause a running job; `reason` is shown until it is resumed."""
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state == "running":
                 row.state, row.waiting = "paused", reason[:300]
                 self._units.pause(session, job_id)
@@ -176,14 +178,14 @@ class LayerSteps:
     def _wait(self, job_id: str, spent: Spent) -> None:
         """Make a job wait for its team's quota; one with no shards left to start ends."""
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state == "running":
                 self.hold_back(session, row, spent)
         self.settle(job_id)
 
     def _wait_no_more(self, job_id: str) -> None:
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             row.waiting, row.waiting_until = "", 0.0
             if row.state == "running":
                 self._units.resume(session, job_id)
@@ -191,7 +193,7 @@ class LayerSteps:
     def _hold(self, job_id: str) -> None:
         """Hold back a paused job's units again: one that failed meanwhile became ready."""
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state == "paused":
                 self._units.pause(session, job_id)
         while self.record(job_id):
@@ -200,7 +202,7 @@ class LayerSteps:
     def _failed(self, job_id: str) -> bool:
         """Whether shards failed or the job ended otherwise; records the first shard's error."""
         with self._database.transaction() as session:
-            row = session.get_one(LayerJobRow, job_id, with_for_update=True)
+            row = session.get_one(CaptionJobRow, job_id, with_for_update=True)
             if row.state != "running":
                 return True
             counts = Counter(self._units.counts(session, job_id))

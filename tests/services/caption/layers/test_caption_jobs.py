@@ -61,9 +61,9 @@ def ignore(_: int) -> None:
 
 def test_a_job_captions_every_sample_and_seals_the_layer(captioning: CaptionPlatform) -> None:
     """Rows are the shard's samples in order; captioned and quarantined add up to all of them."""
-    job = captioning.client.caption.start_layer(captioning.job(), "all")
-    until(lambda: captioning.client.caption.layer_job(job.id).state != "running", seconds=60)
-    done = captioning.client.caption.layer_job(job.id)
+    job = captioning.client.caption.start_job(captioning.job(), "all")
+    until(lambda: captioning.client.caption.job(job.id).state != "running", seconds=60)
+    done = captioning.client.caption.job(job.id)
     assert (done.state, done.error) == ("sealed", "")
     assert done.captioned + sum(done.quarantined.values()) == 5
     assert (done.progress.done, done.progress.total) == (5, 5)
@@ -75,13 +75,13 @@ def test_a_job_captions_every_sample_and_seals_the_layer(captioning: CaptionPlat
         for row in decode_layer_shard(captioning.client.datasets.layer_content(layer.id, number))
     ]
     assert rows == KEYS
-    assert captioning.client.caption.start_layer(captioning.job(), "all").id == job.id
+    assert captioning.client.caption.start_job(captioning.job(), "all").id == job.id
 
 
 def test_a_preview_is_what_the_batch_makes(captioning: CaptionPlatform) -> None:
     """Same seed, same text, also for a sample that is previewed alone and in another order."""
-    job = captioning.client.caption.start_layer(captioning.job())
-    until(lambda: captioning.client.caption.layer_job(job.id).state == "sealed", seconds=60)
+    job = captioning.client.caption.start_job(captioning.job())
+    until(lambda: captioning.client.caption.job(job.id).state == "sealed", seconds=60)
     batch = {
         row.key: (row.caption, row.reason, row.prompt, row.attempt)
         for number in range(2)
@@ -100,7 +100,7 @@ def test_what_is_not_there_is_refused_by_its_name(captioning: CaptionPlatform) -
     """Model, dataset and sample, as a refusal and not as a broken service."""
     for fields, status in (({"model": "nobody"}, 404), ({"dataset": "owls"}, 404)):
         with pytest.raises(ApiError) as refused:
-            captioning.client.caption.start_layer(captioning.job(**fields))
+            captioning.client.caption.start_job(captioning.job(**fields))
         assert refused.value.problem.status == status
         assert next(iter(fields.values())) in refused.value.problem.detail
     with pytest.raises(ApiError, match="no sample 'p99'") as refused:
@@ -118,7 +118,7 @@ def test_an_engine_that_does_not_answer_is_told_apart_from_a_broken_service(
 
     monkeypatch.setattr(captioning.platform.apps["caption"].state.context.engines, "info", away)
     with pytest.raises(ApiError) as refused:
-        captioning.client.caption.start_layer(captioning.job())
+        captioning.client.caption.start_job(captioning.job())
     assert (refused.value.problem.status, refused.value.passing) == (503, True)
 
 
@@ -196,7 +196,7 @@ def test_a_seal_that_was_missed_is_made_up_for(
 
 
 def by_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.caption.jobs.layer_steps.PAGE", 1)
+    monkeypatch.setattr("services.caption.jobs.job_steps.PAGE", 1)
 
 
 def test_a_job_with_more_shards_than_a_page_gets_its_units_page_by_page(
@@ -253,7 +253,7 @@ def test_recording_that_was_cut_short_counts_nothing_twice(
         raise KeyboardInterrupt(name)
 
     with monkeypatch.context() as cut:
-        cut.setattr("services.caption.jobs.layer_steps.crashpoint", die)
+        cut.setattr("services.caption.jobs.job_steps.crashpoint", die)
         with pytest.raises(KeyboardInterrupt):
             service.jobs.steps.record(job.id)
     for _ in range(2):
