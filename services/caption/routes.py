@@ -58,6 +58,12 @@ def get_job(job: str, caller: Reader, context: Context) -> api.CaptionJob:
     return context.jobs.get(caller.team, job)
 
 
+@router.get("/jobs/{job}/request", summary="Get a caption job's request")
+def get_job_request(job: str, caller: Reader, context: Context) -> api.CaptionJobIn:
+    """The request that started the job, with names resolved."""
+    return context.jobs.request(caller.team, job)
+
+
 @router.post("/jobs/{job}/cancel", summary="Cancel a caption job")
 def cancel_job(job: str, caller: Writer, context: Context) -> api.CaptionJob:
     """Stop. Captioned shards stay in the open layer; the others are not begun."""
@@ -124,7 +130,7 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
 def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
-    """Answer one question about one or several images; `stream` sends the text as it is generated."""
+    """Answer a question about images; `stream` sends the text as it is generated."""
     pieces = context.direct.chat(caller.team, body)
     if not body.stream:
         return next(piece for piece in pieces if not isinstance(piece, str))

@@ -58,7 +58,8 @@ class CaptionJobs:
         `JobSteps.plan` adds the remaining units page by page, so the time taken here does not
         depend on the number of shards.
         """
-        asked = KeyedRequest.of(token, body)
+        # The same request with another budget is the same job.
+        asked = KeyedRequest.of(token, body.model_copy(update={"budget": None}))
         with self._database.reading() as session:
             known = asked.find(session, CaptionJobRow, team=team)
             if known is not None:
@@ -124,6 +125,11 @@ class CaptionJobs:
         """A job and its counts."""
         with self._database.reading() as session:
             return self._job(session, job_row(session, team, job_id))
+
+    def request(self, team: str, job_id: str) -> api.CaptionJobIn:
+        """The request that started a job."""
+        with self._database.reading() as session:
+            return api.CaptionJobIn.model_validate(job_row(session, team, job_id).body)
 
     def of_team(self, team: str, page: Page) -> list[api.CaptionJob]:
         """The team's jobs, newest first."""
