@@ -114,7 +114,7 @@ def _caption_chunk(
     engine: Engine,
     progress: Callable[[int], None],
 ) -> list[CaptionRow]:
-    limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
+    limits = GateLimits.of(how.gate)
     rows: dict[int, CaptionRow] = {}
     images: dict[int, np.ndarray] = {}
     for i, (sample, image) in enumerate(zip(samples, pixels, strict=True)):

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from services.caption.engines.engine import Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.jobs.layer_steps import LayerSteps, ShardResult
 from services.caption.jobs.merge import combined, to_caption
@@ -71,6 +72,7 @@ class LayerJobs:
             if known is not None:
                 return self._job(session, known)
         check_scoring(body, self._engines)
+        check_languages(body.gate)
         platform = self._platform(team)
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
@@ -186,6 +188,7 @@ class LayerJobs:
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
         """Caption a few samples through the same code path as a layer job."""
         check_scoring(body, self._engines)
+        check_languages(body.gate)
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         datasets, model = platform.datasets, platform.training.model(body.model)

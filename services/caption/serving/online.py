@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from services.caption.engines.engine import Engine, Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.captioning import Captioning, caption_samples, check_scoring, preview_of
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
@@ -38,6 +39,7 @@ class Direct:
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
         check_scoring(body, self._engines)
+        check_languages(body.gate)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
