@@ -32,6 +32,9 @@ PromptsFile = Annotated[
 System = Annotated[str, typer.Option(help="A system message, for models that take one.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=4096, help="Of a caption.")]
 Temperature = Annotated[float, typer.Option(min=0, max=5, help="0 is greedy decoding.")]
+Language = Annotated[
+    str, typer.Option(help="Of captions, such as `en`; others are rejected. `any` checks none.")
+]
 TopP = Annotated[float, typer.Option("--top-p", min=0.01, max=1)]
 Seed = Annotated[int, typer.Option(min=0, help="Of prompts and sampling.")]
 _POLL_SECONDS = 0.5
@@ -53,9 +56,7 @@ def caption(
     attempts: Annotated[
         int, typer.Option(min=1, max=20, help="Tries before a sample is quarantined.")
     ] = 3,
-    language: Annotated[
-        str, typer.Option(help="Language of captions, such as `en`; `any` checks none.")
-    ] = "any",
+    language: Language = "any",
     mode: Annotated[
         Literal["keep", "append", "overwrite"],
         typer.Option(help="What becomes of the captions of an earlier layer of this name."),
@@ -81,7 +82,7 @@ def caption(
     """
     said = read_prompts(prompt or [], prompts, system)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
-    gate = Gate(attempts=attempts, **({} if language == "any" else {"language": language}))
+    gate = Gate(attempts=attempts, language=language)
     ref, _, number = dataset.partition("@")
     with session.client() as client:
         version = client.datasets.version(ref, _version(dataset, number))

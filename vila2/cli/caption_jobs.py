@@ -10,6 +10,7 @@ from rich.text import Text
 
 from vila2.cli.caption import (
     Dataset,
+    Language,
     Model,
     PromptOption,
     PromptsFile,
@@ -56,6 +57,7 @@ def preview(
     max_new_tokens: Tokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
+    language: Language = "any",
     seed: Seed = 0,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with images and captions here.")
@@ -75,7 +77,7 @@ def preview(
         prompts=said.prompts,
         system=said.system,
         sampling=Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens),
-        gate=Gate(),
+        gate=Gate(language=language),
         seed=seed,
     )
     with session.client() as client:

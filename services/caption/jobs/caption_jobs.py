@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.caption.captioning.how import check_abilities
 from services.caption.engines.engine import Abilities, Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.desk import parts_prefix
 from services.caption.jobs.job_steps import JobSteps
 from services.caption.jobs.quotas import ImageQuotas
@@ -64,6 +65,7 @@ class CaptionJobs:
             known = asked.find(session, CaptionJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
+        check_languages(body.gate)
         platform = self._platform(team)
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})

@@ -10,6 +10,7 @@ from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, check_abilities, preview_of
 from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of
@@ -38,6 +39,7 @@ class Direct:
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
+        check_languages(body.gate)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
