@@ -132,7 +132,8 @@ def _lines(held: ModelDetails, serving: Serving) -> list[RenderableType]:
     run = f" of {held.run}" if held.run else ""
     lines: list[RenderableType] = [
         bold(held.name),
-        f"  sha256 {held.sha256}, {held.parameters:,} parameters",
+        f"  sha256 {held.sha256}"
+        + (f", {held.parameters:,} parameters" if held.parameters else ""),
         *_origin(held),
         f"  from {held.parent} by {held.job}{run}",
         f"  serves at: {', '.join(serving.endpoints) or 'no endpoint'}",

@@ -90,6 +90,9 @@ def submit(
     )
     how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
     opened = client.datasets.open_version(name, wanted, _token(path, how))
+    if opened.state == "failed":
+        # The same bytes may be admitted now: a link has become a file, a limit was raised.
+        opened = client.datasets.open_version(name, wanted, _token(path, f"{how}:{time.time_ns()}"))
     total = reader.count()
     if opened.state == "open":
         if by_store:
