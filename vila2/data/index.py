@@ -50,6 +50,8 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
         about["turns"] = [[turn.question, turn.answer] for turn in sample.turns]
     if sample.items:
         about["items"] = [dict(item) for item in sample.items]
+    if sample.source_ids:
+        about["source_ids"] = list(sample.source_ids)
     return IndexRow(
         key=sample.key,
         sha256=sample.sha256,
@@ -78,6 +80,7 @@ def sample_of(row: IndexRow, image: bytes) -> Sample:
         turns=tuple(Turn(question, answer) for question, answer in about.get("turns", ())),
         items=tuple(about.get("items", ())),
         source=row.source,
+        source_ids=tuple(about.get("source_ids", ())),
     )
 
 

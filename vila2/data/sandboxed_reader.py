@@ -76,7 +76,9 @@ def _samples(format: str, path: Path, options: ReadOptions) -> Iterable[RawSampl
         from vila2.data.readers.urls import UrlListReader
 
         for row in UrlListReader(path, options).rows():
-            yield RawSample(row.key, row.url, None, row.caption, problem=row.problem)
+            yield RawSample(
+                row.key, row.url, None, row.caption, problem=row.problem, source_ids=row.ids
+            )
         return
     yield from open_reader(format, path, options).read()
 
