@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vila2.cli import (
     benchmarks,
+    caption_files,
     captions,
     endpoints,
     governance,
@@ -62,7 +63,7 @@ app.add_typer(identity.teams, name="teams")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(platform.triton, name="triton")
 app.command("demo", works="here", prints_json=False)(platform.demo)
-app.command("export")(captions.export)
+app.command("export")(caption_files.export)
 app.command("up", works="here", prints_json=False)(platform.up)
 app.command("doctor")(platform.doctor)
 app.command("audit")(identity.audit)

@@ -84,6 +84,11 @@ def sample_of(row: IndexRow, image: bytes) -> Sample:
     )
 
 
+def source_ids_of(about: str) -> tuple[str, ...]:
+    """The `source_ids` in the column `about` of a row."""
+    return tuple(json.loads(about).get("source_ids", ())) if "source_ids" in about else ()
+
+
 def encode_index(rows: Sequence[IndexRow]) -> bytes:
     """The Parquet bytes of a shard's index."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)

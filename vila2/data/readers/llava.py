@@ -20,8 +20,8 @@ _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 class LlavaReader(Reader):
     """Reads `[{"id", "image", "conversations": [{"from", "value"}, ...]}, ...]`.
 
-    Rows that name one image become one sample with all their turns and ids. Turns alternate human and
-    gpt; the `<image>` marker is removed, since every sample has exactly one image.
+    Rows that name one image become one sample with all their turns and ids. Turns alternate human
+    and gpt; the `<image>` marker is removed, since every sample has exactly one image.
     """
 
     looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"

@@ -1,4 +1,4 @@
-"""The keys of the source are kept: what was read under an id, path or address is exported with it."""
+"""Exports keep the keys of the source: its ids, paths and addresses."""
 
 from __future__ import annotations
 
