@@ -144,24 +144,29 @@ def no_match(rows: Rows, samples: Iterable[Named]) -> str:
 
 def _settled(rows: Rows, best: dict[str, _Best]) -> Matching:
     made = Matching({}, rows.total, rows.empty, rows.repeated)
+    missed: list[GivenCaption] = []
+    ambiguous: list[GivenCaption] = []
+    one: list[tuple[_Best, GivenCaption]] = []
+    for name, row in rows.by_name.items():
+        if name not in best:
+            missed.append(row)
+        elif best[name].several:
+            ambiguous.append(row)
+        else:
+            one.append((best[name], row))
     closest: dict[str, tuple[int, int]] = {}
-    found = [(best[name].rank, row, best[name]) for name, row in rows.by_name.items()
-             if name in best]  # fmt: skip
-    missed = [row for name, row in rows.by_name.items() if name not in best]
-    for rank, row, where in sorted(found, key=lambda each: each[0]):
-        if where.several:
-            made.ambiguous += 1
-            made.ambiguous_examples += [row] if made.ambiguous <= EXAMPLES else []
-        elif where.sample not in closest:
-            closest[where.sample], made.captions[where.sample] = rank, row
-        elif made.captions[where.sample].caption == row.caption:
+    for found, row in sorted(one, key=lambda each: each[0].rank):
+        first = made.captions.setdefault(found.sample, row)
+        if first is row:
+            closest[found.sample] = found.rank
+        elif first.caption == row.caption:
             made.repeated += 1
-        elif closest[where.sample] == rank:
-            first = made.captions[where.sample]
-            _refuse_different(first, row, f"both name sample {where.sample}")
+        elif closest[found.sample] == found.rank:
+            _refuse_different(first, row, f"both name sample {found.sample}")
         else:
             missed.append(row)  # it names the sample less closely than another row does
     made.unmatched, made.unmatched_examples = len(missed), missed[:EXAMPLES]
+    made.ambiguous, made.ambiguous_examples = len(ambiguous), ambiguous[:EXAMPLES]
     return made
 
 
@@ -173,7 +178,7 @@ def _names(sample: Named) -> Iterator[tuple[tuple[int, int], str]]:
     yield (_BY_SOURCE, 0), as_name(sample.source)
     for name in _whole_names(sample):
         for end in _ends_of(name):
-            yield (_BY_END, -2 * end.count("/") - 2), end
+            yield (_BY_END, -end.count("/")), end
 
 
 def _whole_names(sample: Named) -> Iterator[str]:
