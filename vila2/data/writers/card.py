@@ -25,8 +25,8 @@ FILES = {
     "caption was made.",
     "llava": "`conversations.json` in LLaVA's format, the images in `images/`, and "
     "`provenance.jsonl`: for each image the original text and how each layer's caption was made.",
-    "folder": "`captions.csv` (image, caption, original, sha256, source_id, source), the images in `images/`, and "
-    "`provenance.jsonl`: for each image how each layer's caption was made. In the CSV file a "
+    "folder": "`captions.csv` (image, caption, original, sha256, source_id, source), the images in "
+    "`images/`, and `provenance.jsonl`: for each image how each layer's caption was made. In the CSV file a "
     "cell that begins with = + - @, a tab or a carriage return has an apostrophe in front, so that "
     "no spreadsheet runs it as a formula; take the apostrophe off to get the text.",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from pathlib import Path
 
 import pytest
@@ -145,7 +144,8 @@ def test_images_of_one_stem_share_a_text_only_if_they_share_the_caption(tmp_path
 
 
 @pytest.mark.parametrize("source", [
-    "../secret.png", "/etc/passwd", "a/../../secret.png", "..", "", "a.png\0/../../secret.png", "x" * 5000,
+    "../secret.png", "/etc/passwd", "a/../../secret.png", "..", "", "a.png\0/../../secret.png",
+    "x" * 5000,
 ])  # fmt: skip
 def test_no_source_leads_out_of_the_folder(tmp_path: Path, source: str) -> None:
     """Sources come from strangers' archives as well."""
