@@ -86,6 +86,7 @@ class CaptionContext:
         self.watch.stop()
         self.deployer.stop()
         self._settler.stop()
+        self.shards.interrupt()
         self.worker.stop()
         self.engines.close()
         self._database.close()

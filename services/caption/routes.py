@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import StreamingResponse
 
 from services.caption.context import CaptionContext
-from services.caption.serving.openai_chat import stream_of
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.identity.require import Principal, require
 from vila2.schemas.rest import caption as api
-from vila2.schemas.rest import openai
 
 router = APIRouter(prefix="/v1")
 Reader = Annotated[Principal, Depends(require("captions:read"))]
@@ -56,6 +53,12 @@ def list_jobs(caller: Reader, context: Context, page: Paged) -> list[api.Caption
 def get_job(job: str, caller: Reader, context: Context) -> api.CaptionJob:
     """The job's state, counts by outcome, cost and progress."""
     return context.jobs.get(caller.team, job)
+
+
+@router.get("/jobs/{job}/request", summary="Get a caption job's request")
+def get_job_request(job: str, caller: Reader, context: Context) -> api.CaptionJobIn:
+    """The request that started the job, with names resolved."""
+    return context.jobs.request(caller.team, job)
 
 
 @router.post("/jobs/{job}/cancel", summary="Cancel a caption job")
@@ -106,31 +109,6 @@ def get_failures(
 def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
     """Caption the images in the request as a job would, with the gate and retries."""
     return context.direct.captions(caller.team, body)
-
-
-@router.get("/models", summary="List models (OpenAI)")
-def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
-    """The team's endpoints and models in OpenAI's format."""
-    return context.direct.models(caller.team)
-
-
-@router.post(
-    "/chat/completions",
-    summary="Complete a chat (OpenAI)",
-    response_model=None,
-    responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
-)
-@takes_body("data")
-def complete_chat(
-    body: openai.ChatIn, caller: Reader, context: Context
-) -> openai.ChatCompletion | StreamingResponse:
-    """Answer one question about one or several images; `stream` sends the text as it is generated."""
-    pieces = context.direct.chat(caller.team, body)
-    if not body.stream:
-        return next(piece for piece in pieces if not isinstance(piece, str))
-    usage = body.stream_options is not None and body.stream_options.include_usage
-    events = stream_of(pieces, model=body.model, usage=usage)
-    return StreamingResponse(events, media_type="text/event-stream")
 
 
 EndpointName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]

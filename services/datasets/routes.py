@@ -192,6 +192,19 @@ def get_lineage(
     return context.reading.lineage(caller.team, name, number, key)
 
 
+@router.get(
+    "/datasets/{name}/versions/{number}/samples/{key}/image",
+    summary="Get a sample's image",
+    **answers("image/*"),
+)
+def get_image(name: str, number: Number, key: str, caller: Reader, context: Context) -> Response:
+    """The image as it was submitted: a JPEG, PNG or WebP file."""
+    data, extension = context.reading.image(caller.team, name, number, key)
+    kind = {"jpg": "jpeg"}.get(extension, extension)
+    headers = {"x-content-type-options": "nosniff", "cache-control": "private, max-age=3600"}
+    return Response(data, media_type=f"image/{kind}", headers=headers)
+
+
 @router.post("/datasets/{name}/versions/{number}/audit", summary="Audit a version", status_code=202)
 def start_audit(
     name: str,

@@ -16,6 +16,7 @@ import httpx2
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from services.caption.engines.allowed_endpoints import ANY
 from services.caption.settings import CaptionSettings
 from services.chassis.process import begin_process
 from services.chassis.storage.migrations import DatabaseNewer, DatabaseUnknown
@@ -85,7 +86,7 @@ class EmbeddedPlatform:
                 self._internal.as_team,
                 self.identity,
                 storage=storage,
-                captioning=captioning or CaptionSettings(),
+                captioning=captioning or _captioning(),
                 training=training or TrainingSettings(),
                 fetching=fetching,
             )
@@ -138,6 +139,14 @@ class EmbeddedPlatform:
     def transport(self, service: str) -> InProcessTransport:
         """A client transport into one of the services."""
         return InProcessTransport(self.apps[service], self._apps_thread)
+
+
+def _captioning() -> CaptionSettings:
+    """From the environment; in the user's own process any endpoint may be asked."""
+    settings = CaptionSettings()
+    if "endpoints" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"endpoints": ANY})
 
 
 class _Late(httpx2.BaseTransport):

@@ -11,16 +11,19 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from vila2.cli import caption_jobs
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
 from vila2.client.export import TEXTS, export_dataset, joined
+from vila2.client.gallery import Shown, write_gallery
 from vila2.data.layers import CaptionRow
+from vila2.data.sample import Sample
 from vila2.data.writers import FORMATS
 from vila2.schemas.rest.datasets import DiffExample, Layer
 from vila2.system.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
 
-app = Group("Caption layers and what is in them.")
+app = Group("Captions: previews, jobs, and layers with what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")
 
 
@@ -47,6 +50,9 @@ def show(
     layer: Annotated[list[str] | None, typer.Option(help="Layer; repeat it to compare.")] = None,
     count: Annotated[int, typer.Option(min=1, max=500)] = 10,
     reason: Annotated[str, typer.Option(help="Only samples quarantined for this reason.")] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with images and captions here.")
+    ] = None,
 ) -> None:
     """The original text of each sample and its captions, side by side.
 
@@ -70,6 +76,9 @@ def show(
             rows=[(s.key, s.caption, *map(_cell, rows)) for s, rows in samples],
         ),
     )  # fmt: skip
+    if html is not None:
+        write_gallery(html, dataset, (_shown(layers, s, rows) for s, rows in samples))
+        say(f"images and captions: {html}")
     if reason and not samples:
         raise CliError(f"no sample was quarantined for {reason!r}")
 
@@ -164,13 +173,29 @@ def export(
 def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
     """The layers asked for, or all of the dataset; those of another dataset are an error."""
     if not wanted:
-        mine = (held for held in client.datasets.layers() if held.dataset == dataset)
-        return [held for held in mine if held.state == "sealed"]
+        ref, _, version = dataset.partition("@")
+        mine = [held for held in client.datasets.layers() if held.dataset == ref]
+        sealed = [held for held in mine if held.state == "sealed"]
+        # Captions of several versions are of different samples: the newest one's are shown.
+        number = int(version) if version.isdigit() else max((h.version for h in sealed), default=0)
+        return [held for held in sealed if held.version == number]
     found = [client.datasets.layer(name) for name in wanted]
     for held in found:
         if held.dataset != dataset:
             raise CliError(f"layer {held.id} belongs to dataset {held.dataset}, not {dataset}")
     return found
+
+
+caption_jobs.register(app)
+
+
+def _shown(layers: list[Layer], sample: Sample, rows: list[CaptionRow | None]) -> Shown:
+    texts = {"original": sample.caption} if sample.caption else {}
+    for layer, row in zip(layers, rows, strict=True):
+        if row is not None:
+            reason = f"quarantined ({row.reason}): " if row.reason else ""
+            texts[f"{layer.name} by {layer.captioner}"] = f"{reason}{row.caption}"
+    return Shown(sample.key, sample.image, texts)
 
 
 def _by_layer(layers: list[Layer], rows: list[CaptionRow | None]) -> dict[str, Any]:

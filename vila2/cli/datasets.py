@@ -53,7 +53,8 @@ def submit(
 ) -> None:
     """Check every image and caption, and store the dataset as an immutable version.
 
-    Formats: `folder` images with captions.csv (image,caption), or a .txt or .json beside each;
+    Formats: `folder` images with captions.csv (image,caption), or a .txt or .json beside each, or
+    images alone, to be captioned;
     `webdataset` tars; `img2dataset` its output folder; `llava` conversations.json; `parquet` files
     or a Hugging Face dataset with the images' bytes; `urls` a .jsonl, .csv or .parquet list that
     the store fetches; `benchmark` an items.jsonl. `s3://SOURCE/PREFIX` registers WebDataset tars of

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vila2.cli import (
     benchmarks,
+    caption,
     caption_files,
     captions,
     endpoints,
@@ -26,6 +27,7 @@ from vila2.cli import (
 from vila2.cli.connection.session import Group, Session, with_options
 from vila2.cli.connection.workspace import CliError
 from vila2.client import ApiError, Unreachable
+from vila2.client.add_model import ModelRefused
 from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
@@ -37,15 +39,19 @@ app = Group(
 Let a vision-language model recaption its own pretraining data, retrain it on the result, repeat
 until that no longer helps, and let specialists finish the work (VILA², arXiv 2407.17453).
 
-**First steps**: the whole method on drawn images; then a folder of your own images with
-captions.csv or a .txt beside each, a recipe to change, and captions before and after.
+**Caption your own images** with a model that exists: a directory, a Hugging Face id, or any
+OpenAI-compatible endpoint.
 
-    vila2 demo
     vila2 datasets submit DIR --name photos
+    vila2 models add Qwen/Qwen3-VL-8B-Instruct --name qwen3-vl
+    vila2 captions preview photos --model qwen3-vl
+    vila2 caption photos --model qwen3-vl
+    vila2 export photos OUT --layer qwen3-vl
+
+**The whole method**: `vila2 demo` on drawn images; then a recipe of your own.
+
     vila2 recipes show photos > my.yaml
     vila2 runs start --recipe my.yaml
-    vila2 captions show photos --layer LAYER
-    vila2 export photos OUT --layer LAYER
 
 Every command works on the workspace folder `.vila2` in this one process. With `--url`, or if
 `vila2 up` runs this workspace, it talks to that server.
@@ -63,6 +69,7 @@ app.add_typer(identity.teams, name="teams")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(platform.triton, name="triton")
 app.command("demo", works="here", prints_json=False)(platform.demo)
+app.command("caption")(caption.caption)
 app.command("export")(caption_files.export)
 app.command("up", works="here", prints_json=False)(platform.up)
 app.command("doctor")(platform.doctor)
@@ -85,7 +92,8 @@ app.callback(invoke_without_command=True)(with_options(_root))
 
 # Errors that a user can fix or wait for; the message says how.
 _KNOWN = (
-    ApiError, CliError, DataError, DownloadDiffers, RecipeError, TritonMissing, Unreachable,
+    ApiError, CliError, DataError, DownloadDiffers, ModelRefused, RecipeError, TritonMissing,
+    Unreachable,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
+from vila2.cli.add_model import add
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.plan import plan
 from vila2.model.preset import load_preset, shipped
@@ -20,10 +21,11 @@ app = Group(
     """
 Models: where they come from, how good they are, and what training one takes.
 
-A model is registered by the job that trained it. `vila2 endpoints deploy` puts it behind a name
-that applications ask.
+A model is added from elsewhere, or registered by the job that trained it. `vila2 endpoints deploy`
+puts it behind a name that applications ask.
 """
 )
+app.command("add")(add)
 app.command("plan", works="alone")(plan)
 ModelName = Annotated[str, typer.Argument(help="A model's name, as `vila2 models list` shows it.")]
 
@@ -48,8 +50,8 @@ def list_models(
         columns = ("model", number("parameters"), "from", "job", "registered (UTC)")
         session.show(models, lambda: table(*columns, rows=[
             (
-                model.name, f"{model.parameters:,}", model.parent, model.job,
-                moment(model.created_at),
+                model.short_name or model.name, f"{model.parameters:,}" if model.parameters else "",
+                model.parent, model.job, moment(model.created_at),
             )
             for model in models
         ]))  # fmt: skip
@@ -131,6 +133,7 @@ def _lines(held: ModelDetails, serving: Serving) -> list[RenderableType]:
     lines: list[RenderableType] = [
         bold(held.name),
         f"  sha256 {held.sha256}, {held.parameters:,} parameters",
+        *_origin(held),
         f"  from {held.parent} by {held.job}{run}",
         f"  serves at: {', '.join(serving.endpoints) or 'no endpoint'}",
     ]
@@ -139,6 +142,28 @@ def _lines(held: ModelDetails, serving: Serving) -> list[RenderableType]:
         with_layers = f" with {layers}" if layers else ""
         lines.append(f"  {item.stage}: {item.dataset}@{item.version}{with_layers}")
     return lines
+
+
+def _origin(held: ModelDetails) -> list[str]:
+    """Where a model from elsewhere was found, and what it is."""
+    about = held.origin
+    if about is None:
+        return []
+    lines = [f"  asked for as {held.short_name}"]
+    if about.endpoint is not None:
+        prices = about.endpoint.prices
+        told = f"{prices.input:g} in, {prices.output:g} out a million tokens"
+        return [
+            *lines,
+            f"  served at {about.endpoint.url}; prices: {told if prices.any else 'none'}",
+        ]
+    revision = f" at {about.revision}" if about.revision else ""
+    licence = about.licence or "not stated"
+    return [
+        *lines,
+        f"  {about.family}, {about.bytes:,} bytes, {about.dtype}; licence: {licence}",
+        f"  {about.kind} {about.name}{revision}",
+    ]
 
 
 def _scores(model: str, scores: Sequence[Evaluation], figures: bool) -> RenderableType:

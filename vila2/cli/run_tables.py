@@ -13,7 +13,18 @@ from rich.text import Text
 from vila2.client import Client
 from vila2.schemas.rest.controller import Comparison, Event, Round, Run
 from vila2.schemas.rest.estimates import CostLine, Costs, Estimate, Line, Range, Total
-from vila2.system.terminal import bold, console, dim, moment, number, say, sentence, stack, table
+from vila2.system.terminal import (
+    bold,
+    console,
+    dim,
+    duration,
+    moment,
+    number,
+    say,
+    sentence,
+    stack,
+    table,
+)
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("–", "yellow")}
 POLL_SECONDS = 1.0
@@ -67,7 +78,7 @@ def eta(run: Run) -> str:
     if run.state in ("finished", "failed", "cancelled"):
         return "-"
     seconds = run.progress.eta_seconds
-    return "?" if seconds is None else _minutes(seconds)
+    return "?" if seconds is None else duration(seconds)
 
 
 def rounds_of(run: Run) -> RenderableType:
@@ -76,7 +87,7 @@ def rounds_of(run: Run) -> RenderableType:
     head = Text.assemble(
         bold(f"{run.name} "),
         f"{run.state}  {run.progress.fraction:.0%}  ",
-        f"elapsed {_minutes(elapsed)}  left about {eta(run)}",
+        f"elapsed {duration(elapsed)}  left about {eta(run)}",
     )
     # A bar alone would share its line with what follows.
     bar = Padding(ProgressBar(total=1.0, completed=run.progress.fraction, width=60), 0)
@@ -114,10 +125,6 @@ def _verdict(held: Round) -> str | Text:
     if not held.verdict:
         return ""
     return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+.3f})"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def events_of(events: list[Event]) -> RenderableType:

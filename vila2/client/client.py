@@ -43,6 +43,10 @@ class CaptionClient(Rest):
         """The state and progress of a layer job."""
         return self.one(caption_api.CaptionJob, "GET", f"jobs/{segment(job)}")
 
+    def job_request(self, job: str) -> caption_api.CaptionJobIn:
+        """The request that started a caption job."""
+        return self.one(caption_api.CaptionJobIn, "GET", f"jobs/{segment(job)}/request")
+
     def cancel_job(self, job: str) -> caption_api.CaptionJob:
         """Stop captioning."""
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/cancel")

@@ -102,6 +102,11 @@ class DatasetsClient(Rest):
         path = f"datasets/{segment(name)}/versions/{version}/samples/{segment(key)}"
         return self.one(api.Lineage, "GET", path)
 
+    def image(self, name: str, version: int, key: str) -> bytes:
+        """A sample's image as it was submitted; version 0 is the newest that is ready."""
+        path = f"datasets/{segment(name)}/versions/{version}/samples/{segment(key)}/image"
+        return self.send("GET", path).content
+
     def start_audit(self, name: str, version: int, body: api.AuditIn) -> api.Audit:
         """Search a version for near-duplicates and benchmark images."""
         path = f"datasets/{segment(name)}/versions/{version}/audit"

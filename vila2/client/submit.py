@@ -11,13 +11,14 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from vila2.client.client import Client
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.readers.base import is_pattern
+from vila2.data.readers.folder import FolderReader
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 from vila2.schemas.rest.datasets import DatasetIn, Kind, ReadOptionsIn, Version, VersionIn
@@ -61,7 +62,8 @@ def submit(
     With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
     `again` a new version is made even of data that was submitted before.
     Raises `DataError` for data that cannot be read, `ApiError` if the store refuses. Check the
-    returned version's `state` and `rejected`.
+    returned version's `state` and `rejected`. A folder of images without any text is taken as
+    images to be captioned.
     """
     options = options or ReadOptions()
     by_store = by_store or format in READ_BY_STORE
@@ -73,6 +75,9 @@ def submit(
         )  # fmt: skip
     dataset = DatasetIn(name=name, kind=kind)  # a wrong name before all else
     reader = open_reader(format, path, options)  # reports a wrong path at once
+    if isinstance(reader, FolderReader) and reader.bare:
+        options = replace(options, captionless=True)
+        reader = open_reader(format, path, options)
     client.datasets.create(dataset)
     wanted = VersionIn(
         source=source or path.name,

@@ -44,6 +44,17 @@ def shard_size(shard: Path, cache: Path) -> int:
     return int(pq.read_metadata(index_of(shard, cache)).num_rows)
 
 
+def image_at(shard: Path, offset: int, size: int) -> bytes:
+    """An encoded image of a shard, by its place in the tar; raises `ShardError` if it is cut."""
+    path = tar_beside(shard) if shard.name.endswith(SUFFIX) else shard
+    with path.open("rb") as tar:
+        tar.seek(offset)
+        data = tar.read(size)
+    if len(data) < size:
+        raise ShardError(f"{path.name} ends at byte {offset + len(data)}", fix="Restore the shard")
+    return data
+
+
 class OpenShard:
     """A shard with its texts in memory and its images on disk; safe for concurrent reads.
 

@@ -185,6 +185,14 @@ def moment(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def duration(seconds: float) -> str:
+    """Minutes and seconds, or hours with both."""
+    minutes, left = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{left:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{left:02d}"
+
+
 def progress_bar() -> Progress:
     """A progress bar on stderr, with task, share and elapsed time; removed at the end."""
     out = errors()

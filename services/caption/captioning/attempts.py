@@ -39,7 +39,7 @@ def caption_chunk(
 
     `afford` is called with the number of requests before they are sent, and may raise.
     """
-    limits = GateLimits(how.gate.min_words, how.gate.max_words, how.gate.max_repeats)
+    limits = GateLimits.of(how.gate)
     rows: dict[int, CaptionRow] = {}
     usable: dict[int, ImageData] = {}
     spent = Spent()

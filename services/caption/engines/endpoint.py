@@ -50,6 +50,7 @@ NO_SCORES = (
 NO_SEEDS = "an endpoint does not promise that a seed repeats an answer"
 # Without any answer for this long, the shard is given back and tried again later.
 _PATIENCE_SECONDS = 120.0
+_FIRST_SECONDS = 10.0
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _REFUSED_IN_A_ROW = 8
 _FIRST_WINDOW = 16
@@ -73,6 +74,7 @@ class EndpointEngine:
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._not_before = 0.0  # by the last Retry-After
         self._answered = 0.0
+        self._known_good = False
         self._refused = 0  # requests in a row
         self._window, self._http = loop.run(self._open())
 
@@ -156,6 +158,7 @@ class EndpointEngine:
                 else:
                     self._window.succeeded()
                     self._answered, self._refused = time.monotonic(), 0
+                    self._known_good = True
                     return made
             await self._wait_out(trouble, attempt)
             attempt += 1
@@ -225,7 +228,9 @@ class EndpointEngine:
         ENGINE_TROUBLE.labels("busy" if trouble.busy else "down").inc()
         now = time.monotonic()
         self._not_before = max(self._not_before, now + trouble.pause)
-        if now - self._answered > self._patience and not trouble.pause:
+        # One that has never answered may be a wrong address.
+        patience = self._patience if self._known_good else min(self._patience, _FIRST_SECONDS)
+        if now - self._answered > patience and not trouble.pause:
             raise EngineUnavailable(f"the endpoint gives no answer: {trouble}")
         pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] * random.uniform(0.5, 1.5)
         await asyncio.sleep(max(pause, self._not_before - now))

@@ -34,7 +34,8 @@ class TransformersEngine:
         try:
             self._captioner = TransformersCaptioner(directory, batch_size=batch_size)
         except (CheckpointError, ProcessorError) as error:
-            raise ModelRefused(str(error)) from error
+            # Users know the model by its name, not by where its files lie.
+            raise ModelRefused(str(error).replace(str(directory), directory.name)) from error
         # Few, since images are large in memory at their own size; and each chunk is kept when done.
         self.image_input = ImageInput(chunk=4 * batch_size)
         self._turn = threading.Lock()

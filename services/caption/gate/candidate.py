@@ -6,23 +6,38 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from vila2.schemas.sampling import Gate
+
 # What an image's own print says is quoted; it may refuse, command or speak Greek. The single
 # quote is an apostrophe inside a word, and a pair of quotes never spans lines.
-_QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|(?<!\w)['‘][^'’\n]+['’](?!\w)")
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
-_SENTENCE_GAP = re.compile(r"(?<=[.!?:。！？])\s+|\n+")
+_QUOTED = re.compile(
+    r"\"[^\"\n]*\"|“[^”\n]*”|„[^“”\n]*[“”]|«[^»\n]*»|»[^«\n]*«|「[^」\n]*」|『[^』\n]*』"
+    r"|(?<!\w)['‘][^'’\n]+['’](?!\w)"
+)
+_QUOTES = ('""', "''", "“”", "„“", "„”", "«»", "»«", "「」", "『』")
+# Full stops of scripts with blanks between sentences, and of those without.
+SPACED_STOPS = ".!?…؟۔।॥։።។။"
+CLOSE_STOPS = "。！？｡．"
+_SENTENCE_GAP = re.compile(rf"(?<=[{SPACED_STOPS}:])\s+|(?<=[{CLOSE_STOPS}])|\n+")
 
 
 @dataclass(frozen=True)
 class GateLimits:
-    """The limits of `vila2.recipes.recipe.Gate` that concern one caption.
+    """The limits of `vila2.schemas.sampling.Gate` that concern one caption.
 
-    Words are counted between blanks; `max_repeats` is how often one 4-gram of words may occur.
+    `min_words` and `max_words` are in words as `words.count_words` counts them; `max_repeats` is
+    how often one 4-gram of words may occur; `languages` are ISO 639-1 codes, none of them for any.
     """
 
     min_words: int
     max_words: int
     max_repeats: int
+    languages: tuple[str, ...] = ("en",)
+
+    @classmethod
+    def of(cls, gate: Gate) -> GateLimits:
+        """From a recipe's or a request's gate."""
+        return cls(gate.min_words, gate.max_words, gate.max_repeats, gate.languages)
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Candidate:
     def text(self) -> str:
         """The caption with typographic apostrophes made plain, without quotes around all of it."""
         text = self.caption.strip().replace("’", "'").replace("‘", "'")
-        if len(text) > 1 and text[0] + text[-1] in ('""', "''", "“”", "«»"):
+        if len(text) > 1 and text[0] + text[-1] in _QUOTES:
             inner = text[1:-1]
             if text[0] not in inner and text[-1] not in inner:
                 return inner.strip()
@@ -49,10 +64,10 @@ class Candidate:
         """`text` without quotations: the model's own words."""
         return _QUOTED.sub(" ", self.text)
 
-
-def words_of(text: str) -> list[str]:
-    """Words and numbers, case folded, without punctuation."""
-    return _WORD.findall(text.casefold().replace("’", "'"))
+    @cached_property
+    def unquoted(self) -> str:
+        """`text` with a number in the place of each quotation, so that no neighbours are made."""
+        return _QUOTED.sub(" 0 ", self.text)
 
 
 def sentences_of(text: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from services.caption.gate.candidate import Candidate
+from services.caption.gate.candidate import CLOSE_STOPS, SPACED_STOPS, Candidate
+from services.caption.gate.words import count_words
 
 
 def empty(candidate: Candidate) -> bool:
@@ -62,11 +63,14 @@ def markup(candidate: Candidate) -> bool:
     return len(numbers) > 1 or numbers == ["1"]
 
 
-_SENTENCE_END = re.compile(r"[.!?…。！？][)\]\"'”’»*]*\Z")
+_SENTENCE_END = re.compile(rf"[{SPACED_STOPS}{CLOSE_STOPS}][)\]\"'”“’»«*）」』]*\Z")
 
 
 def length_truncated(candidate: Candidate) -> bool:
-    """Whether the token limit cut the caption inside a sentence."""
+    """Whether the token limit cut the caption inside a sentence.
+
+    Thai has no full stop, so every Thai caption that reaches the limit counts as cut.
+    """
     return candidate.finish_reason == "length" and not _SENTENCE_END.search(
         candidate.caption.rstrip()
     )
@@ -74,14 +78,9 @@ def length_truncated(candidate: Candidate) -> bool:
 
 def too_short(candidate: Candidate) -> bool:
     """Whether there are fewer than `min_words` words."""
-    return _length(candidate.caption) < candidate.limits.min_words
+    return count_words(candidate.caption) < candidate.limits.min_words
 
 
 def too_long(candidate: Candidate) -> bool:
     """Whether there are more than `max_words` words."""
-    return _length(candidate.caption) > candidate.limits.max_words
-
-
-def _length(caption: str) -> int:
-    """Words between blanks; one box is one word, a lone full stop none."""
-    return sum(any(character.isalnum() for character in word) for word in caption.split())
+    return count_words(candidate.caption) > candidate.limits.max_words

@@ -1,7 +1,7 @@
 """The caption gate: what a generated caption must pass before it counts.
 
 Cheap text checks only. They know nothing of the image, so a fluent lie passes. The share of
-human captions that each check rejects is measured by `bench/gate.py`.
+human captions that each check rejects, by language, is measured by `bench/gate.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from types import MappingProxyType
 
 from services.caption.gate import form, wording
 from services.caption.gate.candidate import Candidate, GateLimits
-from services.caption.gate.language import language as not_english
+from services.caption.gate.language import language
 from services.caption.gate.repetition import repetition
+from services.caption.gate.salad import word_salad
 
 __all__ = ["CHECKS", "Candidate", "GateLimits", "check"]
-
-LANGUAGE = "language"
 
 # The most telling reason first: a loop that ran into the token limit is a loop.
 CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
@@ -29,7 +28,8 @@ CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
         "no-content": wording.no_content,
         "boilerplate": wording.boilerplate,
         "markup": form.markup,
-        LANGUAGE: not_english,
+        "language": language,
+        "word-salad": word_salad,
         "length-truncated": form.length_truncated,
         "too-short": form.too_short,
         "too-long": form.too_long,
@@ -37,15 +37,14 @@ CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
 )
 
 
-def check(
-    caption: str, *, prompt: str, finish_reason: str, limits: GateLimits, language: bool = True
-) -> str | None:
+def check(caption: str, *, prompt: str, finish_reason: str, limits: GateLimits) -> str | None:
     """The slug of the first check that fails, in the order of `CHECKS`, or `None`; never raises.
 
-    `finish_reason` is the engine's: `stop` or `length`. `language` off accepts every language.
+    `finish_reason` is the engine's: `stop` or `length`. It raises `ImportError` only where `limits`
+    name languages whose detector is not installed; `door.check_languages` refuses those.
     """
     candidate = Candidate(caption, prompt, finish_reason, limits)
     for slug, fails in CHECKS.items():
-        if (language or slug != LANGUAGE) and fails(candidate):
+        if fails(candidate):
             return slug
     return None

@@ -1,17 +1,18 @@
-"""Whether an English caption is in English, by script and by its smallest words.
+"""Whether a caption is in a language that its gate asks for.
 
-Two quotas instead of a language model: cheap, and sure of the cases that matter (a captioner that
-answers in another language). A single foreign word passes, and so does a short text in another
-language of Latin script ("Un perro.").
+English alone, the default, is told by script and by its smallest words: two quotas instead of a
+language model, without the extra `language`. They are sure of the cases that matter (a captioner
+that answers in another language); a single foreign word in an English caption passes, and so does a
+short text in another language of Latin script ("Un perro."). All other choices ask the detector.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from functools import lru_cache
+from services.caption.gate import detector
+from services.caption.gate.candidate import Candidate
+from services.caption.gate.words import words_of
 
-from services.caption.gate.candidate import Candidate, words_of
-
+ENGLISH = "en"
 _FOREIGN_LETTERS = 0.2
 # Function words that are no English words and no usual part of names ("de", "la", "van").
 _FOREIGN = frozenset(
@@ -23,6 +24,24 @@ _FOREIGN = frozenset(
         "il gli nel nella sono uno della sulla che è",
         "um uma com os em está ao dos na perto",
         "een het op zijn naast aan wordt staat",
+        "och ett på är som av",
+        "og et på er til ved",
+        "amb els dels unha ao nun",
+        "și pe cu din care este lângă într-un într-o",
+        "na jest się przy oraz który która",
+        "je se ve při vedle který která pri ktorý uz pored koji koja za sa",
+        "bir ve ile için olan",
+        "egy az és van mellett",
+        "ja ovat kanssa vieressä",
+        "ir ar uz su prie ant",
+        "dan di yang sebuah seekor dengan",
+        "một và của trong trên đang với",
+        "wa kwa",
+        "ang ng sa mga",
+        "një dhe në të",
+        "með og á í er",
+        "eta da dago",
+        "kaj kun estas",
     )
     for word in line.split()
 )
@@ -35,30 +54,64 @@ _ENGLISH = frozenset(
     for word in line.split()
 )
 _LEAST_FOREIGN = 2
+# One is enough in so many words without any English one.
+_WITHOUT_ENGLISH = 5
 
 
 def language(candidate: Candidate) -> bool:
-    """Whether the caption is not English; quotations from the image do not count."""
+    """Whether the caption is in none of the languages; quotations from the image do not count."""
+    accepted = candidate.limits.languages
+    if not accepted:
+        return False
     text = candidate.own_words
     if not any(character.isalpha() for character in text):
         text = candidate.text
-    return _foreign_script(text) or _foreign_words(text)
+    if accepted == (ENGLISH,):
+        return _foreign_script(text) or _foreign_words(text)
+    return detector.is_other_language(text, accepted)
+
+
+def may_be_english(candidate: Candidate) -> bool:
+    """Whether lists of English phrases may be held against the caption.
+
+    They are where English alone is asked for, and not against another script or a text with as many
+    function words of other languages ("Description : un chien" is French). Where English is not
+    asked for, it must have English function words: "Null." is German for zero.
+    """
+    accepted = candidate.limits.languages
+    if accepted == (ENGLISH,):
+        return True
+    english, foreign = _function_words(candidate.own_words)
+    if accepted and ENGLISH not in accepted:
+        return english > foreign
+    return not _foreign_script(candidate.own_words) and (not foreign or english > foreign)
+
+
+def reads_as_english(candidate: Candidate) -> bool:
+    """Whether English is asked for, among others perhaps, and the caption seems to be in it."""
+    accepted = candidate.limits.languages
+    if accepted and ENGLISH not in accepted:
+        return False
+    english, foreign = _function_words(candidate.own_words)
+    return english > foreign or (english == foreign == 0 and accepted == (ENGLISH,))
 
 
 def _foreign_script(text: str) -> bool:
-    letters = [character for character in text if character.isalpha()]
-    foreign = sum(not _is_latin(character) for character in letters)
-    return foreign > _FOREIGN_LETTERS * len(letters)
-
-
-@lru_cache(maxsize=4096)
-def _is_latin(letter: str) -> bool:
-    return letter.isascii() or "LATIN" in unicodedata.name(letter, "")
+    scripts = detector.scripts_of(text)
+    letters = sum(scripts.values())
+    return letters - scripts["LATIN"] > _FOREIGN_LETTERS * letters
 
 
 def _foreign_words(text: str) -> bool:
+    english, foreign = _function_words(text)
+    if not english and foreign:
+        return foreign >= _LEAST_FOREIGN or len(words_of(text)) >= _WITHOUT_ENGLISH
+    return foreign >= _LEAST_FOREIGN and foreign > english
+
+
+def _function_words(text: str) -> tuple[int, int]:
+    """How many function words are English, and how many of other languages."""
     # Capitals inside a text are names or print: "LOS ANGELES", "Café des Arts".
     words = text.split()
     small = words_of(" ".join(w for i, w in enumerate(words) if i == 0 or w[0].islower()))
-    foreign = sum(word in _FOREIGN for word in small)
-    return foreign >= _LEAST_FOREIGN and foreign > sum(word in _ENGLISH for word in small)
+    return sum(word in _ENGLISH for word in small), sum(word in _FOREIGN for word in small)

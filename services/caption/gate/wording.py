@@ -1,14 +1,17 @@
 """Texts that say something other than what the image shows.
 
-All look at the model's own words, never at what it quotes from the image: a shop's door may say
-"Sorry, I can't help you".
+The phrases are English, and held only against captions that may be English; a question that comes
+back is recognised in every language. All look at the model's own words, never at what it quotes
+from the image: a shop's door may say "Sorry, I can't help you".
 """
 
 from __future__ import annotations
 
 import re
 
-from services.caption.gate.candidate import Candidate, sentences_of, words_of
+from services.caption.gate.candidate import Candidate, sentences_of
+from services.caption.gate.language import may_be_english
+from services.caption.gate.words import LETTERS_PER_WORD, without_blanks, words_of
 
 _IMAGE = r"(?:image|image|photo|photograph|scene|screenshot)s?"
 _SEEING = (
@@ -34,7 +37,7 @@ _REFUSAL = re.compile(
 
 def refusal(candidate: Candidate) -> bool:
     """Whether the model says that it cannot or will not answer."""
-    return bool(_REFUSAL.search(candidate.own_words))
+    return may_be_english(candidate) and bool(_REFUSAL.search(candidate.own_words))
 
 
 _PRINT = r"(?:text|texts|words?|letters?|numbers?|writing|captions?|content|information|details?)"
@@ -64,6 +67,8 @@ def no_content(candidate: Candidate) -> bool:
 
     A closing "There is no text." behind a real description passes.
     """
+    if not may_be_english(candidate):
+        return False
     empty = [
         bool(_HAS_NOT.search(part) or _HAS_NONE.search(part))
         for part in sentences_of(candidate.own_words)
@@ -84,7 +89,8 @@ _BOILERPLATE = re.compile(
 
 def boilerplate(candidate: Candidate) -> bool:
     """Whether an assistant talks around the caption: "Sure! Here is a description: ..."."""
-    return bool(_BOILERPLATE.search(candidate.own_words.strip()))
+    opening = candidate.own_words.strip()
+    return may_be_english(candidate) and bool(_BOILERPLATE.search(opening))
 
 
 _ROLE_LABEL = re.compile(
@@ -111,7 +117,7 @@ def prompt_leak(candidate: Candidate) -> bool:
     Also whether it speaks of its instructions or carries a chat's role labels.
     """
     own = candidate.own_words
-    if _ROLE_LABEL.search(own) or _INSTRUCTIONS.search(own):
+    if may_be_english(candidate) and (_ROLE_LABEL.search(own) or _INSTRUCTIONS.search(own)):
         return True
     asked = [words for words in map(words_of, sentences_of(candidate.prompt)) if words]
     if not asked:
@@ -120,7 +126,9 @@ def prompt_leak(candidate: Candidate) -> bool:
     if any(tuple(words) in said for words in asked):
         return True
     text = f" {' '.join(words_of(candidate.text))} "
-    whole = [words for words in asked if len(words) >= _WHOLE_SENTENCE]
     prompt = [word for words in asked for word in words]
-    runs = [prompt[i : i + _SHARED_RUN] for i in range(len(prompt) - _SHARED_RUN + 1)]
+    scale = LETTERS_PER_WORD if without_blanks(prompt) else 1
+    whole = [words for words in asked if len(words) >= _WHOLE_SENTENCE * scale]
+    run = _SHARED_RUN * scale
+    runs = [prompt[i : i + run] for i in range(len(prompt) - run + 1)]
     return any(f" {' '.join(words)} " in text for words in [*whole, *runs])

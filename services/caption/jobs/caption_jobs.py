@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.caption.captioning.how import check_abilities
 from services.caption.engines.engine import Abilities, Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.desk import parts_prefix
 from services.caption.jobs.job_steps import JobSteps
 from services.caption.jobs.quotas import ImageQuotas
@@ -58,11 +59,13 @@ class CaptionJobs:
         `JobSteps.plan` adds the remaining units page by page, so the time taken here does not
         depend on the number of shards.
         """
-        asked = KeyedRequest.of(token, body)
+        # The same request with another budget is the same job.
+        asked = KeyedRequest.of(token, body.model_copy(update={"budget": None}))
         with self._database.reading() as session:
             known = asked.find(session, CaptionJobRow, team=team)
             if known is not None:
                 return self._job(session, known)
+        check_languages(body.gate)
         platform = self._platform(team)
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
@@ -124,6 +127,11 @@ class CaptionJobs:
         """A job and its counts."""
         with self._database.reading() as session:
             return self._job(session, job_row(session, team, job_id))
+
+    def request(self, team: str, job_id: str) -> api.CaptionJobIn:
+        """The request that started a job."""
+        with self._database.reading() as session:
+            return api.CaptionJobIn.model_validate(job_row(session, team, job_id).body)
 
     def of_team(self, team: str, page: Page) -> list[api.CaptionJob]:
         """The team's jobs, newest first."""

@@ -35,7 +35,7 @@ class BudgetSpent(Postponed):
 
 def parts_prefix(layer: str) -> str:
     """Where the finished chunks of a layer's shards are kept."""
-    return f"layers/{layer}/parts/"
+    return f"layers/{layer}/parts"
 
 
 class ShardDesk:
@@ -53,7 +53,7 @@ class ShardDesk:
         max_new_tokens: int,
     ) -> None:
         self._database, self._objects, self._job = database, objects, job.id
-        self._prefix = f"{parts_prefix(job.layer)}{shard:06d}-{digest[:12]}-"
+        self._prefix = f"{parts_prefix(job.layer)}/{shard:06d}-{digest[:12]}-"
         self._budgeted = job.budget is not None
         self._prices, self._max_new_tokens = prices or Prices(), max_new_tokens
         self._prompt_tokens = _PROMPT_TOKENS

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, Spent, check_abilities, preview_of
 from services.caption.engines.engine import Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.chassis.storage.objects import ObjectStore
@@ -56,6 +57,7 @@ class Previews:
         )
 
     def _caption(self, team: str, body: api.PreviewIn) -> tuple[list[CaptionRow], float, Spent]:
+        check_languages(body.gate)
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)

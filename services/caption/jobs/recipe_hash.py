@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from services.caption.engines.engine import EngineInfo
+from services.caption.gate.door import detector_version
 from services.chassis.storage.objects import ObjectStore
 from vila2.data.images.decoding import DECODE_VERSION, DECODED_MODE
 from vila2.model.preset import PRESET_FILE
@@ -14,7 +15,7 @@ from vila2.schemas.rest.caption import CaptionJobIn
 
 # Raised by hand when the same request comes to give other captions: when prompts are drawn in
 # another way, or attempts, the gate or a specialist's filter decide otherwise.
-CAPTION_CODE_VERSION = 1
+CAPTION_CODE_VERSION = 2
 
 
 def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> str:
@@ -29,6 +30,7 @@ def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> s
         "prompts": body.prompts,
         "sampling": body.sampling.model_dump(),
         "gate": body.gate.model_dump(),
+        "language_detector": detector_version(body.gate),
         "seed": body.seed,
         "task": body.task,
         "preprocessing": {

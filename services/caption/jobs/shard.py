@@ -19,7 +19,7 @@ from services.caption.tables import CaptionJobRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
-from services.chassis.work.units import Claim, WorkUnits
+from services.chassis.work.units import Claim, Postponed, WorkUnits
 from services.chassis.work.worker import Report
 from vila2.client import Client
 from vila2.client.datasets import DatasetsClient
@@ -29,6 +29,10 @@ from vila2.data.shards import read_shard
 from vila2.schemas.rest import caption as api
 
 _log = structlog.get_logger()
+
+
+class Interrupted(Postponed):
+    """This process is ending; the shard goes on later, from the chunks that it kept."""
 
 
 class ShardCaptioner:
@@ -45,8 +49,13 @@ class ShardCaptioner:
     ) -> None:
         self._database, self._objects, self._units = database, objects, units
         self._engines, self._platform, self._steps = engines, platform, steps
+        self._ending = threading.Event()
         self._bases: dict[str, BaseLayer] = {}  # the last one used
         self._base_lock = threading.Lock()
+
+    def interrupt(self) -> None:
+        """Let running shards end at the next answer."""
+        self._ending.set()
 
     def run(self, claim: Claim, report: Report) -> None:
         """Caption one shard and commit the result; idempotent."""
@@ -108,13 +117,19 @@ class ShardCaptioner:
         base = self._base(datasets, row, body, number, samples)
         asked = to_caption(samples, base, body.mode)
         taken_over = len(samples) - len(asked)
+
+        def told(done: int) -> None:
+            report(taken_over + done)
+            if self._ending.is_set():
+                raise Interrupted("the process that captioned it is ending")
+
         engine = self._engines.get(row.model_prefix)
         began = time.monotonic()
         made, _ = caption_samples(
             asked,
             Captioning.of(body, model=body.model),
             engine,
-            progress=lambda done: report(taken_over + done),
+            progress=told,
             desk=desk,
         )
         seconds = round(time.monotonic() - began, 3)

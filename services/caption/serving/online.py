@@ -10,6 +10,7 @@ from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, check_abilities, preview_of
 from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
+from services.caption.gate.door import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of
@@ -38,6 +39,7 @@ class Direct:
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
         """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
+        check_languages(body.gate)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
             for n, image in enumerate(body.images)
@@ -56,19 +58,26 @@ class Direct:
 
         No gate and no retries. Request errors are raised here, before the first piece.
         """
-        image, question = question_of(body.messages)
-        sample = _sample(image, "image", field="messages[0].content")
-        engine = self._engine(team, self._deployments.resolve(team, body.model))
+        model = self._platform(team).training.model(self._deployments.resolve(team, body.model))
+        abilities = self._engines.abilities(model.object_prefix)
+        asked = question_of(body.messages, most_images=abilities.most_images)
+        if asked.system and abilities.no_system:
+            raise Invalid(abilities.no_system, field="messages[0]", fix="leave it out")
+        samples = [_sample(image, "image", field=asked.field) for image in asked.images]
+        engine = self._engines.get(model.object_prefix)
+        first, *more = (prepared(sample.image, engine.image_input) for sample in samples)
         request = Request(
-            image=prepared(sample.image, engine.image_input),
-            question=question,
-            seed=body.seed,
+            image=first,
+            question=asked.text,
+            seed=body.seed or 0,
             sampling=Sampling(
-                temperature=body.temperature,
-                top_p=body.top_p,
+                temperature=body.temperature or 0.0,
+                top_p=body.top_p or 1.0,
                 max_new_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
             ),
-            sha256=sample.sha256,
+            sha256=samples[0].sha256,
+            more_images=tuple(more),
+            system=asked.system,
         )
         self._quotas.admit(team, 1)
         return _completing(body, engine, request)
@@ -76,12 +85,18 @@ class Direct:
     def models(self, team: str) -> openai.ServedModels:
         """The team's endpoints and models, usable as `model` in requests."""
         names = [endpoint.name for endpoint in self._deployments.endpoints(team) if endpoint.model]
-        names += [model.name for model in self._platform(team).training.models()]
+        models = self._platform(team).training.models()
+        names += [model.short_name or model.name for model in models]
         served = [openai.ServedModel(id=name, owned_by=team) for name in names]
         return openai.ServedModels(data=served)
 
-    def _engine(self, team: str, model: str) -> Engine:
-        return self._engines.get(self._platform(team).training.model(model).object_prefix)
+    def model(self, team: str, name: str) -> openai.ServedModel:
+        """One of them; raises `NotFound`."""
+        for served in self.models(team).data:
+            if served.id == name:
+                return served
+        found = self._platform(team).training.model(name)
+        return openai.ServedModel(id=found.name, owned_by=team)
 
 
 def _sample(image: bytes, key: str, *, field: str) -> Sample:
@@ -100,6 +115,8 @@ def _completing(
         if isinstance(piece, str):
             yield piece
             continue
+        if piece.refusal:
+            raise Invalid(piece.refusal, field="messages", fix="send a smaller image or prompt")
         yield openai.ChatCompletion(
             id=identity,
             created=created,

@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from services.chassis.web.errors import Invalid
 from vila2.schemas.rest import openai as api
@@ -17,29 +18,49 @@ DATA_URL = "data:image/"
 DEFAULT_TOKENS = 256
 
 
-def question_of(messages: list[api.Message]) -> tuple[bytes, str]:
-    """The image and the question; raises `Invalid` for what this model cannot be asked."""
-    if len(messages) != 1 or messages[0].role != "user":
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a chat asks; `field` is where its images are, for error messages."""
+
+    images: list[bytes]
+    text: str
+    system: str
+    field: str
+
+
+def question_of(messages: list[api.Message], *, most_images: int = 1) -> Question:
+    """Images, question and system message; raises `Invalid` for what no model can be asked."""
+    roles = [message.role for message in messages]
+    if roles not in (["user"], ["system", "user"], ["developer", "user"]):
         raise Invalid(
-            f"there are messages of {', '.join(m.role for m in messages)}",
+            f"there are messages of {', '.join(roles)}",
             field="messages",
-            fix="send one user message with an image and a question; this model has no memory",
+            fix="send one user message with an image and a question, after a system message if "
+            "there is one; captioners have no memory",
         )
-    content = messages[0].content
+    place = len(messages) - 1
+    field, content = f"messages[{place}].content", messages[-1].content
     parts = [] if isinstance(content, str) else content
     images = [part.image_url.url for part in parts if isinstance(part, api.ImagePart)]
-    if len(images) != 1:
+    if not 1 <= len(images) <= most_images:
+        wanted = "one part" if most_images == 1 else f"1 to {most_images} parts"
         raise Invalid(
             f"there are {len(images)} images in the message",
-            field="messages[0].content",
-            fix="send one part of type image_url",
+            field=field,
+            fix=f"send {wanted} of type image_url",
         )
-    text = " ".join(part.text.strip() for part in parts if isinstance(part, api.TextPart)).strip()
+    text = _text_of(messages[-1])
     if not text:
-        raise Invalid(
-            "there is no question", field="messages[0].content", fix="add a part of type text"
-        )
-    return image_of(images[0], field="messages[0].content"), text
+        raise Invalid("there is no question", field=field, fix="add a part of type text")
+    system = _text_of(messages[0]) if place else ""
+    return Question([image_of(image, field=field) for image in images], text, system, field)
+
+
+def _text_of(message: api.Message) -> str:
+    if isinstance(message.content, str):
+        return message.content.strip()
+    texts = (part.text.strip() for part in message.content if isinstance(part, api.TextPart))
+    return " ".join(texts).strip()
 
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

@@ -16,6 +16,7 @@ from services.datasets.versions.sample_lookup import find_sample
 from vila2.client import Client
 from vila2.data.layer_diff import CaptionDiff
 from vila2.data.layers import CaptionRow, decode_layer_shard
+from vila2.data.random_access import image_at
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.training import RegisteredModel
@@ -97,6 +98,15 @@ class Reading:
                 for name in ("key", "sha256", "width", "height", "source", "caption", "offset")
             },
         )
+
+    def image(self, team: str, dataset: str, number: int, key: str) -> tuple[bytes, str]:
+        """A sample's encoded image and its file extension; may raise `NotFound`."""
+        with self._database.transaction() as session:
+            version = ready_version(session, team, dataset, number)
+            shards = shards_of(session, version.id)
+        shard, held = find_sample(self._objects, shards, dataset, key)
+        data = image_at(self._objects.local(shard.object_key), held["offset"], held["size"])
+        return data, held["extension"]
 
     def _caption(
         self, layer: LayerRow, shard: int, key: str, models: list[RegisteredModel]

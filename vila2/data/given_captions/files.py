@@ -185,9 +185,12 @@ _TABLES: dict[str, Callable[[Path, _Named], Iterator[_Row]]] = {
 
 
 def _columns(path: Path, given: list[str], named: _Named) -> tuple[str, str]:
-    caption = _column(path, given, named[1], CAPTION_COLUMNS, "caption")
-    others = [name for name in given if name != caption]
-    return _column(path, others, named[0], KEY_COLUMNS, "key"), caption
+    """The columns of keys and captions, which are two; those that are named are taken first."""
+    key = _column(path, given, named[0], KEY_COLUMNS, "key") if named[0] else ""
+    rest = [name for name in given if name != key]
+    caption = _column(path, rest, named[1], CAPTION_COLUMNS, "caption")
+    others = [name for name in rest if name != caption]
+    return key or _column(path, others, "", KEY_COLUMNS, "key"), caption
 
 
 def _column(path: Path, given: list[str], named: str, usual: tuple[str, ...], role: str) -> str:

@@ -51,6 +51,12 @@ class FolderReader(Reader):
                 "holds no image", file=str(path), fix="Put .jpg, .png or .webp files into it"
             )
 
+    @property
+    def bare(self) -> bool:
+        """Whether there are images alone, without a single text: they are to be captioned."""
+        texts = {PurePosixPath(name).suffix.lower() for name in self._files} & {".txt", ".json"}
+        return not texts and TABLE not in self._files
+
     def count(self) -> int | None:
         """Number of image files; `read` yields one sample for each, and the problems."""
         return len(self._images)
@@ -112,7 +118,10 @@ class FolderReader(Reader):
             if name in used or path.name in _NOT_DATA or _BACKUP.fullmatch(path.name):
                 continue
             if path.suffix.lower() in IMAGES:
-                problem = f"caption-missing: {why}; give it a caption or take it out"
+                problem = (
+                    f"caption-missing: {why}; give it a caption, or admit images without text by "
+                    "--captionless"
+                )
             elif path.suffix.lower() in (".txt", ".json"):
                 problem = "image-missing: a text without an image of its name; add it"
             else:

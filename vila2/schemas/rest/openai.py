@@ -35,11 +35,17 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(Body):
-    """A message; this model answers one `user` message."""
+    """A message: optionally one `system` (or `developer`) message, then one `user` message."""
 
     role: Literal["user", "system", "developer", "assistant"]
     content: str | list[Part]
     name: str | None = None
+
+
+class TextFormat(Body):
+    """The only format of a reply: text. JSON modes are not supported."""
+
+    type: Literal["text"]
 
 
 class StreamOptions(Body):
@@ -49,7 +55,11 @@ class StreamOptions(Body):
 
 
 class ChatIn(Body):
-    """A question about an image. A parameter that is not listed here is an error, not ignored."""
+    """A question about images.
+
+    Parameters that have no effect here are accepted with their neutral value only, and others are
+    errors: what is silently ignored would be believed.
+    """
 
     model_config = example(
         model="captioner",
@@ -70,15 +80,25 @@ class ChatIn(Body):
 
     model: str
     messages: list[Message] = Field(min_length=1)
-    temperature: float = Field(0.0, ge=0, le=5)
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float | None = Field(None, ge=0, le=5, description="Null: 0, greedy decoding.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Null: 1.")
     max_tokens: int | None = Field(None, ge=1, le=4096)
     max_completion_tokens: int | None = Field(None, ge=1, le=4096)
-    seed: int = Field(0, ge=0)
-    n: Literal[1] = 1
-    stream: bool = False
+    seed: int | None = Field(None, ge=0)
+    n: Literal[1] | None = None
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
+    frequency_penalty: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+    logit_bias: dict[str, float] | None = Field(None, max_length=0)
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    response_format: TextFormat | None = None
+    stop: list[str] | None = Field(None, max_length=0)
+    store: Literal[False] | None = None
+    tools: list[dict[str, Any]] | None = Field(None, max_length=0)
+    tool_choice: Literal["none", "auto"] | None = None
 
 
 class Usage(Model):

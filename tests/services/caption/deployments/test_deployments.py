@@ -201,7 +201,7 @@ def test_a_model_that_does_not_load_fails(captioning: CaptionPlatform, tmp_path:
     )  # fmt: skip
     refused = deployed(captioning, "broken", model, golden=False)
     assert refused.state == "failed"
-    assert "the engine cannot answer with it" in refused.error
+    assert "holds no image processor" in refused.error
 
 
 def test_a_layer_names_the_model_not_the_endpoint(captioning: CaptionPlatform) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.caption.serving.openai_chat import image_of, question_of, stream_of
+from services.caption.serving.openai_chat import Question, image_of, question_of, stream_of
 from services.chassis.web.errors import Invalid
 from tests.support.caption_platform import CaptionPlatform, caption_platform
 from tests.support.datasets.samples import image
@@ -88,7 +88,7 @@ def test_a_stream_gives_the_same_text_in_pieces(
     ("change", "field"),
     [
         ({"messages": [{"role": "user", "content": "no image"}]}, "messages[0].content"),
-        ({"messages": [{"role": "system", "content": "be brief"}, *asked()]}, "messages"),
+        ({"messages": [{"role": "system", "content": "be brief"}, *asked()]}, "messages[0]"),
         ({"messages": asked(data=b"no image at all")}, "messages[0].content"),
         ({"messages": asked(text=" ")}, "messages[0].content"),
     ],
@@ -99,8 +99,8 @@ def test_what_the_model_cannot_be_asked_is_refused_with_its_field(
     """Instead of an answer to something else."""
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         client.chat.completions.create(**{"model": captioning.model, "messages": asked(), **change})
-    assert refused.value.body["field"] == field
-    assert refused.value.body["fix"]
+    assert refused.value.body["param"] == field
+    assert refused.value.body["message"] in str(refused.value)
 
 
 def test_a_parameter_that_has_no_effect_here_is_refused(
@@ -111,7 +111,45 @@ def test_a_parameter_that_has_no_effect_here_is_refused(
         client.chat.completions.create(
             model=captioning.model, messages=asked(), presence_penalty=1.0
         )
-    assert "presence_penalty" in refused.value.body["field"]
+    assert refused.value.body["param"] == "presence_penalty"
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"logprobs": True}, "logprobs"),
+        ({"stop": ["x"]}, "stop"),
+        ({"extra_body": {"beam_width": 4}}, "beam_width"),
+    ],
+)
+def test_what_is_not_supported_is_named(
+    client: openai.OpenAI, captioning: CaptionPlatform, option: dict, field: str
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        client.chat.completions.create(model=captioning.model, messages=asked(), **option)
+    assert refused.value.body["param"] == field
+    assert field in refused.value.body["message"]
+
+
+def test_neutral_and_null_options_change_nothing(
+    client: openai.OpenAI, captioning: CaptionPlatform
+) -> None:
+    """Client libraries send all of them."""
+    plain = client.chat.completions.create(model=captioning.model, messages=asked())
+    neutral = client.chat.completions.create(
+        model=captioning.model, messages=asked(), temperature=None, top_p=None, seed=None, n=1,
+        frequency_penalty=0, presence_penalty=0.0, logit_bias={}, logprobs=False, stop=None,
+        response_format={"type": "text"}, stream=False, store=False,
+    )  # fmt: skip
+    assert neutral.choices == plain.choices
+
+
+def test_one_model_is_found_by_its_name(client: openai.OpenAI, captioning: CaptionPlatform) -> None:
+    assert client.models.retrieve(captioning.model).id == captioning.model
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.models.retrieve("nobody")
+    assert "no model 'nobody'" in unknown.value.body["message"]
 
 
 def test_an_unknown_model_and_an_unknown_key_are_told_apart(
@@ -131,7 +169,7 @@ def test_captions_now_are_those_that_the_batch_makes(captioning: CaptionPlatform
     images = [data_url(image(n)) for n in range(3)]
     made = captioning.client.caption.captions(CaptionsIn(images=images, **given))
     again = captioning.client.caption.captions(CaptionsIn(images=images, **given))
-    assert made == again
+    assert made.captions == again.captions
     assert [caption.key for caption in made.captions] == ["image-0", "image-1", "image-2"]
     previewed = captioning.client.caption.preview(PreviewIn(keys=["p0"], **captioning.asked()))
     assert set(made.captions[0].model_dump()) == set(previewed.captions[0].model_dump())
@@ -171,7 +209,7 @@ def test_several_texts_of_a_message_are_one_question() -> None:
         api.TextPart(type="text", text="is it?"),
     ]
     message = api.Message(role="user", content=parts)
-    assert question_of([message]) == (b"abc", "What is it?")
+    assert question_of([message]) == Question([b"abc"], "What is it?", "", "messages[0].content")
 
 
 @given(st.lists(st.text(max_size=20), max_size=6))

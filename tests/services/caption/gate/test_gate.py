@@ -17,7 +17,7 @@ from vila2.scenes import language as tiny
 from vila2.schemas.sampling import Gate
 
 RECIPE = Gate()
-LIMITS = GateLimits(RECIPE.min_words, RECIPE.max_words, RECIPE.max_repeats)
+LIMITS = GateLimits.of(RECIPE)
 PROMPT = "Describe the image in detail."
 LONG_PROMPT = (
     "Instead of describing the imaginary content, only describing the content one can determine "
@@ -26,8 +26,11 @@ LONG_PROMPT = (
 )
 
 
-def reason(caption: str, *, prompt: str = PROMPT, finish: str = "stop", **options: bool) -> str:
-    return check(caption, prompt=prompt, finish_reason=finish, limits=LIMITS, **options) or "passes"
+def reason(
+    caption: str, *, prompt: str = PROMPT, finish: str = "stop", language: str = "en"
+) -> str:
+    limits = GateLimits.of(Gate(language=language))
+    return check(caption, prompt=prompt, finish_reason=finish, limits=limits) or "passes"
 
 
 GOOD = {
@@ -153,6 +156,8 @@ BAD = {
     "Italian": ("Un cane corre sul prato con una palla nella bocca.", "language"),
     "Portuguese": ("Um cachorro corre na grama com uma bola.", "language"),
     "Dutch": ("Een bruine hond rent op het gras.", "language"),
+    "one word again": ("A A A", "repetition"),
+    "salad": ("a dog the of grass runs on in a", "word-salad"),
     "too long": (" ".join(f"word{i}" for i in range(401)), "too-long"),
 }
 
@@ -204,7 +209,7 @@ def test_the_limit_of_repeats_is_the_recipes() -> None:
 
 def test_other_languages_pass_where_the_caller_says_so() -> None:
     """The language check is for English corpora."""
-    assert reason("一只狗在草地上奔跑。", language=False) == "passes"
+    assert reason("一只狗在草地上奔跑。", language="any") == "passes"
 
 
 def test_one_sentence_of_a_long_prompt_is_a_leak() -> None:
@@ -249,11 +254,13 @@ def test_the_image_worlds_answers_pass_under_its_prompts(prompt: str) -> None:
 ODD = st.text() | st.text(st.sampled_from("a1.\"'[]<>|#-*{}: \n\ud83d\x00狗`"))
 
 
-@given(ODD, ODD, st.sampled_from(["stop", "length", ""]), st.booleans())
-def test_the_gate_never_raises(caption: str, prompt: str, finish: str, language: bool) -> None:
+@given(
+    ODD, ODD, st.sampled_from(["stop", "length", ""]), st.sampled_from(["en", "any", "fr", "ja"])
+)
+def test_the_gate_never_raises(caption: str, prompt: str, finish: str, language: str) -> None:
     """Any text gets a known slug or passes, whole surrogate pairs or not."""
-    result = check(caption, prompt=prompt, finish_reason=finish, limits=LIMITS, language=language)
-    assert result is None or result in CHECKS
+    result = reason(caption, prompt=prompt, finish=finish, language=language)
+    assert result == "passes" or result in CHECKS
 
 
 @given(st.text(), st.integers(min_value=0))
