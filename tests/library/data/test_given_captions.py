@@ -78,6 +78,9 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     path = parquet(tmp_path / "c.parquet", id=[1, 2], caption=["old", "old"], new=["a", "b"])
     found = read_captions(path, key_column="id", caption_column="new")
     assert [(row.key, row.caption) for row in found] == [("1", "a"), ("2", "b")]
+    path = parquet(tmp_path / "d.parquet", text=["a.jpg"], words=["a fox"])
+    (row,) = read_captions(path, key_column="text", caption_column="words")
+    assert (row.key, row.caption) == ("a.jpg", "a fox")
 
 
 def test_hugging_faces_images_are_keys_by_their_path(tmp_path: Path) -> None:
