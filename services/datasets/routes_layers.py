@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers
+from services.chassis.web.contents import answers, received, takes
 from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
 from services.chassis.web.paging import Paged
 from services.datasets.routes import Context, Reader
@@ -37,6 +39,32 @@ def list_layers(caller: CaptionReader, context: Context, page: Paged) -> list[ap
 def import_layer(body: api.LayerImport, caller: CaptionWriter, context: Context) -> api.Layer:
     """Create a layer from another dataset's captions, matched by image digest."""
     return context.imports.run(caller.team, body)
+
+
+@router.post(
+    "/datasets/{name}/versions/{number}/captions",
+    summary="Import captions of a file as a layer",
+    status_code=201,
+    **takes("application/vnd.apache.parquet"),
+)
+@takes_body("upload")
+async def import_captions(
+    name: str,
+    number: Number,
+    request: Request,
+    asked: Annotated[api.CaptionFileIn, Query()],
+    caller: CaptionWriter,
+    context: Context,
+) -> api.CaptionFile:
+    """Create a sealed layer from Parquet with the text columns `key` and `caption`.
+
+    A key is a sample's key, or an id, path or address of its source. An optional column `row` is
+    what refusals and examples call a row. The same captions and query return the same layer.
+    """
+    async with received(request, context.spool) as body:
+        return await run_in_threadpool(
+            context.imports.of_file, caller.team, name, number, asked, body.path
+        )
 
 
 @router.get("/layers/{layer}", summary="Get a layer")

@@ -55,6 +55,7 @@ BEYOND_THE_SCHEMA = {
     "complete_chat": "one message with an image and a question",
     "put_piece": "a file's name must be a plain relative path",
     "put_part": "the body must be a tar",
+    "import_captions": "the body must be Parquet whose keys name samples of the version",
     "create_version": "an origin must be one that the operator configured",
     "import_scores": "the ends of an interval belong together, and are not beyond each other",
     "put_layer_shard": "captioned and quarantined must add up to the shard's samples",
@@ -153,8 +154,8 @@ def before_call(context: HookContext, case: Case, kwargs: Any) -> None:
         del case.query["cursor"]
 
 
-@schemathesis.serializer("application/x-tar")
-def tar(context: Any, value: Any) -> Any:
+@schemathesis.serializer("application/x-tar", "application/vnd.apache.parquet")
+def as_they_are(context: Any, value: Any) -> Any:
     """Bytes as they are."""
     return value if isinstance(value, bytes) else str(value).encode()
 

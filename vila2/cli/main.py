@@ -13,6 +13,7 @@ from rich.text import Text
 from vila2.cli import (
     benchmarks,
     caption,
+    caption_files,
     captions,
     endpoints,
     governance,
@@ -69,7 +70,7 @@ app.add_typer(identity.keys, name="keys")
 app.add_typer(platform.triton, name="triton")
 app.command("demo", works="here", prints_json=False)(platform.demo)
 app.command("caption")(caption.caption)
-app.command("export")(captions.export)
+app.command("export")(caption_files.export)
 app.command("up", works="here", prints_json=False)(platform.up)
 app.command("doctor")(platform.doctor)
 app.command("audit")(identity.audit)

@@ -193,6 +193,13 @@ class DatasetsClient(Rest):
         """Turn another dataset's captions into a layer."""
         return self.one(api.Layer, "POST", "layers/import", json=body.model_dump())
 
+    def import_captions(
+        self, name: str, version: int, body: api.CaptionFileIn, data: bytes
+    ) -> api.CaptionFile:
+        """Turn captions of a file, as `encode_captions` encodes them, into a layer."""
+        path = f"datasets/{segment(name)}/versions/{version}/captions"
+        return self.one(api.CaptionFile, "POST", path, params=body.model_dump(), content=data)
+
     def layer_content(self, layer: str, shard: int, *, export: str = "") -> bytes:
         """The Parquet of one shard's captions; `export` names one that waived sealing."""
         path = f"layers/{segment(layer)}/shards/{shard}/content"

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vila2.client.client import ApiError, Client
+from vila2.client.joined import joined as joined
 from vila2.data.assembly import assemble
 from vila2.data.errors import DataError
-from vila2.data.layers import CAPTIONED, CaptionRow, decode_layer_shard
-from vila2.data.sample import Sample
-from vila2.data.shards import read_shard
+from vila2.data.layers import CAPTIONED, decode_layer_shard
 from vila2.data.writers import Captioned, ExportSummary, check_target
 from vila2.data.writers import export as write_export
 from vila2.data.writers.card import dataset_card
@@ -23,41 +22,6 @@ from vila2.schemas.rest.datasets import Audit, Export, ExportIn, Layer, Version
 
 TEXTS = ("recaption", "concat", "original")
 NOT_THERE = "not-captioned-yet"
-
-
-def joined(
-    client: Client,
-    dataset: str,
-    layers: list[Layer],
-    *,
-    version: int = 0,
-    export: str = "",
-) -> Iterator[tuple[Sample, list[CaptionRow | None]]]:
-    """Every sample with its row of each layer, shard by shard.
-
-    A layer that is not sealed is read only under an `export` that waived it; its row is `None`
-    if it has none yet.
-    """
-    versions = {held.version for held in layers} or {version}
-    if len(versions) > 1:
-        raise DataError(
-            "the layers are of different versions of the dataset",
-            field="layer",
-            fix="Take one version at a time",
-        )
-    number = versions.pop()
-    there = [{held.number for held in client.datasets.layer_shards(layer.id)} for layer in layers]
-    for shard in client.datasets.each_shard(dataset, number):
-        columns: list[list[CaptionRow] | None] = [
-            decode_layer_shard(client.datasets.layer_content(layer.id, shard.index, export=export))
-            if shard.index in numbers
-            else None
-            for layer, numbers in zip(layers, there, strict=True)
-        ]
-        for row, sample in enumerate(
-            read_shard(client.datasets.shard_content(dataset, number, shard.index))
-        ):
-            yield sample, [None if column is None else column[row] for column in columns]
 
 
 @dataclass
@@ -91,7 +55,12 @@ class ExportPlan:
         if there < self.version.samples:
             self.without_caption[NOT_THERE] += self.version.samples - there
 
-    def samples(self) -> Iterator[Captioned]:
+    @property
+    def count(self) -> int:
+        """The number of exported samples."""
+        return self.version.samples - (0 if self.keep else self.without_caption.total())
+
+    def samples(self, *, images: bool = True) -> Iterator[Captioned]:
         """Every exported sample, with its text and how its caption was made."""
         policy = Assembly.model_validate(
             {
@@ -102,7 +71,9 @@ class ExportPlan:
         )
         layers = [self.layer] if self.layer is not None else []
         name, number = self.version.dataset, self.version.version
-        rows_of = joined(self.client, name, layers, version=number, export=self.record.id)
+        rows_of = joined(
+            self.client, name, layers, version=number, export=self.record.id, images=images
+        )
         for sample, rows in rows_of:
             row = rows[0] if rows else None
             caption = row.caption if row is not None and row.status == CAPTIONED else None
@@ -188,6 +159,33 @@ def export_dataset(
     sealed needs a `waiver`: the reason to export it anyway, recorded and shown in the card.
     `report` is passed the samples written and their total. Raises `DataError` and `ApiError`.
     """
+    check_target(format, out)  # before the store records an export
+    plan = begin_export(
+        client, dataset, layer=layer, format=format, text=text, keep_original=keep_original,
+        waiver=waiver,
+    )  # fmt: skip
+    summary = write_export(
+        format,
+        plan.samples(),
+        out,
+        shard_size=shard_size,
+        card=plan.card(format),
+        progress=lambda done: report(done, plan.count),
+    )
+    return summary, plan
+
+
+def begin_export(
+    client: Client,
+    dataset: str,
+    *,
+    layer: str,
+    format: str,
+    text: str,
+    keep_original: bool,
+    waiver: str,
+) -> ExportPlan:
+    """Record an export at the store and count its samples; nothing is written yet."""
     if text not in TEXTS:
         raise DataError(
             f"unknown text {text!r}", field="text", fix=f"Use one of {', '.join(TEXTS)}"
@@ -198,7 +196,6 @@ def export_dataset(
             field="layer",
             fix="`vila2 captions list` lists them; --text original exports without one",
         )
-    check_target(format, out)  # before the store records an export
     try:
         ref = DatasetRef.parse(dataset)
     except ValueError as error:
@@ -218,14 +215,4 @@ def export_dataset(
             waiver=waiver,
         )
     )
-    plan = ExportPlan(client, version, held, text, keep_original, record)
-    left_out = 0 if keep_original else plan.without_caption.total()
-    summary = write_export(
-        format,
-        plan.samples(),
-        out,
-        shard_size=shard_size,
-        card=plan.card(format),
-        progress=lambda done: report(done, version.samples - left_out),
-    )
-    return summary, plan
+    return ExportPlan(client, version, held, text, keep_original, record)

@@ -15,11 +15,14 @@ from vila2.data.dedup_index import Seen
 from vila2.data.images.decoding import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
-from vila2.data.text import clean_text, needs_repair
+from vila2.data.text import clean_name, clean_text, needs_repair
 from vila2.schemas.canonical import canonical_json
 
 MAX_CAPTION_CHARACTERS = 8_000
 MAX_TURN_CHARACTERS = 32_000
+# Longer than signed addresses are; a path longer than this is cut.
+MAX_SOURCE_CHARACTERS = 4_096
+MAX_SOURCE_IDS = 100
 EXAMPLES_PER_REASON = 20
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
@@ -63,7 +66,8 @@ def admit(
             caption=_caption(raw, captionless=captionless),
             turns=tuple(_turn(turn) for turn in raw.turns),
             items=tuple(_item(item) for item in raw.items),
-            source=clean_text(raw.source)[:500],
+            source=clean_name(raw.source)[:MAX_SOURCE_CHARACTERS],
+            source_ids=_ids(raw.source_ids),
         )
     except (ImageRejected, _NotAdmitted) as error:
         return _rejected(raw.key, raw.source, error.reason, error.detail)
@@ -88,6 +92,11 @@ def _caption(raw: RawSample, *, captionless: bool) -> str:
             f"{MAX_CAPTION_CHARACTERS:,}; shorten it",
         )
     return caption
+
+
+def _ids(given: Iterable[str]) -> tuple[str, ...]:
+    cleaned = dict.fromkeys(clean_name(each)[:MAX_SOURCE_CHARACTERS] for each in given)
+    return tuple(each for each in cleaned if each)[:MAX_SOURCE_IDS]
 
 
 def _turn(turn: Turn) -> Turn:

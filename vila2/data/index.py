@@ -50,6 +50,8 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
         about["turns"] = [[turn.question, turn.answer] for turn in sample.turns]
     if sample.items:
         about["items"] = [dict(item) for item in sample.items]
+    if sample.source_ids:
+        about["source_ids"] = list(sample.source_ids)
     return IndexRow(
         key=sample.key,
         sha256=sample.sha256,
@@ -78,7 +80,13 @@ def sample_of(row: IndexRow, image: bytes) -> Sample:
         turns=tuple(Turn(question, answer) for question, answer in about.get("turns", ())),
         items=tuple(about.get("items", ())),
         source=row.source,
+        source_ids=tuple(about.get("source_ids", ())),
     )
+
+
+def source_ids_of(about: str) -> tuple[str, ...]:
+    """The `source_ids` in the column `about` of a row."""
+    return tuple(json.loads(about).get("source_ids", ())) if "source_ids" in about else ()
 
 
 def encode_index(rows: Sequence[IndexRow]) -> bytes:

@@ -22,7 +22,8 @@ class Sample:
     `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded image
     as it was submitted, `sha256` its digest, `width` and `height` its size in pixels; `caption` is
     the original text and empty if the sample has only `turns` (supervised data) or `items`
-    (benchmark questions).
+    (benchmark questions). `source` is the path or address that it came from, `source_ids` the ids
+    under which its source lists it, such as LLaVA's `id`; none if that is `key` itself.
     """
 
     key: str
@@ -35,6 +36,12 @@ class Sample:
     turns: tuple[Turn, ...] = ()
     items: tuple[Mapping[str, Any], ...] = ()
     source: str = ""
+    source_ids: tuple[str, ...] = ()
+
+    @property
+    def source_id(self) -> str:
+        """The id by which other tools know the sample: the source's own, else `key`."""
+        return self.source_ids[0] if self.source_ids else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class RawSample:
     turns: tuple[Turn, ...] = ()
     items: tuple[Mapping[str, Any], ...] = ()
     problem: str | None = None
+    source_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ _ANY_NUMBER = 1 << 62
 def read_apart(format: str, path: Path, options: ReadOptions) -> Iterator[RawSample]:
     """Like `open_reader(format, path, options).read()`, in a subprocess.
 
-    For `urls` the samples have no images yet: `source` is the address to fetch. Raises
-    `DataError` as the reader does, or if the subprocess exceeded its limits.
+    For `urls` the samples have no images yet: `source` is the address to fetch. For `captions`
+    they are rows of given captions, many in the `items` of each. Raises `DataError` as the reader
+    does, or if the subprocess exceeded its limits.
     """
     command = [sys.executable, "-m", "vila2.data.sandboxed_reader", format, str(path)]
     # Only these variables are passed on: the environment may contain secrets.
@@ -76,7 +77,14 @@ def _samples(format: str, path: Path, options: ReadOptions) -> Iterable[RawSampl
         from vila2.data.readers.urls import UrlListReader
 
         for row in UrlListReader(path, options).rows():
-            yield RawSample(row.key, row.url, None, row.caption, problem=row.problem)
+            yield RawSample(
+                row.key, row.url, None, row.caption, problem=row.problem, source_ids=row.ids
+            )
+        return
+    if format == "captions":
+        from vila2.data.given_captions.upload import batches
+
+        yield from batches(path)
         return
     yield from open_reader(format, path, options).read()
 

@@ -80,6 +80,8 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
                 "turns": [[turn.question, turn.answer] for turn in sample.turns],
                 "items": [dict(item) for item in sample.items],
             }
+            if sample.source_ids:
+                about["source_ids"] = list(sample.source_ids)
             text = json.dumps(about, sort_keys=True, ensure_ascii=False)
             tar.add(f"{sample.key}.json", text.encode())
     return ShardSummary(len(keys), tar.size, tar.digest, tuple(index))
@@ -123,6 +125,7 @@ def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
                 turns=tuple(Turn(question, answer) for question, answer in about["turns"]),
                 items=tuple(about["items"]),
                 source=about["source"],
+                source_ids=tuple(about.get("source_ids", ())),
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ShardError(
@@ -157,6 +160,7 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
                 "turns": [[turn.question, turn.answer] for turn in raw.turns],
                 "items": [dict(item) for item in raw.items],
                 "problem": problem,
+                **({"source_ids": list(raw.source_ids)} if raw.source_ids else {}),
             }
             # Unpaired surrogates (undecodable file names) survive only as ASCII escapes.
             tar.add(f"{stem}.json", json.dumps(about).encode())
@@ -183,6 +187,7 @@ def read_raw_shard(
                 turns=tuple(Turn(_text(q), _text(a)) for q, a in about["turns"]),
                 items=tuple({_text(k): v for k, v in item.items()} for item in about["items"]),
                 problem=None if about["problem"] is None else _text(about["problem"]),
+                source_ids=tuple(_text(each) for each in about.get("source_ids", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ShardError(

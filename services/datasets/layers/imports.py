@@ -1,20 +1,30 @@
-"""Imports another dataset's captions as a layer, matched by image digest."""
+"""Imports captions as layers: another dataset's by image digest, and files' by name."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
-from services.chassis.web.idempotency import KeyedRequest
+from services.chassis.web.errors import Invalid
 from services.datasets.layers.layers import Layers
-from services.datasets.lookup import ready_version, shards_of
-from vila2.data.index import decode_index
-from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow, encode_layer_shard
+from services.datasets.layers.sealed_import import sealed_import
+from services.datasets.lookup import each_shard, ready_version, shards_of
+from vila2.data.errors import DataError
+from vila2.data.given_captions.matching import Matching, Named, Rows, match, no_match
+from vila2.data.given_captions.upload import FORMAT, of_batches
+from vila2.data.index import decode_index, source_ids_of
+from vila2.data.readers import ReadOptions
+from vila2.data.sandboxed_reader import read_apart
+from vila2.schemas.canonical import canonical_json
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import datasets as api
 
 
 class LayerImports:
-    """Imports captions from indexes; reads no images."""
+    """Imports captions by the versions' indexes; reads no images."""
 
     def __init__(self, database: Database, objects: ObjectStore, layers: Layers) -> None:
         self._database, self._objects, self._layers = database, objects, layers
@@ -40,45 +50,79 @@ class LayerImports:
             recipe_hash=f"import-{donor.sha256[:16]}",
             captioner=DatasetRef(body.from_dataset, donor.number),
         )
-        # Importing the same captions again returns the same layer.
-        token = f"import:{KeyedRequest.of(None, opened).fingerprint}"
-        layer = self._layers.open(team, opened, token)
-        if layer.state == "sealed":
-            return layer
-        for shard in shards:
-            rows = [
-                _imported(held["key"], held["sha256"], captions, layer.captioner)
-                for held in decode_index(self._objects.get(shard.index_key), ("key", "sha256"))
-            ]
-            data, summary = encode_layer_shard(rows)
-            key = f"layers/{layer.id}/{shard.number:06d}-import.parquet"
-            self._objects.put(key, data)
-            recorded = api.LayerShard(
-                number=shard.number,
-                object_key=key,
-                sha256=summary.sha256,
-                captioned=summary.captioned,
-                quarantined=dict(summary.quarantined),
-            )
-            self._layers.put_shards(team, layer.id, [recorded])
-        return self._layers.seal(team, layer.id)
+        return sealed_import(
+            self._layers, self._objects, team, opened, shards,
+            lambda _, sha256: captions.get(sha256, ""),
+        )  # fmt: skip
+
+    def of_file(
+        self, team: str, dataset: str, number: int, asked: api.CaptionFileIn, body: Path
+    ) -> api.CaptionFile:
+        """Create a sealed layer from the captions of a file that was sent; `body` is Parquet.
+
+        The same captions under the same name give the same layer. Raises `Invalid` for a file that
+        is not readable, holds no caption, contradicts itself, or names no sample of the version.
+        """
+        with self._database.reading() as session:
+            version = ready_version(session, team, dataset, number)
+        try:
+            rows = Rows.of(of_batches(read_apart(FORMAT, body, ReadOptions())))
+            found = match(rows, lambda: self._names(version.id))
+        except DataError as error:
+            raise Invalid(error.message, field=error.field or "body", fix=error.fix) from error
+        if not rows.by_name:
+            raise Invalid(
+                f"none of the {rows.total:,} rows has a caption", field="caption",
+                fix="name the column that holds them with --caption-column",
+            )  # fmt: skip
+        if not found.captions:
+            raise Invalid(
+                no_match(rows, self._names(version.id)), field="key",
+                fix="name the column that has the samples' keys, file names or addresses with "
+                "--key-column",
+            )  # fmt: skip
+        opened = api.LayerIn(
+            name=asked.name,
+            dataset=dataset,
+            version=version.number,
+            recipe_hash=f"import-{_digest(found)}",
+            captioner=f"imported:{asked.file}",
+        )
+        layer = sealed_import(
+            self._layers, self._objects, team, opened, each_shard(self._database, version.id),
+            lambda key, _: found.captions[key].caption if key in found.captions else "",
+        )  # fmt: skip
+        return _answer(layer, found)
+
+    def _names(self, version_id: int) -> Iterator[Named]:
+        """What each sample of a version is called, read shard by shard."""
+        columns = ("key", "extension", "source", "about")
+        for shard in each_shard(self._database, version_id):
+            for held in decode_index(self._objects.get(shard.index_key), columns):
+                ids = source_ids_of(held["about"])
+                yield Named(held["key"], held["extension"], held["source"], ids)
 
 
-def _imported(key: str, sha256: str, captions: dict[str, str], captioner: str) -> CaptionRow:
-    caption = captions.get(sha256, "")
-    return CaptionRow(
-        key=key,
-        sha256=sha256,
-        caption=caption,
-        status=CAPTIONED if caption else QUARANTINED,
-        reason="" if caption else "not-in-import",
-        prompt_id="import",
-        prompt="",
-        model=captioner,
-        seed=0,
-        attempt=0,
-        temperature=0.0,
-        tokens=0,
-        logprob=0.0,
-        finish_reason="stop",
+def _digest(found: Matching) -> str:
+    captions = sorted((key, row.caption) for key, row in found.captions.items())
+    return hashlib.sha256(canonical_json(captions)).hexdigest()[:16]
+
+
+def _answer(layer: api.Layer, found: Matching) -> api.CaptionFile:
+    return api.CaptionFile(
+        layer=layer,
+        rows=found.rows,
+        matched=found.matched,
+        empty=found.empty,
+        repeated=found.repeated,
+        unmatched=found.unmatched,
+        ambiguous=found.ambiguous,
+        unmatched_examples=[
+            api.CaptionFileRow(row=row.row[:200], key=row.key[:500])
+            for row in found.unmatched_examples
+        ],
+        ambiguous_examples=[
+            api.CaptionFileRow(row=row.row[:200], key=row.key[:500])
+            for row in found.ambiguous_examples
+        ],
     )

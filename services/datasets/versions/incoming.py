@@ -93,7 +93,7 @@ class Incoming:
 
 
 def _row(raw: RawSample) -> UrlRow:
-    return UrlRow(raw.key, raw.source, raw.caption, raw.problem)
+    return UrlRow(raw.key, raw.source, raw.caption, raw.problem, raw.source_ids)
 
 
 def _counted(

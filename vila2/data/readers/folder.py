@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,8 @@ from vila2.data.writers.csv_cells import unescape_cell
 IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 TABLE = "captions.csv"
 _NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
+# What an export of captions beside the images replaced.
+_BACKUP = re.compile(r".*\.txt\.bak[0-9]*")
 _MAX_TEXT_BYTES = 1 << 20
 _CAPTION_KEYS = ("caption", "text", "alt_text")
 
@@ -41,7 +44,7 @@ class FolderReader(Reader):
         super().__init__(path, options)
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix="Give the folder of images")
-        self._files, self._links = _walk(path)
+        self._files, self._links = walk_files(path)
         self._images = [f for f in self._files if PurePosixPath(f).suffix.lower() in IMAGES]
         if not self._images and not self._links:
             raise DataError(
@@ -112,7 +115,7 @@ class FolderReader(Reader):
     def _left_over(self, used: set[str], why: str, keys: Keys) -> Iterator[RawSample]:
         for name in self._files:
             path = PurePosixPath(name)
-            if name in used or path.name in _NOT_DATA:
+            if name in used or path.name in _NOT_DATA or _BACKUP.fullmatch(path.name):
                 continue
             if path.suffix.lower() in IMAGES:
                 problem = (
@@ -126,7 +129,7 @@ class FolderReader(Reader):
             yield RawSample(keys.of_file(name), name, None, problem=problem)
 
 
-def _walk(root: Path) -> tuple[dict[str, None], list[str]]:
+def walk_files(root: Path) -> tuple[dict[str, None], list[str]]:
     """Relative paths of all files, as an ordered set, and of links to folders; none hidden."""
     files: list[str] = []
     links: list[str] = []

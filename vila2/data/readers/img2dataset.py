@@ -11,7 +11,7 @@ from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.json_rows import parse_json
-from vila2.data.readers.keys import Keys
+from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
 
@@ -59,7 +59,8 @@ class Img2DatasetReader(Reader):
                     key = group.stem.rsplit("/", 1)[-1]
                     seen.add(key)
                     made = sample_of(group, keys, captionless=self.options.captionless)
-                    yield replace(made, source=_address(group) or made.source)
+                    ids = ids_beside(made.key, key)
+                    yield replace(made, source=_address(group) or made.source, source_ids=ids)
                 yield from self._not_there(stem, seen, keys)
             except (DataError, OSError) as error:
                 problem = f"shard-damaged: after {len(seen)} samples: {error}; the rest is not read"

@@ -35,6 +35,12 @@ class Keys:
         return key
 
 
+def ids_beside(key: str, *given: object) -> tuple[str, ...]:
+    """The source's own ids in order, without the missing; none if that leaves `key` alone."""
+    found = tuple(dict.fromkeys(str(each) for each in given if each not in (None, "")))
+    return () if found == (key,) else found
+
+
 def clean_key(name: str) -> str:
     """`name` itself if plain and short, else its plain characters and a hash of the whole."""
     if _PLAIN.fullmatch(name) and len(name) <= _MAX:

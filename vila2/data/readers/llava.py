@@ -10,7 +10,7 @@ from typing import Any
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions, load_image
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
-from vila2.data.readers.keys import Keys
+from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
 
 TABLES = ("conversations.json", "conversations.jsonl")
@@ -20,8 +20,8 @@ _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 class LlavaReader(Reader):
     """Reads `[{"id", "image", "conversations": [{"from", "value"}, ...]}, ...]`.
 
-    Rows that name one image become one sample with all their turns. Turns alternate human and
-    gpt; the `<image>` marker is removed, since every sample has exactly one image.
+    Rows that name one image become one sample with all their turns and ids. Turns alternate human
+    and gpt; the `<image>` marker is removed, since every sample has exactly one image.
     """
 
     looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"
@@ -50,6 +50,7 @@ class LlavaReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """Malformed rows as problems, then one sample per image in order of first mention."""
         grouped: dict[str, list[Turn]] = {}
+        ids: dict[str, list[object]] = {}
         for number, row in self._rows:
             where = f"{self._table.name} row {number}"
             if isinstance(row, dict) and "image" not in row:
@@ -62,10 +63,20 @@ class LlavaReader(Reader):
                 yield RawSample(f"row-{number}", where, None, problem=f"row-malformed: {error}")
                 continue
             grouped.setdefault(posixpath.normpath(image), []).extend(turns)
+            ids.setdefault(posixpath.normpath(image), []).append(_id(row))
         keys = Keys()
         for image, turns in grouped.items():
             data, problem = load_image(self._table.parent, image)
-            yield RawSample(keys.of_file(image), image, data, turns=tuple(turns), problem=problem)
+            key = keys.of_file(image)
+            yield RawSample(
+                key, image, data, turns=tuple(turns), problem=problem,
+                source_ids=ids_beside(key, *ids[image]),
+            )  # fmt: skip
+
+
+def _id(row: dict[str, Any]) -> str | int | None:
+    found = row.get("id")
+    return found if isinstance(found, str | int) else None
 
 
 def _parse(row: Any) -> tuple[str, list[Turn]]:

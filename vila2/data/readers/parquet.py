@@ -12,7 +12,7 @@ from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.json_rows import BadRow
-from vila2.data.readers.keys import Keys
+from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
 
 IMAGE_FIELDS = ("image", "jpg", "jpeg", "png", "webp", "img", "image", "image_bytes", "bytes")
@@ -31,7 +31,8 @@ class ParquetReader(Reader):
     An image is a binary column or the struct of `bytes` and `path` that Hugging Face's `Image`
     feature writes; its column is the one that `options` name, else the first of the usual names. A
     text is a string, or a list of which the first is taken and the others are reported as
-    `caption-extra`. Columns `turns` (list of question and answer) are taken as conversations.
+    `caption-extra`. Columns `turns` (list of question and answer) are taken as conversations. The
+    key's column and the image's `path` are the sample's `source_ids`.
     """
 
     fields = ("image_field", "caption_field")
@@ -101,6 +102,8 @@ class ParquetReader(Reader):
             chosen["caption"] = caption
         if turns:
             chosen["turns"] = "turns"
+        if "source_ids" in given and _is_names(schema.field("source_ids").type):
+            chosen["ids"] = "source_ids"
         for role, names in (("key", KEY_FIELDS), ("source", SOURCE_FIELDS)):
             found = next((n for n in names if n in given and _is_name(schema.field(n).type)), None)
             if found is not None:
@@ -115,7 +118,10 @@ class ParquetReader(Reader):
         # A key may be repeated in another file: the row's position distinguishes them.
         key = keys.of(str(named) if named not in (None, "") else where, source=where)
         source = row.get(columns.get("source", "")) or where
-        image, problem = _image(row[columns["image"]])
+        held = row[columns["image"]]
+        image, problem = _image(held)
+        path = held.get("path") if isinstance(held, dict) else None
+        listed = row.get(columns.get("ids", "")) or (named, path)
         texts = _texts(row.get(columns.get("caption", "")))
         try:
             turns = _turns(row.get(columns.get("turns", "")))
@@ -124,7 +130,10 @@ class ParquetReader(Reader):
         if not texts and not turns and not self.options.captionless:
             problem = problem or "caption-missing: the row has no text; give it one or drop it"
         caption = texts[0] if texts else None
-        yield RawSample(key, str(source), image, caption, turns=turns, problem=problem)
+        yield RawSample(
+            key, str(source), image, caption, turns=turns, problem=problem,
+            source_ids=ids_beside(key, *listed),
+        )  # fmt: skip
         for _ in texts[1:]:
             extra = "caption-extra: the row has several texts, of which the first is used"
             yield RawSample(key, where, None, problem=extra)
@@ -173,6 +182,10 @@ def _is_name(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
     )
+
+
+def _is_names(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and _is_name(kind.value_type))
 
 
 def _is_turns(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from vila2.data.fetch import Fetcher, FetchRefused
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.json_rows import BadRow, read_lines
-from vila2.data.readers.keys import Keys
+from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.parquet import CAPTION_FIELDS, KEY_FIELDS
 from vila2.data.sample import RawSample
 
@@ -33,6 +33,7 @@ class UrlRow:
     url: str
     caption: str | None
     problem: str | None = None
+    ids: tuple[str, ...] = ()
 
 
 class UrlListReader(Reader):
@@ -90,7 +91,7 @@ class UrlListReader(Reader):
                 caption = None
                 if not options.captionless:
                     problem = "caption-missing: the row has no text; give it one or drop it"
-            yield UrlRow(key, url.strip(), caption, problem)
+            yield UrlRow(key, url.strip(), caption, problem, ids_beside(key, named))
 
     def _columns(self, given: set[str]) -> dict[str, str]:
         options = self.options
@@ -140,7 +141,8 @@ def _fetch(row: UrlRow, fetcher: Fetcher, pause: Callable[[float], None]) -> Raw
         return RawSample(row.key, row.url, None, problem=row.problem)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return RawSample(row.key, row.url, fetcher.fetch(row.url).data, row.caption)
+            data = fetcher.fetch(row.url).data
+            return RawSample(row.key, row.url, data, row.caption, source_ids=row.ids)
         except FetchRefused as refused:
             if not refused.retryable or attempt == ATTEMPTS:
                 problem = f"{refused.reason}: {refused.detail}"

@@ -10,7 +10,7 @@ from typing import Any
 from vila2.data.errors import DataError, ShardError
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.json_rows import parse_json
-from vila2.data.readers.keys import Keys
+from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import members_of
 
@@ -40,7 +40,8 @@ class WebDatasetReader(Reader):
     """Reads a tar, all tars of a folder, or those that a pattern names, in name order.
 
     The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may
-    also hold `turns` ([[question, answer], ...]) and `items` as this package's own shards do.
+    also hold `turns` ([[question, answer], ...]), `items` and `source_ids` as this package's own
+    shards do. A web address in its `url` or `source` is the sample's source.
     Other members of a sample are ignored. Tars may be compressed.
     """
 
@@ -108,6 +109,7 @@ def sample_of(group: Group, keys: Keys, *, captionless: bool = False) -> RawSamp
     extension = next((e for e in _IMAGES if e in members), None)
     source = f"{group.tar}/{group.stem}" + (f".{extension}" if extension else "")
     key = keys.of(group.stem, source=source)
+    ids = ids_beside(key, group.stem)
 
     def broken(problem: str) -> RawSample:
         return RawSample(key, source, None, problem=problem)
@@ -122,20 +124,33 @@ def sample_of(group: Group, keys: Keys, *, captionless: bool = False) -> RawSamp
     if "json" not in members and group.about is None:
         if caption is None and not captionless:
             return broken("caption-missing: there is no .txt and no .json; pack one")
-        return RawSample(key, source, image, caption)
+        return RawSample(key, source, image, caption, source_ids=ids)
     try:
         about = parse_json(members["json"]) if group.about is None else group.about
         turns, items = _turns(about), _items(about)
+        source, ids = address_of(about) or source, _ids(key, about) or ids
     except (ValueError, TypeError, AttributeError) as error:
         if caption is not None:
             # A foreign .json beside a .txt is metadata and is ignored.
-            return RawSample(key, source, image, caption)
+            return RawSample(key, source, image, caption, source_ids=ids)
         return broken(f'json-malformed: {error}; write {{"caption": "..."}}')
     if caption is None:
         caption = next((about[k] for k in _CAPTION_KEYS if isinstance(about.get(k), str)), None)
     if caption is None and not turns and not items and not captionless:
         return broken(f"caption-missing: the .json has none of the fields {_CAPTION_KEYS}; add one")
-    return RawSample(key, source, image, caption, turns=turns, items=items)
+    return RawSample(key, source, image, caption, turns=turns, items=items, source_ids=ids)
+
+
+def address_of(about: Any) -> str:
+    """The web address in a sample's json: img2dataset's `url`, or this package's `source`."""
+    given = [about.get(name) for name in ("url", "source")] if isinstance(about, dict) else []
+    web = (each for each in given if isinstance(each, str))
+    return next((each for each in web if each.lower().startswith(("http://", "https://"))), "")
+
+
+def _ids(key: str, about: Any) -> tuple[str, ...]:
+    given = about.get("source_ids", ())
+    return ids_beside(key, *given) if isinstance(given, list) else ()
 
 
 def _turns(about: Any) -> tuple[Turn, ...]:

@@ -54,6 +54,7 @@ class Captioned:
             "height": sample.height,
             "sha256": sample.sha256,
             "source": sample.source,
+            "source_ids": [sample.source_id, *sample.source_ids[1:]],
             **more,
         }
         return json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False)

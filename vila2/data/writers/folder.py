@@ -9,13 +9,14 @@ from pathlib import Path
 from vila2.data.writers.captioned import PROVENANCE, Captioned
 from vila2.data.writers.csv_cells import escape_cell
 
-COLUMNS = ("image", "caption", "original", "sha256")
+COLUMNS = ("image", "caption", "original", "sha256", "source_id", "source")
 
 
 def write_folder(samples: Iterable[Captioned], directory: Path) -> int:
     """Write the table, `provenance.jsonl` and the images; returns the number of samples.
 
-    `caption` is the assembled text, `original` the submitted one. A cell that begins with
+    `caption` is the assembled text, `original` the submitted one; `source_id` is the id that the
+    sample's source gave it, else its key. A cell that begins with
     = + - @, a tab or a carriage return gets an apostrophe in front, since a spreadsheet would run
     it as a formula; the folder reader removes it.
     """
@@ -31,7 +32,8 @@ def write_folder(samples: Iterable[Captioned], directory: Path) -> int:
         for captioned in samples:
             sample = captioned.sample
             (images / captioned.file_name).write_bytes(sample.image)
-            cells = (captioned.file_name, captioned.text, sample.caption, sample.sha256)
+            about = (sample.caption, sample.sha256, sample.source_id, sample.source)
+            cells = (captioned.file_name, captioned.text, *about)
             table.writerow([escape_cell(cell) for cell in cells])
             records.write(captioned.record() + "\n")
             count += 1

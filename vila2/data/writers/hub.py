@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, str | Mapping[str, str]] = {
     "height": "int32",
     "sha256": "string",
     "source": "string",
+    "source_ids": "strings",
     "turns": {"question": "string", "answer": "string"},
     "captions": {"layer": "string", **PROVENANCE_FIELDS},
     "items": "string",
@@ -51,6 +52,8 @@ def card_metadata() -> dict[str, Any]:
 
 
 def _feature(kind: str | Mapping[str, str]) -> Any:
+    if kind == "strings":
+        return [_feature("string")]
     if not isinstance(kind, str):
         # Every version of `datasets` reads a list of one struct; `List` needs version 4.
         return [{name: _feature(held) for name, held in kind.items()}]
@@ -59,7 +62,9 @@ def _feature(kind: str | Mapping[str, str]) -> Any:
 
 def _named(kinds: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "dtype": kind}
+        {"name": name, "list": "string"}
+        if kind == "strings"
+        else {"name": name, "dtype": kind}
         if isinstance(kind, str)
         else {"name": name, "list": _named(kind)}
         for name, kind in kinds.items()

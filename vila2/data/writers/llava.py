@@ -20,7 +20,7 @@ def write_llava(samples: Iterable[Captioned], directory: Path) -> int:
     """Write one conversation per sample; returns their number.
 
     The assembled text answers `QUESTION`; the sample's own turns follow. The first question
-    carries the `<image>` marker.
+    carries the `<image>` marker. `id` is the one that the sample's source gave it, else its key.
     """
     count = 0
     images = directory / "images"
@@ -33,7 +33,7 @@ def write_llava(samples: Iterable[Captioned], directory: Path) -> int:
         for captioned in samples:
             (images / captioned.file_name).write_bytes(captioned.sample.image)
             row = {
-                "id": captioned.sample.key,
+                "id": captioned.sample.source_id,
                 "image": captioned.file_name,
                 "conversations": _messages(captioned),
             }

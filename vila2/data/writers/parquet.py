@@ -22,6 +22,7 @@ _ARROW = {
     "int32": pa.int32(),
     "int64": pa.int64(),
     "float64": pa.float64(),
+    "strings": pa.list_(pa.string()),
     "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
 }
 SCHEMA = pa.schema(
@@ -94,6 +95,7 @@ def _row(captioned: Captioned) -> dict[str, Any]:
         "height": sample.height,
         "sha256": sample.sha256,
         "source": sample.source,
+        "source_ids": [sample.source_id, *sample.source_ids[1:]],
         "turns": [asdict(turn) for turn in sample.turns],
         "captions": [_caption(name, row) for name, row in captioned.captions.items()],
         "items": json.dumps([dict(item) for item in sample.items], ensure_ascii=False),

@@ -267,6 +267,52 @@ class LayerImport(Body):
     from_dataset: str = Field(description="Dataset whose captions are imported.")
 
 
+class CaptionFileIn(Body):
+    """What is asked of an import of captions from a file."""
+
+    name: str = Field(min_length=1, max_length=200, description="Name of the layer.")
+    file: str = Field(
+        "", max_length=180, description="Name of the file that the captions came from."
+    )
+
+
+class CaptionFileRow(Model):
+    """A row of a file of captions: its place in the file and what it calls its image."""
+
+    row: str
+    key: str
+
+
+class CaptionFile(Model):
+    """The layer made of a file's captions, and what became of every row of the file.
+
+    `rows` is the sum of `matched`, `empty`, `repeated`, `unmatched` and `ambiguous`.
+    """
+
+    model_config = example(
+        layer={
+            "id": LAYER, "name": "by-hand", "dataset": "web-photos", "version": 1,
+            "recipe_hash": "import-b1946ac92492d234", "captioner": "imported:by-hand.csv",
+            "state": "sealed", "captioned": 3998, "quarantined": {"not-in-import": 2},
+            "shards": 2, "recorded": 2,
+        },
+        rows=4000,
+        matched=3998,
+        unmatched=2,
+        unmatched_examples=[{"row": "line 12", "key": "p4711.jpg"}],
+    )  # fmt: skip
+
+    layer: Layer
+    rows: int
+    matched: int = Field(description="Samples that got a caption.")
+    empty: int = Field(0, description="Rows without a caption.")
+    repeated: int = Field(0, description="Rows that repeat a sample's caption.")
+    unmatched: int = Field(0, description="Rows that name no sample.")
+    ambiguous: int = Field(0, description="Rows that name several samples equally closely.")
+    unmatched_examples: list[CaptionFileRow] = Field([], description="At most 20.")
+    ambiguous_examples: list[CaptionFileRow] = Field([], description="At most 20.")
+
+
 class ReasonIn(Body):
     """The reason for an action, kept in the history."""
 

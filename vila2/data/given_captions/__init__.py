@@ -1,0 +1,1 @@
+"""Captions that somebody has already: read from files, sent to the store, matched to samples."""
