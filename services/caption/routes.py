@@ -15,6 +15,7 @@ from services.identity.require import Principal, require
 from vila2.schemas.rest import caption as api
 
 router = APIRouter(prefix="/v1")
+_AS_BEFORE = api.ResumeIn()
 Reader = Annotated[Principal, Depends(require("captions:read"))]
 Writer = Annotated[Principal, Depends(require("captions:write"))]
 QuotaReader = Annotated[Principal, Depends(require("quotas:read"))]
@@ -75,10 +76,10 @@ def pause_job(job: str, caller: Writer, context: Context) -> api.CaptionJob:
 
 @router.post("/jobs/{job}/resume", summary="Resume a caption job")
 def resume_job(
-    job: str, caller: Writer, context: Context, body: api.ResumeIn | None = None
+    job: str, caller: Writer, context: Context, body: api.ResumeIn = _AS_BEFORE
 ) -> api.CaptionJob:
     """Resume the waiting shards, with a new budget if one is given."""
-    resumed = context.control.resume(caller.team, job, body.budget if body else None)
+    resumed = context.control.resume(caller.team, job, body.budget)
     context.worker.nudge()
     return resumed
 

@@ -56,13 +56,13 @@ def add(
 ) -> None:
     """Register a model that exists, to caption with it.
 
-        vila2 models add ./my-model
-        vila2 models add Qwen/Qwen3-VL-8B-Instruct --name qwen3-vl
-        vila2 models add --endpoint http://gpu7:8000/v1 --model qwen3-vl --key-env KEY
-
     Any model that transformers' AutoModelForImageTextToText loads from safetensors will do. Its
     weights are checked and it must answer a question about a test image; then it is registered.
     No code that comes with a model is run. A hub is asked by this process, with your own login.
+
+        vila2 models add ./my-model
+        vila2 models add Qwen/Qwen3-VL-8B-Instruct --name qwen3-vl
+        vila2 models add --endpoint http://gpu7:8000/v1 --model qwen3-vl --key-env KEY
     """
     if bool(source) == bool(endpoint):
         raise CliError("give a directory, a hub id or s3://SOURCE/PREFIX, or --endpoint URL")

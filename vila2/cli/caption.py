@@ -73,12 +73,12 @@ def caption(
 ) -> None:
     """Caption every image of a dataset; run the same command again to resume.
 
-        vila2 caption photos --model qwen3-vl
-        vila2 caption photos --model qwen3-vl --prompts prompts.yaml --budget 20
-
     Captions become a layer beside the original text. A caption that fails the gate is tried again,
     then quarantined with the reason. Of a new version of the dataset, only new or changed images
     are captioned: `--mode overwrite` captions all, `append` adds to each caption.
+
+        vila2 caption photos --model qwen3-vl
+        vila2 caption photos --model qwen3-vl --prompts prompts.yaml --budget 20
     """
     said = read_prompts(prompt or [], prompts, system)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)

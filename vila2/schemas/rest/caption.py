@@ -105,6 +105,8 @@ class CaptionJob(Model):
 class ResumeIn(Body):
     """How a paused job goes on."""
 
+    model_config = example(budget=20.0)
+
     budget: float | None = Field(None, gt=0, description="A new budget; null keeps the present.")
 
 
