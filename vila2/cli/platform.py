@@ -17,6 +17,7 @@ from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError, announced, connected, embedded, examined
 from vila2.cli.datasets import examples_of, submit_shown, version_of
 from vila2.cli.runs import finish
+from vila2.client.http import is_loopback
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
@@ -56,6 +57,9 @@ def up(
     """
     import uvicorn
 
+    if not is_loopback(f"http://{host}"):
+        # Members of other machines may not use any address and any variable of this process.
+        os.environ.setdefault("VILA2_ENDPOINTS", "")
     with (
         _listening(host, port) as listening,
         embedded(session.workspace, triton=engine == "triton") as served,

@@ -27,7 +27,14 @@ class TransformersEngine:
     """One loaded model; concurrent callers take turns, a batch at a time."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
-        from vila2.engine.transformers_captioner import TransformersCaptioner
+        try:
+            from vila2.engine.transformers_captioner import TransformersCaptioner
+        except ImportError as error:
+            raise ModelRefused(
+                f"this process cannot run {directory.name}: {error.name} is not installed where "
+                "captions are made (pip install 'vila2[train]'); or serve the model by an "
+                "OpenAI-compatible endpoint, and add that"
+            ) from error
         from vila2.model.processor_parts import ProcessorError
         from vila2.model.weight_files import CheckpointError
 
