@@ -62,7 +62,7 @@ def add(
 
         vila2 models add ./my-model
         vila2 models add Qwen/Qwen3-VL-8B-Instruct --name qwen3-vl
-        vila2 models add --endpoint http://gpu7:8000/v1 --model qwen3-vl --key-env KEY
+        vila2 models add --endpoint http://gpu7:8000/v1 --model qwen3-vl
     """
     if bool(source) == bool(endpoint):
         raise CliError("give a directory, a hub id or s3://SOURCE/PREFIX, or --endpoint URL")

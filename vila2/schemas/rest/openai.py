@@ -147,6 +147,8 @@ class ChatCompletion(Model):
 class ServedModel(Model):
     """A model that can be asked."""
 
+    model_config = example(id="captioner", owned_by="local")
+
     id: str
     object: Literal["model"] = "model"
     created: int = 0

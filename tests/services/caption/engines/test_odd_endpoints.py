@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ IMAGE = png(np.full((16, 16, 3), 200, np.uint8))
 
 @contextmanager
 def engine(answer: Answer, *, patience: float = 1.0, **fields: Any) -> Iterator[EndpointEngine]:
-    with odd_endpoint(answer) as (url, asked):
-        engines = EndpointEngines(DirectoryObjects(Path("/nonexistent")), AllowedEndpoints("*"))
+    with odd_endpoint(answer) as (url, asked), TemporaryDirectory() as folder:
+        engines = EndpointEngines(DirectoryObjects(Path(folder)), AllowedEndpoints("*"))
         made = engines.connect(EndpointModel(url=url, model="odd", **fields), patience=patience)
         made.asked = asked  # type: ignore[attr-defined]
         yield made
