@@ -17,8 +17,8 @@ from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError, announced, connected, embedded, examined
 from vila2.cli.datasets import examples_of, submit_shown, version_of
 from vila2.cli.runs import finish
-from vila2.client.http import is_loopback
 from vila2.client import Client
+from vila2.client.http import is_loopback
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipes.recipe import load_recipe
