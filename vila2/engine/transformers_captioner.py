@@ -35,13 +35,13 @@ class TransformersCaptioner:
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size
-        self._processor = open_processor(directory)
+        self.processor = open_processor(directory)
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         model = load_model(AutoModelForImageTextToText, directory, dtype=dtype)
         self.model = model.to(self.device).eval()
         stops = self.model.generation_config.eos_token_id
         self._stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])
-        tokenizer = self._processor.tokenizer
+        tokenizer = self.processor.tokenizer
         if tokenizer.eos_token_id is not None:
             self._stops.add(tokenizer.eos_token_id)
         # The checkpoint's own may penalise or truncate; sampling is the request's alone.
@@ -105,7 +105,7 @@ class TransformersCaptioner:
 
     def _encode(self, requests: Sequence[Request]) -> Any:
         """The processor's tensors: prompts left-padded, images at the model's own resolution."""
-        made = self._processor.inner.apply_chat_template(
+        made = self.processor.inner.apply_chat_template(
             [self._conversation(request) for request in requests],
             add_generation_prompt=True,
             tokenize=True,
@@ -143,7 +143,7 @@ class TransformersCaptioner:
         return value.to(self.device, dtype)
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return str(self.processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:

@@ -151,8 +151,7 @@ def as_sent(data: bytes, max_pixels: int, *, limits: ImageLimits = _DEFAULT) -> 
         small = image.width * image.height <= max_pixels
         lossy = FORMATS[str(image.format)] == "jpg"
         if plain and small and image.format != "MPO" and _orientation(image) == 1:
-            _rgb(image)  # what is damaged is refused here, not by the reader
-            return data
+            return data  # its pixels were checked when it was admitted
     out = io.BytesIO()
     made = decode_within(data, max_pixels, limits=limits)
     if lossy:
