@@ -18,7 +18,6 @@ from vila2.cli.connection.workspace import CliError, announced, connected, embed
 from vila2.cli.datasets import examples_of, submit_shown, version_of
 from vila2.cli.runs import finish
 from vila2.client import Client
-from vila2.client.http import is_loopback
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipes.recipe import load_recipe
@@ -57,7 +56,7 @@ def up(
     """
     import uvicorn
 
-    if not is_loopback(f"http://{host}"):
+    if host not in ("127.0.0.1", "::1", "localhost"):
         # Members of other machines may not use any address and any variable of this process.
         os.environ.setdefault("VILA2_ENDPOINTS", "")
     with (

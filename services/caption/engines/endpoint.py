@@ -36,6 +36,7 @@ from services.caption.engines.engine import (
     EngineUnavailable,
 )
 from services.caption.engines.event_loop import EventLoop
+from services.caption.engines.streams import pieces_of
 from services.caption.engines.window import Window
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.telemetry.metrics import ENGINE_TROUBLE
@@ -105,13 +106,7 @@ class EndpointEngine:
         self._answered = time.monotonic()
         working = self._loop.begin(self._stream(request, events))
         try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-                if isinstance(event, Generation):
-                    return
+            yield from pieces_of(events)
         finally:
             working.cancel()
 

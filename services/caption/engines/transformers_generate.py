@@ -14,6 +14,7 @@ from typing import Any
 from services.caption.engines.embedded import compute_versions
 from services.caption.engines.engine import Abilities, CannotScore, EngineInfo, ModelRefused
 from services.caption.engines.model_cache import ModelCache
+from services.caption.engines.streams import pieces_of_growing
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 NO_SCORES = (
@@ -71,20 +72,8 @@ class TransformersEngine:
                 events.put(error)
 
         threading.Thread(target=work, name="stream", daemon=True).start()
-        sent = 0
         try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                text = event if isinstance(event, str) else event.text
-                whole = not isinstance(event, str) or not text.endswith("\ufffd")
-                if whole and len(text) > sent:
-                    yield text[sent:]
-                    sent = len(text)
-                if not isinstance(event, str):
-                    yield event
-                    return
+            yield from pieces_of_growing(events)
         finally:
             gone.set()
 

@@ -24,6 +24,7 @@ from services.caption.engines.engine import (
     EngineInfo,
     EngineUnavailable,
 )
+from services.caption.engines.streams import pieces_of
 from services.caption.engines.triton_connection import (
     Busy,
     Connection,
@@ -98,13 +99,7 @@ class TritonEngine:
         self._answered = time.monotonic()
         # If the caller stops iterating, the stream ends by itself: see `Connection.pieces`.
         self._connection.begin(self._pieces(request, events))
-        while True:
-            event = events.get()
-            if isinstance(event, Exception):
-                raise event
-            yield event
-            if isinstance(event, Generation):
-                return
+        return pieces_of(events)
 
     async def _all(
         self,

@@ -10,9 +10,9 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from vila2.cli.add_model import add
 from vila2.cli.connection.session import Group, Session
-from vila2.cli.plan import plan
+from vila2.cli.models.add import add
+from vila2.cli.models.plan import plan
 from vila2.model.preset import load_preset, shipped
 from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
 from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from vila2.cli.caption import (
+from vila2.cli.captions.caption import (
     Dataset,
     Language,
     Model,
@@ -21,9 +21,9 @@ from vila2.cli.caption import (
     TopP,
     follow,
 )
+from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
-from vila2.cli.prompts import read_prompts
 from vila2.client import Client
 from vila2.client.gallery import Shown, write_gallery
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, PreviewCaption, PreviewIn

@@ -1,27 +1,25 @@
-"""`vila2 captions` and `vila2 export`: inspect, compare and export caption layers."""
+"""`vila2 captions`: inspect and compare caption layers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.cli import caption_jobs
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
-from vila2.client.export import TEXTS, export_dataset, joined
+from vila2.client.export import joined
 from vila2.client.gallery import Shown, write_gallery
 from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
-from vila2.data.writers import FORMATS
 from vila2.schemas.rest.datasets import DiffExample, Layer
-from vila2.system.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
+from vila2.system.terminal import number, plain, say, sentence, stack, table
 
 app = Group("Captions: previews, jobs, and layers with what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")
@@ -123,53 +121,6 @@ def withdraw(
             session.show(held, lambda: f"{held.id} is withdrawn; {undoing}")
 
 
-def export(
-    session: Session,
-    dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, to export.")],
-    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.")],
-    layer: Annotated[str, typer.Option(help="Whose captions go out, if any do.")] = "",
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "webdataset",
-    text: Annotated[str, typer.Option(help=f"One of {', '.join(TEXTS)}.")] = "recaption",
-    quarantined: Annotated[
-        Literal["leave-out", "original"], typer.Option(help="For samples without a caption.")
-    ] = "leave-out",
-    waive: Annotated[
-        str, typer.Option(help="Why a layer that is not sealed goes out; recorded.")
-    ] = "",
-    shard_size: Annotated[int, typer.Option(help="Samples of one tar or file.", min=1)] = 2000,
-) -> None:
-    """Write a dataset with a layer's captions, and a README.md that says how they were made.
-
-    A layer that is not sealed is refused, unless --waive says why: that is recorded at the store
-    and in the card. Samples without a caption are left out, or keep their original text with
-    `--quarantined original`; either way they are counted in the card.
-    """
-    with session.client() as client, progress_bar() as bar:
-        task = bar.add_task(f"{dataset}: writing", total=None)
-        summary, plan = export_dataset(
-            client,
-            dataset,
-            out,
-            layer=layer,
-            format=format,
-            text=text,
-            keep_original=quarantined == "original",
-            waiver=waive,
-            shard_size=shard_size,
-            report=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if session.json:
-        session.show({"summary": summary, "record": plan.record}, lambda: "")
-        return
-    say(f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: ",
-        bold(str(out)))  # fmt: skip
-    for reason, lost in plan.without_caption.items():
-        verb = "kept with their original text" if plan.keep else "left out"
-        say(f"  {lost:,} {verb}: {reason}")
-    if plan.record.waiver:
-        say(f"  the layer is not sealed; waived as {plan.record.id}", style="yellow")
-
-
 def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
     """The layers asked for, or all of the dataset; those of another dataset are an error."""
     if not wanted:
@@ -184,9 +135,6 @@ def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer
         if held.dataset != dataset:
             raise CliError(f"layer {held.id} belongs to dataset {held.dataset}, not {dataset}")
     return found
-
-
-caption_jobs.register(app)
 
 
 def _shown(layers: list[Layer], sample: Sample, rows: list[CaptionRow | None]) -> Shown:

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Session
 from vila2.cli.connection.workspace import CliError
-from vila2.cli.prompts import read_prompts
 from vila2.client import Client
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, Estimate, PreviewIn

@@ -1,0 +1,1 @@
+"""Commands on captions: make, look at, import and export them."""

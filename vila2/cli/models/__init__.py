@@ -1,0 +1,1 @@
+"""Commands on models: add, look at, and plan for them."""
