@@ -17,7 +17,7 @@ class Base(DeclarativeBase):
 
 
 class CaptionJobRow(TokenColumns, Base):
-    """A layer job.
+    """A caption job.
 
     `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
     are the sums over the recorded units. `waiting` says why a running job starts no shards at

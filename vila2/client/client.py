@@ -40,7 +40,7 @@ class CaptionClient(Rest):
         return self.each(caption_api.CaptionJob, "jobs", page=page)
 
     def job(self, job: str) -> caption_api.CaptionJob:
-        """The state and progress of a layer job."""
+        """The state and progress of a caption job."""
         return self.one(caption_api.CaptionJob, "GET", f"jobs/{segment(job)}")
 
     def job_request(self, job: str) -> caption_api.CaptionJobIn:
@@ -56,7 +56,7 @@ class CaptionClient(Rest):
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/pause")
 
     def resume_job(self, job: str, *, budget: float | None = None) -> caption_api.CaptionJob:
-        """Resume a paused layer job, with a new budget if one is given."""
+        """Resume a paused caption job, with a new budget if one is given."""
         body = caption_api.ResumeIn(budget=budget).model_dump()
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/resume", json=body)
 
@@ -65,7 +65,7 @@ class CaptionClient(Rest):
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/retry-failed")
 
     def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
-        """The failures of a layer job."""
+        """The failures of a caption job."""
         given: dict[str, Any] = {"reason": reason, "first": first}
         return self.one(caption_api.Failures, "GET", f"jobs/{segment(job)}/failures", params=given)
 

@@ -1,4 +1,4 @@
-"""User control of running layer jobs: pause, resume, retry, list failures."""
+"""User control of running caption jobs: pause, resume, retry, list failures."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Deployments:
 
 
 def prefixes_in_use(session: Session) -> set[str]:
-    """Prefixes of models that endpoints or running layer jobs use."""
+    """Prefixes of models that endpoints or running caption jobs use."""
     deployed = session.scalars(
         select(DeploymentRow.model_prefix).where(DeploymentRow.state.in_((ACTIVE, DEPLOYING)))
     )

@@ -25,7 +25,7 @@ from vila2.schemas.sampling import Sampling
 
 
 class Direct:
-    """Uses the same engines as layer jobs."""
+    """Uses the same engines as caption jobs."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Direct:
         self._quotas = quotas
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
-        """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
+        """Caption images as caption jobs do: prompts drawn by seed, the gate, retries."""
         check_languages(body.gate)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
