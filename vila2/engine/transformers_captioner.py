@@ -9,6 +9,7 @@ the rounding of batched matrix products.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vila2.model.processors import open_processor
 
 
 class TransformersCaptioner:
-    """A loaded model; not safe for concurrent use.
+    """A loaded model; safe for concurrent use: callers take turns, a batch at a time.
 
     `batch_size` bounds the rows of a batch; `device` is a torch device, by default the first GPU
     and otherwise the CPU. Weights are bfloat16 on a GPU and float32 on a CPU.
@@ -35,6 +36,7 @@ class TransformersCaptioner:
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size
+        self._turn = threading.Lock()
         self.processor = open_processor(directory)
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         model = load_model(AutoModelForImageTextToText, directory, dtype=dtype)
@@ -67,11 +69,30 @@ class TransformersCaptioner:
         """
         answers: dict[int, Generation] = {}
         for group in batches([_size(request) for request in requests], self.batch_size):
-            made = self._batch([requests[i] for i in group], on_text)
+            with self._turn:
+                made = self._halved([requests[i] for i in group], on_text)
             answers.update(zip(group, made, strict=True))
             if progress:
                 progress(len(answers))
         return [answers[i] for i in range(len(requests))]
+
+    def _halved(
+        self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
+    ) -> list[Generation]:
+        """Answer a batch; in halves if it does not fit into memory or one image is refused."""
+        try:
+            return self._batch(requests, on_text)
+        except (torch.OutOfMemoryError, ValueError) as error:
+            if len(requests) > 1:
+                middle = len(requests) // 2
+                return [
+                    *self._halved(requests[:middle], on_text),
+                    *self._halved(requests[middle:], on_text),
+                ]
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            # Its own processor takes no such image: Qwen-VL none that is 200 times as wide as high.
+            return [_refused(f"image-refused: {error}")]
 
     def _batch(
         self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
@@ -87,12 +108,7 @@ class TransformersCaptioner:
         if any(refusals):
             fitting = [r for r, refusal in zip(requests, refusals, strict=True) if not refusal]
             made = iter(self._batch(fitting, on_text) if fitting else [])
-            return [
-                Generation("", 0, None, "refused", length, refusal=refusal)
-                if refusal
-                else next(made)
-                for refusal, length in zip(refusals, lengths, strict=True)
-            ]
+            return [_refused(refusal) if refusal else next(made) for refusal in refusals]
         rows = _Rows(requests, self._stops)
         # `_Rows` chooses the next token; `generate` takes the only one that is left.
         self.model.generate(
@@ -144,6 +160,10 @@ class TransformersCaptioner:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _refused(why: str) -> Generation:
+    return Generation("", 0, None, "refused", refusal=why)
 
 
 def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:

@@ -25,7 +25,7 @@ _MOST_IMAGES = 16
 
 
 class TransformersEngine:
-    """One loaded model; concurrent callers take turns, a batch at a time."""
+    """One loaded model."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         try:
@@ -46,14 +46,12 @@ class TransformersEngine:
             raise ModelRefused(str(error).replace(str(directory), directory.name)) from error
         # Few, since images are large in memory at their own size; and each chunk is kept when done.
         self.image_input = ImageInput(chunk=4 * batch_size)
-        self._turn = threading.Lock()
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
         """Generate all answers, in order."""
-        with self._turn:
-            return self._captioner.generate(requests, progress=progress)
+        return self._captioner.generate(requests, progress=progress)
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
         """Yield pieces of text as they are generated, then the answer."""
@@ -66,8 +64,7 @@ class TransformersEngine:
 
         def work() -> None:
             try:
-                with self._turn:
-                    events.put(self._captioner.generate([request], on_text=said)[0])
+                events.put(self._captioner.generate([request], on_text=said)[0])
             except Exception as error:
                 events.put(error)
 
