@@ -21,6 +21,7 @@ from vila2.client.add_model import ModelRefused
 from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
+from vila2.schemas.endpoint_model import EndpointModel
 from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
 
@@ -97,7 +98,7 @@ def main() -> None:
         _refuse(str(error))
     except ValidationError as error:
         # A request's body is made of what was typed; anything else is a defect.
-        if not error.title.endswith("In"):
+        if not error.title.endswith(("In", EndpointModel.__name__)):
             raise
         wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())
         _refuse(wrong)
