@@ -18,31 +18,44 @@ from vila2.data.sample import Sample
 Chunk = Sequence[Sample]
 
 
-class Desk(Protocol):
-    """Keeps finished chunks of a shard and its job's budget; safe for concurrent use."""
+class Kept(Protocol):
+    """Keeps finished chunks of a shard; safe for concurrent use."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
-        """A chunk's rows, if an earlier attempt at the shard kept them."""
+        """A chunk's rows, if an earlier attempt kept them."""
+
+    def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
+        """Keep a finished chunk; `start` is its first sample's number."""
+
+
+class Budget(Protocol):
+    """Bounds what requests may cost; safe for concurrent use."""
 
     def afford(self, requests: int) -> None:
-        """Raise if the budget does not allow that many requests more."""
+        """Raise if that many requests more may exceed the budget."""
 
-    def keep(self, start: int, rows: Sequence[CaptionRow], spent: Spent) -> None:
-        """Keep a finished chunk and what it took; `start` is its first sample's number."""
+    def book(self, spent: Spent) -> None:
+        """Count what a chunk took."""
 
 
-class NoDesk:
+class Unbounded:
     """For requests that are answered at once: nothing is kept, and no budget applies."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
         """Nothing was kept."""
         return None
 
+    def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
+        """Nothing is kept."""
+
     def afford(self, requests: int) -> None:
         """Any number of requests."""
 
-    def keep(self, start: int, rows: Sequence[CaptionRow], spent: Spent) -> None:
-        """Nothing is kept."""
+    def book(self, spent: Spent) -> None:
+        """Nothing is counted."""
+
+
+_UNBOUNDED = Unbounded()
 
 
 def caption_samples(
@@ -51,19 +64,19 @@ def caption_samples(
     engine: Engine,
     *,
     progress: Callable[[int], None] = lambda _: None,
-    desk: Desk | None = None,
+    kept: Kept = _UNBOUNDED,
+    budget: Budget = _UNBOUNDED,
 ) -> tuple[list[CaptionRow], Spent]:
     """Caption every sample or quarantine it with a reason; rows are in the samples' order.
 
     `Spent` counts what this call took, without recalled chunks.
     """
-    desk = desk or NoDesk()
     size = engine.image_input.chunk
     rows: dict[int, list[CaptionRow]] = {}
     todo: list[tuple[int, Chunk]] = []
     for start in range(0, len(samples), size):
         chunk = samples[start : start + size]
-        held = desk.recall(start, chunk)
+        held = kept.recall(start, chunk)
         if held is None:
             todo.append((start, chunk))
         else:
@@ -73,10 +86,11 @@ def caption_samples(
 
     def one(start: int, chunk: Chunk, images: Sequence[Prepared]) -> None:
         made, spent = caption_chunk(
-            chunk, images, how, engine, afford=desk.afford, progress=done.of(start)
+            chunk, images, how, engine, afford=budget.afford, progress=done.of(start)
         )
         _count(made)
-        desk.keep(start, made, spent)
+        budget.book(spent)
+        kept.keep(start, made)
         with done.lock:
             rows[start] = made
             total.add(spent)

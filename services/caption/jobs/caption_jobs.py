@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from services.caption.captioning.how import check_abilities
 from services.caption.engines.engine import Abilities, Engines
-from services.caption.gate.door import check_languages
-from services.caption.jobs.desk import parts_prefix
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.job_steps import JobSteps
+from services.caption.jobs.kept_chunks import chunks_prefix
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
 from services.caption.serving.deployments import Deployments
@@ -150,7 +150,7 @@ class CaptionJobs:
                 row.state = "cancelled"
                 self._units.cancel(session, job_id)
             layer, job = row.layer, self._job(session, row)
-        for key in list(self._objects.keys(parts_prefix(layer))):
+        for key in list(self._objects.keys(chunks_prefix(layer))):
             self._objects.delete(key)
         return job
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, Spent, check_abilities, preview_of
 from services.caption.engines.engine import Engines
-from services.caption.gate.door import check_languages
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.chassis.storage.objects import ObjectStore

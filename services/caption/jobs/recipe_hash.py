@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from services.caption.engines.engine import EngineInfo
-from services.caption.gate.door import detector_version
+from services.caption.gate.requirements import detector_version
 from services.chassis.storage.objects import ObjectStore
 from vila2.data.images.decoding import DECODE_VERSION, DECODED_MODE
 from vila2.model.preset import PRESET_FILE

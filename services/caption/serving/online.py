@@ -10,7 +10,7 @@ from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, check_abilities, preview_of
 from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
-from services.caption.gate.door import check_languages
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of

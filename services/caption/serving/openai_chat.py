@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.chassis.web.errors import Invalid
+from services.chassis.web.errors import Invalid, ServiceError
 from vila2.schemas.rest import openai as api
 
 DATA_URL = "data:image/"
@@ -109,11 +109,17 @@ def stream_of(
         return [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}]
 
     yield event(piece({"role": "assistant", "content": ""}))
-    for part in pieces:
-        if isinstance(part, str):
-            yield event(piece({"content": part}))
-            continue
-        yield event(piece({}, part.choices[0].finish_reason))
-        if usage:
-            yield event([], usage=part.usage.model_dump())
+    try:
+        for part in pieces:
+            if isinstance(part, str):
+                yield event(piece({"content": part}))
+                continue
+            yield event(piece({}, part.choices[0].finish_reason))
+            if usage:
+                yield event([], usage=part.usage.model_dump())
+    except ServiceError as error:
+        # The status was sent before: clients look for `error` in the stream.
+        told = {"message": error.message, "type": "server_error", "code": error.code}
+        yield f"data: {json.dumps({'error': told})}\n\n"
+        return
     yield "data: [DONE]\n\n"

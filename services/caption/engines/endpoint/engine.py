@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +18,7 @@ from typing import Any
 
 import httpx2
 
-from services.caption.engines.allowed_endpoints import AllowedEndpoints
-from services.caption.engines.endpoint_protocol import (
+from services.caption.engines.endpoint.protocol import (
     MOST_BYTES,
     Later,
     RequestRefused,
@@ -29,28 +27,24 @@ from services.caption.engines.endpoint_protocol import (
     request_body,
 )
 from services.caption.engines.engine import (
-    Abilities,
     CannotScore,
-    EngineInfo,
     EngineRefused,
     EngineUnavailable,
 )
 from services.caption.engines.event_loop import EventLoop
 from services.caption.engines.streams import pieces_of
 from services.caption.engines.window import Window
-from services.chassis.storage.objects import ObjectStore
 from services.chassis.telemetry.metrics import ENGINE_TROUBLE
 from vila2.client.http import authority, is_loopback
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
-from vila2.schemas.endpoint_model import ENDPOINT_FILE, EndpointModel
+from vila2.schemas.endpoint_model import EndpointModel
 
 NO_SCORES = (
     "an endpoint cannot score captions: it gives no log-probabilities of a given text; use a model "
     "whose weights are registered here"
 )
-NO_SEEDS = "an endpoint does not promise that a seed repeats an answer"
 # Without any answer for this long, the shard is given back and tried again later.
-_PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 120.0
 _FIRST_SECONDS = 10.0
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _REFUSED_IN_A_ROW = 8
@@ -65,7 +59,7 @@ class EndpointEngine:
         loop: EventLoop,
         *,
         key: str = "",
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.spec, self._loop, self._patience = spec, loop, patience
         self.image_input = ImageInput(
@@ -229,62 +223,6 @@ class EndpointEngine:
             raise EngineUnavailable(f"the endpoint gives no answer: {trouble}")
         pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] * random.uniform(0.5, 1.5)
         await asyncio.sleep(max(pause, self._not_before - now))
-
-
-class EndpointEngines:
-    """Endpoint models, by the file that stands for their weights in the object store.
-
-    `allowed` decides which addresses may be asked, and with which keys.
-    """
-
-    def __init__(self, objects: ObjectStore, allowed: AllowedEndpoints) -> None:
-        self._objects, self._allowed = objects, allowed
-        self._loop: EventLoop | None = None
-        self._open: dict[str, EndpointEngine] = {}
-        self._lock = threading.Lock()
-
-    def info(self, prefix: str) -> EngineInfo:
-        """The weights behind a name are the endpoint's affair: no version is told."""
-        return EngineInfo("endpoint", f"{self._spec(prefix).url}, seeds not promised")
-
-    def abilities(self, prefix: str) -> Abilities:
-        """How many images a request may hold is for the endpoint to say."""
-        prices = self._spec(prefix).prices
-        return Abilities(no_scores=NO_SCORES, no_seeds=NO_SEEDS, most_images=16, prices=prices)
-
-    def get(self, prefix: str) -> EndpointEngine:
-        """The endpoint's engine; raises `EngineRefused` if it may not be asked."""
-        with self._lock:
-            engine = self._open.get(prefix)
-            if engine is None:
-                engine = self._open[prefix] = self.connect(self._spec(prefix))
-            return engine
-
-    def connect(
-        self, spec: EndpointModel, *, patience: float = _PATIENCE_SECONDS
-    ) -> EndpointEngine:
-        """An engine for an endpoint that need not be registered; the caller closes it."""
-        key = self._allowed.key_of(spec)
-        self._loop = self._loop or EventLoop("endpoints")
-        return EndpointEngine(spec, self._loop, key=key, patience=patience)
-
-    def release(self, prefix: str) -> bool:
-        """Close the model's connections."""
-        with self._lock:
-            engine = self._open.pop(prefix, None)
-        if engine is not None:
-            engine.close()
-        return True
-
-    def close(self) -> None:
-        """Close all connections."""
-        for prefix in list(self._open):
-            self.release(prefix)
-        if self._loop is not None:
-            self._loop.close()
-
-    def _spec(self, prefix: str) -> EndpointModel:
-        return EndpointModel.model_validate_json(self._objects.get(f"{prefix}/{ENDPOINT_FILE}"))
 
 
 @asynccontextmanager
