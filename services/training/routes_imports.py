@@ -11,8 +11,10 @@ from services.chassis.web.contents import received, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.started import Started
+from services.training.registry.model_use import check_unused
 from services.training.routes import Context, Reader, Writer
 from vila2.schemas.rest import model_imports as api
+from vila2.schemas.rest.training import RegisteredModel
 
 router = APIRouter(prefix="/v1")
 Piece = Annotated[int, Path(ge=0, le=2**31 - 1)]
@@ -32,6 +34,17 @@ def add_model(
     started.tell(f"model-imports/{made.id}")
     context.importer.nudge()
     return made
+
+
+@router.delete("/models/{name}", summary="Remove a model")
+def remove_model(name: str, caller: Writer, context: Context) -> RegisteredModel:
+    """Delete the files of a model that was added and is not in use; its entry stays.
+
+    Refused while an endpoint answers with it or a caption job uses it.
+    """
+    model = context.registry.get(caller.team, name)
+    check_unused(context.platform(caller.team).caption, model.name)
+    return context.registry.remove(caller.team, model.name)
 
 
 @router.get("/model-imports/{id}", summary="Get a model import")

@@ -127,6 +127,10 @@ class TrainingClient(Rest):
         """Have an uploaded model checked and registered."""
         return self.one(ModelImport, "POST", f"model-imports/{segment(import_id)}/finish")
 
+    def remove_model(self, name: str) -> api.RegisteredModel:
+        """Delete the files of a model that was added."""
+        return self.one(api.RegisteredModel, "DELETE", f"models/{segment(name)}")
+
     def model(self, name: str) -> api.RegisteredModel:
         """A model of the registry."""
         return self.one(api.RegisteredModel, "GET", f"models/{segment(name)}")

@@ -9,6 +9,7 @@ from services.caption.engines.engine import Abilities
 from services.chassis.web.errors import Invalid
 from vila2.data.layers import CaptionRow
 from vila2.schemas.rest.caption import CaptionJobIn, CaptionsIn, Preview, PreviewCaption, PreviewIn
+from vila2.schemas.rest.training import RegisteredModel
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -60,6 +61,14 @@ class Spent:
         self.prompt_tokens += other.prompt_tokens
         self.tokens += other.tokens
         self.cost += other.cost
+
+
+def check_present(model: RegisteredModel) -> None:
+    """Raise `Invalid` for a model whose files were deleted."""
+    if model.removed:
+        raise Invalid(
+            f"the model {model.name} was removed", field="model", fix="add it again, or use another"
+        )
 
 
 def check_abilities(body: CaptionJobIn | PreviewIn | CaptionsIn, abilities: Abilities) -> None:

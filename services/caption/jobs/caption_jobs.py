@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.captioning.how import check_abilities
+from services.caption.captioning.how import check_abilities, check_present
 from services.caption.engines.engine import Abilities, Engines
 from services.caption.gate.requirements import check_languages
 from services.caption.jobs.job_steps import JobSteps
@@ -70,6 +70,7 @@ class CaptionJobs:
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
+        check_present(model)
         body = body.model_copy(update={"model": model.name})
         abilities = self._engines.abilities(model.object_prefix)
         check_abilities(body, abilities)

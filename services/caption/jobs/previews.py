@@ -7,7 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from services.caption.captioning.chunks import caption_samples
-from services.caption.captioning.how import Captioning, Spent, check_abilities, preview_of
+from services.caption.captioning.how import (
+    Captioning,
+    Spent,
+    check_abilities,
+    check_present,
+    preview_of,
+)
 from services.caption.engines.engine import Engines
 from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
@@ -61,6 +67,7 @@ class Previews:
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
+        check_present(model)
         check_abilities(body, self._engines.abilities(model.object_prefix))
         samples = (
             self._named(platform.datasets, body)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from services.caption.captioning.chunks import caption_samples
-from services.caption.captioning.how import Captioning, check_abilities, preview_of
+from services.caption.captioning.how import Captioning, check_abilities, check_present, preview_of
 from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
 from services.caption.gate.requirements import check_languages
@@ -46,6 +46,7 @@ class Direct:
         ]
         name = self._deployments.resolve(team, body.model)
         model = self._platform(team).training.model(name)
+        check_present(model)
         check_abilities(body, self._engines.abilities(model.object_prefix))
         engine = self._engines.get(model.object_prefix)
         self._quotas.admit(team, len(samples))
@@ -59,6 +60,7 @@ class Direct:
         No gate and no retries. Request errors are raised here, before the first piece.
         """
         model = self._platform(team).training.model(self._deployments.resolve(team, body.model))
+        check_present(model)
         abilities = self._engines.abilities(model.object_prefix)
         asked = question_of(body.messages, most_images=abilities.most_images)
         if asked.system and abilities.no_system:

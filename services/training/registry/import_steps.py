@@ -205,7 +205,7 @@ class ImportSteps:
         """The model's answer to the test image, by the path of every caption."""
         asked = CaptionsIn(
             model=model,
-            images=[test_image()],
+            images=[disc_image()],
             prompts=[_TEST_PROMPT],
             sampling=Sampling(max_new_tokens=_TEST_TOKENS),
             gate=Gate(attempts=1, min_words=0, max_words=100_000, max_repeats=100_000),
@@ -237,7 +237,7 @@ class ImportSteps:
             )
 
 
-def test_image() -> str:
+def disc_image() -> str:
     """A red disc on white, 224 x 224 pixels, as a data URL."""
     image = Image.new("RGB", (224, 224), "white")
     ImageDraw.Draw(image).ellipse((62, 62, 162, 162), fill="red")

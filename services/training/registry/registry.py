@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.objects import ObjectStore
-from services.chassis.web.errors import NotFound
+from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.paging import WHOLE, Page
 from services.training.registry.card import model_card
 from services.training.tables import EvaluationRow, ModelRow
@@ -152,6 +152,27 @@ class Registry:
         for key in list(self._objects.keys(prefix)):
             self._objects.delete(key)
 
+    def remove(self, team: str, name: str) -> api.RegisteredModel:
+        """Delete an added model's files and free its short name.
+
+        Its entry stays, because captions name it; it can no longer be asked. Raises `Conflict` for
+        a model that was trained here: its runs refer to it.
+        """
+        with self._database.transaction() as session:
+            exclusively(session, f"model:{name}")
+            row = self._row(session, team, name)
+            if not row.origin:
+                raise Conflict(
+                    f"{row.name} was trained here, and its run refers to it",
+                    field="name",
+                    fix="only models that were added can be removed",
+                )
+            row.hidden, row.short_name, row.files = True, "", []
+            removed, prefix = model_of(row), row.object_prefix
+        for key in list(self._objects.keys(prefix)):
+            self._objects.delete(key)
+        return removed
+
     def record_evaluations(
         self,
         team: str,
@@ -281,6 +302,7 @@ def model_of(row: ModelRow) -> api.RegisteredModel:
         parameters=row.parameters,
         short_name=row.short_name,
         origin=row.origin or None,
+        removed=row.hidden and not row.short_name,
         data=row.data,
         created_at=row.created_at,
     )

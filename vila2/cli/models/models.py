@@ -85,6 +85,17 @@ def show_model(
     session.show(held, lambda: stack(*_lines(held, serving), _scores(held.name, scores, figures)))
 
 
+@app.command("remove")
+def remove(session: Session, model: ModelName) -> None:
+    """Delete the files of a model that was added; captions keep naming it.
+
+    Refused while an endpoint answers with it or a caption job uses it.
+    """
+    with session.client() as client:
+        held = client.training.remove_model(model)
+        session.show(held, lambda: f"the files of {held.name} are deleted")
+
+
 @app.command("download")
 def download(
     session: Session,

@@ -381,6 +381,7 @@ class RegisteredModel(Model):
     parameters: int
     short_name: str = Field("", description="Under which it was added; empty if trained here.")
     origin: ModelOrigin | None = Field(None, description="Null: it was trained here.")
+    removed: bool = Field(False, description="Its files were deleted; it cannot be asked.")
     data: list[str]
     created_at: float = 0.0
 
