@@ -30,10 +30,10 @@ from vila2.client import Client
 class TrainingContext:
     """Built once per process; `start` begins dispatching.
 
-    `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
-    run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
-    keeps busy by default. A dispatcher that dies while starting a job holds it back
-    for at most `lease_seconds`.
+    With `interrupt_on_stop`, an orderly stop also interrupts the jobs, as on a laptop; without it
+    they continue and the next dispatcher adopts them. `accelerator` is the device that a process of
+    the backend uses by default. A dispatcher that dies while starting a job delays it by at most
+    `lease_seconds`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TrainingContext:
         ]
         JOB_SLOTS.set(slots)
         for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
-            JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase
+            JOBS.labels(kind, state)  # starts at 0, so that the first failure is an increase
         self.watch = Watch("training", self._measure, objects=objects)
 
     def start(self) -> None:

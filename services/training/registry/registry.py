@@ -1,7 +1,7 @@
 """The model registry: models with their lineage, data and scores.
 
-Weights are immutable and named by their digest; a score that is found later raises the model's
-revision, which marks its card as out of date.
+Weights are immutable and named by their digest. A new score increases the model's revision, which
+marks its card as out of date.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class NewModel:
-    """A model from elsewhere, as it enters the registry."""
+    """A model from elsewhere, as it is registered."""
 
     team: str
     short_name: str
@@ -43,7 +43,7 @@ class NewModel:
 
     @property
     def name(self) -> str:
-        """Its immutable name: two teams may well have the same weights under the same name."""
+        """Its immutable name; it includes the team, as two teams may add the same weights."""
         team = hashlib.sha256(self.team.encode()).hexdigest()[:4]
         return f"{self.short_name}-{self.sha256[:8]}-{team}"
 
@@ -72,10 +72,10 @@ class Registry:
     ) -> str:
         """Store a trained model and return its immutable name, `<name>-<short digest>`.
 
-        `data` names what was read, `lineage` lists it by stage with versions, `config` is the
-        training as requested, `result` the trainer's result. Idempotent.
+        `data` names the datasets that were read, `lineage` lists them by stage with versions,
+        `config` is the training as requested, and `result` the trainer's result. Idempotent.
         """
-        # The job is part of the name: two jobs may well give the same weights.
+        # The job is part of the name, because two jobs may produce the same weights.
         name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
         prefix = f"models/{name}"
         self._objects.put_directory(prefix, folder)
@@ -142,7 +142,7 @@ class Registry:
             session.execute(update(ModelRow).where(ModelRow.name == name).values(hidden=False))
 
     def remove_hidden(self, name: str) -> None:
-        """Remove a model that has not passed its test; one that is listed stays."""
+        """Delete a model that has not passed its test; a listed model is kept."""
         with self._database.transaction() as session:
             row = session.get(ModelRow, name)
             if row is None or not row.hidden:
@@ -193,7 +193,7 @@ class Registry:
             return model_of(self._row(session, team, name))
 
     def details(self, team: str, name: str) -> api.ModelDetails:
-        """A model's files, lineage and configuration, with its scores, the newest first."""
+        """A model's files, lineage and configuration, with its scores, newest first."""
         with self._database.transaction() as session:
             return _details(session, self._row(session, team, name))
 
@@ -225,7 +225,7 @@ class Registry:
             return _card(session, self._row(session, team, name))
 
     def write_cards(self) -> None:
-        """Bring the cards beside the weights up to date."""
+        """Update the cards stored beside the weights."""
         with self._database.transaction() as session:
             behind = session.scalars(select(ModelRow).where(ModelRow.carded < ModelRow.revision))
             cards = [
@@ -261,7 +261,7 @@ def named_by_team(session: Session, team: str, short_name: str) -> ModelRow | No
 
 
 def model_row(session: Session, team: str, name: str) -> ModelRow:
-    """A team's model by its full or its short name; another team's is not found."""
+    """A team's model by its full or short name; another team's model is not found."""
     row = session.get(ModelRow, name) or (named_by_team(session, team, name) if name else None)
     if row is None or row.team != team:
         raise NotFound(
@@ -287,7 +287,7 @@ def model_of(row: ModelRow) -> api.RegisteredModel:
 
 
 def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
-    """A model's scores, the newest first."""
+    """A model's scores, newest first."""
     rows = session.scalars(
         select(EvaluationRow)
         .where(EvaluationRow.model == model)
