@@ -1,4 +1,4 @@
-"""Which engine answers and who carries hints, from environment variables.
+"""Which engine and which broker the caption service uses, from environment variables.
 
 VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
 VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
@@ -24,7 +24,7 @@ from services.chassis.work.queue_inprocess import InProcessQueue
 
 
 class CaptionSettings(BaseSettings):
-    """Settings of the caption service's ports."""
+    """Settings of the caption service's engine and queue."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -43,7 +43,7 @@ class CaptionSettings(BaseSettings):
     lease_seconds: float = Field(60.0, gt=1)
 
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
-        """Build the engine adapters, and what chooses between them."""
+        """Build the engine adapters, and the router that chooses between them."""
         from services.caption.engines.endpoint.allowed import AllowedEndpoints
         from services.caption.engines.endpoint.engines import EndpointEngines
         from services.caption.engines.routed import RoutedEngines

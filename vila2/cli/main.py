@@ -97,7 +97,7 @@ def main() -> None:
     except _KNOWN as error:
         _refuse(str(error))
     except ValidationError as error:
-        # A request's body is made of what was typed; anything else is a defect.
+        # A request's body is built from the options; any other validation error is a defect.
         if not error.title.endswith(("In", EndpointModel.__name__)):
             raise
         wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())

@@ -1,4 +1,4 @@
-"""Any vision-language model that transformers loads, by its own processor and chat template.
+"""Any vision-language model that transformers loads, with its own processor and template.
 
 The universal captioner: `AutoModelForImageTextToText` and `generate`, images at the model's own
 resolution, on the GPU if there is one. Requests of similar size share a batch, and each row draws
@@ -46,7 +46,8 @@ class TransformersCaptioner:
         tokenizer = self.processor.tokenizer
         if tokenizer.eos_token_id is not None:
             self._stops.add(tokenizer.eos_token_id)
-        # The checkpoint's own may penalise or truncate; sampling is the request's alone.
+        # The checkpoint's own settings may penalise or truncate; only the request's sampling
+        # applies.
         self.model.generation_config = GenerationConfig(
             eos_token_id=sorted(self._stops) or None,
             pad_token_id=tokenizer.pad_token_id,
@@ -64,8 +65,9 @@ class TransformersCaptioner:
     ) -> list[Generation]:
         """Answer every request, in order; `progress` is called with the number done so far.
 
-        A prompt that does not fit into the model's context is refused in its answer. `on_text` gets
-        the text so far of the only request, and ends it by returning False.
+        A prompt that does not fit into the model's context is refused in its answer. `on_text` is
+        for a single request: it is called with the text so far and ends the answer by returning
+        False.
         """
         answers: dict[int, Generation] = {}
         for group in batches([_size(request) for request in requests], self.batch_size):
@@ -79,7 +81,7 @@ class TransformersCaptioner:
     def _halved(
         self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
     ) -> list[Generation]:
-        """Answer a batch; in halves if it does not fit into memory or one image is refused."""
+        """Answer a batch; split it if it does not fit into memory or one image is refused."""
         try:
             return self._batch(requests, on_text)
         except (torch.OutOfMemoryError, ValueError) as error:
@@ -91,7 +93,7 @@ class TransformersCaptioner:
                 ]
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            # Its own processor takes no such image: Qwen-VL none that is 200 times as wide as high.
+            # The model's processor refuses this image: Qwen-VL, one 200 times as wide as high.
             return [_refused(f"image-refused: {error}")]
 
     def _batch(
@@ -167,16 +169,17 @@ def _refused(why: str) -> Generation:
 
 
 def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
-    """Numbers of requests in batches of at most `most`, by size, the largest first. Pure.
+    """Indices of requests in batches of at most `most`, by size, largest first. Pure.
 
-    Requests of similar size need little padding; and memory that does not suffice shows at once.
+    Requests of similar size need little padding. Starting with the largest shows at once whether
+    the memory suffices.
     """
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
     return [order[start : start + most] for start in range(0, len(order), most)]
 
 
 def _size(request: Request) -> tuple[int, int]:
-    """What decides the length of a prompt: pixels, then characters."""
+    """Sort key for the length of a prompt: pixels, then characters."""
     pixels = sum(image.shape[0] * image.shape[1] for image in _arrays(request))
     return pixels, len(request.question) + len(request.system)
 
@@ -193,7 +196,7 @@ def _markup(tokenizer: Any) -> re.Pattern[str]:
 
 
 class _Rows:
-    """Chooses each row's next token: a logits processor that leaves exactly one."""
+    """Chooses each row's next token: a logits processor that leaves only that token."""
 
     def __init__(self, requests: Sequence[Request], stops: set[int]) -> None:
         self._requests, self._stops = requests, stops
@@ -251,7 +254,7 @@ class _Rows:
 
 
 class _Ends:
-    """A stopping criterion: a row ends by its own limit, not by the longest of the batch."""
+    """A stopping criterion: a row ends at its own limit, not at the longest of the batch."""
 
     def __init__(
         self,

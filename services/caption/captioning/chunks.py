@@ -19,40 +19,40 @@ Chunk = Sequence[Sample]
 
 
 class Kept(Protocol):
-    """Keeps finished chunks of a shard; safe for concurrent use."""
+    """Stores finished chunks of a shard; safe for concurrent use."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
-        """A chunk's rows, if an earlier attempt kept them."""
+        """The chunk's rows if an earlier attempt at the shard stored them, else `None`."""
 
     def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
-        """Keep a finished chunk; `start` is its first sample's number."""
+        """Store a finished chunk; `start` is the number of its first sample."""
 
 
 class Budget(Protocol):
-    """Bounds what requests may cost; safe for concurrent use."""
+    """Limits the cost of requests; safe for concurrent use."""
 
     def afford(self, requests: int) -> None:
-        """Raise if that many requests more may exceed the budget."""
+        """Raise if the budget does not cover that many more requests."""
 
     def book(self, spent: Spent) -> None:
-        """Count what a chunk took."""
+        """Record the cost of a finished chunk."""
 
 
 class Unbounded:
-    """For requests that are answered at once: nothing is kept, and no budget applies."""
+    """For synchronous requests: stores nothing and enforces no budget."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
-        """Nothing was kept."""
+        """Return `None`: nothing is ever stored."""
         return None
 
     def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def afford(self, requests: int) -> None:
-        """Any number of requests."""
+        """Accept any number of requests."""
 
     def book(self, spent: Spent) -> None:
-        """Nothing is counted."""
+        """Do nothing."""
 
 
 _UNBOUNDED = Unbounded()
@@ -69,7 +69,7 @@ def caption_samples(
 ) -> tuple[list[CaptionRow], Spent]:
     """Caption every sample or quarantine it with a reason; rows are in the samples' order.
 
-    `Spent` counts what this call took, without recalled chunks.
+    `Spent` is what this call used; chunks stored by an earlier attempt are not counted.
     """
     size = engine.image_input.chunk
     rows: dict[int, list[CaptionRow]] = {}
@@ -107,7 +107,7 @@ def caption_samples(
 
 
 def _in_lanes(lanes: int, given: object, one: Callable[..., None]) -> None:
-    """Run `one` on each in up to `lanes` threads; after an error, those that run end first."""
+    """Run `one` on each in up to `lanes` threads; after an error, running calls finish first."""
     running: set[Future[None]] = set()
     with ThreadPoolExecutor(lanes, thread_name_prefix="chunk") as pool:
         for each in given:  # type: ignore[attr-defined]
@@ -121,7 +121,7 @@ def _in_lanes(lanes: int, given: object, one: Callable[..., None]) -> None:
 
 
 class _Done:
-    """Progress of several chunks at once, as one number."""
+    """Combines the progress of several chunks into one number."""
 
     def __init__(self, recalled: int, progress: Callable[[int], None]) -> None:
         self.lock = threading.Lock()
@@ -129,7 +129,7 @@ class _Done:
         self._by_chunk: dict[int, int] = {}
 
     def of(self, start: int) -> Callable[[int], None]:
-        """The progress callback of the chunk that begins with sample `start`."""
+        """The progress callback of the chunk whose first sample is number `start`."""
 
         def told(done: int) -> None:
             with self.lock:

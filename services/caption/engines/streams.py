@@ -1,4 +1,4 @@
-"""Streams of answers: what a generating thread puts into a queue, as pieces for the caller."""
+"""Streamed answers: converts what a generating thread puts into a queue into pieces of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vila2.engine.requests import Generation
 
 
 def pieces_of(events: Queue[Any]) -> Iterator[str | Generation]:
-    """Pieces of text until the answer; an exception in the queue is raised."""
+    """Yield pieces of text, then the answer; an exception in the queue is raised."""
     while True:
         event = events.get()
         if isinstance(event, Exception):
@@ -21,9 +21,9 @@ def pieces_of(events: Queue[Any]) -> Iterator[str | Generation]:
 
 
 def pieces_of_growing(events: Queue[Any]) -> Iterator[str | Generation]:
-    """The same from a queue of the whole text so far.
+    """The same, from a queue that holds the whole text so far.
 
-    A text that ends within a character of several tokens (U+FFFD) waits for the rest of it.
+    If the text ends in an incomplete multi-token character (U+FFFD), that character is held back.
     """
     sent = 0
     for event in pieces_of(events):

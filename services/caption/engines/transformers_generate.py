@@ -42,9 +42,10 @@ class TransformersEngine:
         try:
             self._captioner = TransformersCaptioner(directory, batch_size=batch_size)
         except (CheckpointError, ProcessorError) as error:
-            # Users know the model by its name, not by where its files lie.
+            # Users know the model by its name, not by the path of its files.
             raise ModelRefused(str(error).replace(str(directory), directory.name)) from error
-        # Few, since images are large in memory at their own size; and each chunk is kept when done.
+        # Small, because images are large in memory at their own size, and each chunk is stored when
+        # done.
         self.image_input = ImageInput(chunk=4 * batch_size)
 
     def generate(
@@ -94,7 +95,7 @@ class TransformersEngines:
         return EngineInfo("transformers", compute_versions())
 
     def abilities(self, prefix: str) -> Abilities:
-        """Whether a model takes several images or a system message is its template's affair."""
+        """What a model supports; several images and system messages depend on its template."""
         return Abilities(no_scores=NO_SCORES, most_images=_MOST_IMAGES)
 
     def get(self, prefix: str) -> TransformersEngine:

@@ -44,7 +44,7 @@ from vila2.schemas.sampling import Sampling
 A = TypeVar("A", Request, Scoring)
 T = TypeVar("T")
 _log = structlog.get_logger()
-# After this long without any answer the unit is postponed, so that another worker can take it.
+# After this long without any answer, the unit is postponed so that another worker can take it.
 PATIENCE_SECONDS = 45.0
 _SILENCE_SECONDS = 5.0
 _BUSY_SECONDS = 0.1
@@ -97,7 +97,7 @@ class TritonEngine:
         """Yield pieces of text, then the answer; retried only before the first piece."""
         events: Queue[Any] = Queue()
         self._answered = time.monotonic()
-        # If the caller stops iterating, the stream ends by itself: see `Connection.pieces`.
+        # If the caller stops iterating, the stream still runs to its end: see `Connection.pieces`.
         self._connection.begin(self._pieces(request, events))
         return pieces_of(events)
 
@@ -120,7 +120,7 @@ class TritonEngine:
                 self._served.touch(self._prefix)
 
         # One task per slot of the largest window; the window limits how many run. After an error
-        # the others end by themselves: cancelling many streams at once harms the server.
+        # the others run to their end, because cancelling many streams at once can crash the server.
         takers = (some() for _ in range(min(len(requests), self.window.most)))
         ended = await asyncio.gather(*takers, return_exceptions=True)
         for error in ended:

@@ -1,7 +1,7 @@
 """Layer jobs: caption a dataset version, one work unit per shard, into a layer.
 
-This module starts, shows and cancels jobs; `shard` captions one shard, and the background steps are
-in `job_steps`.
+This module starts, returns and cancels jobs. `shard` captions one shard; `job_steps` holds the
+background steps.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _check_base(datasets: DatasetsClient, body: api.CaptionJobIn, version: int) 
 
 
 def _check_budget(body: api.CaptionJobIn, abilities: Abilities) -> None:
-    """Raise `Invalid` for a budget that no price makes sense of."""
+    """Raise `Invalid` if a budget is given for a model without prices."""
     if body.budget is not None and (abilities.prices is None or not abilities.prices.any):
         raise Invalid(
             f"{body.model} has no prices, so its cost is not known",

@@ -1,4 +1,4 @@
-"""A caption job's budget: the most that requests may cost is reserved before they are sent."""
+"""A caption job's budget: the maximum cost of requests is reserved before they are sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.chassis.storage.database import Database
 from services.chassis.work.units import Postponed
 from vila2.schemas.endpoint_model import Prices
 
-# Before any answer, a prompt with its image is taken to have this many tokens.
+# Before the first answer, a prompt with its image is assumed to have this many tokens.
 _PROMPT_TOKENS = 4096
 
 
@@ -21,10 +21,10 @@ class BudgetSpent(Postponed):
 
 
 class JobBudget:
-    """One shard's part in its job's budget and cost; safe for concurrent use.
+    """One shard's share of its job's budget and cost; safe for concurrent use.
 
-    Each thread captions one chunk at a time: what it reserves is given back when its chunk is
-    booked, or when the shard is closed.
+    Each thread captions one chunk at a time. Its reservation is released when its chunk is booked,
+    or when the shard is closed.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class JobBudget:
         self._lock = threading.Lock()
 
     def afford(self, requests: int) -> None:
-        """Reserve the most that the requests may cost; raises `BudgetSpent`."""
+        """Reserve the maximum cost of the requests; raises `BudgetSpent`."""
         if not self._bounded:
             return
         with self._lock:
@@ -54,17 +54,17 @@ class JobBudget:
             self._reserved[mine] = self._reserved.get(mine, 0.0) + most
 
     def book(self, spent: Spent) -> None:
-        """Count what a chunk cost, in place of what was reserved for it."""
+        """Record a chunk's cost and release its reservation."""
         with self._lock:
             reserved = self._reserved.pop(threading.get_ident(), 0.0)
             if spent.requests and spent.prompt_tokens:
-                # Images differ in size: what is reserved next allows for half as much again.
+                # Images differ in size, so the next reservation adds a margin of half.
                 mean = spent.prompt_tokens / spent.requests
                 self._prompt_tokens = max(1, int(1.5 * mean))
         self._settle(spent.cost, reserved)
 
     def close(self) -> None:
-        """Give back what is still reserved."""
+        """Release what is still reserved."""
         with self._lock:
             reserved = sum(self._reserved.values())
             self._reserved.clear()

@@ -221,9 +221,9 @@ class JobSteps:
 
 
 class ShardResult(LayerShardIn):
-    """The result of a unit: its part of the layer, and its cost.
+    """The result of a unit: its part of the layer, and its usage.
 
-    `tokens` counts generated tokens without rejected attempts, `seconds` is the time at the
+    `tokens` counts generated tokens without rejected attempts, `seconds` is the time spent in the
     engine, and `images` counts the images captioned (not all of them in mode `keep`).
     """
 

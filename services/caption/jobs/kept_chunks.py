@@ -1,7 +1,7 @@
-"""Finished chunks of a shard, kept until the shard is committed.
+"""Finished chunks of a shard, stored until the shard is committed.
 
-A chunk's rows are an object of their own, so a worker that is killed loses one chunk, not a shard.
-They are found again by the shard's digest and the chunk's first sample, whichever worker made them.
+Each chunk's rows are a separate object, so a worker that is killed loses one chunk, not a shard.
+They are looked up by the shard's digest and the chunk's first sample, so any worker can reuse them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from services.chassis.storage.objects import ObjectStore
 from vila2.data.layers import CaptionRow, decode_layer_shard, encode_layer_shard
 from vila2.data.sample import Sample
 
-# A chunk that took less is not worth an object: it is done again as fast.
+# A chunk that took less time is not stored: captioning it again is as fast.
 _WORTH_KEEPING_SECONDS = 2.0
 
 
 def chunks_prefix(layer: str) -> str:
-    """Where the finished chunks of a layer's shards are kept."""
+    """Storage for the finished chunks of a layer's shards."""
     return f"layers/{layer}/parts"
 
 
@@ -33,7 +33,7 @@ class KeptChunks:
         self._began = time.monotonic()
 
     def recall(self, start: int, chunk: Sequence[Sample]) -> list[CaptionRow] | None:
-        """A chunk's rows, if an earlier attempt at the shard kept them."""
+        """The chunk's rows if an earlier attempt at the shard stored them, else `None`."""
         key = self._key(start)
         try:
             rows = decode_layer_shard(self._objects.get(key))
@@ -45,14 +45,14 @@ class KeptChunks:
         return rows
 
     def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
-        """Keep a finished chunk; `start` is its first sample's number in the shard."""
+        """Store a finished chunk; `start` is the number of its first sample in the shard."""
         if time.monotonic() - self._began > _WORTH_KEEPING_SECONDS:
             key = self._key(start)
             self._objects.put(key, encode_layer_shard(rows)[0])
             self._kept.add(key)
 
     def clear(self) -> None:
-        """Remove the chunks, once the shard is committed."""
+        """Delete the chunks once the shard is committed."""
         for key in self._kept:
             with contextlib.suppress(KeyError):
                 self._objects.delete(key)

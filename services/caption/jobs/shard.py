@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 
 
 class Interrupted(Postponed):
-    """This process is ending; the shard goes on later, from the chunks that it kept."""
+    """This process is stopping. The shard resumes later from the chunks it has stored."""
 
 
 class ShardCaptioner:
@@ -55,7 +55,7 @@ class ShardCaptioner:
         self._base_lock = threading.Lock()
 
     def interrupt(self) -> None:
-        """Let running shards end at the next answer."""
+        """Stop running shards at the next answer."""
         self._ending.set()
 
     def run(self, claim: Claim, report: Report) -> None:

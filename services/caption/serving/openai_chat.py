@@ -1,4 +1,4 @@
-"""OpenAI's chat interface in terms of one question about one image. Pure."""
+"""Converts OpenAI's chat interface to one question about images. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a chat asks; `field` is where its images are, for error messages."""
+    """A chat request; `field` is the path of its images, for error messages."""
 
     images: list[bytes]
     text: str
@@ -29,7 +29,7 @@ class Question:
 
 
 def question_of(messages: list[api.Message], *, most_images: int = 1) -> Question:
-    """Images, question and system message; raises `Invalid` for what no model can be asked."""
+    """Images, question and system message; raises `Invalid` for requests that no model supports."""
     roles = [message.role for message in messages]
     if roles not in (["user"], ["system", "user"], ["developer", "user"]):
         raise Invalid(

@@ -55,7 +55,7 @@ def _trained_here(model: ModelDetails) -> list[str]:
 
 
 def _of_elsewhere(origin: ModelOrigin) -> list[str]:
-    """What was found out of a model that was added; how it was trained is its makers' to say."""
+    """Facts about a model that was added; how it was trained is documented by its makers."""
     if origin.endpoint is not None:
         served = origin.endpoint
         use = (
@@ -163,7 +163,7 @@ def _scores(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _newest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The last score of each benchmark and version, by name."""
+    """The newest score of each benchmark and version, by name."""
     last: dict[tuple[str, str], Evaluation] = {}
     for evaluation in sorted(evaluations, key=lambda e: e.at):
         last[evaluation.benchmark, evaluation.version] = evaluation

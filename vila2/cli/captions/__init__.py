@@ -1,1 +1,1 @@
-"""Commands on captions: make, look at, import and export them."""
+"""Commands on captions: create, inspect, import and export them."""

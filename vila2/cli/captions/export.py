@@ -1,4 +1,4 @@
-"""`vila2 export`: a dataset with its captions, in a folder of its own or beside the images."""
+"""`vila2 export`: a dataset with its captions, as a new folder or beside the images."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ def export(
     session: Session,
     dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, to export.")],
     out: Annotated[
-        Path, typer.Argument(help="Folder to make; for sidecars the folder of your images.")
+        Path, typer.Argument(help="Folder to create; for sidecars, the folder of your images.")
     ],
-    layer: Annotated[str, typer.Option(help="Whose captions go out, if any do.")] = "",
+    layer: Annotated[str, typer.Option(help="Layer whose captions are exported.")] = "",
     format: Annotated[
         str, typer.Option(help=f"One of {', '.join((*FORMATS, FORMAT))}.")
     ] = "webdataset",
     text: Annotated[str, typer.Option(help=f"One of {', '.join(TEXTS)}.")] = "recaption",
     quarantined: Annotated[
-        Literal["leave-out", "original"], typer.Option(help="For samples without a caption.")
+        Literal["leave-out", "original"],
+        typer.Option(help="What to do with samples that have no caption."),
     ] = "leave-out",
     waive: Annotated[
-        str, typer.Option(help="Why a layer that is not sealed goes out; recorded.")
+        str, typer.Option(help="Reason to export a layer that is not sealed; it is recorded.")
     ] = "",
-    shard_size: Annotated[int, typer.Option(help="Samples of one tar or file.", min=1)] = 2000,
+    shard_size: Annotated[int, typer.Option(help="Samples per tar or file.", min=1)] = 2000,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Sidecars: replace other texts, kept as .txt.bak."),
+        typer.Option(
+            "--overwrite", help="Sidecars: replace different texts and keep them as .txt.bak."
+        ),
     ] = False,
 ) -> None:
     """Write a dataset with a layer's captions, and a README.md that says how they were made.
 
-    `--format sidecars` writes a .txt beside each of your own images instead, in the folder that you
-    submitted, and touches no image. A layer that is not sealed is refused, unless --waive says why:
-    that is recorded at the store and in the card. Samples without a caption are left out, or keep
-    their original text with `--quarantined original`; either way they are counted.
+    `--format sidecars` instead writes a .txt beside each of your own images, in the folder that you
+    submitted; images are not changed. A layer that is not sealed is refused unless `--waive` gives
+    a reason, which is recorded at the store and in the card. Samples without a caption are left
+    out, or keep their original text with `--quarantined original`; either way they are counted.
     """
     beside = format == FORMAT
     if overwrite and not beside:

@@ -1,4 +1,4 @@
-"""`vila2 captions import`: captions that somebody has already."""
+"""`vila2 captions import`: import existing captions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from vila2.system.terminal import bold, say
 
 def import_file(
     session: Session,
-    dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, that is captioned.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Dataset, or dataset@version, to import captions for.")
+    ],
     file: Annotated[
         Path, typer.Argument(help="A .csv, .jsonl, .json or .parquet, or a folder of .txt files.")
     ],
     name: Annotated[str, typer.Option(help="Name of the layer; default: the file's.")] = "",
     key_column: Annotated[
-        str, typer.Option(help="Column that says which image: key, file name, path or address.")
+        str, typer.Option(help="Column that identifies the image: key, file name, path or address.")
     ] = "",
-    caption_column: Annotated[str, typer.Option(help="Column of the captions.")] = "",
+    caption_column: Annotated[str, typer.Option(help="Column that holds the captions.")] = "",
 ) -> None:
-    """Make a sealed layer of captions that you have already.
+    """Import captions that you already have as a sealed layer.
 
-    A row belongs to the sample of its key, of its file name or path, or of its address. Samples
+    Each row is matched to a sample by its key, its file name or path, or its address. Samples
     without a caption are quarantined as not-in-import; rows that match no sample are counted and
-    shown. Importing the same captions again finds the same layer.
+    shown. Importing the same captions again returns the same layer.
     """
     with session.client() as client:
         made = import_captions(

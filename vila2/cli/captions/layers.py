@@ -27,7 +27,7 @@ _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "word
 
 @app.command("list")
 def list_layers(session: Session) -> None:
-    """All caption layers, oldest first."""
+    """List all caption layers, oldest first."""
     with session.client() as client:
         found = client.datasets.layers()
         counts = (number("captioned"), number("quarantined"))
@@ -45,16 +45,19 @@ def list_layers(session: Session) -> None:
 def show(
     session: Session,
     dataset: Annotated[str, typer.Argument(help="Dataset whose captions to show.")],
-    layer: Annotated[list[str] | None, typer.Option(help="Layer; repeat it to compare.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Layer to show; repeat it to compare layers.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, max=500)] = 10,
     reason: Annotated[str, typer.Option(help="Only samples quarantined for this reason.")] = "",
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with images and captions here.")
+        Path | None, typer.Option(help="Write a page with images and captions to this file.")
     ] = None,
 ) -> None:
-    """The original text of each sample and its captions, side by side.
+    """Show the original text of each sample and its captions, side by side.
 
-    Without --layer, all sealed layers of the dataset are shown. A quarantined sample says why.
+    Without --layer, all sealed layers of the dataset are shown. For a quarantined sample, the
+    reason is shown.
     """
     with session.client() as client:
         layers = chosen_layers(client, dataset, layer or [])
@@ -86,9 +89,9 @@ def diff(
     session: Session,
     before: Annotated[str, typer.Argument(help="Layer, by id or name.")],
     after: Annotated[str, typer.Argument(help="Layer of the same dataset version.")],
-    count: Annotated[int, typer.Option(min=0, max=100, help="Examples to show.")] = 10,
+    count: Annotated[int, typer.Option(min=0, max=100, help="Number of examples to show.")] = 10,
 ) -> None:
-    """What changed from one layer to another: counts, lengths, examples."""
+    """Show what changed from one layer to another: counts, lengths, examples."""
     totals: Counter[str] = Counter()
     examples: list[DiffExample] = []
     with session.client() as client:
@@ -106,11 +109,11 @@ def diff(
 @app.command("withdraw")
 def withdraw(
     session: Session,
-    layer: Annotated[str, typer.Argument(help="Layer, by id or name; with --undo by id.")],
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Put it back into use.")] = False,
+    layer: Annotated[str, typer.Argument(help="Layer, by id or name; with --undo, by id.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the history.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Put the layer back into use.")] = False,
 ) -> None:
-    """Take a sealed layer out of use, so that its name means the one before it."""
+    """Take a sealed layer out of use; its name then refers to the previous one."""
     with session.client() as client:
         if undo:
             held = client.datasets.restore_layer(layer, reason)
@@ -122,12 +125,13 @@ def withdraw(
 
 
 def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
-    """The layers asked for, or all of the dataset; those of another dataset are an error."""
+    """The layers asked for, or all of the dataset; a layer of another dataset is an error."""
     if not wanted:
         ref, _, version = dataset.partition("@")
         mine = [held for held in client.datasets.layers() if held.dataset == ref]
         sealed = [held for held in mine if held.state == "sealed"]
-        # Captions of several versions are of different samples: the newest one's are shown.
+        # Layers of different versions hold different samples, so only the newest version's are
+        # shown.
         number = int(version) if version.isdigit() else max((h.version for h in sealed), default=0)
         return [held for held in sealed if held.version == number]
     found = [client.datasets.layer(name) for name in wanted]

@@ -1,1 +1,1 @@
-"""Commands on models: add, look at, and plan for them."""
+"""Commands on models: add and list them, and plan their training."""

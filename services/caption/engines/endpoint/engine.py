@@ -1,8 +1,8 @@
 """The engine behind any OpenAI-compatible endpoint: vLLM, SGLang, TGI, a hosted API.
 
-A bounded window of requests adapts to 429 and 503 and to Retry-After; the model, its processor and
-its images' resolution are the endpoint's own. What it cannot promise (that a seed repeats an
-answer, that the weights behind a name stay the same) is in the recipe hash and in `abilities`.
+A bounded window of requests adapts to 429, 503 and Retry-After. The endpoint chooses the model, its
+processor and the image resolution. It does not guarantee that a seed reproduces an answer, nor that
+the weights behind a name stay the same; the recipe hash and `abilities` reflect that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NO_SCORES = (
     "an endpoint cannot score captions: it gives no log-probabilities of a given text; use a model "
     "whose weights are registered here"
 )
-# Without any answer for this long, the shard is given back and tried again later.
+# After this long without any answer, the shard is released and retried later.
 PATIENCE_SECONDS = 120.0
 _FIRST_SECONDS = 10.0
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -73,7 +73,7 @@ class EndpointEngine:
         self._window, self._http = loop.run(self._open())
 
     async def _open(self) -> tuple[Window, httpx2.AsyncClient]:
-        """Created on the loop that uses them."""
+        """Creates the window and the client on the loop that uses them."""
         most = self.spec.concurrency
         url = self.spec.url
         mounts: dict[str, None] = {f"all://{authority(url)}": None} if is_loopback(url) else {}
@@ -84,7 +84,7 @@ class EndpointEngine:
             follow_redirects=False,
             mounts=mounts,
         )
-        # The user said how many requests the endpoint takes; if it was too many, it halves.
+        # The user set the endpoint's concurrency; if it is too high, the window halves.
         return Window(first=most, most=most), client
 
     def generate(
@@ -153,7 +153,7 @@ class EndpointEngine:
             attempt += 1
 
     def _refusal(self, error: RequestRefused) -> Generation:
-        """A refused request is its sample's fault, unless one after the other is refused."""
+        """A refused request fails its sample only, unless several in a row are refused."""
         self._answered = time.monotonic()
         self._refused += 1
         if self._refused >= _REFUSED_IN_A_ROW:
@@ -217,7 +217,7 @@ class EndpointEngine:
         ENGINE_TROUBLE.labels("busy" if trouble.busy else "down").inc()
         now = time.monotonic()
         self._not_before = max(self._not_before, now + trouble.pause)
-        # One that has never answered may be a wrong address.
+        # If it has never answered, the address may be wrong.
         patience = self._patience if self._known_good else min(self._patience, _FIRST_SECONDS)
         if now - self._answered > patience and not trouble.pause:
             raise EngineUnavailable(f"the endpoint gives no answer: {trouble}")
@@ -229,10 +229,10 @@ class EndpointEngine:
 async def _posted(
     http: httpx2.AsyncClient, spec: EndpointModel, body: bytes
 ) -> AsyncIterator[httpx2.Response]:
-    """The reply to a POST, its body not read yet; transport errors become `Later`."""
+    """The reply to a POST, before its body is read; transport errors become `Later`."""
     url, headers = f"{spec.url}/chat/completions", {"content-type": "application/json"}
     try:
-        # httpx times each read alone; a reply that drips for ever is ended by the whole.
+        # httpx's timeout applies to each read; this one bounds a reply that trickles in.
         async with (
             asyncio.timeout(spec.timeout_seconds),
             http.stream("POST", url, content=body, headers=headers) as reply,

@@ -1,4 +1,4 @@
-"""Models behind endpoints, by the file that stands for their weights."""
+"""Models behind endpoints, identified by the file stored for them in place of weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from services.chassis.storage.objects import ObjectStore
 from vila2.schemas.endpoint_model import ENDPOINT_FILE, EndpointModel
 
 NO_SEEDS = "an endpoint does not promise that a seed repeats an answer"
-_MOST_IMAGES = 16  # of a request; what a model takes is for the endpoint to say
+_MOST_IMAGES = 16  # per request; the endpoint may accept fewer
 
 
 class EndpointEngines:
-    """Endpoint models, by the file that stands for their weights in the object store.
+    """Endpoint models, identified by the file stored for them in place of weights.
 
-    `allowed` decides which addresses may be asked, and with which keys.
+    `allowed` decides which addresses may be used, and with which keys.
     """
 
     def __init__(self, objects: ObjectStore, allowed: AllowedEndpoints) -> None:
@@ -32,18 +32,18 @@ class EndpointEngines:
         self._lock = threading.Lock()
 
     def info(self, prefix: str) -> EngineInfo:
-        """The weights behind a name are the endpoint's affair: no version is told."""
+        """The endpoint's identity, without a weights version: the endpoint may change them."""
         return EngineInfo("endpoint", f"{self._spec(prefix).url}, seeds not promised")
 
     def abilities(self, prefix: str) -> Abilities:
-        """How many images a request may hold is for the endpoint to say."""
+        """Prices, and the features that an endpoint does not support."""
         prices = self._spec(prefix).prices
         return Abilities(
             no_scores=NO_SCORES, no_seeds=NO_SEEDS, most_images=_MOST_IMAGES, prices=prices
         )
 
     def get(self, prefix: str) -> EndpointEngine:
-        """The endpoint's engine; raises `EngineRefused` if it may not be asked."""
+        """The endpoint's engine; raises `EngineRefused` if the endpoint is not allowed."""
         with self._lock:
             engine = self._open.get(prefix)
             if engine is None:
