@@ -183,6 +183,7 @@ class Registry:
 
 
 def files_of(folder: Path) -> list[dict[str, Any]]:
+    """A folder's files with sizes in bytes and digests, as the table keeps them."""
     return [
         api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path)).model_dump()
         for path in sorted(folder.iterdir())

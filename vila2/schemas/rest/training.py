@@ -402,16 +402,13 @@ class RegisteredModel(Model):
     job: str
     object_prefix: str
     parameters: int
-<<<<<<< HEAD
-    short_name: str = Field("", description="Under which it was added; empty if trained here.")
-    origin: ModelOrigin | None = Field(None, description="Null: it was trained here.")
-    removed: bool = Field(False, description="Its files were deleted; it cannot be asked.")
-=======
     short_name: str = Field(
         "", description="The name under which it was added; empty if it was trained here."
     )
     origin: ModelOrigin | None = Field(None, description="Null if it was trained here.")
->>>>>>> words-e
+    removed: bool = Field(
+        False, description="True if its files were deleted; it cannot be used any more."
+    )
     data: list[str]
     created_at: float = 0.0
 
