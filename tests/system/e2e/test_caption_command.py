@@ -28,7 +28,13 @@ def vila2(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "vila2.cli.main", *words], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **env},
+        preexec_fn=takes_ctrl_c,
     )  # fmt: skip
+
+
+def takes_ctrl_c() -> None:
+    """As in a terminal: a suite that runs in the background has its children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
