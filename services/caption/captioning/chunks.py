@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
@@ -106,11 +106,13 @@ def caption_samples(
     return [row for start in sorted(rows) for row in rows[start]], total
 
 
-def _in_lanes(lanes: int, given: object, one: Callable[..., None]) -> None:
+def _in_lanes(
+    lanes: int, given: Iterable[tuple[int, Chunk, Sequence[Prepared]]], one: Callable[..., None]
+) -> None:
     """Run `one` on each in up to `lanes` threads; after an error, running calls finish first."""
     running: set[Future[None]] = set()
     with ThreadPoolExecutor(lanes, thread_name_prefix="chunk") as pool:
-        for each in given:  # type: ignore[attr-defined]
+        for each in given:
             running.add(pool.submit(one, *each))
             if len(running) >= lanes:
                 ended, running = wait(running, return_when=FIRST_COMPLETED)

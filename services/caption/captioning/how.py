@@ -48,7 +48,7 @@ class Captioning:
 
 @dataclass(slots=True)
 class Spent:
-    """Tokens, seconds and cost of answers, including rejected attempts."""
+    """Tokens and cost of answers, including rejected attempts."""
 
     requests: int = 0
     prompt_tokens: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,15 @@ class TransformersEngines:
         )
 
     def info(self, prefix: str) -> EngineInfo:
-        """The compute libraries' versions, read without importing them."""
-        return EngineInfo("transformers", compute_versions())
+        """The libraries' versions, read without importing them.
+
+        Without torchvision, PIL prepares the images, and its pixels differ slightly.
+        """
+        try:
+            images = f"torchvision {metadata.version('torchvision')}"
+        except metadata.PackageNotFoundError:
+            images = f"pillow {metadata.version('pillow')}"
+        return EngineInfo("transformers", f"{compute_versions()}, {images}")
 
     def abilities(self, prefix: str) -> Abilities:
         """What a model supports; several images and system messages depend on its template."""

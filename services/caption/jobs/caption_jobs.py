@@ -1,4 +1,4 @@
-"""Layer jobs: caption a dataset version, one work unit per shard, into a layer.
+"""Caption jobs: caption a dataset version, one work unit per shard, into a layer.
 
 This module starts, returns and cancels jobs. `shard` captions one shard; `job_steps` holds the
 background steps.

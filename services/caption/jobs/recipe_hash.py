@@ -16,6 +16,8 @@ from vila2.schemas.rest.caption import CaptionJobIn
 # Increase when the same request would produce different captions: when prompts are drawn
 # differently, or attempts, the gate or a specialist's filter change.
 CAPTION_CODE_VERSION = 2
+# Any other field of a request is hashed, so that a new one cannot be forgotten.
+_CHANGES_NO_CAPTION = {"name", "dataset", "version", "run", "budget", "score"}
 
 
 def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> str:
@@ -25,14 +27,10 @@ def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> s
     consistency scores do not change captions, so they are not hashed. If a layer starts from
     another, that layer is hashed as well.
     """
+    unused = {"mode", "base_layer"} if body.mode == "overwrite" else set()
     ingredients = {
-        "model": body.model,
-        "prompts": body.prompts,
-        "sampling": body.sampling.model_dump(),
-        "gate": body.gate.model_dump(),
+        "request": body.model_dump(exclude=_CHANGES_NO_CAPTION | unused),
         "language_detector": detector_version(body.gate),
-        "seed": body.seed,
-        "task": body.task,
         "preprocessing": {
             "image_size": image_size,
             "mode": DECODED_MODE,
@@ -40,7 +38,6 @@ def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> s
         },
         "engine": {"kind": engine.kind, "version": engine.version},
         "code": CAPTION_CODE_VERSION,
-        "base": None if body.mode == "overwrite" else [body.mode, body.base_layer],
     }
     return hashlib.sha256(canonical_json(ingredients)).hexdigest()[:16]
 

@@ -25,6 +25,7 @@ def hashed(engine: EngineInfo = ENGINE, image_size: int = 384, **fields: Any) ->
 @pytest.mark.parametrize("change", [
     {"model": "m-2"}, {"prompts": ["b", "a"]}, {"sampling": Sampling(temperature=0.3)},
     {"gate": Gate(attempts=2)}, {"gate": Gate(min_consistency=0.0)}, {"seed": 6}, {"task": "ocr"},
+    {"system": "be brief"},
     {"mode": "keep", "base_layer": "layer-1"}, {"mode": "append", "base_layer": "layer-1"},
 ])  # fmt: skip
 def test_whatever_a_job_asks_for_changes_the_hash(change: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def test_the_engine_changes_the_hash(engine: EngineInfo) -> None:
     assert hashed(engine) != hashed()
 
 
-@pytest.mark.parametrize("change", [{"score": True}, {"name": "x"}, {"run": "r"}])
+@pytest.mark.parametrize("change", [{"score": True}, {"name": "x"}, {"run": "r"}, {"budget": 1.0}])
 def test_what_changes_no_caption_leaves_the_hash(change: dict[str, Any]) -> None:
     assert hashed(**change) == hashed()
 
