@@ -61,6 +61,7 @@ def _training(seams: Seams) -> FastAPI:
     )
     if seams.alone:
         context.claims.release_all()
+        context.model_imports.release_all()
     return training_app.create_app(context, identity=seams.identity)
 
 

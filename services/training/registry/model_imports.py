@@ -6,6 +6,7 @@ import contextlib
 import uuid
 from pathlib import Path
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database, exclusively
@@ -114,6 +115,15 @@ class ModelImports:
         with (folder / file.name).open("wb") as out:
             for piece in range(file.pieces):
                 out.write(self._objects.get(piece_key(import_id, file.name, piece)))
+
+    def release_all(self) -> None:
+        """End every lease; only for a process that is alone on its databases."""
+        with self._database.transaction() as session:
+            session.execute(
+                update(ModelImportRow)
+                .where(ModelImportRow.state == WORKING)
+                .values(state=WAITING, lease_until=0.0)
+            )
 
     def clear(self, import_id: str) -> None:
         """Delete the pieces."""

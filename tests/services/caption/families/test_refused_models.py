@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from services.platform.embedded import EmbeddedPlatform
 from services.training.registry.import_steps import disc_image
+from services.training.tables import ModelImportRow
 from tests.support.tiny_families import build
+from tests.support.waiting import until
 from vila2.client import ApiError
 from vila2.client.add_model import ModelRefused, add_directory, fetch_from_hub, files_of
 from vila2.data.errors import DataError
@@ -212,6 +215,21 @@ def test_an_upload_that_was_interrupted_goes_on_with_the_missing_pieces(
     )
     assert add_directory(client, good, name="resumed").state == "ready"
     assert not set(first) & set(sent)
+
+
+def test_an_import_whose_process_was_killed_goes_on_at_the_next_start(
+    good: Path, tmp_path: Path
+) -> None:
+    """A platform alone on its workspace does not wait for the lease of the one before."""
+    with EmbeddedPlatform(tmp_path / "w") as first:
+        made = add_directory(first.client, good, name="killed")
+        context = first.apps["training"].state.context
+        context.importer.stop()
+        with context.registry._database.transaction() as session:
+            row = session.get_one(ModelImportRow, made.id)
+            row.state, row.lease_until = "working", time.time() + 900
+    with EmbeddedPlatform(tmp_path / "w") as again:
+        until(lambda: again.client.training.model_import(made.id).state != "working", seconds=10)
 
 
 def test_pieces_that_were_not_declared_are_refused(platform: EmbeddedPlatform, good: Path) -> None:
