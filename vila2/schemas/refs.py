@@ -41,8 +41,8 @@ class DatasetRef(str):
         name, at, version = text.partition("@")
         if at and not re.fullmatch(_VERSION, version):
             raise ValueError(
-                f"{text[:80]!r} is not NAME@VERSION: give a number after @, as in photos@3, or the "
-                "name alone for the version in use"
+                f"{text[:80]!r} is not NAME@VERSION: give the version as a number, as in photos@3, "
+                "or the name alone for the version in use"
             )
         return cls(name, int(version or 0))
 

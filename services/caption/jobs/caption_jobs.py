@@ -163,9 +163,8 @@ class CaptionJobs:
             if state == DONE:
                 captioned += result["captioned"]
                 quarantined.update(result["quarantined"])
-                tokens += result.get(
-                    "tokens", 0
-                )  # absent from results written before tokens were counted
+                # Results written before tokens were counted have none.
+                tokens += result.get("tokens", 0)
                 seconds += result.get("seconds", 0.0)
             else:
                 under_way += progress

@@ -103,6 +103,9 @@ def test_a_file_of_prompts_that_is_none_is_refused(
         (("caption", "foxes", "--model", "nobody"), "no model 'nobody'"),
         (("caption", "owls", "--model", "MODEL"), "owls"),
         (("caption", "foxes@x", "--model", "MODEL"), "as a number"),
+        (("captions", "preview", "foxes@x", "--model", "MODEL"), "as a number"),
+        (("captions", "show", "foxes@x"), "as a number"),
+        (("captions", "retry", "foxes@x"), "as a number"),
         (("caption", "foxes", "--model", "MODEL", "--budget", "1"), "has no prices"),
         (("captions", "retry", "owls"), "no caption job of owls"),
         (("models", "add"), "or --endpoint URL"),
@@ -125,3 +128,12 @@ def test_a_page_shows_images_beside_their_captions(typing: Typing, tmp_path: Pat
     assert page.count("<img") == 5
     assert "fox 3" in page
     assert "<script" not in page
+
+
+def test_a_layer_is_shown_of_the_version_that_is_named(typing: Typing) -> None:
+    layer = typing.caption()["layer"]
+    named = typing.json("captions", "show", "foxes@1", "--layer", layer)
+    assert named == typing.json("captions", "show", "foxes", "--layer", layer)
+    assert [sample["original"] for sample in named] == [f"fox {n}" for n in range(5)]
+    refused = typing("captions", "show", "foxes@2", "--layer", layer, code=1)
+    assert f"layer {layer} is of foxes@1, not version 2" in str(refused.exception)

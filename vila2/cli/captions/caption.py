@@ -13,6 +13,7 @@ import typer
 from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Session
 from vila2.cli.connection.workspace import CliError
+from vila2.cli.datasets import split_version
 from vila2.client import Client
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, Estimate, PreviewIn
@@ -98,9 +99,9 @@ def caption(
     said = read_prompts(prompt or [], prompts, system)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     gate = Gate(attempts=attempts, language=language)
-    ref, _, number = dataset.partition("@")
+    ref, number = split_version(dataset)
     with session.client() as client:
-        version = client.datasets.version(ref, _version(dataset, number))
+        version = client.datasets.version(ref, number)
         if estimate:
             asked = PreviewIn(
                 dataset=ref, version=version.version, model=model, prompts=said.prompts,
@@ -152,12 +153,6 @@ def in_words(found: Estimate) -> str:
         f"{found.prompt_tokens:,} prompt and {found.tokens:,} generated tokens{cost}\n"
         f"(from {found.sampled} images; a job's larger batches are faster)"
     )
-
-
-def _version(dataset: str, number: str) -> int:
-    if number and not number.isdigit():
-        raise CliError(f"{dataset}: write the version as a number, such as photos@2")
-    return int(number or 0)
 
 
 def _behind(client: Client, model: str) -> str:

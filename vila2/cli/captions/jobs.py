@@ -24,6 +24,7 @@ from vila2.cli.captions.caption import (
 from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
+from vila2.cli.datasets import split_version
 from vila2.client import Client
 from vila2.client.gallery import Shown, write_gallery
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, PreviewCaption, PreviewIn
@@ -67,13 +68,15 @@ def preview(
 ) -> None:
     """Caption a few samples as `vila2 caption` would, without creating a layer.
 
-    vila2 captions preview photos --model qwen3-vl --count 20 --html preview.html
+    Use it to compare prompts before a job: the same samples are drawn for the same --seed.
+
+        vila2 captions preview photos --model qwen3-vl --count 20 --html preview.html
     """
     said = read_prompts(prompt or [], prompts, system)
-    ref, _, number_ = dataset.partition("@")
+    ref, version = split_version(dataset)
     body = PreviewIn(
         dataset=ref,
-        version=int(number_) if number_.isdigit() else 0,
+        version=version,
         count=count,
         model=model,
         prompts=said.prompts,
@@ -190,8 +193,8 @@ def retry(
 
 
 def _newest(client: Client, dataset: str) -> CaptionJob:
-    ref, _, version = dataset.partition("@")
+    ref, version = split_version(dataset)
     for job in client.caption.jobs():
-        if job.dataset == ref and version in ("", str(job.version)):
+        if job.dataset == ref and version in (0, job.version):
             return job
     raise CliError(f"no caption job of {dataset}: `vila2 caption {dataset} --model M` starts one")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
+from vila2.cli.datasets import split_version
 from vila2.client import Client
 from vila2.client.export import joined
 from vila2.client.gallery import Shown, write_gallery
@@ -44,7 +45,7 @@ def list_layers(session: Session) -> None:
 @app.command("show")
 def show(
     session: Session,
-    dataset: Annotated[str, typer.Argument(help="Dataset whose captions to show.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
     layer: Annotated[
         list[str] | None, typer.Option(help="Layer to show; repeat it to compare layers.")
     ] = None,
@@ -59,11 +60,12 @@ def show(
     Without --layer, all sealed layers of the dataset are shown. For a quarantined sample, the
     reason is shown.
     """
+    ref, version = split_version(dataset)
     with session.client() as client:
-        layers = chosen_layers(client, dataset, layer or [])
+        layers = chosen_layers(client, ref, version, layer or [])
         found = (
             (sample, rows)
-            for sample, rows in joined(client, dataset, layers)
+            for sample, rows in joined(client, ref, layers, version=version)
             if not reason or any(row is not None and row.reason == reason for row in rows)
         )
         samples = list(islice(found, count))
@@ -124,20 +126,21 @@ def withdraw(
             session.show(held, lambda: f"{held.id} is withdrawn; {undoing}")
 
 
-def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
-    """The layers asked for, or all of the dataset; a layer of another dataset is an error."""
+def chosen_layers(client: Client, dataset: str, version: int, wanted: list[str]) -> list[Layer]:
+    """The layers asked for, or all of the dataset; a layer of other samples is an error."""
     if not wanted:
-        ref, _, version = dataset.partition("@")
-        mine = [held for held in client.datasets.layers() if held.dataset == ref]
+        mine = [held for held in client.datasets.layers() if held.dataset == dataset]
         sealed = [held for held in mine if held.state == "sealed"]
         # Layers of different versions hold different samples, so only the newest version's are
         # shown.
-        number = int(version) if version.isdigit() else max((h.version for h in sealed), default=0)
+        number = version or max((h.version for h in sealed), default=0)
         return [held for held in sealed if held.version == number]
     found = [client.datasets.layer(name) for name in wanted]
     for held in found:
         if held.dataset != dataset:
             raise CliError(f"layer {held.id} belongs to dataset {held.dataset}, not {dataset}")
+        if version not in (0, held.version):
+            raise CliError(f"layer {held.id} is of {dataset}@{held.version}, not version {version}")
     return found
 
 
