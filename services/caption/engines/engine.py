@@ -29,7 +29,7 @@ class EngineRefused(ServiceError, PermanentError):
     code, status = "engine-refused", 422
 
 
-class ModelRefused(RuntimeError):
+class ModelRefused(EngineRefused):
     """The engine cannot load this model; the message says why."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +44,9 @@ _log = structlog.get_logger()
 _LEASE_SECONDS = 900.0  # a step reads all weights once
 _TEST_PROMPT = "Describe the image."
 _TEST_TOKENS = 24
+# Statuses after which the model is asked again later. Any other is told to the user, also 503: it
+# is an endpoint that does not answer; and 500, which would come again.
+_LATER = (408, 425, 429, 502, 504)
 
 
 class ImportRefused(Exception):
@@ -63,28 +66,30 @@ class ImportSteps:
     scratch: Path
 
     def advance_all(self) -> None:
-        """Run every waiting import, one after the other."""
-        while (row := self._claim()) is not None:
+        """Run every waiting import, one after the other; one that must wait delays no other."""
+        tried: list[str] = []
+        while (row := self._claim(tried)) is not None:
+            tried.append(row.id)
             with structlog.contextvars.bound_contextvars(job=row.id):
                 try:
                     self._run(row)
                 except (ImportRefused, CheckpointError) as error:
                     self._end(row, FAILED, error=str(error))
                 except Unreachable as error:
-                    self._end(row, WAITING, phase=str(error))
-                    return
+                    self._end(row, WAITING, phase=str(error)[:200])
                 except Exception as error:
                     _log.exception("model import failed")
                     self._end(row, FAILED, error=f"{type(error).__name__}: {error}")
 
-    def _claim(self) -> ModelImportRow | None:
+    def _claim(self, tried: Sequence[str]) -> ModelImportRow | None:
         now = time.time()
         with self.database.transaction() as session:
             due = or_(
                 ModelImportRow.state == WAITING,
                 (ModelImportRow.state == WORKING) & (ModelImportRow.lease_until < now),
             )
-            row = session.scalar(select(ModelImportRow).where(due).limit(1).with_for_update())
+            waiting = select(ModelImportRow).where(due, ModelImportRow.id.not_in(tried))
+            row = session.scalar(waiting.limit(1).with_for_update())
             if row is None:
                 return None
             row.state, row.lease_until = WORKING, now + _LEASE_SECONDS
@@ -213,7 +218,7 @@ class ImportSteps:
         try:
             made = self.platform(team).caption.captions(asked).captions[0]
         except ApiError as error:
-            if error.passing and error.problem.status != 503:
+            if error.problem.status in _LATER:
                 raise Unreachable(str(error)) from error
             raise ImportRefused(str(error)) from error
         if made.reason in ("endpoint-refused", "prompt-too-long"):

@@ -116,9 +116,11 @@ def test_a_deployment_whose_process_died_is_decided_by_the_next(
     begun = serving.ask(serving.model("m"))
     child = os.fork()
     if child == 0:
-        os.environ["VILA2_CRASHPOINT"] = "deployment.checked"
-        Serving(tmp_path).rollout.advance_all()
-        os._exit(1)
+        try:
+            os.environ["VILA2_CRASHPOINT"] = "deployment.checked"
+            Serving(tmp_path).rollout.advance_all()
+        finally:  # an exception must not reach pytest, which would go on in the child
+            os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert serving.deployments.get("local", begun.id).state == "deploying"
     assert serving.done(begun).state == "active"

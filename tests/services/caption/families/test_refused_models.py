@@ -23,7 +23,8 @@ from vila2.data.errors import DataError
 from vila2.model.digest import file_digest
 from vila2.model.weight_files import INDEX
 from vila2.schemas.rest import model_imports as api
-from vila2.schemas.rest.caption import CaptionsIn
+from vila2.schemas.rest.caption import CaptionsIn, Preview
+from vila2.schemas.rest.problem import Problem
 
 WEIGHTS = "model.safetensors"
 Change = Callable[[Path], None]
@@ -230,6 +231,43 @@ def test_an_import_whose_process_was_killed_goes_on_at_the_next_start(
             row.state, row.lease_until = "working", time.time() + 900
     with EmbeddedPlatform(tmp_path / "w") as again:
         until(lambda: again.client.training.model_import(made.id).state != "working", seconds=10)
+
+
+@pytest.mark.parametrize(("status", "state"), [(429, "waiting"), (500, "failed"), (503, "failed")])
+def test_an_import_that_must_wait_delays_no_other(
+    good: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    state: str,
+) -> None:
+    """It waits only for what passes by itself; anything else is told."""
+    told = ApiError(Problem(type="about:blank", title="no", status=status, detail="not now"))
+    with EmbeddedPlatform(tmp_path / "w") as opened:
+        asked = opened.client.caption.captions
+
+        def captions(body: CaptionsIn) -> Preview:
+            if body.model.startswith("first"):
+                raise told
+            return asked(body)
+
+        monkeypatch.setattr(type(opened.client.caption), "captions", lambda _, body: captions(body))
+        files = [
+            api.WeightFile(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in files_of(good)
+        ]
+        training = opened.client.training
+        first = training.add_model(api.ModelIn(name="first", files=files))
+        for path in files_of(good):
+            training.put_model_piece(first.id, path.name, 0, path.read_bytes())
+        training.finish_model_import(first.id)
+        weights = load_file(folder / WEIGHTS)
+        save_file({name: value * 1.01 for name, value in weights.items()}, folder / WEIGHTS,
+                  {"format": "pt"})  # fmt: skip
+        assert add_directory(opened.client, folder, name="second").state == "ready"
+        held = training.model_import(first.id)
+        assert (held.state, "not now" in held.phase + held.error) == (state, True)
 
 
 def test_pieces_that_were_not_declared_are_refused(platform: EmbeddedPlatform, good: Path) -> None:

@@ -19,13 +19,15 @@ def killed_at(point: str, folder: Path, *, cancel: bool = False) -> None:
     """A dispatcher in a process of its own that dies at a crashpoint."""
     child = os.fork()
     if child == 0:
-        os.environ["VILA2_CRASHPOINT"] = point
-        service = Service(folder)
-        for _ in range(600):
-            service.tick()
-            if cancel and (running := service.jobs.rows("running")):
-                service.jobs.cancel("local", running[0].id)
-        os._exit(1)
+        try:
+            os.environ["VILA2_CRASHPOINT"] = point
+            service = Service(folder)
+            for _ in range(600):
+                service.tick()
+                if cancel and (running := service.jobs.rows("running")):
+                    service.jobs.cancel("local", running[0].id)
+        finally:  # an exception must not reach pytest, which would go on in the child
+            os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
