@@ -55,7 +55,12 @@ class Pod:
         self._kill_at = min(self._kill_at or kill_at, kill_at)
 
     def kill(self) -> None:
-        """SIGKILL to every process, as when the node loses it."""
+        """SIGKILL to every process, as when the node loses it; nothing if it has ended.
+
+        The id of a process that has ended soon belongs to another, or to a thread of another.
+        """
+        if self._process.poll() is not None:
+            return
         try:
             first = psutil.Process(self._process.pid)
             everyone = [*first.children(recursive=True), first]
