@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import load_image
+from vila2.data.readers.image_files import load_image
 from vila2.data.readers.benchmark import TABLE
 from vila2.data.readers.json_rows import parse_json
 

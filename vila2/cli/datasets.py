@@ -35,6 +35,9 @@ def submit(
     ] = "",
     image_field: Annotated[str, typer.Option(help="Column of images (folder, parquet).")] = "",
     url_field: Annotated[str, typer.Option(help="Column of addresses (urls).")] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Of texts that do not say it, such as cp1252; default: UTF-8.")
+    ] = "",
     captionless: Annotated[
         bool, typer.Option("--captionless", help="Admit images that have no text.")
     ] = False,
@@ -62,7 +65,12 @@ def submit(
     submitting the same data again changes nothing, and an interrupted submission resumes.
     """
     options = ReadOptions(
-        image_field, caption_field, url_field, captionless, structure_only=structure_only
+        image_field,
+        caption_field,
+        url_field,
+        captionless,
+        structure_only=structure_only,
+        encoding=encoding,
     )
     with session.client() as client:
         if path.startswith("s3://"):

@@ -18,6 +18,7 @@ from vila2.data.sample import RawSample
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
+_LINK = "member-not-plain: {} is a link, which is not followed; copy the file itself"
 
 
 class Img2DatasetReader(Reader):
@@ -58,7 +59,7 @@ class Img2DatasetReader(Reader):
                 for group in self._groups(stem):
                     key = group.stem.rsplit("/", 1)[-1]
                     seen.add(key)
-                    made = sample_of(group, keys, captionless=self.options.captionless)
+                    made = sample_of(group, keys, self.options)
                     ids = ids_beside(made.key, key)
                     yield replace(made, source=_address(group) or made.source, source_ids=ids)
                 yield from self._not_there(stem, seen, keys)
@@ -99,18 +100,23 @@ class Img2DatasetReader(Reader):
 
 
 def _groups_of_folder(folder: Path) -> Iterator[Group]:
-    """Neighbouring files of one stem; links are not followed."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.is_symlink())
+    """Neighbouring files of one stem; a link is not followed and makes its sample unfit."""
+    files = sorted(f for f in folder.iterdir() if f.is_symlink() or f.is_file())
     stems: dict[str, list[Path]] = {}
     for file in files:
         stems.setdefault(file.stem, []).append(file)
     for stem, held in stems.items():
-        pairs = []
-        for file in held:
-            limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
-            with file.open("rb") as opened:
-                pairs.append((file.suffix.lower().lstrip("."), opened.read(limit)))
-        yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs))
+        pairs = [(file.suffix.lower().lstrip("."), _bytes_of(file)) for file in held]
+        unfit = next((_LINK.format(file.name) for file in held if file.is_symlink()), "")
+        yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs), unfit=unfit)
+
+
+def _bytes_of(file: Path) -> bytes:
+    if file.is_symlink():
+        return b""
+    limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
+    with file.open("rb") as opened:
+        return opened.read(limit)
 
 
 def _groups_of_table(table: Path) -> Iterator[Group]:

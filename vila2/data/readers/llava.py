@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_image
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.image_files import ImageFiles
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
@@ -38,7 +39,9 @@ class LlavaReader(Reader):
         self._table = held[0] if held else path
         lines = self._table.suffix == ".jsonl"
         self._rows: list[tuple[int, Any]] = (
-            list(read_lines(self._table)) if lines else list(enumerate(read_list(self._table)))
+            list(read_lines(self._table, self.options.encoding))
+            if lines
+            else list(enumerate(read_list(self._table, self.options.encoding)))
         )
         if not self._rows:
             raise DataError("holds no row", file=str(self._table), fix="Write some conversations")
@@ -64,12 +67,12 @@ class LlavaReader(Reader):
                 continue
             grouped.setdefault(posixpath.normpath(image), []).extend(turns)
             ids.setdefault(posixpath.normpath(image), []).append(_id(row))
-        keys = Keys()
+        keys, files = Keys(), ImageFiles(self._table.parent)
         for image, turns in grouped.items():
-            data, problem = load_image(self._table.parent, image)
+            loaded = files.load(image)
             key = keys.of_file(image)
             yield RawSample(
-                key, image, data, turns=tuple(turns), problem=problem,
+                key, image, loaded.data, turns=tuple(turns), problem=loaded.problem,
                 source_ids=ids_beside(key, *ids[image]),
             )  # fmt: skip
 
