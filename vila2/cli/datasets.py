@@ -38,6 +38,9 @@ def submit(
     encoding: Annotated[
         str, typer.Option(help="Of texts that do not say it, such as cp1252; default: UTF-8.")
     ] = "",
+    split: Annotated[
+        str, typer.Option(help="Of files with several splits, the one to read, or all (parquet).")
+    ] = "",
     captionless: Annotated[
         bool, typer.Option("--captionless", help="Admit images that have no text.")
     ] = False,
@@ -71,6 +74,7 @@ def submit(
         captionless,
         structure_only=structure_only,
         encoding=encoding,
+        split=split,
     )
     with session.client() as client:
         if path.startswith("s3://"):

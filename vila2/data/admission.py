@@ -43,8 +43,9 @@ def admit(
 ) -> Sample | Rejected:
     """Validate one raw sample without reference to others. Pure.
 
-    Reasons: those of `images.inspect`, text-not-decoded, caption-empty, caption-too-long, turn-empty, turn-too-long,
-    item-malformed, and any problem that its reader reported (sample-unreadable if without a slug).
+    Reasons: those of `images.inspect`, text-not-decoded, caption-empty, caption-too-long,
+    turn-empty, turn-too-long, item-malformed, and any problem that its reader reported
+    (sample-unreadable if without a slug).
     With `captionless`, an image without text is admitted, to be captioned by a model. Without
     `decoded`, only the structure of an image is checked, not its pixels.
     """

@@ -209,6 +209,8 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             "image-format-not-allowed",
             "the bytes are not a JPEG, PNG or WebP image; convert it to one of these",
         ) from error
+    except MemoryError:
+        raise  # it says nothing of the image: whether one is admitted must not depend on load
     except Exception as error:
         # Pillow's parsers raise many types on hostile headers (struct.error, IndexError, ...).
         raise _damaged(error) from error
@@ -252,8 +254,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         transpose = _UPRIGHT.get(_orientation(image))
         if image.mode.startswith("I"):
             # 16-bit grey: Pillow would clip to 255 and return a white image.
-            grey = np.asarray(image, dtype=np.int64) >> 8
-            image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+            grey = np.clip(np.asarray(image), 0, 0xFFFF)
+            image = Image.fromarray((grey >> 8).astype(np.uint8))
         if transpose is not None:
             image = image.transpose(transpose)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -261,6 +263,8 @@ def _rgb(image: Image.Image) -> Image.Image:
             image = Image.new("RGB", with_alpha.size, "white")
             image.paste(with_alpha, mask=with_alpha.getchannel("A"))
         return image.convert("RGB")
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's decoders raise many types on cut or hostile data (OSError, SyntaxError, ...).
         raise _damaged(error) from error

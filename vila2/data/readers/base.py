@@ -16,7 +16,8 @@ from vila2.data.text import check_encoding
 class ReadOptions:
     """Names of columns or fields; empty means that the reader tries the usual names.
 
-    `encoding` is that of texts without a mark of their own, such as cp1252; by default UTF-8.
+    `split` names one split of a source that has several, or is `all`. `encoding` is that of texts
+    without a mark of their own, such as cp1252; by default UTF-8.
     `captionless` accepts images without text, to be captioned by a model. With `structure_only`,
     admission checks an image's structure without decoding it: three times as fast, for data
     whose images were decoded before.
@@ -28,6 +29,7 @@ class ReadOptions:
     captionless: bool = False
     structure_only: bool = False
     encoding: str = ""
+    split: str = ""
 
 
 class Reader(ABC):

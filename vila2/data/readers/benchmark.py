@@ -25,6 +25,7 @@ class BenchmarkReader(Reader):
     memory, since those of one image need not be adjacent. `docs/benchmarks.md` has all fields.
     """
 
+    fields = ("encoding",)
     looks_like = "a folder with items.jsonl (id, image, benchmark, kind, question, answers, metric)"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:

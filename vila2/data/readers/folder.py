@@ -37,7 +37,7 @@ class FolderReader(Reader):
     nothing is ignored silently. Images may be in `images/` even if the table omits that prefix.
     """
 
-    fields = ("image_field", "caption_field")
+    fields = ("image_field", "caption_field", "encoding")
     looks_like = (
         "a folder of images with captions.csv (image,caption), or .txt or .json beside them"
     )
@@ -95,9 +95,7 @@ class FolderReader(Reader):
             used.add(loaded.name if loaded.data is not None else path)
             if path not in self._files:
                 used.add(f"images/{path}")
-            yield RawSample(
-                keys.of_file(path), name, loaded.data, caption, problem=loaded.problem
-            )
+            yield RawSample(keys.of_file(path), name, loaded.data, caption, problem=loaded.problem)
         yield from self._left_over(used, f"no row of {TABLE} names it", keys)
 
     def _rows(self, table: Path) -> Iterator[tuple[int, str, str, str]]:

@@ -90,7 +90,7 @@ class ImageFiles:
             return [part]
         if folder not in self._listed:
             names: dict[str, list[str]] = {}
-            for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            for name in sorted(f.name for f in folder.iterdir()) if folder.is_dir() else ():
                 names.setdefault(_composed(name), []).append(name)
             self._listed[folder] = names
         return self._listed[folder].get(_composed(part), [])
@@ -100,7 +100,7 @@ class ImageFiles:
         if len(alike) > 1:
             shown = ", ".join(ascii(name) for name in alike[:3])
             return (
-                f"image-ambiguous: {ascii(relative)} may be any of {shown}, which differ in their "
+                f"image-ambiguous: {relative!a} may be any of {shown}, which differ in their "
                 "Unicode form; name one exactly"
             )
         return f"image-missing: there is no file {relative!r}; add it or drop its row"

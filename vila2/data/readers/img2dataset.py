@@ -29,6 +29,7 @@ class Img2DatasetReader(Reader):
     as `image-missing`, so that the counts add up to img2dataset's input list.
     """
 
+    fields = ("encoding",)
     looks_like = "img2dataset's output folder: NNNNN.tar or NNNNN/ beside NNNNN.parquet"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:

@@ -25,6 +25,7 @@ class LlavaReader(Reader):
     and gpt; the `<image>` marker is removed, since every sample has exactly one image.
     """
 
+    fields = ("encoding",)
     looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:

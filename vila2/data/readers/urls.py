@@ -43,7 +43,7 @@ class UrlListReader(Reader):
     one sample or one problem. Reading fetches; `rows` only lists.
     """
 
-    fields = ("url_field", "caption_field")
+    fields = ("url_field", "caption_field", "encoding")
     looks_like = "a .jsonl, .csv or .parquet file with the columns url and caption"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:

@@ -47,6 +47,7 @@ class WebDatasetReader(Reader):
     Other members of a sample are ignored. Tars may be compressed.
     """
 
+    fields = ("encoding",)
     looks_like = "a .tar, or a folder of .tar files, holding key.jpg with key.txt or key.json"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:

@@ -109,9 +109,7 @@ def members_of(
     """
     if isinstance(source, Path):
         with source.open("rb") as opened:
-            yield from members_of(
-                opened, compressed=compressed, limit=limit, keep_unfit=keep_unfit
-            )
+            yield from members_of(opened, compressed=compressed, limit=limit, keep_unfit=keep_unfit)
         return
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     plain = _decompressed(stream) if compressed else stream

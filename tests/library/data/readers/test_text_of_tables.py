@@ -73,7 +73,7 @@ def test_quotes_that_are_not_doubled_make_the_row_malformed(tmp_path: Path, cell
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_cell_of_several_lines_stays_whole(tmp_path: Path, end: str) -> None:
-    table = end.join(['image,caption', 'a.png,"one', 'two"', "b.png,a 15\" screen\x0b", ""])
+    table = end.join(["image,caption", 'a.png,"one', 'two"', 'b.png,a 15" screen\x0b', ""])
     fill(tmp_path, "a.png", "b.png", table=table)
     assert [raw.caption for raw in read(tmp_path)] == [f"one{end}two", 'a 15" screen\x0b']
 
@@ -103,9 +103,12 @@ def test_a_malformed_row_takes_no_line_from_the_next(before: str, after: str) ->
     assert all((f"x{n}", f"y{n}") in held for n in range(3))
 
 
+HEADER = b"image,caption\n"
 WRITERS: dict[str, Callable[[Path, bytes], object]] = {
     "folder": lambda path, text: (path / "a.txt").write_bytes(text),
-    "table": lambda path, text: (path / "captions.csv").write_bytes(b"image,caption\na.png," + text),
+    "table": lambda path, text: (path / "captions.csv").write_bytes(
+        b"image,caption\na.png," + text
+    ),
     "json": lambda path, text: (path / "a.json").write_bytes(b'{"caption": "' + text + b'"}'),
 }
 
