@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from vila2.data.readers.files.tree import Tree, entries_of, tree_of
 from vila2.data.sample import RawSample
 from vila2.data.text import check_encoding
 
@@ -42,6 +43,20 @@ class Reader(ABC):
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         self.path, self.options = path, options or ReadOptions()
         check_encoding(self.options.encoding)
+
+    def tree(self) -> Tree:
+        """The files that `read` reads: a version is named by them, and the store is sent them."""
+        if self.path.is_dir():
+            return tree_of(self.path, follows=self.follows)
+        if is_pattern(self.path) and not self.path.exists():
+            names = [file.name for file in self.path.parent.glob(self.path.name)]
+            return entries_of(self.path.parent, names, self.follows)
+        held = entries_of(self.path.parent, [self.path.name], self.follows)
+        return replace(held, entry=self.path.name)
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Whether a link to a file, by its path below the folder, is read as the file."""
+        return True
 
     @abstractmethod
     def read(self) -> Iterator[RawSample]:

@@ -10,7 +10,8 @@ from typing import Any
 from vila2.data.benchmark_items import item_problem
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions
-from vila2.data.readers.image_files import ImageFiles
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import inside
 from vila2.data.readers.json_rows import BadRow, read_lines, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
@@ -35,6 +36,10 @@ class BenchmarkReader(Reader):
             raise DataError(
                 f"has no {TABLE}", file=str(path), fix=f"Give the benchmark as {self.looks_like}"
             )
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self.path, path)
 
     def count(self) -> int | None:
         """Unknown until the questions are grouped by image."""

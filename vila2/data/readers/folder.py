@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.csv_rows import read_csv
-from vila2.data.readers.image_files import ImageFiles
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import inside, linked_folders, walk_files
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
@@ -60,6 +61,10 @@ class FolderReader(Reader):
         texts = {PurePosixPath(name).suffix.lower() for name in self._files} & {".txt", ".json"}
         return not texts and TABLE not in self._files
 
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self.path, path)
+
     def count(self) -> int | None:
         """Number of image files; `read` yields one sample for each, and the problems."""
         return len(self._images)
@@ -69,9 +74,7 @@ class FolderReader(Reader):
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
-        for name in self._links:
-            problem = "link-to-folder: is not followed; copy the folder itself"
-            yield RawSample(keys.of_file(name), name, None, problem=problem)
+        yield from linked_folders(self.path, keys)
 
     def _read_table(self, table: Path, keys: Keys) -> Iterator[RawSample]:
         captions: dict[str, str] = {}
@@ -155,20 +158,6 @@ class FolderReader(Reader):
             else:
                 problem = "file-unknown: neither a .jpg, .png or .webp image nor a caption"
             yield RawSample(keys.of_file(name), name, None, problem=problem)
-
-
-def walk_files(root: Path) -> tuple[dict[str, None], list[str]]:
-    """Relative paths of all files, as an ordered set, and of links to folders; none hidden."""
-    files: list[str] = []
-    links: list[str] = []
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links += [
-            (here / f).relative_to(root).as_posix() for f in folders if (here / f).is_symlink()
-        ]
-        files += [(here / n).relative_to(root).as_posix() for n in names if not n.startswith(".")]
-    return dict.fromkeys(sorted(files)), sorted(links)
 
 
 def _no_column(table: Path, header: Sequence[str], missing: list[str]) -> DataError:

@@ -10,6 +10,7 @@ from typing import Any
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.files.tree import is_folder, linked_folders
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
@@ -39,10 +40,14 @@ class Img2DatasetReader(Reader):
         self._shards = sorted(
             {f.stem for f in path.glob("*.tar")}
             | {f.stem for f in path.glob("*.parquet")}
-            | {f.name for f in path.iterdir() if f.is_dir() and f.name.isdigit()}
+            | {f.name for f in path.iterdir() if f.name.isdigit() and is_folder(f)}
         )
         if not self._shards:
             raise DataError("holds no shard", file=str(path), fix=f"Give {self.looks_like}")
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Links to whole shards, but not to single images and texts."""
+        return "/" not in name
 
     def count(self) -> int | None:
         """Rows of all tables, if every shard has one, else `None`."""
@@ -54,6 +59,7 @@ class Img2DatasetReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """The images of each shard, then the rows of its table that have none."""
         keys = Keys()
+        yield from linked_folders(self.path, keys)
         for stem in self._shards:
             seen: set[str] = set()
             try:
@@ -72,7 +78,7 @@ class Img2DatasetReader(Reader):
         tar, folder = self.path / f"{stem}.tar", self.path / stem
         if tar.is_file():
             yield from groups_of(tar)
-        elif folder.is_dir():
+        elif is_folder(folder):
             yield from _groups_of_folder(folder)
         else:
             yield from _groups_of_table(self.path / f"{stem}.parquet")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions
-from vila2.data.readers.image_files import ImageFiles
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import Tree, entries_of, inside
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
@@ -46,6 +48,20 @@ class LlavaReader(Reader):
         )
         if not self._rows:
             raise DataError("holds no row", file=str(self._table), fix="Write some conversations")
+
+    def tree(self) -> Tree:
+        """Of a file, also the images beside it that it names."""
+        if self.path.is_dir():
+            return super().tree()
+        files, root = ImageFiles(self._table.parent), self._table.parent
+        named = [row["image"] for _, row in self._rows if isinstance(row, dict) and "image" in row]
+        held = [files.place(name) for name in named if isinstance(name, str)]
+        names = [self._table.name, *(name for name in held if name is not None)]
+        return replace(entries_of(root, names, self.follows), entry=self._table.name)
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self._table.parent, path)
 
     def count(self) -> int | None:
         """Number of rows, which is at least the number of samples."""

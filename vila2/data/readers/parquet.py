@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,8 @@ import pyarrow as pa
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
+from vila2.data.readers.files.splits import files_of_split
+from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import BadRow
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
@@ -24,12 +25,6 @@ CAPTION_FIELDS = (
 KEY_FIELDS = ("key", "__key__", "id", "image_id", "filename", "file_name")
 SOURCE_FIELDS = ("source", "url", "URL", "image_url")
 _SUFFIXES = (".parquet", ".arrow")
-_PART = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
-_SPLITS = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation",
-    "val": "validation", "dev": "validation", "test": "test", "testing": "test", "eval": "test",
-    "evaluation": "test",
-}  # fmt: skip
 
 
 class ParquetReader(Reader):
@@ -47,7 +42,7 @@ class ParquetReader(Reader):
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
-        self._files = _of_split(path, _files(path), self.options.split)
+        self._files = files_of_split(path, _files(path), self.options.split)
         if not self._files:
             raise DataError(
                 "holds no .parquet or .arrow file",
@@ -65,6 +60,8 @@ class ParquetReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """Rows in order; a file's unreadable rest as one problem."""
         keys = Keys()
+        if self.path.is_dir():
+            yield from linked_folders(self.path, keys)
         for file in self._files:
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
             columns, number = self._columns[file], 0
@@ -155,45 +152,6 @@ def _files(path: Path) -> list[Path]:
     # The cache files that `datasets` leaves beside a saved dataset repeat its rows.
     kept = [f for f in files if not f.name.startswith(("cache-", "tmp", "."))]
     return sorted(kept)
-
-
-def split_of(name: str) -> str:
-    """The split that a file's path below its folder names, as Hugging Face does; else empty.
-
-    `data/train-00000-of-00002.parquet`, `train/data-00000-of-00001.arrow`, `test.parquet`. Pure.
-    """
-    path = PurePosixPath(name)
-    part = _PART.fullmatch(path.stem)
-    if part is not None and part[1] != "data":
-        return part[1]
-    for piece in (path.stem, *reversed(path.parent.parts)):
-        words = {_SPLITS[word] for word in re.split(r"[^a-z]+", piece.lower()) if word in _SPLITS}
-        if len(words) == 1:
-            return words.pop()
-    return ""
-
-
-def _of_split(path: Path, files: list[Path], wanted: str) -> list[Path]:
-    """The files of one split; raises `DataError` if there are several and none is chosen."""
-    splits: dict[str, list[Path]] = {}
-    for file in files:
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        splits.setdefault(split_of(name), []).append(file)
-    if wanted == "all" or (not wanted and len(splits) <= 1):
-        return files
-    shown = ", ".join(f"{name or 'none'} ({len(held)} files)" for name, held in splits.items())
-    if not wanted:
-        raise DataError(
-            f"holds several splits: {shown[:600]}",
-            file=str(path),
-            field="split",
-            fix="Choose one with --split, as a dataset of its own, or all of them with --split all",
-        )
-    if wanted not in splits:
-        raise DataError(
-            f"has no split {wanted!r}", file=str(path), field="split", fix=f"It has {shown[:600]}"
-        )
-    return splits[wanted]
 
 
 def _pick(

@@ -9,6 +9,7 @@ from typing import Any
 
 from vila2.data.errors import DataError, ShardError
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
+from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
@@ -68,6 +69,8 @@ class WebDatasetReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """Samples of every tar in order; a tar's unreadable rest as one problem."""
         keys = Keys()
+        if self.path.is_dir():
+            yield from linked_folders(self.path, keys)
         for tar in self._tars:
             samples = 0
             try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.datasets.samples import image, tar_of
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
-from vila2.data.readers.parquet import split_of
+from vila2.data.readers.files.splits import split_of
 from vila2.data.sample import RawSample
 
 

@@ -35,13 +35,17 @@ class ImageFiles:
     def load(self, relative: str) -> Loaded:
         """The bytes of a file, by its name or by the only one that differs in its Unicode form."""
         try:
+            if any(part.startswith(".") and part not in (".", "..")
+                   for part in PurePosixPath(relative).parts):  # fmt: skip
+                problem = f"image-hidden: {relative!r} is a hidden file; rename it"
+                return Loaded(relative, problem=problem)
             found = self._find(relative)
             inside = self._root.resolve()
             # Also of a path that leads nowhere: whether it is outside counts first.
             target = (self._root / (found or relative)).resolve()
             if not target.is_relative_to(inside):
                 return Loaded(relative, problem=(
-                    f"path-outside: {relative!r} lies outside {self._root}; copy the image into "
+                    f"path-outside: {relative!r} lies outside the folder; copy the image into "
                     "the folder and name it relative to it"
                 ))  # fmt: skip
             if found is None:
@@ -53,7 +57,7 @@ class ImageFiles:
                     "compression"
                 ))  # fmt: skip
             return Loaded(found, target.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             problem = f"image-unreadable: {error}; check the file's name and permissions"
             return Loaded(relative, problem=problem)
 
@@ -61,8 +65,18 @@ class ImageFiles:
         """The path below the folder that `load` reads, or `None`."""
         try:
             return self._find(relative)
-        except (OSError, ValueError):
+        except (OSError, RuntimeError, ValueError):
             return None
+
+    def place(self, relative: str) -> str | None:
+        """The path below the folder of a file or link of this name; `None` if there is none."""
+        found = self.find(relative)
+        if found is None and not relative.startswith(("..", "/")):
+            plain = os.path.normpath(relative)
+            places = (plain, f"images/{plain}")
+            found = next((p for p in places if os.path.lexists(self._root / p)), None)
+        outside = found is not None and found.startswith(("..", "/"))
+        return None if outside else found
 
     def same_name(self, relative: str) -> list[str]:
         """Paths that are equal to this one but for their Unicode form; itself if it is there."""
