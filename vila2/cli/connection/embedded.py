@@ -22,7 +22,7 @@ class PlatformRefused(Exception):
 
 
 class Platform(Protocol):
-    """All services in this process, while it is open."""
+    """Owns all services in this process while it is open."""
 
     workspace: Path
     client: Client
@@ -36,7 +36,7 @@ class Door(Protocol):
         """The platform on a workspace; raises `PlatformRefused`."""
 
     def front(self, apps: Mapping[str, Any]) -> Any:
-        """One ASGI app with every service below its own name."""
+        """One ASGI app that serves every service below its own name."""
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The checks of `vila2 doctor` on databases, objects, engine and backend."""
