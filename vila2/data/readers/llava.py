@@ -17,6 +17,7 @@ from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
 
 TABLES = ("conversations.json", "conversations.jsonl")
+_MARKER = "<image>"
 _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 
 
@@ -109,10 +110,13 @@ def _parse(row: Any) -> tuple[str, list[Turn]]:
         raise BadRow("field conversations must hold human and gpt messages in pairs")
     if not all(isinstance(message, dict) for message in messages):
         raise BadRow('field conversations must hold objects with "from" and "value"')
+    asked_of = sum(str(message.get("value")).count(_MARKER) for message in messages[::2])
+    if asked_of > 1:
+        raise BadRow(f"field conversations has {asked_of} {_MARKER} markers for one image")
     turns = []
     for asked, answered in zip(messages[::2], messages[1::2], strict=True):
         if asked.get("from") not in _ASKS or answered.get("from") not in _ANSWERS:
             raise BadRow("field conversations must alternate from human to gpt")
-        question = text_of(asked, "value").replace("<image>", "").strip()
+        question = text_of(asked, "value").replace(_MARKER, "").strip()
         turns.append(Turn(question, text_of(answered, "value").strip()))
     return text_of(row, "image"), turns
