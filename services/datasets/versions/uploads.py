@@ -67,7 +67,7 @@ class Uploads:
             row = self._open(session, piece, body.sha256)
             if row is None:
                 return
-            self._storage.check(session, piece.team, body.bytes, field="body")
+            held = self._storage.reserve(session, piece.team, body.bytes, field="body")
             made = UploadRow(
                 version_id=row.id,
                 file=piece.file,
@@ -75,11 +75,17 @@ class Uploads:
                 sha256=body.sha256,
                 bytes=body.bytes,
             )
-        # The object first: ingest must not find a row whose object is missing.
-        self._objects.put_file(upload_key(made), body.path)
-        with self._database.transaction() as session:
-            if self._open(session, piece, body.sha256) is not None:
-                session.merge(made)
+        try:
+            # The object first: ingest must not find a row whose object is missing.
+            self._objects.put_file(upload_key(made), body.path)
+            with self._database.transaction() as session:
+                self._storage.release(session, held)
+                if self._open(session, piece, body.sha256) is not None:
+                    session.merge(made)
+        except Exception:
+            with self._database.transaction() as session:
+                self._storage.release(session, held)
+            raise
 
     def of_version(self, team: str, name: str, number: int, page: Page) -> list[api.Upload]:
         """The pieces that the store has, by file and number."""
