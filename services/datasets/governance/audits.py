@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from services.chassis.work.worker import Report
 from services.datasets.lookup import named_version, ready_version, shards_of, version_name
 from services.datasets.tables import AuditRow, DatasetRow, ShardRow, VersionRow, WorkUnitRow
 from services.datasets.versions.content import shard_file
+from vila2.data.images.in_flight import cores
 from vila2.data.images.perceptual_hash import clusters, near_pairs, perceptual_hash
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
@@ -197,7 +197,7 @@ class Audits:
 
 def _hashes(samples: Iterator[Sample]) -> Iterator[tuple[str, str, int]]:
     """Yield (key, SHA-256, perceptual hash) in order, with at most 64 images in memory."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while batch := list(itertools.islice(samples, 64)):
             hashed = pool.map(perceptual_hash, [sample.image for sample in batch])
             for sample, found in zip(batch, hashed, strict=True):

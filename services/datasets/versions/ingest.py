@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from services.datasets.versions.shard_objects import (
 from services.datasets.versions.uploads import Uploads
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
+from vila2.data.images.in_flight import cores
 from vila2.data.index import encode_index
 from vila2.data.sample import Sample
 from vila2.data.shards import write_shard
@@ -141,7 +141,7 @@ class Ingest:
     ) -> Iterator[NewShard]:
         raws = self._incoming.raws(version, scratch, report)
         # Decoding releases the GIL; nothing else here benefits from threads.
-        workers = (os.cpu_count() or 1) if admission.decoded else 1
+        workers = cores() if admission.decoded else 1
         samples = admission.through(raws, workers=workers)
         for number in itertools.count():
             first = next(samples, None)
