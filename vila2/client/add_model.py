@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from vila2.client.client import Client
 from vila2.data.errors import DataError
 from vila2.model.digest import file_digest
@@ -117,7 +119,7 @@ def fetch_from_hub(repository: str, revision: str = "") -> tuple[Path, Origin]:
             fix="Check the name; for a gated model, accept its terms and log in with `hf auth "
             "login`",
         ) from error
-    except (OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (OfflineModeIsEnabled, httpx2.HTTPError, OSError, ValueError) as error:
         raise DataError(
             f"the hub cannot be reached for {repository} ({error})",
             fix=f"On a machine with a network, run `hf download {repository} --local-dir DIR`, "

@@ -49,7 +49,11 @@ class AddedModels:
         self._objects.put_directory(prefix, folder)
         with self._database.transaction() as session:
             exclusively(session, f"model:{new.name}")
-            if session.get(ModelRow, new.name) is None:
+            row = session.get(ModelRow, new.name)
+            if row is not None and not row.short_name:
+                # It was removed, and is added again.
+                row.short_name, row.files, row.job = new.short_name, files_of(folder), new.job
+            if row is None:
                 session.add(
                     ModelRow(
                         name=new.name,

@@ -15,7 +15,7 @@ from services.chassis.web.contents import Received
 from services.chassis.web.errors import Conflict, Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.training.registry.registry import named_by_team
-from services.training.tables import ModelImportRow
+from services.training.tables import ModelImportRow, ModelRow
 from vila2.schemas.rest import model_imports as api
 
 UPLOADING, WAITING, WORKING, READY, FAILED = (
@@ -38,7 +38,7 @@ class ModelImports:
         def found_or_made(session: Session) -> api.ModelImport:
             exclusively(session, f"model-name:{team}:{body.name}")
             row = asked.find(session, ModelImportRow, team=team)
-            if row is not None and row.state == FAILED:
+            if row is not None and (row.state == FAILED or _gone(session, row)):
                 # The same request again: the cause of the failure may have been fixed.
                 row.state, row.error = (UPLOADING if body.files else WAITING), ""
             if row is None:
@@ -153,6 +153,12 @@ def source_of(objects: str) -> tuple[str, str]:
     """Source and prefix of s3://SOURCE/PREFIX."""
     source, _, prefix = objects.removeprefix("s3://").partition("/")
     return source, prefix.rstrip("/")
+
+
+def _gone(session: Session, row: ModelImportRow) -> bool:
+    """Whether the model that an import registered was removed since."""
+    model = session.get(ModelRow, row.model) if row.state == READY else None
+    return row.state == READY and (model is None or model.short_name != row.name)
 
 
 def _body(row: ModelImportRow) -> api.ModelIn:

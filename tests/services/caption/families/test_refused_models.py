@@ -184,7 +184,9 @@ def test_a_model_that_is_removed_frees_its_name_and_its_files(
         client.caption.captions(
             CaptionsIn(model=made.model, images=[disc_image()], prompts=["what?"])
         )
-    assert add_directory(client, good, name="passing-again").state == "ready"
+    again = add_directory(client, good, name="passing")
+    assert (again.model, again.answer) == (made.model, made.answer)
+    assert not client.training.model("passing").removed
 
 
 def test_an_upload_that_was_interrupted_goes_on_with_the_missing_pieces(
