@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from services.chassis.storage.intact import intact, stored_captions
 from services.chassis.web.contents import answers, received, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
@@ -147,7 +148,9 @@ def get_layer_content(
     """One shard's captions as Parquet. An unsealed layer requires an export with a waiver."""
     held = context.layers.get(caller.team, layer)
     context.exports.check_readable(caller.team, held, export)
-    data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
+    shard = context.layers.shard(caller.team, held.id, number)
+    stored = stored_captions(held.id, number, shard.object_key, shard.sha256)
+    data = intact(context.objects, shard.object_key, stored)
     return Response(data, media_type="application/vnd.apache.parquet")
 
 
