@@ -1,4 +1,4 @@
-"""Middleware that authenticates before reading a body, and limits its size by route.
+"""Middleware that authenticates before reading a body, limits its size, and shares out turns.
 
 FastAPI reads a JSON body completely before it runs the route's dependencies, so dependencies can do
 neither.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -22,6 +22,8 @@ from services.chassis.web.errors import (
     refusal,
     unreachable,
 )
+from services.chassis.web.limit_settings import RequestSettings
+from services.chassis.web.turns import PerLoop, ordinary_turns
 from vila2.client import Unreachable
 
 CALLER = "caller"
@@ -42,33 +44,61 @@ def takes_body(kind: Body) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
+class Caller(Protocol):
+    """What the middleware knows of the holder of a key."""
+
+    @property
+    def team(self) -> str:
+        """The team whose turn a request takes."""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a service of the platform, which needs no turn."""
+
+
 class KeyThenBody:
-    """The middleware: stores the caller in the request's state and limits the body.
+    """The middleware: stores the caller in the request's state and limits body and turns.
 
     `authenticate` returns the holder of a bearer key, or raises; it may query a database.
     """
 
     def __init__(
-        self, app: ASGIApp, *, authenticate: Callable[[str], object], bounds: BodySettings
+        self,
+        app: ASGIApp,
+        *,
+        authenticate: Callable[[str], Caller],
+        bounds: BodySettings,
+        requests: RequestSettings,
     ) -> None:
         self._app, self._authenticate, self._bounds = app, authenticate, bounds
+        self._turns = PerLoop(lambda: ordinary_turns(requests))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reject a request without a valid key; pass on any other."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"].removeprefix(scope.get("root_path", "")).startswith(_KEYED):
-            try:
-                caller = await run_in_threadpool(self._authenticate, _bearer(scope))
-            except ServiceError as error:
-                await refusal(error)(scope, receive, send)
-                return
-            except Unreachable:
-                await unreachable()(scope, receive, send)
-                return
-            scope.setdefault("state", {})[CALLER] = caller
-        await self._app(scope, _BoundedBody(scope, receive, self._bounds), send)
+        bounded = _BoundedBody(scope, receive, self._bounds)
+        if not scope["path"].removeprefix(scope.get("root_path", "")).startswith(_KEYED):
+            await self._app(scope, bounded, send)
+            return
+        turns = self._turns.here()
+        try:
+            caller = await run_in_threadpool(self._authenticate, _bearer(scope))
+            if not caller.is_service:
+                await turns.take(caller.team)
+        except ServiceError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        except Unreachable:
+            await unreachable()(scope, receive, send)
+            return
+        scope.setdefault("state", {})[CALLER] = caller
+        try:
+            await self._app(scope, bounded, send)
+        finally:
+            if not caller.is_service:
+                turns.give_back(caller.team)
 
 
 class _BoundedBody:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from anyio import to_thread
 
 from services.platform.embedded import EmbeddedPlatform
 from tests.support.chassis.asgi_request import Answer, request
@@ -93,3 +97,79 @@ def test_a_server_answers_before_the_body_is_sent(platform: EmbeddedPlatform) ->
             with socket.create_connection((where.hostname, where.port), timeout=20) as client:
                 client.sendall(head.format(auth=auth).encode())
                 assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_health_is_answered_while_every_thread_is_busy(app: ExampleService) -> None:
+    """A process that is busy must not be restarted as if it were dead."""
+    release = threading.Event()
+
+    async def main() -> int:
+        pool = to_thread.current_default_thread_limiter()
+        busy = [
+            asyncio.create_task(to_thread.run_sync(release.wait, 30))
+            for _ in range(int(pool.total_tokens))
+        ]
+        await asyncio.sleep(0)
+        sent: list[int] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("status", 0))
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/healthz", "root_path": "", "headers": [],
+            "query_string": b"",
+        }  # fmt: skip
+        await asyncio.wait_for(app.app(scope, receive, send), 20)
+        release.set()
+        await asyncio.gather(*busy)
+        return sent[0]
+
+    assert asyncio.run(main()) == 200
+
+
+def test_a_team_with_too_many_requests_at_once_is_told_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bodies are still on the way; another team is answered meanwhile."""
+    monkeypatch.setenv("VILA2_TEAM_REQUESTS", "2")
+    monkeypatch.setenv("VILA2_TEAM_WAITING", "0")
+    with example_service(tmp_path) as made:
+        answers = asyncio.run(_while_two_send(made))
+    assert answers == {"red": 429, "blue": 200}
+
+
+async def _while_two_send(made: ExampleService) -> dict[str, int]:
+    ended, reading = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def ask(team: str, *, slowly: bool) -> int:
+        status: list[int] = []
+
+        async def receive() -> dict[str, Any]:
+            if slowly:
+                reading.release()
+                await ended.wait()
+            return {"type": "http.request", "body": b'{"size": 1}', "more_body": False}
+
+        async def send(message: Any) -> None:
+            status.append(message.get("status", 0))
+
+        key = made.keys.issue(team=team)
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/notes", "root_path": "",
+            "query_string": b"", "headers": [
+                (b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")
+            ],
+        }  # fmt: skip
+        await made.app(scope, receive, send)
+        return status[0]
+
+    slow = [asyncio.create_task(ask("red", slowly=True)) for _ in range(2)]
+    for _ in slow:
+        await asyncio.wait_for(reading.acquire(), 30)
+    found = {team: await ask(team, slowly=False) for team in ("red", "blue")}
+    ended.set()
+    assert await asyncio.gather(*slow) == [200, 200]
+    return found
