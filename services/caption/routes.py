@@ -108,9 +108,7 @@ def get_failures(
 
 @router.post("/captions", summary="Caption images")
 @takes_body("data")
-async def caption_images(
-    body: api.CaptionsIn, caller: Reader, context: Context
-) -> api.Preview:
+async def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
     """Caption the images in the request as a job would, with the gate and retries."""
     return await context.slow.run(caller.team, partial(context.direct.captions, caller.team, body))
 
@@ -166,19 +164,17 @@ def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Dep
 
 
 @router.post("/previews", summary="Preview captions")
-async def preview_captions(
-    body: api.PreviewIn, caller: Reader, context: Context
-) -> api.Preview:
+async def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
     """Caption a few samples as a job would, without making a layer."""
     return await context.slow.run(caller.team, partial(context.previews.preview, caller.team, body))
 
 
 @router.post("/estimates", summary="Estimate a caption job")
-async def estimate_captions(
-    body: api.PreviewIn, caller: Reader, context: Context
-) -> api.Estimate:
+async def estimate_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Estimate:
     """Caption a few samples, and extrapolate time, tokens and cost to the whole version."""
-    return await context.slow.run(caller.team, partial(context.previews.estimate, caller.team, body))
+    return await context.slow.run(
+        caller.team, partial(context.previews.estimate, caller.team, body)
+    )
 
 
 @router.get("/quota", summary="Get the caller's image quota")

@@ -55,8 +55,6 @@ def up(
     commands find it. `--engine triton` starts a Triton server of its own for the captions
     (`vila2 triton install` once); VILA2_TRITON_URL names one that runs already.
     """
-    import uvicorn
-
     if not is_loopback(f"http://{host}"):
         # Members of other machines may not use any address and any variable of this process.
         os.environ.setdefault("VILA2_ENDPOINTS", "")
@@ -65,9 +63,7 @@ def up(
         embedded(session.workspace, triton=engine == "triton") as served,
     ):
         address = f"http://{host}:{listening.getsockname()[1]}"
-        server = uvicorn.Server(
-            uvicorn.Config(door().front(served.apps), log_level="warning", lifespan="off")
-        )
+        server = door().server(served.apps)
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
             say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
