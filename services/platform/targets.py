@@ -57,6 +57,7 @@ def _training(seams: Seams) -> FastAPI:
         root=seams.workspace / "training",
         slots=seams.slots,
         accelerator=seams.training.training_accelerator,
+        max_cpus=seams.training.max_cpus,
         interrupt_on_stop=not seams.training.jobs_outlive_the_service,
     )
     if seams.alone:

@@ -32,7 +32,7 @@ class TrainingContext:
 
     `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
     run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
-    keeps busy by default. A dispatcher that dies while starting a job holds it back
+    keeps busy by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies while starting a job holds it back
     for at most `lease_seconds`.
     """
 
@@ -48,13 +48,14 @@ class TrainingContext:
         slots: int,
         interrupt_on_stop: bool,
         accelerator: str = "cpu",
+        max_cpus: int = 4096,
         lease_seconds: float = 30.0,
     ) -> None:
         self._database = database
         self._interrupt = interrupt_on_stop
         self.platform = platform
         self._backend = backend
-        self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
+        self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator, max_cpus=max_cpus)
         self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
