@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers, declared_bytes, received, takes
+from services.chassis.web.contents import answers, declared_bytes, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
@@ -167,7 +167,8 @@ def get_shard_content(
 ) -> Response:
     """The shard's tar. For a tar registered in place, it contains only the admitted samples."""
     found = context.versions.shard(caller.team, name, number, index)
-    return Response(shard_tar(context.objects, found), media_type="application/x-tar")
+    tar = shard_tar(context.objects, found, context.spool)
+    return streamed(tar, media_type="application/x-tar")
 
 
 @router.get(
@@ -180,8 +181,8 @@ def get_shard_index(
 ) -> Response:
     """The shard's samples without images, and the images' offsets in the tar, as Parquet."""
     found = context.versions.shard(caller.team, name, number, index)
-    data = context.objects.get(found.index_key)
-    return Response(data, media_type="application/vnd.apache.parquet")
+    index_file = context.objects.local(found.index_key).open("rb")
+    return streamed(index_file, media_type="application/vnd.apache.parquet")
 
 
 @router.get("/datasets/{name}/versions/{number}/samples/{key}", summary="Get a sample's lineage")

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers, received, takes
+from services.chassis.web.contents import answers, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
@@ -147,8 +147,9 @@ def get_layer_content(
     """One shard's captions as Parquet. An unsealed layer requires an export with a waiver."""
     held = context.layers.get(caller.team, layer)
     context.exports.check_readable(caller.team, held, export)
-    data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
-    return Response(data, media_type="application/vnd.apache.parquet")
+    found = context.layers.shard(caller.team, held.id, number)
+    captions = context.objects.local(found.object_key).open("rb")
+    return streamed(captions, media_type="application/vnd.apache.parquet")
 
 
 @router.post("/exports", summary="Begin an export", status_code=201)

@@ -2,8 +2,8 @@
 
 Records every request to a route whose scope allows changes, and every 401 and 403, before the
 response is sent. Entries for refused requests are rate-limited, for each team and for strangers
-together, so that they cannot fill the disk; the excess is counted. Entries are kept forever unless a
-retention in days is configured.
+together, so that they cannot fill the disk; the excess is counted. Entries are kept forever
+unless a retention in days is configured.
 """
 
 from __future__ import annotations

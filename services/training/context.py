@@ -32,8 +32,8 @@ class TrainingContext:
 
     `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
     run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
-    keeps busy by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies while starting a job holds it back
-    for at most `lease_seconds`.
+    keeps busy by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies while
+    starting a job holds it back for at most `lease_seconds`.
     """
 
     def __init__(

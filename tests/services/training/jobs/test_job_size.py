@@ -16,9 +16,7 @@ def training(**fields: int) -> JobIn:
 
 
 def evaluation(threads: int) -> JobIn:
-    return JobIn(
-        name="x", evaluate=EvaluateIn(model="m", benchmarks=[{"name": "b"}], threads=threads)
-    )
+    return JobIn(name="x", evaluate=EvaluateIn(model="m", benchmarks=["b"], threads=threads))
 
 
 @pytest.mark.parametrize(
