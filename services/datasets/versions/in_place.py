@@ -8,7 +8,6 @@ from pathlib import Path
 
 from services.chassis.storage.objects import checked
 from services.chassis.storage.sources import Sources, in_place_key
-from services.chassis.work.worker import Report
 from services.datasets.tables import ShardRow, VersionRow
 from services.datasets.versions.shard_objects import NewShard
 from vila2.data.admission import Admission
@@ -26,7 +25,7 @@ class InPlace:
         self._sources = sources
 
     def shards(
-        self, version: VersionRow, admission: Admission, report: Report
+        self, version: VersionRow, admission: Admission
     ) -> Iterator[NewShard]:
         """The shard of every tar below the version's prefix, in order of name."""
         source = self._sources.open(version.origin)
@@ -51,7 +50,6 @@ class InPlace:
                 row = self._admit(group, admission, keys)
                 if row is not None:
                     rows.append(row)
-                report(admission.accepted + admission.rejected.total())
             if rows:
                 yield _shard(version, number, name, tar, rows)
                 number += 1
