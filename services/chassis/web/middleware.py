@@ -106,7 +106,7 @@ class _BoundedBody:
 
     def __init__(self, scope: Scope, receive: Receive, bounds: BodySettings) -> None:
         self._scope, self._receive, self._bounds = scope, receive, bounds
-        self._read = 0
+        self._read = self._commas = 0
 
     async def __call__(self) -> Message:
         kind: Body = getattr(self._scope.get("endpoint"), _BOUND, "json")
@@ -114,8 +114,10 @@ class _BoundedBody:
         if LENGTH.fullmatch(declared):
             self._check(kind, int(declared))
         message = await self._receive()
-        self._read += len(message.get("body", b""))
+        piece: bytes = message.get("body", b"")
+        self._read += len(piece)
         self._check(kind, self._read)
+        self._check_values(kind, piece)
         return message
 
     def _check(self, kind: Body, size: int) -> None:
@@ -125,6 +127,19 @@ class _BoundedBody:
                 f"a body here has at most {most:,} bytes",
                 field="body",
                 fix=f"send less at a time, or have the operator raise {setting}",
+            )
+
+    def _check_values(self, kind: Body, piece: bytes) -> None:
+        """Bound the work of checking a body: each wrong value costs far more than its bytes."""
+        bound = self._bounds.values_of(kind)
+        if bound is None:
+            return
+        self._commas += piece.count(b",")
+        if self._commas > bound[0]:
+            raise TooLarge(
+                f"a body here has at most {bound[0]:,} values (commas)",
+                field="body",
+                fix=f"send less at a time, or have the operator raise {bound[1]}",
             )
 
 

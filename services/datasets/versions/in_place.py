@@ -24,9 +24,7 @@ class InPlace:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    def shards(
-        self, version: VersionRow, admission: Admission
-    ) -> Iterator[NewShard]:
+    def shards(self, version: VersionRow, admission: Admission) -> Iterator[NewShard]:
         """The shard of every tar below the version's prefix, in order of name."""
         source = self._sources.open(version.origin)
         tars = [key for key in source.keys(version.prefix) if key.endswith(".tar")]

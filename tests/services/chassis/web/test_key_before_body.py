@@ -173,3 +173,17 @@ async def _while_two_send(made: ExampleService) -> dict[str, int]:
     ended.set()
     assert await asyncio.gather(*slow) == [200, 200]
     return found
+
+
+def test_a_body_of_too_many_values_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes each, and each a reason to be told; the refusal names the setting."""
+    monkeypatch.setenv("VILA2_MAX_JSON_VALUES", "100")
+    with example_service(tmp_path) as made:
+        key = made.keys.issue(team="red")
+        within, over = (b"[" + b",".join([b"0"] * n) + b"]" for n in (101, 102))
+        assert note(made, key, within).status == 422
+        answer = note(made, key, over[:60], over[60:])
+    assert answer.status == 413
+    assert "VILA2_MAX_JSON_VALUES" in answer.problem["fix"]
