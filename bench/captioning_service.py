@@ -154,7 +154,13 @@ def workers_apart(
 
 @contextmanager
 def _worker(workspace: Path, env: dict[str, str], log: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "services.caption.jobs.worker", "--workspace", str(workspace)]
+    command = [
+        sys.executable,
+        "-m",
+        "services.caption.jobs.worker_command",
+        "--workspace",
+        str(workspace),
+    ]
     with log.open("wb") as out:
         child = subprocess.Popen(
             command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT

@@ -7,7 +7,7 @@ database, a separate process starts a run through the controller's API and drive
 layer. The phases run one after another (in the service they overlap), so that wall-clock and CPU
 time can be measured for each. On a shared machine only CPU time is meaningful. The phases:
 
-- plan: add the layer job's units to the table.
+- plan: add the caption job's units to the table.
 - claim+commit: relay -> broker -> workers, which claim a unit, look up its shard and commit, until
   none is waiting. With `--sample N` only N units from the middle of the table are processed; the
   others are set to done.
@@ -210,7 +210,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def _ticks(given: argparse.Namespace) -> dict[str, float]:
-    """The reconciler's tick in ms while N runs caption, each with its own layer job."""
+    """The reconciler's tick in ms while N runs caption, each with its own caption job."""
     stack = _stack(given.ticks)
     stack.fill(10)
     found, started = {}, 0

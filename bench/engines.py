@@ -35,8 +35,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from services.caption.engines.allowed_endpoints import AllowedEndpoints
-from services.caption.engines.endpoint import EndpointEngines
+from services.caption.engines.endpoint.allowed import AllowedEndpoints
+from services.caption.engines.endpoint.engines import EndpointEngines
 from services.caption.settings import CaptionSettings
 from services.chassis.storage.objects_directory import DirectoryObjects
 from services.platform.embedded import EmbeddedPlatform

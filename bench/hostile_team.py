@@ -107,8 +107,14 @@ def measure(seconds: float, out: Path) -> None:
         print(f"| {name} | " + " | ".join(f"{value:,}" for value in told.values()) + " |")
     print(f"the attack by outcome: {done}")
     machine = {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    told = {"seconds": seconds, "goal": GOAL, "machine": machine, "requests": rows, "attack": done}
-    out.write_text(json.dumps(told, indent=1) + "\n")
+    figures: dict[str, Any] = {
+        "seconds": seconds,
+        "goal": GOAL,
+        "machine": machine,
+        "requests": rows,
+        "attack": done,
+    }
+    out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 @contextmanager

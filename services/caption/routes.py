@@ -65,7 +65,7 @@ def get_job_request(job: str, caller: Reader, context: Context) -> api.CaptionJo
 
 @router.post("/jobs/{job}/cancel", summary="Cancel a caption job")
 def cancel_job(job: str, caller: Writer, context: Context) -> api.CaptionJob:
-    """Stop. Captioned shards stay in the open layer; the others are not begun."""
+    """Stop the job. Captioned shards stay in the open layer; the others are not started."""
     return context.jobs.cancel(caller.team, job)
 
 
@@ -100,7 +100,7 @@ def get_failures(
     caller: Reader,
     context: Context,
     reason: str = "",
-    first: Annotated[int, Query(ge=0, le=2**31 - 1, description="Go on from this shard.")] = 0,
+    first: Annotated[int, Query(ge=0, le=2**31 - 1, description="Shard to start from.")] = 0,
 ) -> api.Failures:
     """Failed shards, and quarantined samples with their reasons and last texts."""
     return context.control.failures(caller.team, job, reason=reason, first=first)
@@ -136,9 +136,9 @@ def deploy_model(
     context: Context,
     started: Started,
 ) -> api.Deployment:
-    """Check its weights and scores, load it, compare its answers with the trainer's, and switch.
+    """Check a model's weights, scores and answers, then switch the endpoint to it.
 
-    A model that fails a check leaves the endpoint as it was; no request fails meanwhile.
+    If a check fails, the endpoint is unchanged. No request fails during the switch.
     """
     made = context.deployments.deploy(caller.team, endpoint, body, by=caller.key)
     started.tell(f"deployments/{made.id}")
@@ -159,13 +159,13 @@ def rollback_endpoint(
 
 @router.get("/deployments/{deployment}", summary="Get a deployment")
 def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Deployment:
-    """The deployment's state, the evidence for it, and why it failed."""
+    """The deployment's state, the results of its checks, and why it failed."""
     return context.deployments.get(caller.team, deployment)
 
 
 @router.post("/previews", summary="Preview captions")
 async def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
-    """Caption a few samples as a job would, without making a layer."""
+    """Caption a few samples as a job would, without creating a layer."""
     return await context.slow.run(caller.team, partial(context.previews.preview, caller.team, body))
 
 

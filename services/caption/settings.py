@@ -1,10 +1,10 @@
-"""Which engine answers and who carries hints, from environment variables.
+"""Which engine and which broker the caption service uses, from environment variables.
 
 VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
 VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
 VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
 VILA2_LEASE_SECONDS    how long a silent worker keeps its shard (default 60)
-VILA2_ENDPOINTS        OpenAI-compatible endpoints that teams may use (see `allowed_endpoints.py`)
+VILA2_ENDPOINTS        endpoints that teams may use, and their keys (`engines/endpoint/allowed.py`)
 VILA2_BATCH_SIZE       requests of one batch in transformers' engine (default 16)
 VILA2_BROKER_URL       redis://HOST:PORT/N: layers are captioned by workers, not in this process
 """
@@ -24,7 +24,7 @@ from services.chassis.work.queue_inprocess import InProcessQueue
 
 
 class CaptionSettings(BaseSettings):
-    """Settings of the caption service's ports."""
+    """Settings of the caption service's engine and queue."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -43,9 +43,9 @@ class CaptionSettings(BaseSettings):
     lease_seconds: float = Field(60.0, gt=1)
 
     def engines(self, database: Database, objects: ObjectStore) -> Engines:
-        """Build the engine adapters, and what chooses between them."""
-        from services.caption.engines.allowed_endpoints import AllowedEndpoints
-        from services.caption.engines.endpoint import EndpointEngines
+        """Build the engine adapters, and the router that chooses between them."""
+        from services.caption.engines.endpoint.allowed import AllowedEndpoints
+        from services.caption.engines.endpoint.engines import EndpointEngines
         from services.caption.engines.routed import RoutedEngines
         from services.caption.engines.transformers_generate import TransformersEngines
 

@@ -17,13 +17,13 @@ class Base(DeclarativeBase):
 
 
 class CaptionJobRow(TokenColumns, Base):
-    """A layer job.
+    """A caption job.
 
-    `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds`
-    are the sums over the recorded units. `waiting` says why a running job starts no shards at
-    present, and `waiting_until` until when (Unix time, seconds). `cost` is what all answers so far
-    were charged, `reserved` the most that requests under way may add, and `budget` bounds their
-    sum.
+    `planned` of its `shards` have units; `captioned`, `quarantined`, `tokens` and `seconds` are the
+    sums over the recorded units. `waiting` is the reason why a running job starts no shards at
+    present, and `waiting_until` the end of the wait (Unix time, seconds). `cost` is the cost of all
+    answers so far, `reserved` the maximum cost of the requests in flight, and `budget` the limit on
+    their sum.
     """
 
     __tablename__ = "caption_jobs"
@@ -87,10 +87,10 @@ class EndpointRow(Base):
 
 
 class DeploymentRow(Base):
-    """One attempt to deploy a model to an endpoint, with the evidence for its outcome.
+    """One attempt to deploy a model to an endpoint, with the results of its checks.
 
     `sha256` is the registered digest and `digest` that of the stored weights, empty until they are
-    read. `evaluations` are the registry's when the deployment was asked for.
+    read. `evaluations` are those of the registry when the deployment was requested.
     """
 
     __tablename__ = "deployments"

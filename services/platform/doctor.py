@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from services.caption.jobs.worker import PlatformSettings
+from services.caption.jobs.worker_command import PlatformSettings
 from services.caption.settings import CaptionSettings
 from services.chassis.storage.migrations import Migrations
 from services.chassis.storage.settings import StorageSettings

@@ -16,7 +16,7 @@ import httpx2
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from services.caption.engines.allowed_endpoints import ANY
+from services.caption.engines.endpoint.allowed import ANY
 from services.caption.settings import CaptionSettings
 from services.chassis.process import begin_process
 from services.chassis.storage.migrations import DatabaseNewer, DatabaseUnknown

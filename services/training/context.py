@@ -20,6 +20,7 @@ from services.training.queue.attempts import Accounts
 from services.training.queue.claims import Claims
 from services.training.queue.gauges import measure
 from services.training.queue.teams import Quotas
+from services.training.registry.added_models import AddedModels
 from services.training.registry.import_steps import ImportSteps
 from services.training.registry.imports import Imports
 from services.training.registry.model_imports import ModelImports
@@ -30,10 +31,10 @@ from vila2.client import Client
 class TrainingContext:
     """Built once per process; `start` begins dispatching.
 
-    `interrupt_on_stop` makes an orderly stop take the jobs along, as on a laptop; without it they
-    run on and are adopted by the next dispatcher. `accelerator` is what a process of the backend
-    keeps busy by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies while
-    starting a job holds it back for at most `lease_seconds`.
+    With `interrupt_on_stop`, an orderly stop also interrupts the jobs, as on a laptop; without it
+    they continue and the next dispatcher adopts them. `accelerator` is the device that a process of
+    the backend uses by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies
+    while starting a job delays it by at most `lease_seconds`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TrainingContext:
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
         self.imports = Imports(database, objects)
+        self.added = AddedModels(database, objects)
         self.model_imports = ModelImports(database, objects, sources)
         self.spool = root / "spool"
         self.spool.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ class TrainingContext:
             objects,
             sources,
             self.model_imports,
-            self.registry,
+            self.added,
             platform,
             scratch=root / "imports",
         )
@@ -89,7 +91,7 @@ class TrainingContext:
         ]
         JOB_SLOTS.set(slots)
         for kind, state in product(("train", "evaluate"), ("succeeded", "failed", "stopped")):
-            JOBS.labels(kind, state)  # from 0 on, so that the first failure is an increase
+            JOBS.labels(kind, state)  # starts at 0, so that the first failure is an increase
         self.watch = Watch("training", self._measure, objects=objects)
 
     def start(self) -> None:

@@ -41,7 +41,7 @@ class BackendMissing(RuntimeError):
 
 
 class TrainingSettings(BaseSettings):
-    """The seam of the training service: its execution backend."""
+    """Settings of the training service's execution backend."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -117,7 +117,7 @@ class TrainingSettings(BaseSettings):
 
     @property
     def jobs_outlive_the_service(self) -> bool:
-        """Whether an orderly stop leaves the jobs running: they take nothing of this machine."""
+        """Whether an orderly stop leaves the jobs running, as they do not run on this machine."""
         return self.training_backend != "local"
 
     def backend(self, workspace: Path) -> Backend:

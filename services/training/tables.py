@@ -16,10 +16,10 @@ class Base(DeclarativeBase):
 
 
 class JobRow(TokenColumns, Base):
-    """A job handed to an execution backend; `handle` is how the backend finds it again.
+    """A job for an execution backend; `handle` identifies it to the backend.
 
-    A dispatcher that starts a job holds it by `fence` until `lease_until`. A job with seeds has
-    `children` jobs, of which each names it as `parent`, and is never started itself.
+    A dispatcher that starts a job holds it by `fence` until `lease_until`. A job with several seeds
+    has `children` jobs, each of which names it as `parent`, and is never started itself.
     """
 
     __tablename__ = "jobs"
@@ -53,7 +53,7 @@ class JobRow(TokenColumns, Base):
 
 
 class AttemptRow(Base):
-    """One time that a job ran: what it kept busy, from when to when, and how it ended.
+    """One attempt at a job: the processes and device that it used, when, and how it ended.
 
     `ended_at` is 0 while it runs; a job has at most one such attempt.
     """
@@ -72,7 +72,7 @@ class AttemptRow(Base):
 
 
 class QuotaRow(Base):
-    """What a team may use."""
+    """A team's quota."""
 
     __tablename__ = "quotas"
 
@@ -87,12 +87,12 @@ class QuotaRow(Base):
 
 
 class ModelRow(Base):
-    """A model of the registry: its weights immutable and named by their digest.
+    """A model of the registry: its weights are immutable and named by their digest.
 
-    `short_name` is the name under which a team added a model from elsewhere, and `origin` where
-    that was; both are empty for a model that was trained here. A `hidden` model is still being
-    tested. `revision` counts what has been learnt about it since; `carded` is the revision that the
-    card beside its weights describes.
+    `short_name` is the name under which a team added a model from elsewhere, and `origin` its
+    source; both are empty for a model that was trained here. A `hidden` model is still being
+    tested. `revision` increases with every new fact about the model; `carded` is the revision that
+    the card beside its weights describes.
     """
 
     __tablename__ = "models"
@@ -119,7 +119,7 @@ class ModelRow(Base):
 
 
 class ModelImportRow(TokenColumns, Base):
-    """A model on its way into the registry; `lease_until` protects the process that works on it."""
+    """A model that is being imported; `lease_until` protects the process working on it."""
 
     __tablename__ = "model_imports"
     __table_args__ = (UniqueConstraint("team", "token"),)
@@ -139,9 +139,9 @@ class ModelImportRow(TokenColumns, Base):
 
 
 class EvaluationRow(Base):
-    """A model's score on a benchmark, as one evaluation job, or one import, found it.
+    """A model's score on a benchmark, from one evaluation job or one import.
 
-    `source` is empty for a job of this platform and names the program of an import, whose
+    `source` is empty for a job of this platform. For an import it names the program, and
     `benchmark` begins with it. Without an interval `low` and `high` are null.
     """
 

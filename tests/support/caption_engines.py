@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from services.caption.captioning.images import prepared
-from services.caption.engines.allowed_endpoints import AllowedEndpoints
 from services.caption.engines.embedded import EmbeddedEngines
-from services.caption.engines.endpoint import EndpointEngines
+from services.caption.engines.endpoint.allowed import AllowedEndpoints
+from services.caption.engines.endpoint.engines import EndpointEngines
 from services.caption.engines.transformers_generate import TransformersEngines
 from services.caption.engines.triton import TritonEngines
 from services.caption.engines.triton_connection import Connection

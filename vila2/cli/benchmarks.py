@@ -1,4 +1,4 @@
-"""`vila2 benchmarks`: known benchmarks, evaluations on them, and those of lmms-eval."""
+"""`vila2 benchmarks`: known benchmarks, evaluations on them, and lmms-eval results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vila2.benchmarks.source import Where
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
 from vila2.cli.datasets import dataset_ref, examples_of, submit_shown, version_of
-from vila2.cli.models import scores_of
+from vila2.cli.models.models import scores_of
 from vila2.client import Client
 from vila2.schemas.rest.datasets import Version
 from vila2.schemas.rest.training import EvaluateIn, Evaluation, ImportIn, JobIn
@@ -48,12 +48,12 @@ A known benchmark is read from its published files and becomes a benchmark datas
 name, and that audits compare with training data.
 """
 )
-ModelName = Annotated[str, typer.Option(help="A model, as `vila2 models list` shows it.")]
+ModelName = Annotated[str, typer.Option(help="A model listed by `vila2 models list`.")]
 
 
 @app.command("list")
 def list_benchmarks(session: Session) -> None:
-    """What can be added by name, and what the store holds."""
+    """List the benchmarks that can be added by name, and those in the store."""
     with session.client() as client:
         held = [
             client.datasets.version(dataset.name)
@@ -66,17 +66,18 @@ def list_benchmarks(session: Session) -> None:
 @app.command("add")
 def add(
     session: Session,
-    benchmark: Annotated[str, typer.Argument(help="A name that `vila2 benchmarks list` shows.")],
+    benchmark: Annotated[str, typer.Argument(help="A name listed by `vila2 benchmarks list`.")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="What its makers published: a file or a folder.")
+        Path | None, typer.Option("--from", help="The published benchmark: a file or a folder.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Its images; default: the folder that holds the file.")
+        Path | None,
+        typer.Option(help="Folder of its images; default: the folder that holds the file."),
     ] = None,
     name: Annotated[str, typer.Option(help="Dataset name; default: the benchmark's.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Only this many questions, the first.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first N questions; 0 for all.")] = 0,
 ) -> None:
-    """Make a known benchmark a dataset of the store; adding it again changes nothing."""
+    """Add a known benchmark to the store as a dataset. Adding it again has no effect."""
     known = source_named(benchmark)
     part = f", first {limit:,} questions" if limit else ""
     with tempfile.TemporaryDirectory(prefix="vila2-benchmark-") as scratch:
@@ -105,9 +106,11 @@ def run(
     session: Session,
     model: ModelName,
     benchmarks: Annotated[list[str], typer.Argument(help="Benchmark datasets, NAME or NAME@N.")],
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 64,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Maximum number of tokens of an answer.")
+    ] = 64,
 ) -> None:
-    """Evaluate a model by a job of the platform, and print its scores."""
+    """Evaluate a model in a job of the platform, and print its scores."""
     refs = [dataset_ref(name) for name in benchmarks]
     asked = EvaluateIn(model=model, benchmarks=refs, max_new_tokens=max_new_tokens)
     with session.client() as client:
@@ -129,29 +132,37 @@ def run(
 def lmms_eval(
     session: Session,
     model: ModelName,
-    tasks: Annotated[str, typer.Option(help="lmms-eval's tasks, with commas between them.")] = "",
-    output: Annotated[Path, typer.Option(help="Where its results go.")] = Path("lmms-results"),
+    tasks: Annotated[str, typer.Option(help="lmms-eval's tasks, separated by commas.")] = "",
+    output: Annotated[Path, typer.Option(help="Folder for its results.")] = Path("lmms-results"),
     python: Annotated[
-        str, typer.Option(help="The Python that has lmms-eval: run it, and keep the scores.")
+        str,
+        typer.Option(
+            help="The Python interpreter that has lmms-eval: runs it and imports the scores."
+        ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Only this many of a task, the first.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 4,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Only the first N items of each task; 0 for all.")
+    ] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests.")] = 4,
     include: Annotated[
-        Path | None, typer.Option("--include-path", help="Task files of your own.")
+        Path | None, typer.Option("--include-path", help="Folder of your own task files.")
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option("--keep", help="Run nothing; keep the results of this file or folder."),
+        typer.Option("--keep", help="Run nothing; import the results in this file or folder."),
     ] = None,
     any_name: Annotated[
-        bool, typer.Option("--any-name", help="With --keep: also results that name another model.")
+        bool,
+        typer.Option(
+            "--any-name", help="With --keep: also import results that name another model."
+        ),
     ] = False,
 ) -> None:
-    """Evaluate a model by lmms-eval, through the OpenAI-compatible interface, or keep its results.
+    """Evaluate a model with lmms-eval through the OpenAI-compatible API, or import its results.
 
-    Without `--python` the commands are printed. Address and key are given in the environment, and
-    to every task alike, so that no task sends the key elsewhere; tasks that need a judge do not
-    work here. Keeping the same results again changes nothing.
+    Without `--python` the commands are printed. Address and key are passed in the environment, and
+    to every task alike, so that no task sends the key elsewhere; tasks that need a judge are not
+    supported. Importing the same results again has no effect.
     """
     if results is not None:
         with session.client() as client:
@@ -208,7 +219,7 @@ def _benchmarks(held: list[Version]) -> RenderableType:
 
 
 def _scores(client: Client, model: str, job: str) -> list[Evaluation]:
-    """A model's scores of one evaluation or import."""
+    """A model's scores from one evaluation or import."""
     return [s for s in client.training.model_details(model).evaluations if s.job == job]
 
 

@@ -1,4 +1,4 @@
-"""`vila2 datasets`: submit data, and choose among its versions; see also `governance`."""
+"""`vila2 datasets`: submit data and choose between its versions; see also `governance`."""
 
 from __future__ import annotations
 
@@ -29,37 +29,43 @@ def submit(
     path: Annotated[str, typer.Argument(help="Folder or file, or s3://SOURCE/PREFIX.")],
     name: Annotated[str, typer.Option(help="Dataset name; default: the folder's name.")] = "",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "folder",
-    shard_samples: Annotated[int, typer.Option(help="Samples of one shard.", min=1)] = 2000,
+    shard_samples: Annotated[int, typer.Option(help="Number of samples per shard.", min=1)] = 2000,
     caption_field: Annotated[
-        str, typer.Option(help="Column of captions (folder, parquet, urls).")
+        str, typer.Option(help="Column that holds captions (folder, parquet, urls).")
     ] = "",
-    image_field: Annotated[str, typer.Option(help="Column of images (folder, parquet).")] = "",
-    url_field: Annotated[str, typer.Option(help="Column of addresses (urls).")] = "",
+    image_field: Annotated[
+        str, typer.Option(help="Column that holds images (folder, parquet).")
+    ] = "",
+    url_field: Annotated[str, typer.Option(help="Column that holds addresses (urls).")] = "",
     captionless: Annotated[
-        bool, typer.Option("--captionless", help="Admit images that have no text.")
+        bool, typer.Option("--captionless", help="Also admit images without text.")
     ] = False,
     structure_only: Annotated[
         bool,
-        typer.Option("--structure-only", help="Check that images are whole; decode no pixel."),
+        typer.Option(
+            "--structure-only", help="Check only that image files are complete; do not decode them."
+        ),
     ] = False,
-    source: Annotated[str, typer.Option(help="Where it comes from, for the card.")] = "",
-    licence: Annotated[str, typer.Option(help="Its licence, for the card.")] = "",
+    source: Annotated[str, typer.Option(help="Source of the data, for the card.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the data, for the card.")] = "",
     by_store: Annotated[
-        bool, typer.Option("--by-store", help="Send the files as they are; the store reads them.")
+        bool,
+        typer.Option("--by-store", help="Upload the files unchanged and let the store read them."),
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="A new version, even of data submitted before.")
+        bool,
+        typer.Option("--again", help="Create a new version even if the data was submitted before."),
     ] = False,
 ) -> None:
     """Check every image and caption, and store the dataset as an immutable version.
 
     Formats: `folder` images with captions.csv (image,caption), or a .txt or .json beside each, or
-    images alone, to be captioned;
-    `webdataset` tars; `img2dataset` its output folder; `llava` conversations.json; `parquet` files
-    or a Hugging Face dataset with the images' bytes; `urls` a .jsonl, .csv or .parquet list that
-    the store fetches; `benchmark` an items.jsonl. `s3://SOURCE/PREFIX` registers WebDataset tars of
-    a configured source in place. What cannot be admitted is quarantined with a reason and counted;
-    submitting the same data again changes nothing, and an interrupted submission resumes.
+    images alone, to be captioned; `webdataset` tars; `img2dataset` its output folder; `llava`
+    conversations.json; `parquet` files or a Hugging Face dataset with the images' bytes; `urls` a
+    .jsonl, .csv or .parquet list that the store fetches; `benchmark` an items.jsonl.
+    `s3://SOURCE/PREFIX` registers WebDataset tars of a configured source in place. Samples that
+    cannot be admitted are quarantined with a reason and counted. Submitting the same data again has
+    no effect, and an interrupted submission resumes.
     """
     options = ReadOptions(
         image_field, caption_field, url_field, captionless, structure_only=structure_only
@@ -88,9 +94,9 @@ def submit(
 @app.command("list")
 def list_datasets(
     session: Session,
-    query: Annotated[str, typer.Argument(help="Only names that contain this.")] = "",
+    query: Annotated[str, typer.Argument(help="Only datasets whose names contain this.")] = "",
 ) -> None:
-    """All datasets and the versions in use."""
+    """List all datasets and the versions in use."""
     with session.client() as client:
         found = client.datasets.all(query)
         versions = {}
@@ -107,12 +113,12 @@ def list_datasets(
 def show(
     session: Session,
     name: Annotated[str, typer.Argument(help="Dataset, or dataset@version.")],
-    sample: Annotated[str, typer.Argument(help="Key of a sample, to show that one.")] = "",
+    sample: Annotated[str, typer.Argument(help="Key of a sample to show.")] = "",
 ) -> None:
-    """One version, by default the one in use: counts, and what was not admitted.
+    """Show one version, by default the one in use: counts, and what was not admitted.
 
-    Of a sample: its image and source, every caption with how it was made, and every model that was
-    trained on it.
+    With a sample's key, show that sample: its image and source, every caption with its origin, and
+    every model that was trained on it.
     """
     dataset, number = split_version(name)
     with session.client() as client:
@@ -127,9 +133,9 @@ def show(
 def use(
     session: Session,
     name: Annotated[str, typer.Argument(help="dataset@version.")],
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, kept in the history.")] = "",
 ) -> None:
-    """Let the dataset's bare name mean this version: roll back, or forward again."""
+    """Make the dataset's bare name refer to this version, to roll back or forward."""
     dataset, number = split_version(name)
     if not number:
         raise CliError("give dataset@version; `vila2 datasets show` shows the version in use")
@@ -169,7 +175,7 @@ def submit_shown(
 
 
 def version_of(version: Version, examples: list[RejectedExample]) -> RenderableType:
-    """One line, and a table of what was not admitted, each reason with an example."""
+    """One line, and a table of rejected samples by reason, each with an example."""
     rejected = sum(version.rejected.values())
     head = sentence(
         bold(f"{version.dataset}@{version.version}"),
@@ -191,20 +197,20 @@ def version_of(version: Version, examples: list[RejectedExample]) -> RenderableT
 
 
 def examples_of(client: Client, version: Version) -> list[RejectedExample]:
-    """Samples that were not admitted, if there are any."""
+    """Samples that were not admitted, if any."""
     if not version.rejected:
         return []
     return client.datasets.rejected(version.dataset, version.version)
 
 
 def split_version(name: str) -> tuple[str, int]:
-    """`NAME@VERSION` as its two parts; version 0 if it names none."""
+    """`NAME@VERSION` as its two parts; version 0 if there is none."""
     ref = dataset_ref(name)
     return ref.name, ref.version
 
 
 def dataset_ref(name: str) -> DatasetRef:
-    """`NAME` or `NAME@VERSION` as it was given."""
+    """`NAME` or `NAME@VERSION`, as given."""
     try:
         return DatasetRef.parse(name)
     except ValueError as error:
@@ -262,7 +268,7 @@ def _register(client: Client, path: str, name: str, options: ReadOptions, licenc
 
 @contextmanager
 def _reported(name: str) -> Iterator[Report]:
-    """A progress bar, and what moves it."""
+    """A progress bar, and the callback that advances it."""
     with progress_bar() as bar:
         task = bar.add_task(name, total=None)
         yield lambda phase, done, total: bar.update(

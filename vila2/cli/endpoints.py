@@ -21,23 +21,23 @@ app = Group("Put models behind names that applications ask.")
 def deploy(
     session: Session,
     model: Annotated[str, typer.Argument(help="A model of the registry.")],
-    endpoint: Annotated[str, typer.Option(help="The name to put it behind.")] = "captioner",
+    endpoint: Annotated[str, typer.Option(help="Name of the endpoint.")] = "captioner",
     unchecked: Annotated[
-        bool, typer.Option(help="Do not compare with the trainer's own answers.")
+        bool, typer.Option(help="Skip the comparison with the trainer's answers.")
     ] = False,
     require: Annotated[
         list[str] | None,
         typer.Option(
-            help="BENCHMARK>=MINIMUM, or BENCHMARK.low>=MINIMUM for the low end of the score's "
-            "interval; may be repeated. Quote it for the shell."
+            help="BENCHMARK>=MINIMUM, or BENCHMARK.low>=MINIMUM for the lower end of the "
+            "score's interval; may be repeated. Quote it in the shell."
         ),
     ] = None,
-    note: Annotated[str, typer.Option(help="Kept with the deployment.")] = "",
+    note: Annotated[str, typer.Option(help="A note, stored with the deployment.")] = "",
 ) -> None:
-    """Check a model's weights, scores and answers, and let the endpoint answer with it.
+    """Check a model's weights, scores and answers, and switch the endpoint to it.
 
-    A model that fails a check leaves the endpoint as it is. Requests that the model before is
-    answering are answered to the end.
+    If a check fails, the endpoint is unchanged. Requests in progress are completed by the previous
+    model.
 
         vila2 endpoints deploy MODEL --require 'pope>=0.8'
         vila2 endpoints deploy MODEL --require 'scenes.low>=0.4'
@@ -53,14 +53,14 @@ def rollback(
     session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
 ) -> None:
-    """Put the model before the present one back."""
+    """Restore the previous model of an endpoint."""
     with session.client() as client:
         _follow(session, client, client.caption.rollback(endpoint))
 
 
 @app.command("list")
 def list_endpoints(session: Session) -> None:
-    """Endpoints, the models behind them, and those before."""
+    """List endpoints with their current and previous models."""
     with session.client() as client:
         found = client.caption.endpoints()
     rows = []
@@ -76,7 +76,7 @@ def show(
     session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")] = "captioner",
 ) -> None:
-    """An endpoint's last deployments: when, by whom, what was required, and how each ended."""
+    """An endpoint's last deployments: when, by whom, requirements and outcome."""
     with session.client() as client:
         found = client.caption.endpoint(endpoint)
     rows = [
@@ -116,7 +116,7 @@ def _in_words(requirement: Requirement) -> str:
 
 
 def _follow(session: Session, client: Client, deployment: Deployment) -> None:
-    """Wait until a deployment is decided."""
+    """Wait until a deployment has succeeded or failed."""
     waiting = sentence(f"deploying {deployment.model} to {deployment.endpoint}")
     with errors().status(waiting):
         while deployment.state == "deploying":

@@ -23,20 +23,20 @@ def audit(
     session: Session,
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Datasets, NAME or NAME@N; default: all that models train on."),
+        typer.Argument(help="Datasets, NAME or NAME@N; default: all training datasets."),
     ] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="Benchmark to compare with; default: all.")
+        list[str] | None, typer.Option(help="Benchmark to compare with; default: all benchmarks.")
     ] = None,
     max_distance: Annotated[
-        int, typer.Option(min=0, max=15, help="Bits of 64 that may differ.")
+        int, typer.Option(min=0, max=15, help="Maximum distance: bits of 64 that may differ.")
     ] = 7,
 ) -> None:
-    """Find images that look alike, and images of benchmarks among the training data.
+    """Find near-duplicate images, and benchmark images among the training data.
 
-    An image of a benchmark in the training data makes its score worthless: with `--against`, exit
-    status 1 says that there is one. Images are compared by perceptual hash, which survives another
-    size or compression; up to 7 bits of difference every pair is found.
+    A benchmark image in the training data makes the benchmark's score worthless. With `--against`,
+    the exit status is 1 if there is one. Images are compared by perceptual hash, which tolerates
+    resizing and compression. Up to 7 bits of difference, every pair is found.
     """
     benchmarks = None if against is None else [dataset_ref(one) for one in against]
     body = AuditIn(benchmarks=benchmarks, max_distance=max_distance)
@@ -55,16 +55,16 @@ def audit(
 @app.command("takedown")
 def takedown(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Dataset or dataset@version; else --sha256.")] = "",
+    name: Annotated[str, typer.Argument(help="Dataset or dataset@version; or give --sha256.")] = "",
     sample: Annotated[str, typer.Argument(help="Key of the sample.")] = "",
-    reason: Annotated[str, typer.Option(help="Why; kept in the record.")] = "",
-    requested_by: Annotated[str, typer.Option(help="Who asked for it; kept in the record.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason; kept in the record.")] = "",
+    requested_by: Annotated[str, typer.Option(help="Who requested it; kept in the record.")] = "",
     sha256: Annotated[str, typer.Option(help="Digest of the image, instead of a sample.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Take an image out of every version and layer, for good; it is not taken in again.
+    """Remove an image permanently from every version and layer; it is never admitted again.
 
-    The record says what was changed, and which exports and models were made before. This cannot be
+    The record lists what was changed, and which exports and models were made before. This cannot be
     undone.
     """
     if not reason or not requested_by:
@@ -91,11 +91,11 @@ def takedown(
 def history(
     session: Session,
     takedowns: Annotated[
-        bool, typer.Option("--takedowns", help="The records of all take-downs instead.")
+        bool, typer.Option("--takedowns", help="List the records of all take-downs instead.")
     ] = False,
-    count: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 50,
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 50,
 ) -> None:
-    """Versions chosen, layers withdrawn and restored: when, why, and by which key."""
+    """List changes to the data in use: when, why, and by which key."""
     with session.client() as client:
         if takedowns:
             records = client.datasets.takedowns()[:count]

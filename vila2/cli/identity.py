@@ -22,19 +22,21 @@ B = TypeVar("B", bound=BaseModel)
 teams = Group("Teams, their members, and what they may use.")
 keys = Group("API keys: PREFIX.SECRET, each with its scopes.")
 
-Name = Annotated[str, typer.Argument(help="The team; by default that of the key.")]
+Name = Annotated[str, typer.Argument(help="The team; default: the key's team.")]
 TeamName = Annotated[str, typer.Argument(help="The team.")]
-User = Annotated[str, typer.Argument(help="The user, as the sign-in service names them.")]
-Prefix = Annotated[str, typer.Argument(help="The part before the dot: see `vila2 keys list`.")]
-OfTeam = Annotated[str, typer.Option("--team", help="Whose key; by default the own team.")]
+User = Annotated[str, typer.Argument(help="The user's name at the identity provider.")]
+Prefix = Annotated[
+    str, typer.Argument(help="The part of the key before the dot: see `vila2 keys list`.")
+]
+OfTeam = Annotated[str, typer.Option("--team", help="Team of the key; default: your own team.")]
 Since = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="From this day on (UTC).")
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only from this day on (UTC).")
 ]
 
 
 @teams.command("list")
 def list_teams(session: Session) -> None:
-    """The key's team; with a key of the platform's admin, all teams."""
+    """List the key's team; with a platform admin's key, all teams."""
     with session.client() as client:
         found = client.identity.teams()
         columns = map(
@@ -52,7 +54,7 @@ def list_teams(session: Session) -> None:
 
 @teams.command("create")
 def create_team(session: Session, team: TeamName) -> None:
-    """Make a team; needs platform:admin. Then `vila2 keys create --team NAME --role admin`."""
+    """Create a team; needs platform:admin. Then `vila2 keys create --team NAME --role admin`."""
     with session.client() as client:
         made = client.identity.create_team(team)
         session.show(made, lambda: f"team {made.name}")
@@ -63,11 +65,14 @@ def show_team(
     session: Session,
     team: Name = "",
     by_run: Annotated[
-        bool, typer.Option("--by-run", help="GPU- and process-hours of each of its runs instead.")
+        bool,
+        typer.Option(
+            "--by-run", help="Show GPU-hours and process-hours of each of its runs instead."
+        ),
     ] = False,
     since: Since = None,
 ) -> None:
-    """A team's members, its limits, and what it has used of them; or what each run has used."""
+    """Show a team's members, limits and usage, or the usage of each of its runs."""
     with session.client() as client:
         own = client.identity.whoami().team
         if not by_run:
@@ -85,19 +90,25 @@ def show_team(
 def limits(
     session: Session,
     team: TeamName,
-    requests_per_minute: Annotated[str, typer.Option(help="Over all its keys.")] = "",
-    images_per_day: Annotated[str, typer.Option(help="Captioned in a UTC day.")] = "",
-    storage_bytes: Annotated[str, typer.Option(help="Of datasets and uploads.")] = "",
-    gpu_hours: Annotated[str, typer.Option(help="Of its jobs on GPUs.")] = "",
-    process_hours: Annotated[str, typer.Option(help="Of its jobs without a GPU.")] = "",
-    max_jobs: Annotated[str, typer.Option(help="Jobs at once.")] = "",
+    requests_per_minute: Annotated[
+        str, typer.Option(help="Requests per minute, over all the team's keys.")
+    ] = "",
+    images_per_day: Annotated[str, typer.Option(help="Images captioned per UTC day.")] = "",
+    storage_bytes: Annotated[str, typer.Option(help="Bytes of datasets and uploads.")] = "",
+    gpu_hours: Annotated[str, typer.Option(help="GPU-hours of its jobs.")] = "",
+    process_hours: Annotated[str, typer.Option(help="Process-hours of jobs without a GPU.")] = "",
+    max_jobs: Annotated[str, typer.Option(help="Maximum number of jobs at once.")] = "",
     window: Annotated[
         Literal["month", "30d"] | None,
-        typer.Option(help="Hours of the calendar month, or of the last 30 days."),
+        typer.Option(
+            help="Period in which hours are counted: the calendar month, or the last 30 days."
+        ),
     ] = None,
-    share: Annotated[float | None, typer.Option(help="Weight between waiting teams.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Weight of the team when several teams wait for a slot.")
+    ] = None,
 ) -> None:
-    """Set a team's limits: a number, or `none`. What is not named stays. Needs quotas:write."""
+    """Set a team's limits: a number, or `none`. Other limits are kept. Needs quotas:write."""
     limits = LimitsIn(
         **_numbers(
             requests_per_minute=requests_per_minute, images_per_day=images_per_day,
@@ -124,9 +135,9 @@ def add(
     session: Session,
     team: TeamName,
     user: User,
-    role: Annotated[Role, typer.Option(help="What they may do.")] = "member",
+    role: Annotated[Role, typer.Option(help="Role of the user in the team.")] = "member",
 ) -> None:
-    """Give a user a role in a team, in place of the one before."""
+    """Give a user a role in a team, replacing any previous role."""
     with session.client() as client:
         made = client.identity.put_member(team, user, role)
         session.show(made, lambda: f"{made.user} is {made.role} of {team}")
@@ -134,7 +145,7 @@ def add(
 
 @teams.command("remove", prints_json=False)
 def remove(session: Session, team: TeamName, user: User) -> None:
-    """Take a user out of a team; their own keys of the team can do nothing from then on."""
+    """Remove a user from a team; the user's own keys of the team stop working."""
     with session.client() as client:
         client.identity.remove_member(team, user)
         say(f"{user} has left {team}")
@@ -143,17 +154,26 @@ def remove(session: Session, team: TeamName, user: User) -> None:
 @keys.command("create")
 def create_key(
     session: Session,
-    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    name: Annotated[str, typer.Option(help="Purpose of the key.")] = "",
     team: OfTeam = "",
-    role: Annotated[Role | None, typer.Option(help="The scopes of this role.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope by name; repeatable.")] = None,
-    service: Annotated[bool, typer.Option(help="For the services: VILA2_SERVICE_KEY.")] = False,
-    user: Annotated[str, typer.Option(help="Whose own it is: it ends with the membership.")] = "",
-    days: Annotated[float | None, typer.Option(help="Until it expires; never without.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Give the key the scopes of this role.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A scope to give the key; may be repeated.")
+    ] = None,
+    service: Annotated[
+        bool, typer.Option(help="Create a key for the services (VILA2_SERVICE_KEY).")
+    ] = False,
+    user: Annotated[
+        str,
+        typer.Option(help="User who owns the key; it stops working when the user leaves the team."),
+    ] = "",
+    days: Annotated[
+        float | None, typer.Option(help="Days until it expires; default: never.")
+    ] = None,
 ) -> None:
-    """Make a key and print it, once: it cannot be shown again. Needs identity:write.
+    """Create a key and print it once; it cannot be shown again. Needs identity:write.
 
-    A key cannot hold a scope that the one which makes it lacks.
+    A key cannot have a scope that the key creating it lacks.
     """
     body = KeyIn(
         name=name, role=role, scopes=scope or None, service=service, user=user,
@@ -167,9 +187,11 @@ def create_key(
 def list_keys(
     session: Session,
     team: OfTeam = "",
-    ended: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--all", help="Also list expired and revoked keys.")
+    ] = False,
 ) -> None:
-    """A team's keys, the newest first; those that have ended are counted."""
+    """List a team's keys, newest first; keys that have ended are counted."""
     with session.client() as client:
         found = client.identity.keys(team or _own(client))
     shown = [held for held in found if ended or held.state == "active"]
@@ -190,10 +212,12 @@ def list_keys(
 def rotate(
     session: Session,
     prefix: Prefix,
-    overlap_hours: Annotated[float, typer.Option(help="How long the old one still works.")] = 24.0,
+    overlap_hours: Annotated[
+        float, typer.Option(help="Hours for which the old key stays valid.")
+    ] = 24.0,
     team: OfTeam = "",
 ) -> None:
-    """Make a new key in place of one, and print it, once; the old one ends after the overlap."""
+    """Replace a key and print the new one once; the old key ends after the overlap."""
     with session.client() as client:
         of = team or _own(client)
         _show_new(session, client.identity.rotate_key(of, prefix, overlap_hours=overlap_hours))
@@ -201,7 +225,7 @@ def rotate(
 
 @keys.command("revoke")
 def revoke(session: Session, prefix: Prefix, team: OfTeam = "") -> None:
-    """End a key: within seconds no service accepts it."""
+    """Revoke a key: within seconds no service accepts it."""
     with session.client() as client:
         held = client.identity.revoke_key(team or _own(client), prefix)
         session.show(held, lambda: f"{held.prefix} {held.name}: {held.state}")
@@ -209,16 +233,20 @@ def revoke(session: Session, prefix: Prefix, team: OfTeam = "") -> None:
 
 def audit(
     session: Session,
-    team: Annotated[str, typer.Option(help="Of this team; the platform's admin sees all.")] = "",
+    team: Annotated[
+        str, typer.Option(help="Only of this team; a platform admin sees all teams.")
+    ] = "",
     by: Annotated[str, typer.Option(help="Only of this key, by its prefix.")] = "",
     user: Annotated[str, typer.Option(help="Only of this user.")] = "",
     service: Annotated[str, typer.Option(help="Only of this service.")] = "",
     status: Annotated[int | None, typer.Option(help="Only with this status, such as 403.")] = None,
-    path: Annotated[str, typer.Option(help="Part of the path, such as a run's id.")] = "",
+    path: Annotated[
+        str, typer.Option(help="Only paths that contain this, such as a run's id.")
+    ] = "",
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 50,
 ) -> None:
-    """Requests that changed something, and requests that were refused, the newest first."""
+    """List requests that changed something and requests that were refused, newest first."""
     with session.client() as client:
         found = list(client.identity.audit(
             limit=limit, team=team, key=by, user=user, service=service, status=status, path=path,
@@ -240,7 +268,7 @@ def _seconds(day: datetime | None) -> float | None:
 
 
 def _usage(found: list[Usage]) -> RenderableType:
-    """All attempts included; jobs without a run add up to one line."""
+    """Usage by run, including all attempts; jobs without a run are summed in one line."""
     columns = map(number, ("GPU-hours", "process-hours", "jobs", "attempts"))
     rows = [
         (
@@ -253,12 +281,12 @@ def _usage(found: list[Usage]) -> RenderableType:
 
 
 def _own(client: Client) -> str:
-    """The team of the key."""
+    """The key's team."""
     return client.identity.whoami().team
 
 
 def _show_new(session: Session, made: NewKey) -> None:
-    """The key alone on its line, so that a script can take it."""
+    """The key on a line of its own, so that a script can read it."""
     expires = f", until {moment(made.expires_at)} UTC" if made.expires_at else ""
     errors().print(
         f"{made.prefix} of team {made.team}: {' '.join(made.scopes)}{expires}\n"
@@ -268,7 +296,7 @@ def _show_new(session: Session, made: NewKey) -> None:
 
 
 def _numbers(**typed: str) -> dict[str, Any]:
-    """Limits that were typed: a number, or `None` for `none`."""
+    """Limits as given: a number, or `None` for `none`."""
     found: dict[str, Any] = {}
     for name, text in typed.items():
         if not text:
@@ -288,7 +316,7 @@ def _changed(held: BaseModel, given: B) -> B:
 
 
 def _team_shown(client: Client, team: Team, other: str) -> RenderableType:
-    """Members, and what is used of each limit by the service that counts it."""
+    """Members, and usage of each limit as reported by the service that counts it."""
     head = sentence(bold(team.name), f", since {moment(team.created_at)}")
     members = table("member", "role", rows=[(held.user, held.role) for held in team.members])
     used = _used(

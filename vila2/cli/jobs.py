@@ -13,7 +13,7 @@ from vila2.schemas.rest.training import File, Job
 from vila2.system.terminal import moment, show_file, stack, table
 
 app = Group("Training and evaluation jobs.")
-JobName = Annotated[str, typer.Argument(help="Job id, as `vila2 jobs list` shows it.")]
+JobName = Annotated[str, typer.Argument(help="Id of a job, as listed by `vila2 jobs list`.")]
 
 
 @app.command("list")
@@ -21,11 +21,11 @@ def list_jobs(
     session: Session,
     state: Annotated[str, typer.Option(help="Only jobs in this state.")] = "",
     run: Annotated[str, typer.Option(help="Only jobs of this run.")] = "",
-    kind: Annotated[str, typer.Option(help="Only `train` or `evaluate`.")] = "",
-    parent: Annotated[str, typer.Option(help="The jobs of a job with seeds.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    kind: Annotated[str, typer.Option(help="Only jobs of this kind: `train` or `evaluate`.")] = "",
+    parent: Annotated[str, typer.Option(help="Only the jobs of this job with several seeds.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 20,
 ) -> None:
-    """Jobs, the newest first, and why those that wait do."""
+    """List jobs, newest first, and why waiting jobs wait."""
     with session.client() as client:
         found = client.training.jobs(
             state=state, run=run, kind=kind, parent=parent, page=min(limit, 200)
@@ -46,10 +46,10 @@ def show(
     session: Session,
     job: JobName,
     file: Annotated[
-        str, typer.Option(help="Print this file that it left, such as metrics.jsonl.")
+        str, typer.Option(help="Print this file of the job, such as metrics.jsonl.")
     ] = "",
 ) -> None:
-    """A job, the jobs of its seeds, and the files that it left."""
+    """Show a job, the jobs of its seeds, and its files."""
     with session.client() as client:
         if file:
             show_file(client.training.artifact(job, file))
@@ -63,9 +63,11 @@ def show(
 def logs(
     session: Session,
     job: JobName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log until the job ends.")
+    ] = False,
 ) -> None:
-    """The end of what a job printed."""
+    """Print the end of a job's log."""
     with session.client() as client:
         parts = client.training.follow_log(job) if follow else [client.training.log(job)]
         for text in parts:
@@ -74,7 +76,7 @@ def logs(
 
 @app.command("cancel")
 def cancel(session: Session, job: JobName) -> None:
-    """Stop a job, or all jobs of one with seeds; what they wrote stays."""
+    """Cancel a job, or all jobs of one with several seeds; files that they wrote are kept."""
     with session.client() as client:
         found = client.training.cancel(job)
         session.show(found, lambda: _job(found))
@@ -82,7 +84,7 @@ def cancel(session: Session, job: JobName) -> None:
 
 @app.command("retry")
 def retry(session: Session, job: JobName) -> None:
-    """Queue a failed or cancelled job again; a training goes on from its checkpoint."""
+    """Queue a failed or cancelled job again; a training resumes from its last checkpoint."""
     with session.client() as client:
         found = client.training.retry(job)
         session.show(found, lambda: _job(found))

@@ -10,27 +10,18 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from vila2.cli import (
-    benchmarks,
-    caption,
-    caption_files,
-    captions,
-    endpoints,
-    governance,
-    identity,
-    jobs,
-    models,
-    platform,
-    recipes,
-    runs,
-)
+from vila2.cli import benchmarks, endpoints, governance, identity, jobs, platform, recipes, runs
+from vila2.cli.captions import caption, export, imports, layers
+from vila2.cli.captions import jobs as caption_jobs
 from vila2.cli.connection.session import Group, Session, with_options
 from vila2.cli.connection.workspace import CliError
+from vila2.cli.models import models
 from vila2.client import ApiError, Unreachable
 from vila2.client.add_model import ModelRefused
 from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
+from vila2.schemas.endpoint_model import EndpointModel
 from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
 
@@ -58,7 +49,9 @@ Every command works on the workspace folder `.vila2` in this one process. With `
 """
 )
 app.add_typer(governance.app, name="datasets")
-app.add_typer(captions.app, name="captions")
+caption_jobs.register(layers.app)
+layers.app.command("import")(imports.import_file)
+app.add_typer(layers.app, name="captions")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
@@ -70,7 +63,7 @@ app.add_typer(identity.keys, name="keys")
 app.add_typer(platform.triton, name="triton")
 app.command("demo", works="here", prints_json=False)(platform.demo)
 app.command("caption")(caption.caption)
-app.command("export")(caption_files.export)
+app.command("export")(export.export)
 app.command("up", works="here", prints_json=False)(platform.up)
 app.command("doctor")(platform.doctor)
 app.command("audit")(identity.audit)
@@ -104,8 +97,8 @@ def main() -> None:
     except _KNOWN as error:
         _refuse(str(error))
     except ValidationError as error:
-        # A request's body is made of what was typed; anything else is a defect.
-        if not error.title.endswith("In"):
+        # A request's body is built from the options; any other validation error is a defect.
+        if not error.title.endswith(("In", EndpointModel.__name__)):
             raise
         wrong = "; ".join(f"{_where(each['loc'])}{each['msg']}" for each in error.errors())
         _refuse(wrong)

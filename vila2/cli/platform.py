@@ -1,4 +1,4 @@
-"""`vila2 demo|up|doctor|triton`: run the platform on this machine, and see whether it can run."""
+"""`vila2 demo|up|doctor|triton`: run the platform on this machine, and check it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from vila2.cli.connection.workspace import CliError, announced, connected, embed
 from vila2.cli.datasets import examples_of, submit_shown, version_of
 from vila2.cli.runs import finish
 from vila2.client import Client
-from vila2.client.http import is_loopback
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipes.recipe import load_recipe
@@ -43,20 +42,20 @@ triton = Group("Triton on this machine, for `vila2 up --engine triton`.")
 def up(
     session: Session,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8620,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8620,
     engine: Annotated[
         Literal["embedded", "triton"],
-        typer.Option(help="Captions in this process, or on a Triton server."),
+        typer.Option(help="Where captions are generated: in this process, or on a Triton server."),
     ] = "embedded",
 ) -> None:
     """Serve all five services from this process, each below its own name.
 
     Listens on loopback by default. The API key is in the workspace's file `key`, where the other
-    commands find it. `--engine triton` starts a Triton server of its own for the captions
-    (`vila2 triton install` once); VILA2_TRITON_URL names one that runs already.
+    commands find it. `--engine triton` starts a Triton server for the captions (run `vila2 triton
+    install` once); VILA2_TRITON_URL uses one that is already running.
     """
-    if not is_loopback(f"http://{host}"):
-        # Members of other machines may not use any address and any variable of this process.
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        # Users on other machines must not use every address and every variable of this process.
         os.environ.setdefault("VILA2_ENDPOINTS", "")
     with (
         _listening(host, port) as listening,
@@ -78,21 +77,21 @@ def demo(
     recipe: Annotated[str, typer.Option(help="Recipe to run.")] = "tiny",
     seed: Annotated[int, typer.Option(help="Seed of the images and of training.")] = 0,
     scale: Annotated[
-        float, typer.Option(help="Share of the images to draw.", min=0.01, max=4.0)
+        float, typer.Option(help="Fraction of the images to draw.", min=0.01, max=4.0)
     ] = 1.0,
 ) -> None:
-    """Carry VILA² from noisy captions to a better model: rounds, specialists, controls, report.
+    """Run VILA² from noisy captions to a better model: rounds, specialists, controls, report.
 
     Draws a corpus of images with poor alt-text, submits it, and runs the recipe in this process
-    through the real services, in the workspace `.demo` by default. You can stop it at any time;
-    run the same command to resume.
+    through the real services, in the workspace `.demo` by default. You can stop it at any time; run
+    the same command to resume.
     """
     workspace = session.typed_workspace or Path(".demo")
     started = time.monotonic()
     body = load_recipe(recipe).model_copy(update={"seed": seed})
     with connected(workspace) as client:
         _draw(workspace / "world", seed, scale)
-        # The same images and recipe are the same run, so starting again resumes it.
+        # The same images and recipe give the same run, so starting it again resumes it.
         data = hashlib.sha256("".join(_submit(client, workspace / "world")).encode()).hexdigest()
         run = client.controller.start_run(
             RunIn(recipe=body.model_dump(mode="json"), name=f"demo-{seed}"),
@@ -111,9 +110,9 @@ def demo(
 def doctor(session: Session) -> None:
     """Check Python, packages, workspace, keys and the platform; exit status 1 on a problem.
 
-    With `--url`, or if `vila2 up` runs this workspace, its services are asked. Otherwise the
-    databases, objects, engine and backend of a platform in this process are examined. On a server,
-    `vila2-service --doctor` examines what only that machine reaches.
+    With `--url`, or if `vila2 up` runs this workspace, the checks are those of its services.
+    Otherwise the databases, objects, engine and backend of a platform in this process are checked.
+    On a server, `vila2-service --doctor` checks what only that machine can reach.
     """
     found = machine.findings(session.workspace)
     if session.is_served:
@@ -142,15 +141,18 @@ def install_triton(session: Session) -> None:
 def serve_triton(
     session: Session,
     repository: Annotated[
-        str, typer.Argument(help="Models: a folder, or s3://http://HOST:PORT/BUCKET/serving.")
+        str,
+        typer.Argument(help="Model repository: a folder, or s3://http://HOST:PORT/BUCKET/serving."),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="For the platform (VILA2_TRITON_URL).")] = 8001,
-    http_port: Annotated[int, typer.Option(help="For health checks.")] = 8000,
+    grpc_port: Annotated[
+        int, typer.Option(help="gRPC port, for the platform (VILA2_TRITON_URL).")
+    ] = 8001,
+    http_port: Annotated[int, typer.Option(help="HTTP port, for health checks.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
-    threads: Annotated[int, typer.Option(help="Of each model's process.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of each model's process.")] = 1,
 ) -> None:
-    """Serve what the platform publishes, in the foreground, as a container's program does.
+    """Serve the models that the platform publishes, in the foreground, as in a container.
 
     The repository's S3 keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
@@ -161,7 +163,7 @@ def serve_triton(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; raises `CliError` with the cure."""
+    """A listening socket; raises `CliError` with the fix if the address cannot be used."""
     try:
         return socket.create_server((host, port))
     except OSError as error:
@@ -176,7 +178,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _served(session: Session) -> tuple[str, str]:
-    """As other commands find them; without a key the services can still be examined."""
+    """Address and key as for other commands; without a key only the services are checked."""
     try:
         return session.served()
     except CliError:

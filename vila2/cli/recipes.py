@@ -1,4 +1,4 @@
-"""`vila2 recipes`: the shipped recipes, to read, to understand and to copy."""
+"""`vila2 recipes`: list, explain, compare and check recipes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vila2.recipes.recipe import RecipeError, load_recipe, recipe_text, shipped_
 from vila2.system.terminal import bold, plain, sentence, show_file, show_json, stack, table
 
 app = Group("Recipes: everything that a run decides.")
-Name = Annotated[str, typer.Argument(help="A shipped name or a file.")]
+Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a file.")]
 
 
 @app.command("list", works="alone")
 def list_recipes(session: Session) -> None:
-    """The recipes that ship with the package."""
+    """List the recipes that ship with the package."""
     found = {name: load_recipe(name) for name in shipped_recipes()}
     session.show(
         [{"name": name, "description": held.description} for name, held in found.items()],
@@ -34,20 +34,22 @@ def list_recipes(session: Session) -> None:
 @app.command("show", works="alone")
 def show(
     session: Session,
-    recipe: Annotated[str, typer.Argument(help="A shipped name or a file.")] = "",
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a file.")] = "",
     part: Annotated[str, typer.Argument(help="Explain only this part, such as captioning.")] = "",
     explain: Annotated[
-        bool, typer.Option("--explain", help="What each value does, and where it is from.")
+        bool, typer.Option("--explain", help="Explain each value and give its source.")
     ] = False,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Explain only what is not the default.")
+        bool, typer.Option("--changed", help="Explain only values that differ from the default.")
     ] = False,
-    against: Annotated[str, typer.Option(help="Another recipe: only values that differ.")] = "",
+    against: Annotated[
+        str, typer.Option(help="Show only values that differ from this recipe.")
+    ] = "",
     schema_: Annotated[
-        bool, typer.Option("--schema", help="The JSON schema of recipes, for editors.")
+        bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")
     ] = False,
 ) -> None:
-    """Print a recipe's YAML, to copy; explain it; or show how it differs from another.
+    """Print a recipe's YAML, explain it, or show how it differs from another.
 
     An explained value is bold if it is not the default. Its citation is a section or table of the
     paper (arXiv 2407.17453v2), or a choice with its reason.
@@ -78,7 +80,7 @@ def show(
 def check(session: Session, recipe: Name) -> None:
     """Validate a recipe and print its hash; every wrong field is named with its fix.
 
-    Also says whether the model's preset exists. Datasets are looked up when a run starts.
+    Also checks that the model's preset exists. Datasets are looked up when a run starts.
     """
     checked = load_recipe(recipe)
     try:

@@ -28,7 +28,7 @@ from vila2.system.terminal import (
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("–", "yellow")}
 POLL_SECONDS = 1.0
-# A line at least this often when nothing happens and the output is no terminal.
+# Print a line at least this often if nothing happens and the output is not a terminal.
 _QUIET_SECONDS = 20.0
 
 
@@ -89,7 +89,7 @@ def rounds_of(run: Run) -> RenderableType:
         f"{run.state}  {run.progress.fraction:.0%}  ",
         f"elapsed {duration(elapsed)}  left about {eta(run)}",
     )
-    # A bar alone would share its line with what follows.
+    # A bar without a table would share its line with the following output.
     bar = Padding(ProgressBar(total=1.0, completed=run.progress.fraction, width=60), 0)
     rounds = table(
         "round", "", "doing", "progress", "scores", "verdict",
@@ -165,7 +165,7 @@ def _points(value: float | None, *, sign: bool = False) -> str:
 
 
 def estimate_of(made: Estimate) -> RenderableType:
-    """Each line with its ranges, and footnotes that say where its numbers come from."""
+    """Each line with its ranges, and footnotes that give the sources of its numbers."""
     unit = "GPU-hours" if made.unit == "gpu" else "CPU-hours"
     apart = made.total.wall_hours != made.total.hours
     headings = ["images", "tokens", unit, *(["hours"] if apart else [])]
@@ -206,7 +206,7 @@ def _sample(made: Estimate) -> str:
 def _quantities(
     images: Range, tokens: Range | None, took: Line | Total, *, apart: bool
 ) -> list[Text]:
-    """A row's numbers; `apart`: device-hours and hours by the clock are not the same."""
+    """A row's numbers; `apart`: device-hours and wall-clock hours differ."""
     shown = [images, tokens, took.hours]
     shown += [took.wall_hours] if apart else []
     shown += [took.money] if took.money is not None else []
@@ -214,7 +214,7 @@ def _quantities(
 
 
 def costs_of(found: Costs) -> RenderableType:
-    """What a run has used by round and work, beside the newest estimate of its recipe."""
+    """What a run has used, by round and kind of work, beside the newest estimate of its recipe."""
     lines = table(
         "round", "work", "state",
         *map(number, ("images", "tokens", "hours", "expected hours")), "against it",
@@ -239,7 +239,7 @@ def costs_of(found: Costs) -> RenderableType:
 
 
 def _judged(line: CostLine) -> Text:
-    """Whether the hours of finished work are as expected."""
+    """Whether the hours of finished work match the estimate."""
     if line.expected is None or line.state not in ("succeeded", "sealed"):
         return Text()
     if line.hours > line.expected.hours.high:
@@ -259,7 +259,7 @@ def _range(value: Range | None) -> Text:
 
 
 def _number(value: float) -> str:
-    """A number that can be read at a glance: 0.012, 4.6, 789, 12.3k, 4.5M."""
+    """A number in a short form: 0.012, 4.6, 789, 12.3k, 4.5M."""
     for size, mark in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if mark == 'k' else size):,.3g}{mark}"

@@ -1,4 +1,4 @@
-"""`vila2 runs`: start, resume, look at, steer and estimate runs."""
+"""`vila2 runs`: start, resume, inspect, control and estimate runs."""
 
 from __future__ import annotations
 
@@ -34,27 +34,34 @@ app = Group("Runs: one recipe over one dataset, round by round.")
 RunName = Annotated[str, typer.Argument(help="Run id or name.")]
 Page = Annotated[
     Path | None,
-    typer.Option("--html", help="Write the report's page here; default: RUN.html beside the data."),
+    typer.Option(
+        "--html", help="Write the report as a page to this file; default: RUN.html beside the data."
+    ),
 ]
 Detach = Annotated[
-    bool, typer.Option("--detach", help="Do not follow it; needs a platform that runs on.")
+    bool,
+    typer.Option(
+        "--detach", help="Return at once instead of following the run; needs a running server."
+    ),
 ]
-Reason = Annotated[str, typer.Option(help="Why; it is kept with the run.")]
+Reason = Annotated[str, typer.Option(help="Reason, kept with the run.")]
 
 
 @app.command("start")
 def start(
     session: Session,
     recipe: Annotated[str, typer.Option(help="A recipe file, or a shipped recipe's name.")],
-    name: Annotated[str, typer.Option(help="What to call the run.")] = "",
-    token: Annotated[str, typer.Option(help="The same token continues the same run.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "",
+    token: Annotated[
+        str, typer.Option(help="Idempotency token: the same token continues the same run.")
+    ] = "",
     html: Page = None,
     detach: Detach = False,
 ) -> None:
     """Start a run and follow it to its report.
 
-    In this process the run works for as long as the command does: stop it with Ctrl-C, and
-    `vila2 runs resume RUN` continues.
+    Without a server the run works only while the command does. Stop it with Ctrl-C; `vila2 runs
+    resume RUN` continues it.
     """
     body = RunIn(recipe=load_recipe(recipe).model_dump(mode="json"), name=name)
     with session.client() as client:
@@ -67,28 +74,38 @@ def estimate(
     session: Session,
     recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name.")],
     captioner: Annotated[
-        str, typer.Option(help="Model that captions the sample; empty: the newest of the preset.")
+        str, typer.Option(help="Model that captions the sample; default: the newest of the preset.")
     ] = "",
     sample: Annotated[
-        int, typer.Option(min=0, max=2000, help="Images to caption; 0 measures nothing.")
+        int, typer.Option(min=0, max=2000, help="Images to caption; 0 skips the measurement.")
     ] = 200,
     device: Annotated[
-        DeviceName | None, typer.Option(help="Assumed if nothing of the preset has run.")
+        DeviceName | None, typer.Option(help="Device to assume if the preset has never been run.")
     ] = None,
     peak_tflops: Annotated[
-        float | None, typer.Option(min=0.001, help="In place of the device's own.")
+        float | None,
+        typer.Option(min=0.001, help="Peak TFLOP/s to use instead of the device's own."),
     ] = None,
     mfu: Annotated[
-        float | None, typer.Option(min=0.01, max=1, help="In place of the device's middle one.")
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1,
+            help="FLOP utilisation to use instead of the middle of the device's range.",
+        ),
     ] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="Of one device for an hour.")] = None,
-    captioners: Annotated[int, typer.Option(min=1, help="Devices that caption at once.")] = 1,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Price of one device for an hour.")
+    ] = None,
+    captioners: Annotated[
+        int, typer.Option(min=1, help="Number of devices that caption at once.")
+    ] = 1,
     history: Annotated[bool, typer.Option(help="Use the speed of earlier jobs.")] = True,
 ) -> None:
-    """What a run of a recipe will take: images, tokens, hours, money. No run is started.
+    """Estimate what a run of a recipe will take: images, tokens, hours, money. Starts no run.
 
-    A sample of the recipe's own dataset is captioned, so that lengths and speed are measured; the
-    speed of training is that of earlier jobs of the preset, or FLOPs on a stated device. Each line
+    A sample of the recipe's own dataset is captioned to measure lengths and speed. Training speed
+    is taken from earlier jobs of the preset, or computed from FLOPs for a given device; each line
     says which. The datasets must have been submitted.
 
         vila2 runs estimate tiny --price 0.05
@@ -112,10 +129,10 @@ def estimate(
 
 @app.command("resume")
 def resume(session: Session, run: RunName, html: Page = None, detach: Detach = False) -> None:
-    """Continue a run wherever it stopped, and follow it to its report.
+    """Continue a run from where it stopped, and follow it to its report.
 
-    A paused run goes on, failed rounds are tried again from the step that failed, and a run that
-    is at work is only followed.
+    A paused run is resumed, failed rounds are retried from the step that failed, and a run that is
+    in progress is only followed.
     """
     with session.client() as client:
         found = client.controller.run(run)
@@ -134,7 +151,7 @@ def resume(session: Session, run: RunName, html: Page = None, detach: Detach = F
 
 @app.command("list")
 def list_runs(session: Session) -> None:
-    """All runs."""
+    """List all runs."""
     with session.client() as client:
         runs = client.controller.runs()
         columns = ("run", "name", "recipe", "state", "created (UTC)", "now")
@@ -152,18 +169,20 @@ def list_runs(session: Session) -> None:
 def show_run(
     session: Session,
     run: RunName,
-    report: Annotated[bool, typer.Option("--report", help="Its report alone.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the report as a page here.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Show only its report.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report as a page to this file.")
+    ] = None,
     costs: Annotated[
-        bool, typer.Option("--costs", help="What it used, beside the estimate of its recipe.")
+        bool, typer.Option("--costs", help="Show what it used, beside the estimate of its recipe.")
     ] = False,
     events: Annotated[
-        bool, typer.Option("--events", help="What happened, when, and by whom.")
+        bool, typer.Option("--events", help="Show its events: what happened, when, and by whom.")
     ] = False,
-    after: Annotated[int, typer.Option(min=0, help="Only events behind this number.")] = 0,
-    against: Annotated[str, typer.Option(help="Another run: how recipes and scores differ.")] = "",
+    after: Annotated[int, typer.Option(min=0, help="Only events after this number.")] = 0,
+    against: Annotated[str, typer.Option(help="Compare recipes and scores with this run.")] = "",
 ) -> None:
-    """A run's rounds and report as far as they are known, or one other view of it."""
+    """Show a run's rounds and its report so far, or one other view of it."""
     if bool(report) + bool(html) + costs + events + bool(against) > 1:
         raise CliError("give one of --report, --html, --costs, --events and --against")
     with session.client() as client:
@@ -188,14 +207,14 @@ def show_run(
 
 @app.command("pause")
 def pause(session: Session, run: RunName) -> None:
-    """Begin nothing new; what is at work goes on to its end."""
+    """Start nothing new; running jobs finish."""
     with session.client() as client:
         _print_changed(session, client.controller.pause_run(run))
 
 
 @app.command("cancel")
 def cancel(session: Session, run: RunName) -> None:
-    """Stop a run for good; what it made stays, and `vila2 runs branch` can start from it."""
+    """Stop a run permanently; its results are kept, and `vila2 runs branch` can start from them."""
     with session.client() as client:
         _print_changed(session, client.controller.cancel_run(run))
 
@@ -208,7 +227,7 @@ def overrule(
     verdict: Annotated[Verdict, typer.Argument(help="Yours.")],
     reason: Reason,
 ) -> None:
-    """Put your verdict in place of a round's; the report shows both."""
+    """Replace a round's verdict with yours; the report shows both."""
     with session.client() as client:
         body = OverruleIn(kind=verdict, reason=reason)
         _print_changed(session, client.controller.overrule(run, round, body))
@@ -221,10 +240,10 @@ def amend(
     recipe: Annotated[str, typer.Option(help="A recipe file, or a shipped recipe's name.")],
     reason: Reason = "",
     based_on: Annotated[
-        int, typer.Option(help="Number of the recipe that you changed; 0: the one in force now.")
+        int, typer.Option(help="Number of the recipe that you changed; 0 for the current one.")
     ] = 0,
 ) -> None:
-    """Change the recipe for the rounds that have not begun."""
+    """Change the recipe for the rounds that have not started."""
     content = load_recipe(recipe).model_dump(mode="json")
     with session.client() as client:
         number = based_on or client.controller.run(run).recipe_number
@@ -237,8 +256,10 @@ def branch(
     session: Session,
     run: RunName,
     round: Annotated[str, typer.Option(help="The last round that both runs share.")],
-    recipe: Annotated[str, typer.Option(help="What it does from there on; else the same.")] = "",
-    name: Annotated[str, typer.Option(help="What to call the new run.")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="Recipe for the following rounds; default: the same.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the new run.")] = "",
 ) -> None:
     """Start a run that shares another's rounds up to one of them."""
     content = load_recipe(recipe).model_dump(mode="json") if recipe else None
@@ -286,7 +307,7 @@ def _print_changed(session: Session, run: Run) -> None:
 
 
 def _state(client: Client, run: Run) -> Iterator[RenderableType]:
-    """The report as far as it is known, and why the run has stopped or waits."""
+    """The report so far, and why the run has stopped or waits."""
     if any(held.scores for held in run.rounds):
         yield render_text(_report(client, run.id))
     if run.error:

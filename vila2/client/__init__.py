@@ -1,4 +1,4 @@
-"""The typed Python client of the platform, and what submits and exports data with it.
+"""The typed Python client of the platform, and functions to submit and export data.
 
 from vila2.client import Client
 """

@@ -1,7 +1,7 @@
-"""Adding a model: find its files, send them piece by piece, wait until it has answered.
+"""Adding a model: find its files, upload them in pieces, wait until it has answered.
 
-An interrupted upload resumes with the missing pieces. Files from a hub are fetched by this process,
-with its own login, so that no token ever reaches a service.
+An interrupted upload resumes with the missing pieces. Files from a hub are downloaded by this
+process, with its own login, so that no token ever reaches a service.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from vila2.client.client import Client
 from vila2.data.errors import DataError
@@ -26,7 +28,7 @@ from vila2.schemas.rest.model_imports import (
     WeightFile,
 )
 
-Report = Callable[[str, int, int | None], None]  # phase, bytes done, bytes in all
+Report = Callable[[str, int, int | None], None]  # phase, bytes done, total bytes
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
@@ -42,9 +44,9 @@ def add_directory(
     origin: Origin | None = None,
     report: Report = lambda *_: None,
 ) -> ModelImport:
-    """Send a `save_pretrained` directory and register it.
+    """Upload a `save_pretrained` directory and register it.
 
-    Raises `DataError` for a directory that holds no model, `ModelRefused` if it does not pass.
+    Raises `DataError` if the directory holds no model, `ModelRefused` if it does not pass.
     """
     paths = files_of(path)
     origin = origin or Origin(kind="directory", name=str(path.resolve()), licence=_licence(path))
@@ -85,9 +87,10 @@ def add_from_hub(
     revision: str = "",
     report: Report = lambda *_: None,
 ) -> ModelImport:
-    """Fetch a repository of the Hugging Face hub at a pinned revision, and register it.
+    """Download a repository of the Hugging Face hub at a pinned revision, and register it.
 
-    Raises `DataError` with what to do where the hub cannot be reached, `ModelRefused`.
+    Raises `DataError` with the fix if the hub cannot be reached, `ModelRefused` if the model does
+    not pass.
     """
     report(f"fetching {repository}", 0, None)
     folder, origin = fetch_from_hub(repository, revision)
@@ -95,7 +98,7 @@ def add_from_hub(
 
 
 def fetch_from_hub(repository: str, revision: str = "") -> tuple[Path, Origin]:
-    """A repository's weights, configuration, tokenizer and processor in the hub's local cache."""
+    """Path of a repository's weights, configuration, tokenizer and processor in the hub's cache."""
     try:
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -116,7 +119,7 @@ def fetch_from_hub(repository: str, revision: str = "") -> tuple[Path, Origin]:
             fix="Check the name; for a gated model, accept its terms and log in with `hf auth "
             "login`",
         ) from error
-    except (OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (OfflineModeIsEnabled, httpx2.HTTPError, OSError, ValueError) as error:
         raise DataError(
             f"the hub cannot be reached for {repository} ({error})",
             fix=f"On a machine with a network, run `hf download {repository} --local-dir DIR`, "
@@ -129,7 +132,7 @@ def fetch_from_hub(repository: str, revision: str = "") -> tuple[Path, Origin]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a model's directory that are sent; raises `DataError` if it holds no model."""
+    """The files of a model's directory to upload; raises `DataError` if it holds no model."""
     if not path.is_dir():
         raise DataError(
             f"{path} is no directory", fix="Give a `save_pretrained` directory, or a hub id"
@@ -153,7 +156,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _licence(path: Path) -> str:
-    """The licence in the header of a README.md, if there is one."""
+    """The licence in the header of a README.md, or empty."""
     import yaml
 
     card = path / "README.md"
@@ -198,7 +201,7 @@ def _ended(
 
 
 def suggested_name(source: str) -> str:
-    """A short name from a hub id, a path or an endpoint's model: its last part, as a name."""
+    """A short name made from the last part of a hub id, a path or an endpoint's model."""
     last = source.rstrip("/").rpartition("/")[2].lower()
     name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in last)
     return name.strip("._-")[:60] or "model"

@@ -1,4 +1,4 @@
-"""Importing captions that somebody already has as a layer of a dataset."""
+"""Importing existing captions as a layer of a dataset."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def import_captions(
     key_column: str = "",
     caption_column: str = "",
 ) -> CaptionFile:
-    """Read a file of captions (or a folder of .txt files) and have the store make a layer of it.
+    """Import a file of captions (or a folder of .txt files) as a sealed layer.
 
-    `dataset` is NAME or NAME@VERSION, `name` the layer's name, by default the file's. Importing
+    `dataset` is NAME or NAME@VERSION. `name` is the layer's name, by default the file's. Importing
     the same captions again returns the same layer. Raises `DataError` for a file that cannot be
     read, `ApiError` if the store refuses it.
     """
@@ -43,6 +43,6 @@ def import_captions(
 
 
 def layer_name(file: str) -> str:
-    """The name of a layer that a file's captions get by default."""
+    """The default layer name for a file of captions."""
     stem = re.sub(r"\.(csv|tsv|jsonl|ndjson|json|parquet)$", "", file, flags=re.IGNORECASE)
     return re.sub(r"\s+", "-", stem.strip())[:200] or "imported"

@@ -32,15 +32,15 @@ class CaptionClient(Rest):
     def start_job(
         self, body: caption_api.CaptionJobIn, token: str | None = None
     ) -> caption_api.CaptionJob:
-        """Caption a dataset version; the same token finds the job again."""
+        """Caption a dataset version; the same token returns the existing job."""
         return self.create_one(caption_api.CaptionJob, "jobs", body, token=token)
 
     def jobs(self, *, page: int = 100) -> Iterator[caption_api.CaptionJob]:
-        """The team's caption jobs, the newest first, fetched `page` by `page` as they are read."""
+        """The team's caption jobs, newest first, fetched `page` by `page` as they are read."""
         return self.each(caption_api.CaptionJob, "jobs", page=page)
 
     def job(self, job: str) -> caption_api.CaptionJob:
-        """The state and progress of a layer job."""
+        """The state and progress of a caption job."""
         return self.one(caption_api.CaptionJob, "GET", f"jobs/{segment(job)}")
 
     def job_request(self, job: str) -> caption_api.CaptionJobIn:
@@ -48,15 +48,15 @@ class CaptionClient(Rest):
         return self.one(caption_api.CaptionJobIn, "GET", f"jobs/{segment(job)}/request")
 
     def cancel_job(self, job: str) -> caption_api.CaptionJob:
-        """Stop captioning."""
+        """Cancel a caption job."""
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/cancel")
 
     def pause_job(self, job: str) -> caption_api.CaptionJob:
-        """Pause captioning: no further shard is started."""
+        """Pause a caption job: no further shards are started."""
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/pause")
 
     def resume_job(self, job: str, *, budget: float | None = None) -> caption_api.CaptionJob:
-        """Resume a paused layer job, with a new budget if one is given."""
+        """Resume a paused caption job, with a new budget if one is given."""
         body = caption_api.ResumeIn(budget=budget).model_dump()
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/resume", json=body)
 
@@ -65,7 +65,7 @@ class CaptionClient(Rest):
         return self.one(caption_api.CaptionJob, "POST", f"jobs/{segment(job)}/retry-failed")
 
     def failures(self, job: str, *, reason: str = "", first: int = 0) -> caption_api.Failures:
-        """The failures of a layer job."""
+        """The failures of a caption job."""
         given: dict[str, Any] = {"reason": reason, "first": first}
         return self.one(caption_api.Failures, "GET", f"jobs/{segment(job)}/failures", params=given)
 
@@ -108,7 +108,7 @@ class CaptionClient(Rest):
         )
 
     def estimate(self, body: caption_api.PreviewIn) -> caption_api.Estimate:
-        """What captioning a whole version would take, by a few of its samples."""
+        """Estimate the cost of captioning a whole version from a few of its samples."""
         return self.one(
             caption_api.Estimate, "POST", "estimates", json=body.model_dump(), timeout=SLOW
         )
@@ -120,7 +120,7 @@ class SpecialistClient(Rest):
     def start(
         self, body: specialist_api.SpecialistIn, token: str | None = None
     ) -> specialist_api.Specialist:
-        """Finetune a specialist and recaption with it; the same token finds it again."""
+        """Finetune a specialist and recaption with it; the same token returns the existing one."""
         return self.create_one(specialist_api.Specialist, "specialists", body, token=token)
 
     def get(self, specialist: str) -> specialist_api.Specialist:
@@ -137,9 +137,9 @@ class SpecialistClient(Rest):
 def addresses(url: str) -> dict[str, str]:
     """The base URL of each service, without a trailing slash.
 
-    One address serves each service below its name; in `http://{service}:8620` the name stands for
-    a host; `datasets=http://a:1,caption=http://b:2,...` lists all five. Raises `ValueError` if one
-    is missing or no HTTP address.
+    A single address serves each service below its name. In `http://{service}:8620` the placeholder
+    is replaced by each service's name. `datasets=http://a:1,caption=http://b:2,...` lists all five.
+    Raises `ValueError` if one is missing or is not an HTTP address.
     """
     if "=http" not in url:
         each = url if "{service}" in url else f"{url.rstrip('/')}/{{service}}"
@@ -162,7 +162,7 @@ def _checked(url: str) -> str:
 
 
 class Client:
-    """The five services; `identity` is what the controller serves of teams and keys."""
+    """Clients of the five services; `identity` is served by the controller."""
 
     def __init__(self, http: Callable[[str], httpx2.Client], *, team: str | None = None) -> None:
         clients = {name: http(name) for name in SERVICES}
@@ -185,7 +185,7 @@ class Client:
         )
 
     def as_team(self, team: str) -> Client:
-        """The same connections, acting for a team; requires a service's key."""
+        """A client on the same connections that acts for a team; requires a service's key."""
         return Client(lambda service: self._clients[service], team=team)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from vila2.schemas.rest import estimates as estimates_api
 
 
 class ControllerClient(Rest):
-    """The controller; a run is named by its id, or by its name for the newest of that name."""
+    """The controller. A run is addressed by its id, or by its name for the newest of that name."""
 
     def estimate(self, body: estimates_api.EstimateIn) -> estimates_api.Estimate:
         """Estimate a run of a recipe. Captions a sample; starts no run."""
@@ -36,7 +36,7 @@ class ControllerClient(Rest):
         return found
 
     def start_run(self, body: api.RunIn, token: str | None = None) -> api.Run:
-        """Start a run; the same token finds it again."""
+        """Start a run; the same token returns the existing run."""
         return self.create_one(api.Run, "runs", body, token=token)
 
     def runs(self) -> list[api.Run]:
@@ -73,7 +73,7 @@ class ControllerClient(Rest):
         return self.one(api.Run, "POST", f"runs/{segment(run)}/recipe", json=body.model_dump())
 
     def branch(self, run: str, body: api.BranchIn, token: str | None = None) -> api.Run:
-        """A new run with this one's rounds up to one of them; the same token finds it again."""
+        """Start a run that shares this one's first rounds; the same token returns that run."""
         return self.create_one(api.Run, f"runs/{segment(run)}/branch", body, token=token)
 
     def compare(self, run: str, other: str) -> api.Comparison:
@@ -81,7 +81,7 @@ class ControllerClient(Rest):
         return self.one(api.Comparison, "GET", f"runs/{segment(run)}/compare/{segment(other)}")
 
     def recipes(self, run: str) -> list[api.RecipeOfRun]:
-        """The recipes that a run has had."""
+        """All versions of a run's recipe."""
         return self.many(api.RecipeOfRun, f"runs/{segment(run)}/recipes")
 
     def events(self, run: str, *, after: int = 0) -> list[api.Event]:
@@ -89,10 +89,10 @@ class ControllerClient(Rest):
         return self.many(api.Event, f"runs/{segment(run)}/events", params={"after": after})
 
     def report(self, run: str) -> dict[str, Any]:
-        """The figures of a run's report."""
+        """The data of a run's report."""
         found: dict[str, Any] = self.send("GET", f"runs/{segment(run)}/report").json()
         return found
 
     def report_html(self, run: str) -> str:
-        """A run's report as one page."""
+        """A run's report as a page."""
         return self.send("GET", f"runs/{segment(run)}/report.html").text

@@ -15,7 +15,7 @@ class DatasetsClient(Rest):
     """The dataset store."""
 
     def create(self, body: api.DatasetIn) -> api.Dataset:
-        """Create a dataset, or find it."""
+        """Create a dataset, or return the existing one."""
         return self.one(api.Dataset, "POST", "datasets", json=body.model_dump())
 
     def all(self, query: str = "") -> list[api.Dataset]:
@@ -37,7 +37,7 @@ class DatasetsClient(Rest):
         )
 
     def open_version(self, name: str, body: api.VersionIn, token: str | None = None) -> api.Version:
-        """Open a version; the same token finds it again, to continue it."""
+        """Open a version; the same token returns the open version, so that an upload can resume."""
         return self.create_one(api.Version, f"datasets/{segment(name)}/versions", body, token=token)
 
     def put_part(self, name: str, version: int, part: int, data: bytes) -> api.Version:
@@ -81,7 +81,7 @@ class DatasetsClient(Rest):
         )
 
     def rejected(self, name: str, version: int) -> list[api.RejectedExample]:
-        """Examples of what was not admitted."""
+        """Examples of samples that were not admitted."""
         path = f"datasets/{segment(name)}/versions/{version}/rejected"
         return self.many(api.RejectedExample, path)
 
@@ -98,7 +98,7 @@ class DatasetsClient(Rest):
         ).content
 
     def lineage(self, name: str, version: int, key: str) -> api.Lineage:
-        """The origin of a sample, and what was derived from it."""
+        """The origin of a sample, and everything derived from it."""
         path = f"datasets/{segment(name)}/versions/{version}/samples/{segment(key)}"
         return self.one(api.Lineage, "GET", path)
 
@@ -141,7 +141,7 @@ class DatasetsClient(Rest):
         return self.many(api.Export, "exports")
 
     def open_layer(self, body: api.LayerIn, token: str | None = None) -> api.Layer:
-        """Open a caption layer; the same token finds it again."""
+        """Open a caption layer; the same token returns the existing one."""
         return self.create_one(api.Layer, "layers", body, token=token)
 
     def layers(self) -> list[api.Layer]:
@@ -171,7 +171,7 @@ class DatasetsClient(Rest):
     def diff_layers(
         self, layer: str, against: str, *, first: int = 0, examples: int = 10
     ) -> api.LayerDiff:
-        """What changed from layer `against` to `layer`, over the next shards from `first` on."""
+        """Changes from layer `against` to `layer`, over the next shards from `first` on."""
         given: dict[str, Any] = {"against": against, "first": first, "examples": examples}
         return self.one(api.LayerDiff, "GET", f"layers/{segment(layer)}/diff", params=given)
 
@@ -196,11 +196,11 @@ class DatasetsClient(Rest):
     def import_captions(
         self, name: str, version: int, body: api.CaptionFileIn, data: bytes
     ) -> api.CaptionFile:
-        """Turn captions of a file, as `encode_captions` encodes them, into a layer."""
+        """Import captions, encoded by `encode_captions`, as a layer."""
         path = f"datasets/{segment(name)}/versions/{version}/captions"
         return self.one(api.CaptionFile, "POST", path, params=body.model_dump(), content=data)
 
     def layer_content(self, layer: str, shard: int, *, export: str = "") -> bytes:
-        """The Parquet of one shard's captions; `export` names one that waived sealing."""
+        """The Parquet of one shard's captions; `export` is the id of one that waived sealing."""
         path = f"layers/{segment(layer)}/shards/{shard}/content"
         return self.send("GET", path, params={"export": export}).content

@@ -1,4 +1,4 @@
-"""Exporting a captioned dataset: recorded at the store, counted, written with its card."""
+"""Exporting a captioned dataset: record it at the store, count it, write it with its card."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NOT_THERE = "not-captioned-yet"
 class ExportPlan:
     """The samples of an export, counted from the layer alone before any image is read.
 
-    `without_caption` counts by reason the samples that have none; with `keep` they go out with
-    their original text, else they are left out.
+    `without_caption` counts the samples without a caption, by reason. With `keep` they are exported
+    with their original text; otherwise they are left out.
     """
 
     client: Client
@@ -119,7 +119,7 @@ class ExportPlan:
         )
 
     def _scores(self) -> dict[str, tuple[float, float, float]]:
-        """The captioner's scores in the run that trained it, if there is one."""
+        """The captioner's scores in the run that trained it, or none."""
         if self.layer is None:
             return {}
         for run in self.client.controller.runs():
@@ -132,7 +132,7 @@ class ExportPlan:
         return {}
 
     def _audit(self) -> Audit | None:
-        """The findings of the version's audit, if there was one."""
+        """The findings of the version's audit, or none."""
         with contextlib.suppress(ApiError):
             found = self.client.datasets.audit(self.version.dataset, self.version.version)
             return found if found.state == "done" else None
@@ -155,8 +155,8 @@ def export_dataset(
     """Write a dataset with a layer's captions into the folder `out`, which must not exist yet.
 
     `dataset` is NAME or NAME@VERSION; by default the version that the layer was made for. With
-    `keep_original`, samples without a caption go out with their original text. A layer that is not
-    sealed needs a `waiver`: the reason to export it anyway, recorded and shown in the card.
+    `keep_original`, samples without a caption are exported with their original text. A layer that
+    is not sealed needs a `waiver`: the reason to export it anyway, recorded and shown in the card.
     `report` is passed the samples written and their total. Raises `DataError` and `ApiError`.
     """
     check_target(format, out)  # before the store records an export

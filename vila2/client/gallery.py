@@ -1,4 +1,4 @@
-"""A page of images with their captions: one self-contained HTML file, for looking."""
+"""A gallery of images and their captions: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from vila2.data.images.decoding import ImageRejected, decode_within
 from vila2.system.files import write_atomically
 
-_PIXELS = 160_000  # of a thumbnail
+_PIXELS = 160_000  # area of a thumbnail
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A sample: its image, and its texts by what made them; a quarantined one begins with why."""
+    """A sample: its image, and its texts by source; that of a quarantined one starts with why."""
 
     key: str
     image: bytes
@@ -25,7 +25,7 @@ class Shown:
 
 
 def write_gallery(path: Path, title: str, samples: Iterable[Shown]) -> None:
-    """Write the page. Texts are escaped, and images are small copies in the page itself."""
+    """Write the page. Texts are escaped; thumbnails are embedded."""
     cards = "".join(map(_card, samples))
     write_atomically(path, _PAGE.format(title=html.escape(title), cards=cards))
 

@@ -1,8 +1,8 @@
 """HTTP requests to one service: retries, pagination and errors.
 
-If a reply is lost, the request is sent again, unless that could do its work twice: any but a POST
-may be repeated, and a POST that creates something carries an `Idempotency-Key`, by which the
-service finds what it created. Lists come in pages; `each` and `many` walk all of them.
+If a reply is lost, the request is sent again if that is safe. Every method except POST is
+idempotent. A POST that creates something carries an `Idempotency-Key`, by which the service finds
+what it created. Lists are paginated; `each` and `many` read all pages.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
-# For answers that a model gives: it may have to be loaded, and a CPU is slow.
+# For requests to a model: it may have to be loaded, and a CPU is slow.
 SLOW = httpx2.Timeout(1800.0, connect=10.0)
-# Seconds that a request waits if a service answers `429` with `Retry-After`. A limit of requests
-# per minute has reset by then; a daily quota has not, and raises at once.
+# Seconds that a request waits if a service answers `429` with `Retry-After`. A per-minute request
+# limit has reset by then. A daily quota has not, and raises at once.
 PATIENCE = 90.0
 
 M = TypeVar("M", bound=BaseModel)
@@ -91,7 +91,7 @@ class Unreachable(Exception):
 
 
 def segment(name: str | int) -> str:
-    """A name as one segment of a path; raises `ApiError` for what could lead to another path."""
+    """A name as one path segment; raises `ApiError` if it could lead to another path."""
     text = str(name)
     if text in ("", ".", "..") or "/" in text:
         raise ApiError(
@@ -107,7 +107,7 @@ def segment(name: str | int) -> str:
 
 
 class Rest:
-    """Requests to one service, made by a user or, with `team`, by a service for that team."""
+    """Requests to one service, sent by a user or, with `team`, by a service for that team."""
 
     def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
         self._http = http
@@ -150,7 +150,7 @@ class Rest:
                 raise self._silence(error) from error
 
     def _given(self) -> dict[str, str]:
-        """Headers of every request: the team, and the request and trace in which it is made."""
+        """Headers of every request: the team, the request id and the trace context."""
         within = request_id.get()
         return {**self._headers, **tracing.headers(), **({HEADER: within} if within else {})}
 
@@ -168,7 +168,7 @@ class Rest:
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
-        """Raises `Unreachable` for a reply that is not this platform's."""
+        """Raise `Unreachable` for a reply that is not from this platform."""
         try:
             yield
         except ValueError as error:
@@ -184,7 +184,7 @@ class Rest:
         )
 
     def one(self, model: type[M], method: str, path: str, **options: Any) -> M:
-        """A request that answers with one model."""
+        """Send a request whose reply is one model."""
         response = self.send(method, path, **options)
         with self._understood():
             return model.model_validate(response.json())
@@ -192,14 +192,14 @@ class Rest:
     def create_one(
         self, model: type[M], path: str, body: BaseModel, *, token: str | None = None
     ) -> M:
-        """A POST that creates something once for each `token`, or else for each call."""
+        """POST to create something, once for each `token`, or else once per call."""
         headers = {IDEMPOTENCY_KEY: token or uuid.uuid4().hex}
         return self.one(model, "POST", path, json=body.model_dump(), headers=headers)
 
     def many(
         self, model: type[M], path: str, *, params: Mapping[str, Any] | None = None
     ) -> list[M]:
-        """A whole list, whatever number of pages it has."""
+        """A whole list, over all its pages."""
         return list(self.each(model, path, params=params))
 
     def each(
@@ -210,7 +210,7 @@ class Rest:
         params: Mapping[str, Any] | None = None,
         page: int = PAGE,
     ) -> Iterator[M]:
-        """A list entry by entry, fetched page by page as it is read."""
+        """A list, entry by entry; pages are fetched as they are needed."""
         pages: TypeAdapter[list[M]] = TypeAdapter(list[model])  # type: ignore[valid-type]
         given = {**(params or {}), "limit": page}
         while True:
@@ -234,7 +234,7 @@ def _next_cursor(response: httpx2.Response) -> str:
 
 
 def pause_before_retry(response: httpx2.Response, *, waited: float) -> float | None:
-    """Seconds to wait before a request is sent again; `None`: it is refused, or asks for too long.
+    """Seconds to wait before a retry; `None` if there is none, or the wait would be too long.
 
     Random jitter is added, so that clients refused together do not retry together.
     """

@@ -11,7 +11,7 @@ from vila2.schemas.rest import identity as api
 
 
 class IdentityClient(Rest):
-    """Teams, users, keys and who did what."""
+    """Teams, users, keys and the audit log."""
 
     def whoami(self) -> api.Caller:
         """The team, user and scopes of this client's key."""
@@ -39,7 +39,7 @@ class IdentityClient(Rest):
         return self.one(api.Member, "PUT", path, json={"role": role})
 
     def remove_member(self, team: str, user: str) -> None:
-        """Take a user out of a team."""
+        """Remove a user from a team."""
         self.send("DELETE", f"teams/{team}/members/{quote(user, safe='')}")
 
     def users(self) -> list[api.User]:
@@ -51,7 +51,7 @@ class IdentityClient(Rest):
         return self.one(api.NewKey, "POST", f"teams/{team}/keys", json=body.model_dump())
 
     def keys(self, team: str) -> list[api.Key]:
-        """Every key that a team has or had."""
+        """All keys of a team, including expired and revoked ones."""
         return self.many(api.Key, f"teams/{team}/keys")
 
     def rotate_key(self, team: str, prefix: str, *, overlap_hours: float = 24.0) -> api.NewKey:
@@ -64,7 +64,7 @@ class IdentityClient(Rest):
         return self.one(api.Key, "DELETE", f"teams/{team}/keys/{prefix}")
 
     def audit_page(self, **wanted: Any) -> api.AuditPage:
-        """A page of the audit log; see the route for what `wanted` may hold."""
+        """A page of the audit log; `wanted` holds the filters of the route."""
         given = {name: value for name, value in wanted.items() if value not in ("", None)}
         return self.one(api.AuditPage, "GET", "audit", params=given)
 

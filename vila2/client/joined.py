@@ -1,4 +1,4 @@
-"""Samples with their captions of several layers, shard by shard."""
+"""Samples joined with their captions of several layers, shard by shard."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def joined(
     export: str = "",
     images: bool = True,
 ) -> Iterator[tuple[Sample, list[CaptionRow | None]]]:
-    """Every sample with its row of each layer, shard by shard; without `images` no image is sent.
+    """Every sample with its row of each layer, by shard; without `images`, images are not fetched.
 
-    A layer that is not sealed is read only under an `export` that waived it; its row is `None`
-    if it has none yet.
+    A layer that is not sealed is read only under an `export` that waived it; its row is `None` if
+    it has none yet.
     """
     versions = {held.version for held in layers} or {version}
     if len(versions) > 1:

@@ -1,4 +1,4 @@
-"""Exporting captions beside the images that a dataset was submitted from."""
+"""Exporting captions as files beside the images that a dataset was submitted from."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def export_sidecars(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[SidecarSummary, ExportPlan]:
-    """Write a layer's captions as `.txt` beside the images in `folder`; no image is sent.
+    """Write a layer's captions as `.txt` beside the images in `folder`; no image is downloaded.
 
-    Arguments are those of `export_dataset`; `folder` is the one that was submitted. A `.txt` with
-    another text is kept, or with `overwrite` replaced and kept as `.txt.bak`. Raises `DataError`
+    Arguments are those of `export_dataset`; `folder` is the one that was submitted. A `.txt` with a
+    different text is kept, or with `overwrite` saved as `.txt.bak` and replaced. Raises `DataError`
     and `ApiError`.
     """
     check_folder(folder)  # before the store records an export

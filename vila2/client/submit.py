@@ -1,7 +1,8 @@
-"""Submitting a dataset: read it here and upload it in parts, or have the store read it.
+"""Submitting a dataset: read it locally and upload it in parts, or let the store read it.
 
-A submission is named by its content, so submitting the same data again finds the version that it
-made before, and an interrupted one resumes with the missing parts. One part is held in memory.
+A submission is identified by its content. Submitting the same data again returns the existing
+version, and an interrupted submission resumes with the missing parts. Only one part is held in
+memory at a time.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ def submit(
 ) -> Version:
     """Read, upload and seal; returns the version once it is ingested.
 
-    With `by_store` (always for `urls`) the files go up as they are and the store reads them; with
-    `again` a new version is made even of data that was submitted before.
-    Raises `DataError` for data that cannot be read, `ApiError` if the store refuses. Check the
-    returned version's `state` and `rejected`. A folder of images without any text is taken as
-    images to be captioned.
+    With `by_store` (always for `urls`) the files are uploaded unchanged and the store reads them.
+    With `again` a new version is created even if the data was submitted before. Raises `DataError`
+    for data that cannot be read, `ApiError` if the store refuses it. Check the returned version's
+    `state` and `rejected`. A folder of images without any text is submitted as images to be
+    captioned.
     """
     options = options or ReadOptions()
     by_store = by_store or format in READ_BY_STORE
@@ -73,7 +74,7 @@ def submit(
             f"unknown format {format!r}", field="format",
             fix=f"Use one of {', '.join(KIND_OF_FORMAT)}",
         )  # fmt: skip
-    dataset = DatasetIn(name=name, kind=kind)  # a wrong name before all else
+    dataset = DatasetIn(name=name, kind=kind)  # check the name before anything else
     reader = open_reader(format, path, options)  # reports a wrong path at once
     if isinstance(reader, FolderReader) and reader.bare:
         options = replace(options, captionless=True)
@@ -85,13 +86,13 @@ def submit(
         shard_samples=shard_samples,
         format=format if by_store else None,  # type: ignore[arg-type]
         options=ReadOptionsIn(**asdict(options)),
-        # Of parts it is known only when they are made; the store looks at each of them.
+        # The size of parts is known only once they are made; the store checks each of them.
         upload_bytes=_bytes(path) if by_store else 0,
     )
     how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
     opened = client.datasets.open_version(name, wanted, _token(path, how))
     if opened.state == "failed":
-        # The same bytes may be admitted now: a link has become a file, a limit was raised.
+        # The same bytes may be admitted now: a link has become a file, or a limit was raised.
         opened = client.datasets.open_version(name, wanted, _token(path, f"{how}:{time.time_ns()}"))
     total = reader.count()
     if opened.state == "open":
@@ -117,8 +118,8 @@ def register(
 ) -> Version:
     """Register the WebDataset tars below `prefix` in a configured source, without copying them.
 
-    Registering again makes a new version, since tars may have been added; with a `token` it finds
-    the version of that token.
+    Registering again creates a new version, since tars may have been added. The same `token`
+    returns the existing version.
     """
     client.datasets.create(DatasetIn(name=name, kind=kind))
     opened = client.datasets.open_version(
@@ -139,7 +140,7 @@ def register(
 def _send_parts(
     client: Client, opened: Version, raws: Iterator[RawSample], total: int | None, report: Report
 ) -> int:
-    """Send every part that the store lacks; returns the number of samples read."""
+    """Upload every part that the store lacks; returns the number of samples read."""
     held = _held(client, opened)
     done = number = 0
     for number, part in enumerate(_parts(raws)):
@@ -194,7 +195,7 @@ def _ingested(
 
 
 def _files(path: Path) -> list[tuple[str, Path]]:
-    """The files of a submission, by their names in it; what is hidden is left out."""
+    """The files of a submission, by their names in it; hidden files are left out."""
     if path.is_file():
         return [(path.name, path)]
     if is_pattern(path) and not path.exists():
@@ -212,7 +213,7 @@ def _bytes(path: Path) -> int:
 
 
 def _token(path: Path, how: str) -> str:
-    """A key of what is submitted and how: of its content, or of more than 20 GiB of its listing."""
+    """Identifies a submission by its content and options; above 20 GiB, by its file listing."""
     files = _files(path)
     read = sum(file.stat().st_size for _, file in files) <= _READ_FOR_TOKEN
     digest = hashlib.sha256(how.encode())

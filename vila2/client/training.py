@@ -17,7 +17,7 @@ from vila2.system.files import file_atomically
 
 
 class _Entry(RootModel[dict[str, Any]]):
-    """A line of a training's history; what it holds is the trainer's."""
+    """A line of a training's metrics; its fields are defined by the trainer."""
 
 
 class DownloadDiffers(Exception):
@@ -28,7 +28,7 @@ class TrainingClient(Rest):
     """The training dispatcher and the model registry."""
 
     def submit(self, body: api.JobIn, token: str | None = None) -> api.Job:
-        """Submit a job; the same token finds it again."""
+        """Submit a job; the same token returns the existing job."""
         return self.create_one(api.Job, "jobs", body, token=token)
 
     def job(self, job: str) -> api.Job:
@@ -44,12 +44,12 @@ class TrainingClient(Rest):
         parent: str = "",
         page: int = 100,
     ) -> Iterator[api.Job]:
-        """The team's jobs, the newest first, fetched `page` by `page` as they are read."""
+        """The team's jobs, newest first, fetched `page` by `page` as they are read."""
         given = {"state": state, "run": run, "kind": kind, "parent": parent}
         return self.each(api.Job, "jobs", params=given, page=page)
 
     def cancel(self, job: str) -> api.Job:
-        """Stop a job."""
+        """Cancel a job."""
         return self.one(api.Job, "POST", f"jobs/{segment(job)}/cancel")
 
     def retry(self, job: str) -> api.Job:
@@ -61,14 +61,14 @@ class TrainingClient(Rest):
         return self.send("GET", f"jobs/{segment(job)}/log").text
 
     def log_part(self, job: str, *, offset: int | None = None, limit: int = 65536) -> api.LogPart:
-        """A part of a job's log, from `offset` on or at its end."""
+        """Part of a job's log: from byte `offset` on, or its end."""
         given: dict[str, Any] = {"limit": limit}
         if offset is not None:
             given["offset"] = offset
         return self.one(api.LogPart, "GET", f"jobs/{segment(job)}/logs", params=given)
 
     def follow_log(self, job: str, *, poll_seconds: float = 0.5) -> Iterator[str]:
-        """The end of a job's log, and what is added to it until the job ends."""
+        """The end of a job's log, then new output until the job ends."""
         part = self.log_part(job)
         yield part.text
         while not (part.ended and part.next >= part.size):
@@ -79,7 +79,7 @@ class TrainingClient(Rest):
                 time.sleep(poll_seconds)
 
     def metrics(self, job: str) -> list[dict[str, Any]]:
-        """A training's metrics, step by step."""
+        """A training's metrics, by stage and step."""
         return [entry.root for entry in self.each(_Entry, f"jobs/{segment(job)}/metrics")]
 
     def artifacts(self, job: str) -> list[api.File]:
@@ -111,7 +111,7 @@ class TrainingClient(Rest):
         return self.one(api.Quota, "PUT", f"quotas/{segment(team)}", json=body.model_dump())
 
     def add_model(self, body: ModelIn) -> ModelImport:
-        """Begin to add a model; the same request finds the import again."""
+        """Begin to add a model; the same request returns the existing import."""
         return self.one(ModelImport, "POST", "models", json=body.model_dump(mode="json"))
 
     def model_import(self, import_id: str) -> ModelImport:
@@ -124,8 +124,12 @@ class TrainingClient(Rest):
         self.send("PUT", path, content=data)
 
     def finish_model_import(self, import_id: str) -> ModelImport:
-        """Have an uploaded model checked and registered."""
+        """Queue an uploaded model for checking and registration."""
         return self.one(ModelImport, "POST", f"model-imports/{segment(import_id)}/finish")
+
+    def remove_model(self, name: str) -> api.RegisteredModel:
+        """Delete the files of a model that was added."""
+        return self.one(api.RegisteredModel, "DELETE", f"models/{segment(name)}")
 
     def model(self, name: str) -> api.RegisteredModel:
         """A model of the registry."""
@@ -153,14 +157,14 @@ class TrainingClient(Rest):
         return self.send("GET", f"models/{segment(name)}/imports/{segment(imported)}/outcomes").text
 
     def serving(self, name: str) -> api.Serving:
-        """Endpoints that answer with a model."""
+        """Endpoints that serve a model."""
         return self.one(api.Serving, "GET", f"models/{segment(name)}/serving")
 
     def download_model(self, name: str, folder: Path) -> api.ModelDetails:
-        """Fetch a model's files and its card into a folder, and check them by their digests.
+        """Download a model's files and its card into a folder, and verify their digests.
 
-        Complete files are kept, so an interrupted download resumes.
-        Raises `DownloadDiffers` if a digest does not match.
+        Complete files are kept, so an interrupted download resumes. Raises `DownloadDiffers` if a
+        digest does not match.
         """
         details = self.model_details(name)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Engines that caption in this process: the continuous batch, scores, and the golden set."""
+"""Captioning engines that run in this process: continuous batch, scores, and golden set."""

@@ -1,7 +1,7 @@
 """The batched captioner: images and questions in, answers out. One code path for all uses.
 
-Preview, batch captioning and evaluation call the same object, embedded or behind a server. A row's
-random draws depend on its own seed and position alone, so the same request gives the same caption
+Previews, batch captioning and evaluation call the same object, embedded or behind a server. A row's
+random draws depend only on its own seed and position, so the same request gives the same caption
 whatever else is in the batch.
 """
 
@@ -30,7 +30,7 @@ class Captioner:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
-        """Take the model to `device`; `dtype` is bfloat16 on a GPU and float32 on a CPU."""
+        """Move the model to `device`; `dtype` defaults to bfloat16 on a GPU, float32 on a CPU."""
         self.vlm = vlm
         self.batch_size = batch_size
         self.device = torch.device(device)

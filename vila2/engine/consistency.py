@@ -59,7 +59,7 @@ class Scorer:
 
     @property
     def batch_size(self) -> int:
-        """Requests in one pass: each takes two of the captioner's rows."""
+        """Number of requests per pass; each takes two of the captioner's rows."""
         return max(1, self._captioner.batch_size // 2)
 
     def score(self, requests: Sequence[Scoring]) -> list[Score]:
@@ -75,7 +75,7 @@ class Scorer:
         return [made[i] for i in range(len(rows))]
 
     def _row(self, request: Scoring) -> tuple[list[int], int]:
-        """Token ids of the whole row, and how many at its end are the caption's."""
+        """Token ids of the whole row, and the number of caption tokens at its end."""
         chat = self._captioner.chat
         answer = [*chat.text_ids(request.caption), chat.eos_id]
         return chat.prompt(request.question) + answer, len(answer)
@@ -94,13 +94,14 @@ class Scorer:
         ]
 
     def _nll(self, rows: Sequence[tuple[list[int], int]], images: torch.Tensor) -> list[float]:
-        """Mean NLL of each row's answer, given the embeddings in the image's place."""
+        """Mean NLL of each row's answer, with the given embeddings in place of the image's."""
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), longest), self._captioner.chat.pad_id)
         answers = torch.zeros_like(ids, dtype=torch.bool)
         attention = torch.zeros_like(ids)
         for number, (row, tokens) in enumerate(rows):
-            # Padded on the right: positions count from 0, and no token of a row looks that far.
+            # Padded on the right: positions count from 0, and causal attention never reaches the
+            # padding.
             ids[number, : len(row)] = torch.tensor(row)
             attention[number, : len(row)] = 1
             answers[number, len(row) - tokens : len(row)] = True

@@ -1,7 +1,7 @@
 """The golden set: a few questions with the answers that the model gave in the trainer.
 
-Stored in the model's folder. A server that loads the weights in another version, precision or
-engine must reproduce these answers before it takes traffic.
+It is stored in the model's folder. A server that loads the weights in another version, precision or
+engine must reproduce these answers before it serves traffic.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The KV cache of a running batch: one buffer per layer, a slot for each row, written in place.
 
-Rows are right-aligned, so a step writes one column and attention reads one block. The cache of
-transformers copies itself in full with every token.
+Rows are right-aligned, so a step writes one column and attention reads one block. transformers' own
+cache is copied in full for every token.
 """
 
 from __future__ import annotations

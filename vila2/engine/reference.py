@@ -1,7 +1,7 @@
 """The reference of the consistency score: an average image embedding.
 
 It is the mean of the projector's output over some images, and is stored with the model. The file is
-in a subfolder, because vLLM reads every `*.safetensors` beside the weights as weights.
+in a subfolder, because vLLM loads every `*.safetensors` beside the weights as weights.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def grey_embedding(vlm: VLM) -> torch.Tensor:
 
 
 def write_reference(directory: Path, samples: Iterable[Sample]) -> int:
-    """Store the reference of a saved model, over the first images; returns their number."""
+    """Store the reference of a saved model, from the first images; returns their number."""
     from safetensors.torch import save_file
 
     vlm = VLM.load(directory)

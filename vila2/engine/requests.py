@@ -11,7 +11,7 @@ import numpy as np
 
 from vila2.schemas.sampling import Sampling
 
-# Pixels, uint8 (H, W, 3) in RGB, or an encoded file: as the engine's `ImageInput` says.
+# Pixels, uint8 (H, W, 3) in RGB, or an encoded file, depending on the engine's `ImageInput`.
 ImageData = np.ndarray | bytes
 
 
@@ -19,10 +19,10 @@ ImageData = np.ndarray | bytes
 class ImageInput:
     """How an engine takes images.
 
-    `side` is the side in pixels of the square to which they are resized; 0 keeps their own size and
-    shape, reduced to at most `max_pixels`. With `encoded` they are files (JPEG, PNG or WebP).
-    Images are handed over in chunks of `chunk`, and `lanes` chunks at once keep an engine busy that
-    would otherwise wait for the last answer of each.
+    `side` is the side in pixels of the square to which images are resized; 0 keeps their own size
+    and shape, reduced to at most `max_pixels`. With `encoded`, images are files (JPEG, PNG or
+    WebP). Images are passed in chunks of `chunk`. Up to `lanes` chunks run at once, so that the
+    engine stays busy while a chunk waits for its last answer.
     """
 
     side: int = 0
@@ -74,7 +74,7 @@ class Generation:
     tokens: int  # generated, without the token that ends an answer
     logprob: float | None  # mean per generated token, nats; None if the engine does not report it
     finish_reason: str  # stop; length if it was cut at `max_new_tokens`; or refused
-    prompt_tokens: int = 0  # read, those of the image included; 0 if unknown
+    prompt_tokens: int = 0  # read, including those of the image; 0 if unknown
     # Why the engine will never answer this request: a slug, a colon and the details.
     refusal: str = ""
     cost: float = 0.0  # charged by an endpoint, in the currency of its prices

@@ -109,7 +109,7 @@ class Scheduler:
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None] | None = None
     ) -> list[Generation]:
-        """Answer every request, in order, like `Captioner.generate`; callers share the batch."""
+        """Answer every request, in order, like `Captioner.generate`. Callers share the batch."""
         chat, ends = self._captioner.chat, _Ends[Generation](progress)
         tickets = [
             Ticket(request, chat.prompt(request.question), ends.took(number), ends.broke)
@@ -119,7 +119,7 @@ class Scheduler:
         return ends.wait(tickets)
 
     def score(self, requests: Sequence[Scoring]) -> list[Score]:
-        """Score every caption, in order, like `Scorer.score`; callers share the batch."""
+        """Score every caption, in order, like `Scorer.score`. Callers share the batch."""
         ends = _Ends[Score](None)
         tickets = [
             ScoreTicket(request, ends.took(number), ends.broke)
@@ -141,7 +141,8 @@ class Scheduler:
             try:
                 self._advance(group)
             except Exception as error:
-                # A failed batch must not stop the service: fail its tickets and start again.
+                # A failed batch must not stop the service: its tickets fail, and a new batch
+                # starts.
                 for ticket in self._tickets | set(group):
                     ticket.on_error(error)
                 self._tickets.clear()

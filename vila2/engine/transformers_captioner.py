@@ -1,4 +1,4 @@
-"""Any vision-language model that transformers loads, by its own processor and chat template.
+"""Any vision-language model that transformers loads, with its own processor and template.
 
 The universal captioner: `AutoModelForImageTextToText` and `generate`, images at the model's own
 resolution, on the GPU if there is one. Requests of similar size share a batch, and each row draws
@@ -9,6 +9,7 @@ the rounding of batched matrix products.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vila2.model.processors import open_processor
 
 
 class TransformersCaptioner:
-    """A loaded model; not safe for concurrent use.
+    """A loaded model; safe for concurrent use: callers take turns, a batch at a time.
 
     `batch_size` bounds the rows of a batch; `device` is a torch device, by default the first GPU
     and otherwise the CPU. Weights are bfloat16 on a GPU and float32 on a CPU.
@@ -35,6 +36,7 @@ class TransformersCaptioner:
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size
+        self._turn = threading.Lock()
         self.processor = open_processor(directory)
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         model = load_model(AutoModelForImageTextToText, directory, dtype=dtype)
@@ -44,7 +46,8 @@ class TransformersCaptioner:
         tokenizer = self.processor.tokenizer
         if tokenizer.eos_token_id is not None:
             self._stops.add(tokenizer.eos_token_id)
-        # The checkpoint's own may penalise or truncate; sampling is the request's alone.
+        # The checkpoint's own settings may penalise or truncate; only the request's sampling
+        # applies.
         self.model.generation_config = GenerationConfig(
             eos_token_id=sorted(self._stops) or None,
             pad_token_id=tokenizer.pad_token_id,
@@ -62,16 +65,36 @@ class TransformersCaptioner:
     ) -> list[Generation]:
         """Answer every request, in order; `progress` is called with the number done so far.
 
-        A prompt that does not fit into the model's context is refused in its answer. `on_text` gets
-        the text so far of the only request, and ends it by returning False.
+        A prompt that does not fit into the model's context is refused in its answer. `on_text` is
+        for a single request: it is called with the text so far and ends the answer by returning
+        False.
         """
         answers: dict[int, Generation] = {}
         for group in batches([_size(request) for request in requests], self.batch_size):
-            made = self._batch([requests[i] for i in group], on_text)
+            with self._turn:
+                made = self._halved([requests[i] for i in group], on_text)
             answers.update(zip(group, made, strict=True))
             if progress:
                 progress(len(answers))
         return [answers[i] for i in range(len(requests))]
+
+    def _halved(
+        self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
+    ) -> list[Generation]:
+        """Answer a batch; split it if it does not fit into memory or one image is refused."""
+        try:
+            return self._batch(requests, on_text)
+        except (torch.OutOfMemoryError, ValueError) as error:
+            if len(requests) > 1:
+                middle = len(requests) // 2
+                return [
+                    *self._halved(requests[:middle], on_text),
+                    *self._halved(requests[middle:], on_text),
+                ]
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            # The model's processor refuses this image: Qwen-VL, one 200 times as wide as high.
+            return [_refused(f"image-refused: {error}")]
 
     def _batch(
         self, requests: Sequence[Request], on_text: Callable[[str], bool] | None
@@ -87,12 +110,7 @@ class TransformersCaptioner:
         if any(refusals):
             fitting = [r for r, refusal in zip(requests, refusals, strict=True) if not refusal]
             made = iter(self._batch(fitting, on_text) if fitting else [])
-            return [
-                Generation("", 0, None, "refused", length, refusal=refusal)
-                if refusal
-                else next(made)
-                for refusal, length in zip(refusals, lengths, strict=True)
-            ]
+            return [_refused(refusal) if refusal else next(made) for refusal in refusals]
         rows = _Rows(requests, self._stops)
         # `_Rows` chooses the next token; `generate` takes the only one that is left.
         self.model.generate(
@@ -146,17 +164,22 @@ class TransformersCaptioner:
         return str(self.processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
-    """Numbers of requests in batches of at most `most`, by size, the largest first. Pure.
+def _refused(why: str) -> Generation:
+    return Generation("", 0, None, "refused", refusal=why)
 
-    Requests of similar size need little padding; and memory that does not suffice shows at once.
+
+def batches(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
+    """Indices of requests in batches of at most `most`, by size, largest first. Pure.
+
+    Requests of similar size need little padding. Starting with the largest shows at once whether
+    the memory suffices.
     """
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
     return [order[start : start + most] for start in range(0, len(order), most)]
 
 
 def _size(request: Request) -> tuple[int, int]:
-    """What decides the length of a prompt: pixels, then characters."""
+    """Sort key for the length of a prompt: pixels, then characters."""
     pixels = sum(image.shape[0] * image.shape[1] for image in _arrays(request))
     return pixels, len(request.question) + len(request.system)
 
@@ -173,7 +196,7 @@ def _markup(tokenizer: Any) -> re.Pattern[str]:
 
 
 class _Rows:
-    """Chooses each row's next token: a logits processor that leaves exactly one."""
+    """Chooses each row's next token: a logits processor that leaves only that token."""
 
     def __init__(self, requests: Sequence[Request], stops: set[int]) -> None:
         self._requests, self._stops = requests, stops
@@ -231,7 +254,7 @@ class _Rows:
 
 
 class _Ends:
-    """A stopping criterion: a row ends by its own limit, not by the longest of the batch."""
+    """A stopping criterion: a row ends at its own limit, not at the longest of the batch."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""Build or load a vision-language model, name its parts, speak its chat format, caption with it."""
+"""Build or load a vision-language model, find its parts, format its chats and process images."""

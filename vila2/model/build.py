@@ -71,7 +71,7 @@ class VLM:
         return int(self.model.config.image_token_id)
 
     def chat(self) -> ChatFormat:
-        """The chat format of this model's tokenizer: ours, or a foreign model's own template."""
+        """The chat format of this model's tokenizer: ours, or an external model's own template."""
         if self.foreign is not None:
             return self.foreign.chat
         return ChatFormat(self.tokenizer, image_tokens=self.image_tokens)
@@ -113,7 +113,7 @@ class VLM:
             both = _processor(self.preset, images, image_tokens=self.image_tokens)
             (directory / "processor_config.json").write_text(json.dumps(both, indent=1))
         preset = self.preset
-        if preset.model is not None:  # from now on, the model is in this directory
+        if preset.model is not None:  # the model is in this directory from now on
             here = preset.model.model_copy(update={"path": "."})
             preset = preset.model_copy(update={"model": here})
         (directory / PRESET_FILE).write_text(preset.model_dump_json(indent=1))
@@ -122,7 +122,7 @@ class VLM:
     def load(cls, directory: Path) -> VLM:
         """Load what `save` wrote, or any other model that `vila2.model.external_models` supports.
 
-        Only safetensors are read, nothing is unpickled or fetched. Raises `CheckpointError` if a
+        Only safetensors are read; nothing is unpickled or downloaded. Raises `CheckpointError` if a
         weight is missing or not finite.
         """
         file = directory / PRESET_FILE
@@ -148,9 +148,9 @@ class VLM:
 def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
     """Join a preset's vision and language parts with a new projector, or open its `model`.
 
-    `texts` trains the tokenizer if the preset asks for one. Random weights depend only on `seed`;
-    those of a checkpoint are kept bit for bit. Raises `PresetError` if a checkpoint is missing
-    or does not match the preset.
+    `texts` trains the tokenizer if the preset asks for one. Random weights depend only on `seed`; a
+    checkpoint's weights are kept bit for bit. Raises `PresetError` if a checkpoint is missing or
+    does not match the preset.
     """
     if preset.model is not None:
         return _open_whole(preset)

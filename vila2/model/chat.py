@@ -1,11 +1,11 @@
 """The chat format: how an image, plain text and turns become token ids and a loss mask.
 
-One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. Plain text
-carries loss throughout (as in VILA's pretraining), turns on the answer only. The same format is
-stored in the tokenizer as a chat template, so that any server renders it alike; a test checks
-that both agree. If the language model comes from a checkpoint, its own start and end tokens are
-used (`<s>` and `</s>` above), and the rest is added to its tokenizer. Existing models keep their
-own format: `vila2.model.chat_template`.
+One sample reads `<s><image>...<image>plain</s><user>question<assistant>answer</s>...`. In plain
+text every token is in the loss (as in VILA's pretraining), in turns only the answer. The same
+format is stored in the tokenizer as a chat template, so that any server renders the same prompt; a
+test checks that both agree. If the language model comes from a checkpoint, its own start and end
+tokens are used (`<s>` and `</s>` above), and the rest is added to its tokenizer. Existing models
+keep their own format: `vila2.model.chat_template`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vila2.data.assembly import TrainingText
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 IMAGE, USER, ASSISTANT = "<image>", "<user>", "<assistant>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT)
-# Tokens that a checkpoint's tokenizer may lack; the last only if it has no padding token.
+# Tokens that a checkpoint's tokenizer may lack; the last one only if it has no padding token.
 ADDED_TOKENS = (IMAGE, USER, ASSISTANT, PAD)
 
 CHAT_TEMPLATE = (
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids and, for each, whether predicting it counts in the loss (same length)."""
+    """Token ids, and for each whether predicting it counts in the loss (same length)."""
 
     ids: list[int]
     loss: list[bool]
@@ -87,14 +87,14 @@ class ChatFormat:
         return self._bos + [self._image] * self.image_tokens
 
     def prompt(self, question: str) -> list[int]:
-        """Ids of the image and `question`, up to where the answer begins."""
+        """Ids of the image and `question`, up to the start of the answer."""
         return [*self._start(), self._user, *self.text_ids(question), self._assistant]
 
     def question_of(self, rendered: str) -> str:
-        """The question of a prompt that `CHAT_TEMPLATE` rendered; as plain text.
+        """The plain-text question of a prompt that `CHAT_TEMPLATE` rendered.
 
-        A server receives rendered prompts. Markup inside the question must remain text there as
-        well, so the prompt is split into its parts instead of being tokenized whole.
+        A server receives rendered prompts. Markup inside the question must remain text there too,
+        so the prompt is split into its parts instead of being tokenized as a whole.
         """
         start, end = f"{self.tokenizer.bos_token or ''}{IMAGE}{USER}", ASSISTANT
         if not (rendered.startswith(start) and rendered.endswith(end)):
@@ -127,7 +127,7 @@ class ChatFormat:
         return Encoded(ids, loss, truncated)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, without special tokens and outer white space."""
+        """Text of generated ids, without special tokens and surrounding white space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
@@ -154,7 +154,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    # Digits stay together: a box's co-ordinate is then one token, not three.
+    # Digits stay together: a box's coordinate is then one token, not three.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(

@@ -1,8 +1,8 @@
 """The chat format of an existing model, derived from its own chat template.
 
-The template is rendered once with marks in place of questions and answers; the text between the
-marks is the format's fixed text. Prompts then have the same token ids as those of the model's own
-processor (a test compares them), only answers carry loss, and untrusted text is kept from becoming
+The template is rendered once with markers in place of questions and answers; the text between the
+markers is the format's fixed text. Prompts then have the same token ids as those of the model's own
+processor (a test compares them), only answers are in the loss, and untrusted text cannot become
 markup.
 """
 
@@ -17,7 +17,7 @@ from jinja2 import TemplateError as TemplateFailed
 from vila2.data.assembly import TrainingText
 from vila2.model.chat import ChatFormat, Encoded
 
-# Private-use characters (Unicode 16, section 23.5): no template writes them.
+# Private-use characters (Unicode 16, section 23.5), which no template writes.
 _MARK = "\ue0f0{}\ue0f1"
 
 
@@ -27,7 +27,7 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The fixed text of a conversation of some turns.
+    """The fixed text of a conversation with a given number of turns.
 
     `asks[k]` precedes question k, `answers[k]` is between it and its answer; `lead` is white space
     that the template writes before an answer but not in the generation prompt.
@@ -105,7 +105,7 @@ class TemplateChat(ChatFormat):
         return ids
 
     def prompt(self, question: str) -> list[int]:
-        """Ids that ask `question` about the image and leave the answer to the model."""
+        """Ids of a prompt that asks `question` about the image, up to the start of the answer."""
         fixed = self.fixed(1, True)
         return [*self._bos_ids, *self._joined(fixed.asks[0], question, fixed.answers[0])]
 
@@ -120,9 +120,9 @@ class TemplateChat(ChatFormat):
     def encode(self, text: TrainingText, *, max_length: int) -> Encoded:
         """Encode one training sample within `max_length` tokens.
 
-        Plain text follows the image and carries loss, as in pretraining; turns are the template's
-        and carry loss on the answer and its end. Turns that do not fit are dropped from the end;
-        plain text that is too long is cut. Either sets `truncated`.
+        Plain text follows the image and is in the loss, as in pretraining. Turns follow the
+        template; only the answer and its end token are in the loss. Turns that do not fit are
+        dropped from the end, and plain text that is too long is cut. Either sets `truncated`.
         """
         ids: list[int] = []
         loss: list[bool] = []
@@ -147,7 +147,7 @@ class TemplateChat(ChatFormat):
             ids += asked + answer
             loss += [False] * len(asked) + [True] * len(answer)
         if not ids:
-            # The first turn does not fit: only the image is kept, which carries no loss.
+            # The first turn does not fit: only the image is kept, which is not in the loss.
             ids = self._start()
             loss = [False] * len(ids)
         return Encoded(ids, loss, truncated)
@@ -173,7 +173,7 @@ class TemplateChat(ChatFormat):
         )
 
     def _read_template(self, turns: int, image: bool) -> Fixed:
-        """Fixed text of a conversation of `turns` turns, the image's text in its place."""
+        """Fixed text of a conversation of `turns` turns, with the image's text in place."""
         messages: list[dict[str, Any]] = []
         marks: list[str] = []
         for number in range(turns):

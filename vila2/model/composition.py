@@ -1,7 +1,7 @@
-"""How two parts are joined: the composed model's configuration, and its modules put together.
+"""Composes two parts: the joined model's configuration, and its modules put together.
 
 Used with weights (`vila2.model.build`) and without (`vila2.model.plan`, on torch's meta device), so
-that a plan counts the parameters of the model that is trained.
+that a plan counts the parameters of the model that is actually trained.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vila2.model.pretrained_parts import (
     part_config,
 )
 
-# Towers that put a class token before the patches; it is not one of the image's tokens.
+# Towers that put a class token before the patches; it does not count as an image token.
 _CLASS_TOKEN = ("internvl_vision", "clip_vision_model")
 
 
@@ -36,7 +36,7 @@ def register_towers(preset: Preset) -> None:
 
 
 def vision_config(preset: Preset, *, declared: bool = False) -> Any:
-    """Configuration of the vision part; `declared`: as the preset says, without its checkpoint."""
+    """Configuration of the vision part; if `declared`, from the preset, not the checkpoint."""
     from transformers import AutoConfig
 
     part = _part(preset.vision)
@@ -50,7 +50,7 @@ def vision_config(preset: Preset, *, declared: bool = False) -> Any:
 
 
 def language_config(preset: Preset, tokenizer: Any = None) -> Any:
-    """Configuration of the language part; without a tokenizer, as the preset declares it."""
+    """Configuration of the language part; without a tokenizer, the one that the preset declares."""
     from transformers import AutoConfig
 
     part = _part(preset.language)
@@ -109,7 +109,7 @@ def join_checkpoints(
     """The composed model with the checkpoints' weights, bit for bit, and a fresh projector.
 
     `vision` and `language` are the checkpoints' own configurations, `config` the joined one. The
-    embedding and an untied output layer grow if the tokenizer needs more rows.
+    embedding and an untied output layer are enlarged if the tokenizer needs more rows.
     """
     from transformers import AutoModel
     from transformers import InternVLForConditionalGeneration as Composed
@@ -124,7 +124,7 @@ def join_checkpoints(
         inner.vision_tower = _wheel_tower()
     else:
         inner.vision_tower = AutoModel.from_config(config.vision_config)
-    # Its own class, so that a change of its layout upstream is followed.
+    # Build it with its own class, so that upstream changes of its layout are followed.
     inner.multi_modal_projector = type(inner.multi_modal_projector)(config)
     reset_projector(inner.multi_modal_projector, preset.initializer_range, seed=seed)
     if isinstance(preset.language, FromCheckpoint):

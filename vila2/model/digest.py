@@ -1,4 +1,4 @@
-"""A model folder's digest, by which the registry and downloads are checked; without torch."""
+"""A model folder's digest, used to verify the registry and downloads; does not need torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder_digest(folder: Path) -> str:
 def digest_of(files: Mapping[str, str]) -> str:
     """sha256 over weights, configuration and tokenizer in name order, as the trainer records it.
 
-    `files` are names with the sha256 of each file; others are left out.
+    `files` maps names to the sha256 of each file; other files are ignored.
     """
     digest = hashlib.sha256()
     for name in sorted(files):

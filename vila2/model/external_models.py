@@ -1,9 +1,9 @@
 """Existing models: `save_pretrained` directories of models not composed by this package.
 
-Supported is the family whose forward takes one square image as `pixel_values` and gives it a
-fixed number of tokens in the prompt: Llava (SigLIP, CLIP), VipLlava, InternVL, Idefics3 and SmolVLM
-without splitting, and whatever else passes the checks below. What does not is refused with the
-reason, in most cases before any weights are read.
+A model is supported if its forward takes one square image as `pixel_values` and gives it a fixed
+number of tokens in the prompt: Llava (SigLIP, CLIP), VipLlava, InternVL, Idefics3 and SmolVLM
+without splitting, and any other model that passes the checks below. Other models are refused with
+the reason, in most cases before any weights are read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REFUSED = {
     "which the captioner's causal cache does not do",
     "images": "forward takes images of several towers",
 }
-# Known tensors of an image processor; a forward would not get any others.
+# Known tensors of an image processor; a forward would not receive any others.
 _TENSORS = ("pixel_values", "pixel_attention_mask", "num_patches", "rows", "cols", "num_crops")
 _WHOLE_IMAGE: dict[str, dict[str, Any]] = {
     "idefics3": {"do_image_splitting": False},
@@ -51,12 +51,12 @@ _ONE_COLOUR = (200, 100, 30)
 
 
 class ForeignModelError(ValueError):
-    """A model that cannot be a base or a captioner; the message names directory and reason."""
+    """The model cannot be a base or a captioner; the message names directory and reason."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """What is known about a loaded model beyond its weights."""
+    """Facts about a loaded model besides its weights."""
 
     parts: dict[str, str]
     image_size: int
@@ -76,9 +76,9 @@ class Foreign:
 
 
 def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]:
-    """Load a model (float32, safetensors only) and its tokenizer, and find out how it takes images.
+    """Load a model (float32, safetensors only) and its tokenizer; find out how it takes images.
 
-    One image passes through the tower, to count its tokens. Raises `ForeignModelError` or
+    One image is passed through the tower to count its tokens. Raises `ForeignModelError` or
     `PartsError` if the model is not supported.
     """
     from transformers import AutoTokenizer
@@ -233,7 +233,7 @@ def _check_images(
 
 @torch.inference_mode()
 def _count_tokens(directory: Path, model: Any, size: int, *, axis: bool) -> int:
-    """Tokens that one image takes; measured on the model, not read from its configuration."""
+    """Number of tokens per image; measured on the model, not read from its configuration."""
     # A ramp: some models drop an all-zero image as padding.
     image = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     try:

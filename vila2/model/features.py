@@ -24,7 +24,7 @@ from vila2.system.files import file_atomically
 def tower_digest(vlm: VLM) -> str:
     """sha256 over the vision tower's weights and the image's normalisation (16 hex digits).
 
-    Raises `ValueError` for an existing model: it may use other layers of its tower than the last,
+    Raises `ValueError` for an external model: it may use layers of its tower other than the last,
     so the cached output cannot replace the images.
     """
     if vlm.foreign is not None:
@@ -45,7 +45,7 @@ class FeatureTower(nn.Module):
     """Replaces the vision tower and returns its input, cached features, as the output."""
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
-        """Features (B, tokens, hidden) in, the same as a tower's `last_hidden_state` out."""
+        """Return the features (B, tokens, hidden) as the tower's `last_hidden_state`."""
         from transformers.modeling_outputs import BaseModelOutput
 
         return BaseModelOutput(last_hidden_state=pixel_values)
@@ -85,7 +85,7 @@ class VisionFeatures:
         return torch.from_numpy(np.stack([array[row] for array, row in rows]).astype(np.float32))
 
     def bypass(self, vlm: VLM) -> Bypass:
-        """Make `vlm` take these features in place of pixels."""
+        """Make `vlm` accept these features in place of pixels."""
         return Bypass(vlm)
 
 

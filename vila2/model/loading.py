@@ -1,8 +1,8 @@
 """Strict loading of weights: complete or an error.
 
-transformers initialises missing weights randomly and only prints a table.
-Here a weight that is missing, of another shape, or not finite is an error that names the directory,
-the file and the keys; so is a file that is damaged, absent, or a Git LFS pointer.
+transformers initialises missing weights randomly and only prints a table. Here a weight that is
+missing, not finite or of another shape is an error that names the directory, the file and the keys.
+So is a file that is damaged, absent, or a Git LFS pointer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from vila2.model.weight_files import CheckpointError, check_files, some, weight_files
 
-# For every `from_pretrained` of a directory: nothing is fetched, and no code in it is run.
+# For every `from_pretrained` of a directory: downloads nothing and runs no code from it.
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 

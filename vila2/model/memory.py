@@ -25,7 +25,7 @@ Part = Literal["vision", "projector", "language"]
 Parallelism = Literal["ddp", "fsdp"]
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
 GIB = 2**30
-# A plan fits if it needs at most this share; CUDA, NCCL and fragmentation take the rest.
+# A plan fits if it needs at most this share; the rest is for CUDA, NCCL and fragmentation.
 USABLE = 0.9
 
 
@@ -56,7 +56,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """All parameters."""
+        """Number of parameters."""
         return sum(shape.parameters for shape in self.parts.values())
 
 
@@ -75,9 +75,9 @@ class Stage:
 class Precision:
     """Bytes of each number kept: bf16 mixed precision with fp32 master weights and AdamW."""
 
-    learning: int = 4  # a weight that learns (master copy)
+    learning: int = 4  # a trainable weight (master copy)
     frozen: int = 2
-    working: int = 2  # the copy that is multiplied
+    working: int = 2  # the copy used in matrix products
     gradient: int = 4
     optimizer: int = 8  # two fp32 moments
     activation: int = 2
@@ -180,7 +180,7 @@ def plan_stage(
 
 
 def crossed(stage: Stage) -> frozenset[Part]:
-    """Parts that gradients pass through: those that learn, and all between them and the loss."""
+    """Parts that gradients pass through: the trainable ones, and all between them and the loss."""
     first = min((ORDER.index(part) for part in stage.trainable), default=len(ORDER))
     return frozenset(ORDER[first:])
 
@@ -226,8 +226,8 @@ def memory(
 ) -> Memory:
     """Peak bytes on one GPU; gradients and activations are counted together.
 
-    `ddp` keeps everything on every GPU and a working copy of what learns; `fsdp` (ZeRO-3) keeps a
-    share, the working copies of two layers, and of what is outside the layers.
+    `ddp` keeps everything on every GPU, and a working copy of the trainable weights. `fsdp`
+    (ZeRO-3) keeps a share, plus working copies of two layers and of the weights outside the layers.
     """
     p = precision or Precision()
     learning = sum(model.parts[part].parameters for part in stage.trainable)
@@ -275,7 +275,7 @@ def layer_bytes(shape: Shape, *, learns: bool, precision: Precision) -> float:
 
     Kept in any case: the inputs of two norms; queries, keys, values and output of attention; the
     MLP's values on both sides of its nonlinearity (gated: gate, its activation, and the other
-    factor). A layer that learns keeps the inputs of its matrices as well (two norms' outputs,
+    factor). A trainable layer also keeps the inputs of its matrices (two norms' outputs,
     attention's output in the order that the next matrix reads, the MLP's product), and RMSNorm what
     its weight multiplies.
     """

@@ -1,8 +1,8 @@
 """The three parts of a vision-language model, found by their usual names and checked.
 
-Training freezes by part and a new round resets the projector, so a wrong part would silently ruin a
-run: the parts must be three modules that share no parameters and together hold all of them except
-the output layer.
+Training freezes by part, and a new round resets the projector, so a wrong part would silently ruin
+a run. The parts must be three modules that share no parameters and together hold all parameters
+except the output layer.
 """
 
 from __future__ import annotations

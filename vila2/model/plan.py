@@ -1,7 +1,7 @@
 """A preset's shapes without its weights: the model is built on torch's meta device.
 
-No memory is allocated and only the preset is read, so the exact parameter counts of a 40B model
-take a second on a laptop. `vila2.model.memory` computes the cost from them.
+No memory is allocated and only the preset is read, so counting the parameters of a 40B model
+exactly takes a second on a laptop. `vila2.model.memory` computes the cost from them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PAPER_STAGES = (
 
 
 def meta_model(preset: Preset, *, device: str = "meta") -> Any:
-    """The model that the preset declares, without weights; on other devices with random ones.
+    """The model that the preset declares: without weights, or with random ones on a real device.
 
     Raises `PresetError` if the preset names a checkpoint without declaring its configuration.
     """
@@ -65,7 +65,7 @@ def meta_model(preset: Preset, *, device: str = "meta") -> Any:
 
 
 def shapes(model: Any, preset: Preset) -> Model:
-    """The shapes of a composed model, on the meta device or real.
+    """The shapes of a composed model, on the meta device or a real one.
 
     Raises `PresetError` for parts whose cost is not that of dense transformer layers.
     """

@@ -31,24 +31,29 @@ class FromConfig(_Strict):
 class FromCheckpoint(_Strict):
     """A part loaded from a `save_pretrained` directory or a hub id, safetensors only.
 
-    `model_type` and `config` declare its contents: plans are made from them without the weights,
+    `model_type` and `config` declare its contents. Plans are made from them without the weights,
     and a loaded checkpoint is checked against them.
     """
 
     kind: Literal["checkpoint"]
-    path: str = Field(description="Directory, or hub id such as google/siglip-so400m-patch14-384.")
+    path: str = Field(
+        description="A directory, or a hub id such as google/siglip-so400m-patch14-384."
+    )
     revision: str | None = Field(None, description="Commit or tag of a hub id.")
     download: bool = Field(
         False,
-        description="May be fetched from the hub. Without it (and without "
-        "VILA2_ALLOW_DOWNLOAD=1) a hub id is looked up in the local cache alone.",
+        description="Whether the part may be downloaded from the hub. Otherwise (and without "
+        "VILA2_ALLOW_DOWNLOAD=1) a hub id is looked up only in the local cache.",
     )
     model_type: str = Field("", description="Expected transformers model type of the part.")
     config: dict[str, Any] = Field(
         default_factory=dict, description="Expected values of the part's configuration."
     )
     tokenizer_size: int = Field(
-        0, ge=0, description="Entries of its tokenizer; 0: as many as it has embedding rows."
+        0,
+        ge=0,
+        description="Number of entries of its tokenizer; 0 if equal to the number of embedding "
+        "rows.",
     )
 
 
@@ -67,7 +72,8 @@ class WholeModel(_Strict):
 
     path: str = Field(description="`save_pretrained` directory of an image-text-to-text model.")
     parts: dict[Literal["vision", "projector", "language"], str] = Field(
-        default_factory=dict, description="Module names, where the usual ones are not used."
+        default_factory=dict,
+        description="Names of the model's parts, if they are not the usual ones.",
     )
 
 
@@ -85,9 +91,9 @@ class Preset(_Strict):
     """
 
     name: str
-    about: str = Field("", description="One line for people who choose.")
+    about: str = Field("", description="One line, to help users choose a preset.")
     image_size: int = Field(
-        0, ge=0, description="Side of the square model input, pixels; 0: as `model` says."
+        0, ge=0, description="Side in pixels of the square model input; 0 uses that of `model`."
     )
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -98,15 +104,21 @@ class Preset(_Strict):
         0.5, description="0.5 joins 2x2 patches into one image token (VILA's mlp_downsample)."
     )
     vocabulary: int = Field(
-        0, ge=0, description="Train a tokenizer of this size on the data; 0 uses the language's."
+        0,
+        ge=0,
+        description="Train a tokenizer of this size on the data; 0 uses the language model's own.",
     )
     initializer_range: float = Field(0.02, gt=0)
-    max_length: int = Field(512, ge=16, description="Token budget of one training sample.")
+    max_length: int = Field(
+        512, ge=16, description="Maximum number of tokens of one training sample."
+    )
     paper_image_tokens: int = Field(
-        0, ge=0, description="Tokens an image in the paper, to show beside ours; 0: not stated."
+        0,
+        ge=0,
+        description="Number of tokens per image in the paper, shown beside ours; 0 if not stated.",
     )
     published: dict[Literal["vision", "language"], Published] = Field(
-        default_factory=dict, description="Published parameter counts; plans show them beside ours."
+        default_factory=dict, description="Published parameter counts, shown in plans beside ours."
     )
 
     @model_validator(mode="after")
@@ -136,7 +148,7 @@ PRESET_NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
 
 
 class PresetError(ValueError):
-    """A preset that does not exist or does not validate; names the file, the field and the fix."""
+    """A preset does not exist or is invalid; the message names the file, the field and the fix."""
 
 
 def shipped() -> list[str]:
@@ -149,8 +161,8 @@ def named_preset(name: str) -> str:
     """Resolve a preset's name, shipped or the operator's own, for `load_preset`.
 
     The operator's presets are NAME.yaml in the folder VILA2_PRESETS. Recipes and jobs come from
-    users, so they give a name and no path: the operator decides which files are read. Raises
-    `PresetError` for an invalid name; an unknown one is an error when it is loaded.
+    users, so they may give only a name, not a path: the operator decides which files are read.
+    Raises `PresetError` for an invalid name; an unknown one is an error when it is loaded.
     """
     if not re.fullmatch(PRESET_NAME, name):
         raise PresetError(

@@ -1,8 +1,9 @@
 """Parts from checkpoints: their configuration is checked, and no weight may be missing.
 
-A vision tower may come alone (`SiglipVisionModel`) or inside a larger model (`SiglipModel`, an
-InternVL): its weights are picked out by name. Only safetensors are read, no code that comes with
-a checkpoint is run, and nothing is fetched unless the preset or the environment allows it.
+A vision tower may be stored alone (`SiglipVisionModel`) or as part of a larger model
+(`SiglipModel`, InternVL), from which its weights are selected by name. Only safetensors are read,
+no code in a checkpoint is run, and nothing is downloaded unless the preset or the environment
+allows it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vila2.model.weight_files import CheckpointError
 ALLOW_DOWNLOAD = "VILA2_ALLOW_DOWNLOAD"
 # The rows of a grown embedding are a multiple of this, which is faster on GPUs.
 _ROWS = 64
-# Values that composing changes; presets state the checkpoint's, so they are not compared.
+# Values that composing changes. Presets state the checkpoint's, so they are not compared.
 _OURS = ("vision_use_head",)
 _TOWER_PREFIX = r"^(model\.)?(vision_tower|vision_model)\."
 
@@ -49,7 +50,7 @@ def part_config(preset: Preset, name: str, part: FromCheckpoint) -> Any:
         config = config.get_text_config()
     _check(preset, name, part, config)
     if hasattr(config, "vision_use_head"):
-        # SigLIP's pooling head is not used by a VLM: it would never get a gradient.
+        # SigLIP's pooling head is not used by a VLM and would never get a gradient.
         config.vision_use_head = False
     return config
 
@@ -88,9 +89,9 @@ def load_tokenizer(preset: Preset, part: FromCheckpoint) -> Any:
 def load_vision(preset: Preset, part: FromCheckpoint, config: Any) -> nn.Module:
     """The vision tower, at the preset's image size.
 
-    If that is not the checkpoint's, the position embedding is resized once, here: bicubically
-    over the grid, as `interpolate_pos_encoding` does at every step, so that the saved model has
-    plain weights. SigLIP-384 has 27x27 patches of 14 pixels; joining 2x2 needs an even grid, so
+    If that differs from the checkpoint's, the position embedding is resized here, once: bicubically
+    over the grid, as `interpolate_pos_encoding` does at every step, so that the saved model needs
+    no interpolation. SigLIP-384 has 27x27 patches of 14 pixels; joining 2x2 needs an even grid, so
     the presets use 392 pixels and 28x28.
     """
     from transformers import AutoModel
@@ -147,9 +148,9 @@ def resize_positions(positions: torch.Tensor, wanted: tuple[int, ...]) -> torch.
 
 
 def grow(weight: torch.Tensor, rows: int, *, seed: int) -> torch.Tensor:
-    """A copy of `weight` (rows, hidden) with `rows` rows; the old ones are kept bit for bit.
+    """A copy of `weight` (rows, hidden) with `rows` rows; existing ones are kept bit for bit.
 
-    New rows look like the others: drawn around their mean with their deviation.
+    New rows are drawn from a normal distribution with the mean and deviation of the others.
     """
     generator = torch.Generator().manual_seed(seed)
     made = weight.new_empty(rows, weight.shape[1])

@@ -15,7 +15,7 @@ from vila2.model.loading import LOCAL
 # Files that may name the processor's class, in the order in which transformers reads them.
 _NAMING = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 _NEEDED = ("image_processor", "tokenizer")
-# Packages that a processor asks for when it is constructed, and uses for videos only.
+# Packages that some processors require on construction, although only videos need them.
 _OF_VIDEOS = ("num2words",)
 _CANNOT_OPEN = (ImportError, OSError, ValueError, TypeError, KeyError, AttributeError)
 
@@ -25,7 +25,7 @@ class ProcessorError(ValueError):
 
 
 class Missing:
-    """Stands in for a part or a package that is not there; raises `ProcessorError` if called."""
+    """Stands in for a missing part or package; raises `ProcessorError` if called."""
 
     model_input_names: tuple[str, ...] = ()
 
@@ -33,7 +33,7 @@ class Missing:
         self.missing = name
 
     def __getattr__(self, name: str) -> None:
-        """Any setting of the part is None: SmolVLM asks how many frames to take, also of images."""
+        """None for any attribute: SmolVLM reads the number of frames even for images."""
         if name.startswith("_"):
             raise AttributeError(f"{self.missing} is absent and has no {name}")
 
@@ -46,9 +46,9 @@ class Missing:
 
 
 def open_parts(directory: Path) -> Any:
-    """transformers' processor of a directory; where a package is missing, one with stand-ins.
+    """A directory's processor from transformers, with stand-ins for parts that lack a package.
 
-    Image processor and tokenizer are never stood in for. Raises `ProcessorError`.
+    The image processor and the tokenizer never have stand-ins. Raises `ProcessorError`.
     """
     from transformers import AutoProcessor
 
@@ -73,7 +73,7 @@ def open_parts(directory: Path) -> Any:
 
 
 def absent_parts(processor: Any) -> tuple[str, ...]:
-    """Names of the parts and packages that a stand-in takes the place of."""
+    """Names of the parts and packages that were replaced by a stand-in."""
     found = [getattr(processor, name, None) for name in processor.get_attributes()]
     module = sys.modules[type(processor).__module__]
     found += [getattr(module, package, None) for package in _OF_VIDEOS]
@@ -109,7 +109,7 @@ def _refused(directory: Path, what: str, error: Exception) -> ProcessorError:
 
 
 def _processor_class(directory: Path) -> Any:
-    """The class that the directory's files name, or that transformers has for the model type."""
+    """The class that the directory's files name, or transformers' class for the model type."""
     import transformers
     from transformers.models.auto.processing_auto import (  # type: ignore[attr-defined]
         PROCESSOR_MAPPING_NAMES,
@@ -127,8 +127,9 @@ def _processor_class(directory: Path) -> Any:
         )
     if not getattr(kind, "is_dummy", False):
         return kind
-    # A placeholder: PixtralProcessor says that it needs torchvision. What it takes from the module
-    # of the torchvision image processor is one function, which the PIL module has too.
+    # transformers has a placeholder class here: PixtralProcessor claims to need torchvision. It
+    # takes only one function from the module of the torchvision image processor, and the PIL module
+    # has it too.
     with _pil_instead(kind.__module__):
         return getattr(importlib.import_module(kind.__module__), kind.__name__)
 
@@ -147,7 +148,7 @@ def _pil_instead(module: str) -> Iterator[None]:
 
 
 def _stand_in_for_packages(kind: Any) -> None:
-    """SmolVLMProcessor refuses to be constructed without num2words, which numbers its frames."""
+    """Allow SmolVLMProcessor without num2words, which it needs only to number frames."""
     module = sys.modules[kind.__module__]
     for package in _OF_VIDEOS:
         if getattr(module, package, "not used") is None:
@@ -155,7 +156,7 @@ def _stand_in_for_packages(kind: Any) -> None:
 
 
 def _part(directory: Path, name: str) -> Any:
-    """One part of a processor, or a stand-in if it is for videos or sound and lacks a package."""
+    """One part of a processor, or a stand-in if it is for videos or audio and lacks a package."""
     from transformers import processing_utils
 
     modality = processing_utils._get_modality_for_attribute(name)
@@ -169,7 +170,7 @@ def _part(directory: Path, name: str) -> Any:
 
 
 def _lenient(kind: Any) -> Any:
-    """The class, but it takes stand-ins: the check of its parts' classes would refuse them."""
+    """The class, changed to accept stand-ins: the type check of its parts would refuse them."""
 
     def check(self: Any, name: str, part: Any) -> Any:
         if isinstance(part, Missing):

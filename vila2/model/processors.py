@@ -1,21 +1,21 @@
-"""A model's own processor: how it writes a prompt, cuts its images and lays out a batch.
+"""A model's own processor: writes prompts, prepares images and builds batches.
 
-Opened from a `save_pretrained` directory as transformers opens it, for every model that
-`AutoModelForImageTextToText` knows. Nothing is fetched and no code in the directory is run.
+Opened from a `save_pretrained` directory like transformers does, for every model that
+`AutoModelForImageTextToText` supports. Nothing is downloaded and no code in the directory is run.
 
-Captioning needs three parts: image processor, tokenizer, chat template. Many processors also hold
-a video processor or a reader of sound, and cannot be constructed where the package of one of these
-is not installed (torchvision, num2words). Then the same class is constructed with a stand-in in
-the place of that part, which raises if it is used; `Processor.absent` names it.
+Captioning needs three parts: image processor, tokenizer, chat template. Many processors also hold a
+video processor or an audio feature extractor, and cannot be constructed if a package for one of
+these is not installed (torchvision, num2words). Then the same class is constructed with a stand-in
+for that part, which raises if it is used; `Processor.absent` names it.
 
-**Pixels.** For most models transformers has two image processors, and chooses by itself: that of
-torchvision where it is installed, else that of PIL. `Processor.image_backend` says which one it
-was, to be recorded with captions. Both give the same tokens and shapes. Their pixels are not quite
-the same: at the sizes of real models, on noisy images, by at most 2 grey levels of 255 in at most
+**Pixels.** For most models transformers has two image processors: it uses the torchvision one if
+torchvision is installed, otherwise the PIL one. `Processor.image_backend` is the one in use, so
+that it can be recorded with captions. Both give the same tokens and shapes. Their pixels differ
+slightly: at the sizes of real models, on noisy images, by at most 2 grey levels of 255 in at most
 4% of the values (CLIP, SigLIP, InternVL, Gemma 3, Idefics3, SmolVLM, Pixtral, LLaVA-OneVision). If
-an image is made wider and lower at once, as Qwen-VL does to reach multiples of its patches, it is
-up to 6 levels and a quarter of the values. A model whose image processor needs torchvision is
-refused where that is not installed.
+an image is stretched in one direction and shrunk in the other, as Qwen-VL does to reach multiples
+of its patch size, they differ by up to 6 levels in a quarter of the values. A model whose image
+processor needs torchvision is refused if it is not installed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Processor:
     """An opened processor, ready for generation: batches are padded on the left.
 
     `inner` is transformers' object. `image_backend` is "torchvision" or "pil" (see above; a class
-    that names none counts as "pil", which it computes with). `absent` names what a stand-in takes
-    the place of, such as `("video_processor",)`.
+    that states no backend uses PIL). `absent` names the parts replaced by a stand-in, such as
+    `("video_processor",)`.
     """
 
     inner: Any
@@ -78,12 +78,12 @@ class Processor:
 
         `text` are B prompts of `apply_chat_template`. `images` are B images, or B lists of images:
         PIL's in RGB, or uint8 (height, width, 3). Tokens are (B, length), padded on the left;
-        tensors of images have the model's own shapes. A prompt that begins with the tokenizer's
-        first token does not get it again. Raises ValueError if prompts and images do not fit, or
-        an image has a shape that the model does not take (Qwen-VL: a ratio of sides above 200).
+        tensors of images have the model's own shapes. The tokenizer's start token is not added
+        again to a prompt that begins with it. Raises ValueError if prompts and images do not fit,
+        or an image has a shape that the model does not take (Qwen-VL: a ratio of sides above 200).
         """
         if images is not None:
-            # Some families read a flat list as the images of one prompt.
+            # Some families treat a flat list as the images of one prompt.
             options["images"] = [
                 [_as_pil(image) for image in (some if isinstance(some, list | tuple) else [some])]
                 for some in images
@@ -91,7 +91,8 @@ class Processor:
         bos = self.tokenizer.bos_token
         if bos and all(prompt.startswith(bos) for prompt in text):
             options.setdefault("add_special_tokens", False)
-        # A processor's class and tokenizer_config.json have sides of their own, so it is said here.
+        # Processor classes and tokenizer_config.json have their own defaults for the side, so set
+        # it.
         options = {"padding": True, "return_tensors": "pt", "padding_side": "left", **options}
         made = self.inner(text=list(text), **options)
         made.pop("labels", None)  # PaliGemma adds them, for training
@@ -99,7 +100,7 @@ class Processor:
 
 
 def _as_pil(image: Any) -> Any:
-    """An array as PIL's image: of an array 3 pixels high transformers takes rows for colours."""
+    """An array as a PIL image: transformers takes one of 3 rows for channels-first."""
     return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
@@ -176,7 +177,7 @@ def _find_template(directory: Path, inner: Any) -> None:
 
 
 def _check_padding(directory: Path, tokenizer: Any) -> None:
-    tokenizer.padding_side = "left"  # an answer is written on from the last column
+    tokenizer.padding_side = "left"  # generation continues after the last column
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:

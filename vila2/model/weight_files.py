@@ -1,6 +1,6 @@
 """A checkpoint's files without its model: is every weight there, whole and finite?
 
-Needs numpy alone, so that a service without torch can check what it is sent. The layout is that of
+Needs only numpy, so that a service without torch can check uploads. The layout is that of
 safetensors: eight bytes of length, a JSON header, the tensors (github.com/huggingface/safetensors).
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 _LFS = b"version https://git-lfs"
-_LONGEST_HEADER = 100_000_000  # bytes, as the format has it
-_STEP = 16 * 1024 * 1024  # numbers looked at together
-_NAMED = 3  # keys that a message names
-# How a number is stored, and the bits that are all set in what is not finite.
+_LONGEST_HEADER = 100_000_000  # bytes, from the format's definition
+_STEP = 16 * 1024 * 1024  # numbers checked at once
+_NAMED = 3  # keys listed in a message
+# How a number is stored, and the bits that are all set in NaN and infinity.
 _FLOATS: Mapping[str, tuple[str, int]] = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
     "F32": ("<u4", 0x7F80_0000),
@@ -37,12 +37,12 @@ _BYTES: Mapping[str, int] = {
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded whole; the message names directory, file and fix."""
+    """A checkpoint is incomplete or damaged; the message names directory, file and fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the files of a checkpoint say: its model type, weights and their precision."""
+    """Model type, number of weights and precision, read from a checkpoint's files."""
 
     family: str
     parameters: int
@@ -74,7 +74,7 @@ def check_files(directory: Path) -> None:
 
 
 def examine(directory: Path) -> Checkpoint:
-    """Check that every weight is there, whole and finite, and tell what they are.
+    """Check that every weight is present, complete and finite; return what was found.
 
     Raises `CheckpointError`. Reads all weights once.
     """
@@ -104,9 +104,9 @@ def examine(directory: Path) -> Checkpoint:
 
 
 def read_header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Where a file's tensors begin, and its tensors by name: `dtype`, `shape`, `data_offsets`.
+    """Offset of a file's tensors, and its tensors by name: `dtype`, `shape`, `data_offsets`.
 
-    Raises `CheckpointError` if the file is damaged, cut or a Git LFS pointer.
+    Raises `CheckpointError` if the file is damaged, truncated or a Git LFS pointer.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """A recipe as a list of its fields, with description, value and citation. Pure.
 
-`vila2 recipes show` prints them; the JSON schema is for editors.
+`vila2 recipes show` prints them. The JSON schema is for editors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA_ID = "urn:vila2:recipe"
 class FieldView:
     """One value: `path` is dotted; `default` is `REQUIRED` if there is none.
 
-    `citation` is that of the field or of its nearest enclosing field, or empty.
+    `citation` is that of the field or its nearest enclosing field, or empty.
     """
 
     path: str
@@ -39,12 +39,12 @@ class FieldView:
 
 
 def fields_of(recipe: Recipe) -> list[FieldView]:
-    """Every value of a recipe, in the order of its definition; except `cites`."""
+    """Every value of a recipe, in the order of its definition, except `cites`."""
     return list(_fields(recipe, "", recipe.cites))
 
 
 def differences(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
-    """(path, value in `first`, value in `second`) of differences; `None` for a missing field."""
+    """(path, value in `first`, value in `second`) for each difference; `None` if missing."""
     left = {view.path: view.value for view in fields_of(first)}
     right = {view.path: view.value for view in fields_of(second)}
     paths = [*left, *(path for path in right if path not in left)]

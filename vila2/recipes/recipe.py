@@ -1,8 +1,8 @@
 """The run recipe: one validated YAML with every setting of a run.
 
 A recipe's hash covers every value that affects the result, so two runs with the same hash differ
-only in their data. Each field has a description, and `cites` gives the sources of values: `vila2
-recipes show` prints a recipe to copy, and with `--explain` both.
+only in their data. Each field has a description, and `cites` gives the sources of values. `vila2
+recipes show` prints a recipe to copy; with `--explain` it also prints descriptions and sources.
 """
 
 from __future__ import annotations
@@ -69,47 +69,55 @@ DEFAULTS = 1
 
 
 class Recipe(Strict):
-    """Everything a run decides."""
+    """All settings of a run."""
 
-    name: Slug = Field(description="What the recipe is called; a run's name unless it has one.")
-    description: str = Field("", description="One sentence for lists.")
-    seed: int = Field(0, description="Of initial weights, data order, captions and verdicts.")
-    model: ModelRecipe = Field(description="What is trained.")
-    data: DataRecipe = Field(description="What it is trained on.")
+    name: Slug = Field(description="Name of the recipe, and of runs that are not given a name.")
+    description: str = Field("", description="One sentence, shown in lists.")
+    seed: int = Field(0, description="Seed of initial weights, data order, captions and verdicts.")
+    model: ModelRecipe = Field(description="The model to train.")
+    data: DataRecipe = Field(description="The training data.")
     stages: dict[StageName, StageRecipe] = Field(
-        description="The three trainings of every generalist."
+        description="The three training stages of every generalist."
     )
     baseline: Assembly = Field(
-        Assembly(policy="original"), description="Round 0's pretraining text."
+        Assembly(policy="original"), description="How round 0 assembles its pretraining text."
     )
-    recaption: Assembly = Field(description="Pretraining text of rounds 1, 2, ...")
-    specialised: Assembly | None = Field(None, description="Text of the specialist round.")
-    captioning: CaptionRecipe = Field(description="How a round recaptions.")
-    rounds: RoundsRecipe = Field(RoundsRecipe(), description="When the loop stops.")
+    recaption: Assembly = Field(description="How rounds 1, 2, ... assemble their pretraining text.")
+    specialised: Assembly | None = Field(
+        None, description="How the specialist round assembles its text."
+    )
+    captioning: CaptionRecipe = Field(description="How a round captions the data.")
+    rounds: RoundsRecipe = Field(
+        RoundsRecipe(), description="Number of rounds, and when the loop stops."
+    )
     specialists: list[SpecialistRecipe] = Field(
-        default_factory=list, description="Who recaptions by task after the loop; none is allowed."
+        default_factory=list,
+        description="Specialists that recaption by task after the loop; may be empty.",
     )
     specialist_data_in_sft: bool = Field(
         False,
-        description="The specialist round's SFT also sees the specialists' own data, as often as "
-        "their finetuning did; its controls get the same visits on top.",
+        description="The specialist round's SFT also uses the specialists' own data, as many "
+        "times as their finetuning did. Its controls get the same number of "
+        "additional visits.",
     )
     controls: list[ControlRecipe] = Field(
-        default_factory=list, description="Models trained beside the loop, to be compared with."
+        default_factory=list, description="Additional models trained for comparison."
     )
     benchmarks: list[DatasetRef] = Field(min_length=1, description="Benchmark datasets, by name.")
     audit_words: int = Field(
         64,
         ge=8,
-        description="The report measures variety within so many words of every caption, the same "
-        "in each round, so that longer is not taken for better.",
+        description="The report measures lexical diversity within this many words of every "
+        "caption, the same in each round, so that longer captions do not score "
+        "higher.",
     )
-    training: Execution = Field(Execution(), description="How jobs run.")
-    budget: BudgetRecipe = Field(BudgetRecipe(), description="What ends the run early.")
+    training: Execution = Field(Execution(), description="How training jobs are run.")
+    budget: BudgetRecipe = Field(BudgetRecipe(), description="Limits that end the run early.")
     cites: dict[str, str] = Field(
         default_factory=dict,
-        description="Field -> where its value is from: `section N` or `Table N` of the paper, or "
-        "`choice: WHY`. Also of all fields below it. Decides nothing; not in the hash.",
+        description="Field -> source of its value: `section N` or `Table N` of the paper, or "
+        "`choice: WHY`. Applies to all fields below it too. Has no effect on the "
+        "run and is not hashed.",
     )
 
     @model_validator(mode="after")
@@ -177,11 +185,11 @@ class Recipe(Strict):
         return hashlib.sha256(canonical_json({"defaults": DEFAULTS, **values})).hexdigest()[:16]
 
     def training_seeds(self) -> list[int]:
-        """Seeds that each round is trained with; the first one's model captions for the next."""
+        """Seeds of each round's models; the first seed's model captions for the next round."""
         return [self.seed + number for number in range(self.rounds.seeds)]
 
     def datasets(self) -> list[DatasetRef]:
-        """Names of all datasets that a run needs, each once, in order of use."""
+        """Names of all datasets that a run needs, without duplicates, in order of use."""
         named = [self.model.base.dataset, self.data.align, self.data.pretrain]
         named += [*self.data.pretrain_also, self.data.sft]
         named += [specialist.dataset for specialist in self.specialists]
@@ -197,7 +205,7 @@ CITATION = re.compile(r"(section [0-9A]|Table [0-9]+|choice: ).*")
 
 
 def known_paths(value: Any, prefix: str = "") -> set[str]:
-    """Dotted paths of everything in a recipe; an item of a list goes by its name, if it has one."""
+    """Dotted paths of all values in a recipe; a list item goes by its name, if it has one."""
     if isinstance(value, BaseModel):
         inner = {name: getattr(value, name) for name in type(value).model_fields}
     elif isinstance(value, dict):
@@ -244,7 +252,7 @@ def recipe_text(name_or_path: str) -> str:
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:
-    """Validate a recipe's YAML; raises `RecipeError` naming every wrong field and its fix."""
+    """Validate a recipe's YAML; raises `RecipeError`, which names every wrong field and its fix."""
     try:
         content: Any = yaml.safe_load(text)
         twice = repeated_keys(text)

@@ -109,7 +109,7 @@ def _scores(
     answers: Sequence[Generation],
     reasons: Sequence[str | None],
 ) -> list[float | None]:
-    """Consistency scores of the answers that pass, `None` for the others."""
+    """Consistency scores of the answers that pass the gate; `None` for the others."""
     scores: list[float | None] = [None] * len(requests)
     if not how.scored:
         return scores
@@ -188,7 +188,7 @@ def _row(
     return CaptionRow(
         key=sample.key,
         sha256=sample.sha256,
-        # What an engine refused has no text; the details of why stand in its place.
+        # A refused request has no text; the engine's error details are stored instead.
         caption=answer.refusal or answer.text,
         status=QUARANTINED if reason else CAPTIONED,
         reason=reason,

@@ -18,31 +18,44 @@ from vila2.data.sample import Sample
 Chunk = Sequence[Sample]
 
 
-class Desk(Protocol):
-    """Keeps finished chunks of a shard and its job's budget; safe for concurrent use."""
+class Kept(Protocol):
+    """Stores finished chunks of a shard; safe for concurrent use."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
-        """A chunk's rows, if an earlier attempt at the shard kept them."""
+        """The chunk's rows if an earlier attempt at the shard stored them, else `None`."""
+
+    def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
+        """Store a finished chunk; `start` is the number of its first sample."""
+
+
+class Budget(Protocol):
+    """Limits the cost of requests; safe for concurrent use."""
 
     def afford(self, requests: int) -> None:
-        """Raise if the budget does not allow that many requests more."""
+        """Raise if the budget does not cover that many more requests."""
 
-    def keep(self, start: int, rows: Sequence[CaptionRow], spent: Spent) -> None:
-        """Keep a finished chunk and what it took; `start` is its first sample's number."""
+    def book(self, spent: Spent) -> None:
+        """Record the cost of a finished chunk."""
 
 
-class NoDesk:
-    """For requests that are answered at once: nothing is kept, and no budget applies."""
+class Unbounded:
+    """For synchronous requests: stores nothing and enforces no budget."""
 
     def recall(self, start: int, chunk: Chunk) -> list[CaptionRow] | None:
-        """Nothing was kept."""
+        """Return `None`: nothing is ever stored."""
         return None
 
-    def afford(self, requests: int) -> None:
-        """Any number of requests."""
+    def keep(self, start: int, rows: Sequence[CaptionRow]) -> None:
+        """Do nothing."""
 
-    def keep(self, start: int, rows: Sequence[CaptionRow], spent: Spent) -> None:
-        """Nothing is kept."""
+    def afford(self, requests: int) -> None:
+        """Accept any number of requests."""
+
+    def book(self, spent: Spent) -> None:
+        """Do nothing."""
+
+
+_UNBOUNDED = Unbounded()
 
 
 def caption_samples(
@@ -51,19 +64,19 @@ def caption_samples(
     engine: Engine,
     *,
     progress: Callable[[int], None] = lambda _: None,
-    desk: Desk | None = None,
+    kept: Kept = _UNBOUNDED,
+    budget: Budget = _UNBOUNDED,
 ) -> tuple[list[CaptionRow], Spent]:
     """Caption every sample or quarantine it with a reason; rows are in the samples' order.
 
-    `Spent` counts what this call took, without recalled chunks.
+    `Spent` is what this call used; chunks stored by an earlier attempt are not counted.
     """
-    desk = desk or NoDesk()
     size = engine.image_input.chunk
     rows: dict[int, list[CaptionRow]] = {}
     todo: list[tuple[int, Chunk]] = []
     for start in range(0, len(samples), size):
         chunk = samples[start : start + size]
-        held = desk.recall(start, chunk)
+        held = kept.recall(start, chunk)
         if held is None:
             todo.append((start, chunk))
         else:
@@ -73,10 +86,11 @@ def caption_samples(
 
     def one(start: int, chunk: Chunk, images: Sequence[Prepared]) -> None:
         made, spent = caption_chunk(
-            chunk, images, how, engine, afford=desk.afford, progress=done.of(start)
+            chunk, images, how, engine, afford=budget.afford, progress=done.of(start)
         )
         _count(made)
-        desk.keep(start, made, spent)
+        budget.book(spent)
+        kept.keep(start, made)
         with done.lock:
             rows[start] = made
             total.add(spent)
@@ -93,7 +107,7 @@ def caption_samples(
 
 
 def _in_lanes(lanes: int, given: object, one: Callable[..., None]) -> None:
-    """Run `one` on each in up to `lanes` threads; after an error, those that run end first."""
+    """Run `one` on each in up to `lanes` threads; after an error, running calls finish first."""
     running: set[Future[None]] = set()
     with ThreadPoolExecutor(lanes, thread_name_prefix="chunk") as pool:
         for each in given:  # type: ignore[attr-defined]
@@ -107,7 +121,7 @@ def _in_lanes(lanes: int, given: object, one: Callable[..., None]) -> None:
 
 
 class _Done:
-    """Progress of several chunks at once, as one number."""
+    """Combines the progress of several chunks into one number."""
 
     def __init__(self, recalled: int, progress: Callable[[int], None]) -> None:
         self.lock = threading.Lock()
@@ -115,7 +129,7 @@ class _Done:
         self._by_chunk: dict[int, int] = {}
 
     def of(self, start: int) -> Callable[[int], None]:
-        """The progress callback of the chunk that begins with sample `start`."""
+        """The progress callback of the chunk whose first sample is number `start`."""
 
         def told(done: int) -> None:
             with self.lock:

@@ -9,6 +9,7 @@ from services.caption.engines.engine import Abilities
 from services.chassis.web.errors import Invalid
 from vila2.data.layers import CaptionRow
 from vila2.schemas.rest.caption import CaptionJobIn, CaptionsIn, Preview, PreviewCaption, PreviewIn
+from vila2.schemas.rest.training import RegisteredModel
 from vila2.schemas.sampling import Gate, Sampling
 
 
@@ -27,7 +28,7 @@ class Captioning:
 
     @classmethod
     def of(cls, body: CaptionJobIn | PreviewIn | CaptionsIn, *, model: str) -> Captioning:
-        """From a request; `model` is the registered model that its name resolves to."""
+        """Build from a request; `model` is the registered model that its name resolves to."""
         return cls(
             model=model,
             prompts=body.prompts,
@@ -47,7 +48,7 @@ class Captioning:
 
 @dataclass(slots=True)
 class Spent:
-    """What answers took, those of rejected attempts included."""
+    """Tokens, seconds and cost of answers, including rejected attempts."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -55,15 +56,23 @@ class Spent:
     cost: float = 0.0
 
     def add(self, other: Spent) -> None:
-        """Add what another chunk took."""
+        """Add the usage of another chunk."""
         self.requests += other.requests
         self.prompt_tokens += other.prompt_tokens
         self.tokens += other.tokens
         self.cost += other.cost
 
 
+def check_present(model: RegisteredModel) -> None:
+    """Raise `Invalid` for a model whose files were deleted."""
+    if model.removed:
+        raise Invalid(
+            f"the model {model.name} was removed", field="model", fix="add it again, or use another"
+        )
+
+
 def check_abilities(body: CaptionJobIn | PreviewIn | CaptionsIn, abilities: Abilities) -> None:
-    """Raise `Invalid` if the request needs what the model's engine cannot do."""
+    """Raise `Invalid` if the request needs something that the model's engine does not support."""
     if abilities.no_scores and (body.score or body.gate.min_consistency is not None):
         raise Invalid(
             abilities.no_scores,
@@ -75,7 +84,7 @@ def check_abilities(body: CaptionJobIn | PreviewIn | CaptionsIn, abilities: Abil
 
 
 def preview_of(rows: Sequence[CaptionRow], *, seconds: float, spent: Spent) -> Preview:
-    """Rows and what they took as the preview response."""
+    """The preview response: the rows as captions, and their usage."""
     return Preview(
         seconds=seconds,
         prompt_tokens=spent.prompt_tokens,

@@ -15,6 +15,7 @@ from typing import Any
 
 from services.caption.engines.engine import NO_SYSTEM, Abilities, EngineInfo
 from services.caption.engines.model_cache import ModelCache
+from services.caption.engines.streams import pieces_of_growing
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 
@@ -48,20 +49,8 @@ class EmbeddedEngine:
             request, self._chat.prompt(request.question), events.put, events.put, events.put
         )
         self._scheduler.submit([ticket])
-        sent = 0
         try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                text = event if isinstance(event, str) else event.text
-                whole = not isinstance(event, str) or not text.endswith("\ufffd")
-                if whole and len(text) > sent:
-                    yield text[sent:]
-                    sent = len(text)
-                if not isinstance(event, str):
-                    yield event
-                    return
+            yield from pieces_of_growing(events)
         finally:
             ticket.cancelled = True
 

@@ -39,7 +39,7 @@ class CannotScore(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What answers for a model; part of every layer's recipe hash."""
+    """The engine and version that serve a model; part of every layer's recipe hash."""
 
     kind: str  # embedded, transformers, endpoint, triton-python or triton-vllm
     version: str  # of the inference program
@@ -50,7 +50,7 @@ NO_SYSTEM = "this model was trained without system messages: put the text into t
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do. Where a text is not empty, it cannot, and the text says why."""
+    """What an engine supports. A non-empty text says why a feature is not supported."""
 
     no_scores: str = ""
     no_system: str = ""
@@ -73,19 +73,20 @@ class Engine(Protocol):
         """Yield pieces of text as they are generated, then the answer."""
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """How much each caption owes to its image, nats per token, in order (see
-        `vila2.engine.consistency`); raises `CannotScore`, `EngineUnavailable`.
+        """Consistency scores of captions, nats per token, in order.
+
+        See `vila2.engine.consistency`. Raises `CannotScore` or `EngineUnavailable`.
         """
 
 
 class Engines(Protocol):
-    """Models by the prefix of their files in the object store."""
+    """Models, addressed by the prefix of their files in the object store."""
 
     def info(self, prefix: str) -> EngineInfo:
-        """What answers for a model, without loading it; raises `EngineUnavailable`."""
+        """The engine that serves a model, without loading it; raises `EngineUnavailable`."""
 
     def abilities(self, prefix: str) -> Abilities:
-        """What can be asked of a model, without loading it."""
+        """What a model supports, without loading it."""
 
     def get(self, prefix: str) -> Engine:
         """The model's engine, loaded if necessary; raises `EngineUnavailable`."""

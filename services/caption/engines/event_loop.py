@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for adapters whose callers are threads."""
+"""An event loop in its own thread, for adapters that are called from threads."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class EventLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End the thread; what still runs is abandoned."""
+        """Stop the thread; coroutines that are still running are abandoned."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

@@ -31,7 +31,7 @@ class Meter:
         self._changing = threading.Lock()
 
     def change(self, more: int) -> None:
-        """Change the number of open requests by `more`, which may be negative."""
+        """Change the number of open requests by `more` (negative to decrease)."""
         with self._changing:
             now = self._clock()
             if self._open:
@@ -76,7 +76,7 @@ class MeasuredEngine:
         return made
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
-        """Delegate and record metrics; no span, as it would outlive the step that opened it."""
+        """Delegate and record metrics. Opens no span, because a span would outlive the step."""
         self._meter.change(1)
         try:
             for piece in self._inner.stream(request):
@@ -105,7 +105,7 @@ class MeasuredEngine:
 
 
 class MeasuredEngines:
-    """Wraps the engines' port so that every engine records metrics."""
+    """Wraps the engine port so that every engine records metrics."""
 
     def __init__(self, inner: Engines) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""Loaded models of this process: the least recently used go first."""
+"""Models loaded in this process, with least-recently-used eviction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ E = TypeVar("E")
 
 
 class ModelCache(Generic[E]):
-    """Up to `keep` models by object prefix; `load` opens one on its first use."""
+    """Up to `keep` models, by object prefix; `load` opens a model on its first use."""
 
     def __init__(self, load: Callable[[str], E], *, keep: int) -> None:
         self._load, self._keep = load, keep

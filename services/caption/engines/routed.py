@@ -1,7 +1,8 @@
-"""Chooses the engine by what is stored of a model.
+"""Chooses the engine by the files stored for a model.
 
-An endpoint's file: the endpoint adapter. A preset's file: a model of the composed layout, by the
-configured engine (the continuous batch or Triton). Anything else: transformers' `generate`.
+If there is an endpoint file, the endpoint adapter. If there is a preset, the model has the composed
+layout and runs on the configured engine (the continuous batch or Triton). Otherwise transformers'
+`generate`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from vila2.schemas.endpoint_model import ENDPOINT_FILE
 
 
 class RoutedEngines:
-    """All engines of a caption service, as one."""
+    """Combines all engines of a caption service into one."""
 
     def __init__(
         self, objects: ObjectStore, *, composed: Engines, external: Engines, endpoints: Engines
@@ -23,11 +24,11 @@ class RoutedEngines:
         self._known: dict[str, Engines] = {}
 
     def info(self, prefix: str) -> EngineInfo:
-        """What answers for a model."""
+        """The engine that serves a model."""
         return self._of(prefix).info(prefix)
 
     def abilities(self, prefix: str) -> Abilities:
-        """What can be asked of a model."""
+        """What a model supports."""
         return self._of(prefix).abilities(prefix)
 
     def get(self, prefix: str) -> Engine:

@@ -14,6 +14,7 @@ from typing import Any
 from services.caption.engines.embedded import compute_versions
 from services.caption.engines.engine import Abilities, CannotScore, EngineInfo, ModelRefused
 from services.caption.engines.model_cache import ModelCache
+from services.caption.engines.streams import pieces_of_growing
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 NO_SCORES = (
@@ -24,7 +25,7 @@ _MOST_IMAGES = 16
 
 
 class TransformersEngine:
-    """One loaded model; concurrent callers take turns, a batch at a time."""
+    """One loaded model."""
 
     def __init__(self, directory: Path, *, batch_size: int) -> None:
         try:
@@ -41,18 +42,17 @@ class TransformersEngine:
         try:
             self._captioner = TransformersCaptioner(directory, batch_size=batch_size)
         except (CheckpointError, ProcessorError) as error:
-            # Users know the model by its name, not by where its files lie.
+            # Users know the model by its name, not by the path of its files.
             raise ModelRefused(str(error).replace(str(directory), directory.name)) from error
-        # Few, since images are large in memory at their own size; and each chunk is kept when done.
+        # Small, because images are large in memory at their own size, and each chunk is stored when
+        # done.
         self.image_input = ImageInput(chunk=4 * batch_size)
-        self._turn = threading.Lock()
 
     def generate(
         self, requests: Sequence[Request], *, progress: Callable[[int], None]
     ) -> list[Generation]:
         """Generate all answers, in order."""
-        with self._turn:
-            return self._captioner.generate(requests, progress=progress)
+        return self._captioner.generate(requests, progress=progress)
 
     def stream(self, request: Request) -> Iterator[str | Generation]:
         """Yield pieces of text as they are generated, then the answer."""
@@ -65,26 +65,13 @@ class TransformersEngine:
 
         def work() -> None:
             try:
-                with self._turn:
-                    events.put(self._captioner.generate([request], on_text=said)[0])
+                events.put(self._captioner.generate([request], on_text=said)[0])
             except Exception as error:
                 events.put(error)
 
         threading.Thread(target=work, name="stream", daemon=True).start()
-        sent = 0
         try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                text = event if isinstance(event, str) else event.text
-                whole = not isinstance(event, str) or not text.endswith("\ufffd")
-                if whole and len(text) > sent:
-                    yield text[sent:]
-                    sent = len(text)
-                if not isinstance(event, str):
-                    yield event
-                    return
+            yield from pieces_of_growing(events)
         finally:
             gone.set()
 
@@ -108,7 +95,7 @@ class TransformersEngines:
         return EngineInfo("transformers", compute_versions())
 
     def abilities(self, prefix: str) -> Abilities:
-        """Whether a model takes several images or a system message is its template's affair."""
+        """What a model supports; several images and system messages depend on its template."""
         return Abilities(no_scores=NO_SCORES, most_images=_MOST_IMAGES)
 
     def get(self, prefix: str) -> TransformersEngine:

@@ -24,6 +24,7 @@ from services.caption.engines.engine import (
     EngineInfo,
     EngineUnavailable,
 )
+from services.caption.engines.streams import pieces_of
 from services.caption.engines.triton_connection import (
     Busy,
     Connection,
@@ -43,7 +44,7 @@ from vila2.schemas.sampling import Sampling
 A = TypeVar("A", Request, Scoring)
 T = TypeVar("T")
 _log = structlog.get_logger()
-# After this long without any answer the unit is postponed, so that another worker can take it.
+# After this long without any answer, the unit is postponed so that another worker can take it.
 PATIENCE_SECONDS = 45.0
 _SILENCE_SECONDS = 5.0
 _BUSY_SECONDS = 0.1
@@ -96,15 +97,9 @@ class TritonEngine:
         """Yield pieces of text, then the answer; retried only before the first piece."""
         events: Queue[Any] = Queue()
         self._answered = time.monotonic()
-        # If the caller stops iterating, the stream ends by itself: see `Connection.pieces`.
+        # If the caller stops iterating, the stream still runs to its end: see `Connection.pieces`.
         self._connection.begin(self._pieces(request, events))
-        while True:
-            event = events.get()
-            if isinstance(event, Exception):
-                raise event
-            yield event
-            if isinstance(event, Generation):
-                return
+        return pieces_of(events)
 
     async def _all(
         self,
@@ -125,7 +120,7 @@ class TritonEngine:
                 self._served.touch(self._prefix)
 
         # One task per slot of the largest window; the window limits how many run. After an error
-        # the others end by themselves: cancelling many streams at once harms the server.
+        # the others run to their end, because cancelling many streams at once can crash the server.
         takers = (some() for _ in range(min(len(requests), self.window.most)))
         ended = await asyncio.gather(*takers, return_exceptions=True)
         for error in ended:

@@ -1,1 +1,1 @@
-"""The gate that a generated caption must pass, one file for each kind of check."""
+"""The gate that a generated caption must pass; one file for each kind of check."""

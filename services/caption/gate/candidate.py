@@ -8,14 +8,14 @@ from functools import cached_property
 
 from vila2.schemas.sampling import Gate
 
-# What an image's own print says is quoted; it may refuse, command or speak Greek. The single
-# quote is an apostrophe inside a word, and a pair of quotes never spans lines.
+# Quoted text is the image's own text: it may refuse, give commands or be in another language. A
+# single quote inside a word is an apostrophe, and a pair of quotes never spans lines.
 _QUOTED = re.compile(
     r"\"[^\"\n]*\"|“[^”\n]*”|„[^“”\n]*[“”]|«[^»\n]*»|»[^«\n]*«|「[^」\n]*」|『[^』\n]*』"
     r"|(?<!\w)['‘][^'’\n]+['’](?!\w)"
 )
 _QUOTES = ('""', "''", "“”", "„“", "„”", "«»", "»«", "「」", "『』")
-# Full stops of scripts with blanks between sentences, and of those without.
+# Full stops of scripts that separate sentences with spaces, and of scripts that do not.
 SPACED_STOPS = ".!?…؟۔।॥։።។။"
 CLOSE_STOPS = "。！？｡．"
 _SENTENCE_GAP = re.compile(rf"(?<=[{SPACED_STOPS}:])\s+|(?<=[{CLOSE_STOPS}])|\n+")
@@ -23,10 +23,10 @@ _SENTENCE_GAP = re.compile(rf"(?<=[{SPACED_STOPS}:])\s+|(?<=[{CLOSE_STOPS}])|\n+
 
 @dataclass(frozen=True)
 class GateLimits:
-    """The limits of `vila2.schemas.sampling.Gate` that concern one caption.
+    """The limits of `vila2.schemas.sampling.Gate` that apply to one caption.
 
-    `min_words` and `max_words` are in words as `words.count_words` counts them; `max_repeats` is
-    how often one 4-gram of words may occur; `languages` are ISO 639-1 codes, none of them for any.
+    `min_words` and `max_words` are in words as counted by `words.count_words`. `max_repeats` is how
+    often one 4-gram of words may occur. `languages` are ISO 639-1 codes; empty allows any.
     """
 
     min_words: int
@@ -36,7 +36,7 @@ class GateLimits:
 
     @classmethod
     def of(cls, gate: Gate) -> GateLimits:
-        """From a recipe's or a request's gate."""
+        """Build from the gate of a recipe or a request."""
         return cls(gate.min_words, gate.max_words, gate.max_repeats, gate.languages)
 
 
@@ -51,7 +51,7 @@ class Candidate:
 
     @cached_property
     def text(self) -> str:
-        """The caption with typographic apostrophes made plain, without quotes around all of it."""
+        """The caption with plain apostrophes, and without quotes around the whole text."""
         text = self.caption.strip().replace("’", "'").replace("‘", "'")
         if len(text) > 1 and text[0] + text[-1] in _QUOTES:
             inner = text[1:-1]
@@ -66,10 +66,10 @@ class Candidate:
 
     @cached_property
     def unquoted(self) -> str:
-        """`text` with a number in the place of each quotation, so that no neighbours are made."""
+        """`text` with a number for each quotation, so that its neighbours stay apart."""
         return _QUOTED.sub(" 0 ", self.text)
 
 
 def sentences_of(text: str) -> list[str]:
-    """Sentences and lines, trimmed, none empty."""
+    """Sentences and lines, stripped and without empty ones."""
     return [part.strip() for part in _SENTENCE_GAP.split(text) if part.strip()]

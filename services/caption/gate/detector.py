@@ -1,9 +1,9 @@
-"""Language detection by lingua, of the optional extra `language`.
+"""Language detection by lingua, from the optional extra `language`.
 
-lingua compares letter n-grams of 75 languages, offline; its models come in the wheel (96 MB) and
-take 1.4 GB of memory in a process that has met most languages, one to three milliseconds for a
-caption. Its low-accuracy mode takes a fifth of the memory, but at thresholds that find as much it
-rejects several per cent of the human captions of some languages.
+lingua compares letter n-grams of 75 languages, offline. Its models come in the wheel (96 MB) and
+use 1.4 GB of memory in a process that has seen most languages. A caption takes one to three
+milliseconds. The low-accuracy mode uses a fifth of the memory, but at thresholds with the same
+recall it rejects several per cent of the human captions of some languages.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from lingua import LanguageDetector
 
 DISTRIBUTION = "lingua-language-detector"
-# Rejected is a caption of 20 letters or more, names apart, for which another language is ten times
-# as likely as those asked for together. `bench/gate.py` measures what that finds and rejects.
+# A caption of 20 letters or more, without names, is rejected if another language is ten times as
+# likely as all requested ones together. `bench/gate.py` measures detections and false rejections.
 _LEAST_LETTERS = 20
 _TIMES_AS_LIKELY = 10.0
-# Below it the probability is spread over so many languages that none is meant.
+# Below this, the probability is spread over so many languages that none is credible.
 _LEAST_CONFIDENCE = 0.1
-# Names and brands are in Latin letters everywhere; another script's letters are not.
+# Names and brands are in Latin letters everywhere; other scripts have no such exception.
 _OTHER_LETTERS = 0.2
 _CYRILLIC = ("CYRILLIC",)
-# First words of Unicode's letter names; the languages not listed here are written in Latin.
+# First words of Unicode's letter names; languages not listed here are written in Latin.
 _SCRIPTS = {
     **dict.fromkeys(("be", "bg", "kk", "mk", "mn", "ru", "uk"), _CYRILLIC),
     "sr": (*_CYRILLIC, "LATIN"),
@@ -51,21 +51,21 @@ _SCRIPTS = {
     "th": ("THAI",),
 }
 _LATIN = ("LATIN",)
-# One of these letters says as much as several of an alphabet.
+# One letter of these scripts carries as much information as several of an alphabet.
 _LATIN_LETTERS = re.compile(r"[A-Za-zÀ-ɏ]+")
 _WORD_LETTERS = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI"})
 _LETTERS_WEIGHT = 3
 
 
 def installed_version() -> str | None:
-    """The version of the installed detector; `None` where the extra is missing."""
+    """The version of the installed detector; `None` if the extra is not installed."""
     if importlib.util.find_spec("lingua") is None:
         return None
     return metadata.version(DISTRIBUTION)
 
 
 def known_languages() -> frozenset[str]:
-    """ISO 639-1 codes of all languages that the detector tells apart."""
+    """ISO 639-1 codes of all languages that the detector distinguishes."""
     from lingua import Language
 
     return frozenset(each.iso_code_639_1.name.lower() for each in Language.all())
@@ -88,10 +88,11 @@ def is_other_language(text: str, accepted: Sequence[str]) -> bool:
 
 
 def _without_names(text: str, own: Collection[str]) -> str:
-    """The text without what looks like names: words with capitals or digits, but for the first.
+    """The text without likely names: words with capitals or digits, except the first word.
 
-    So are Latin letters in a text that is otherwise in another script of the accepted languages. On
-    prose full of names this takes rejections from one or two per cent to a quarter of that.
+    Latin letters in a text that is otherwise in another script of the accepted languages also count
+    as names. On prose with many names this reduces false rejections from one or two per cent to a
+    quarter of that.
     """
     words = text.split()
     kept = [word for i, word in enumerate(words) if i == 0 or not _is_name(word)]
@@ -130,7 +131,7 @@ def _script(letter: str) -> str:
 
 
 def _confidences(text: str) -> dict[str, float]:
-    """ISO 639-1 code -> probability, which sum up to one."""
+    """ISO 639-1 code -> probability; the probabilities sum to one."""
     return {
         each.language.iso_code_639_1.name.lower(): each.value
         for each in _detector().compute_language_confidence_values(text)

@@ -1,4 +1,4 @@
-"""How a caption is written: its characters, its markup, its end and its length."""
+"""Checks of form: characters, markup, ending and length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.caption.gate.words import count_words
 
 
 def empty(candidate: Candidate) -> bool:
-    """Whether there is no letter and no digit."""
+    """Whether the caption has no letters and no digits."""
     return not any(character.isalnum() for character in candidate.caption)
 
 
@@ -19,9 +19,9 @@ _BROKEN_CATEGORIES = frozenset({"Cc", "Cs", "Co"})
 
 
 def bad_characters(candidate: Candidate) -> bool:
-    """Whether a replacement, control, private or surrogate character stands in the caption.
+    """Whether the caption contains a replacement, control, private or surrogate character.
 
-    So does UTF-8 that was read as Latin-1 ("cafÃ©").
+    UTF-8 that was decoded as Latin-1 ("cafÃ©") also counts.
     """
     text = candidate.caption
     return bool(_BROKEN.search(text)) or any(
@@ -42,7 +42,7 @@ _MARKUP = re.compile(
     r"|\"\w+\"\s*:\s*[\[{\"\d]"
     r"|</?[a-z_][\w.:-]*(?:\s[^<>]*)?/?>"  # <image>, </s>, <think>, <br/>
     r"|<[|｜][^<>]{1,40}[|｜]>|\[/?INST\]|<0x[0-9a-f]{2}>"
-    r"|▁|[a-z]Ġ[a-z]",  # a tokenizer's blanks, not decoded
+    r"|▁|[a-z]Ġ[a-z]",  # a tokenizer's spaces, not decoded
     re.IGNORECASE | re.MULTILINE,
 )
 _NUMBERED_LINE = re.compile(r"^[ \t]*\(?(\d{1,2})[.)][ \t]+\S", re.MULTILINE)
@@ -51,7 +51,7 @@ _INLINE_SECOND = re.compile(r"\s\(?2[.)]\s+\S")
 
 
 def markup(candidate: Candidate) -> bool:
-    """Whether lists, headings, code, JSON, tags or a tokenizer's own tokens are in the caption.
+    """Whether the caption contains lists, headings, code, JSON, tags or tokenizer markup.
 
     "7." and "[031,062,219,250]" are answers, not markup.
     """
@@ -67,7 +67,7 @@ _SENTENCE_END = re.compile(rf"[{SPACED_STOPS}{CLOSE_STOPS}][)\]\"'”“’»«*
 
 
 def length_truncated(candidate: Candidate) -> bool:
-    """Whether the token limit cut the caption inside a sentence.
+    """Whether the token limit cut the caption in the middle of a sentence.
 
     Thai has no full stop, so every Thai caption that reaches the limit counts as cut.
     """
@@ -77,10 +77,10 @@ def length_truncated(candidate: Candidate) -> bool:
 
 
 def too_short(candidate: Candidate) -> bool:
-    """Whether there are fewer than `min_words` words."""
+    """Whether the caption has fewer than `min_words` words."""
     return count_words(candidate.caption) < candidate.limits.min_words
 
 
 def too_long(candidate: Candidate) -> bool:
-    """Whether there are more than `max_words` words."""
+    """Whether the caption has more than `max_words` words."""
     return count_words(candidate.caption) > candidate.limits.max_words

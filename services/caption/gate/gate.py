@@ -1,7 +1,7 @@
-"""The caption gate: what a generated caption must pass before it counts.
+"""The caption gate: the checks that a generated caption must pass.
 
-Cheap text checks only. They know nothing of the image, so a fluent lie passes. The share of
-human captions that each check rejects, by language, is measured by `bench/gate.py`.
+The checks are cheap and look at text only. They do not see the image, so a fluent but false caption
+passes. `bench/gate.py` measures the share of human captions that each check rejects, by language.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.caption.gate.salad import word_salad
 
 __all__ = ["CHECKS", "Candidate", "GateLimits", "check"]
 
-# The most telling reason first: a loop that ran into the token limit is a loop.
+# The most informative reason comes first: a loop that reached the token limit is a loop.
 CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
     {
         "empty": form.empty,
@@ -40,8 +40,8 @@ CHECKS: Mapping[str, Callable[[Candidate], bool]] = MappingProxyType(
 def check(caption: str, *, prompt: str, finish_reason: str, limits: GateLimits) -> str | None:
     """The slug of the first check that fails, in the order of `CHECKS`, or `None`; never raises.
 
-    `finish_reason` is the engine's: `stop` or `length`. It raises `ImportError` only where `limits`
-    name languages whose detector is not installed; `door.check_languages` refuses those.
+    `finish_reason` is the engine's: `stop` or `length`. Raises `ImportError` only if `limits` list
+    languages and the detector is not installed; `door.check_languages` refuses such requests.
     """
     candidate = Candidate(caption, prompt, finish_reason, limits)
     for slug, fails in CHECKS.items():

@@ -1,9 +1,10 @@
 """Whether a caption is in a language that its gate asks for.
 
-English alone, the default, is told by script and by its smallest words: two quotas instead of a
-language model, without the extra `language`. They are sure of the cases that matter (a captioner
-that answers in another language); a single foreign word in an English caption passes, and so does a
-short text in another language of Latin script ("Un perro."). All other choices ask the detector.
+English alone, the default, is detected by script and by function words. That takes two thresholds
+instead of a language model, and does not need the extra `language`. It is reliable for the cases
+that matter: a captioner that answers in another language. A single foreign word in an English
+caption passes, and so does a short text in another language of Latin script ("Un perro."). All
+other choices use the detector.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from services.caption.gate.words import words_of
 
 ENGLISH = "en"
 _FOREIGN_LETTERS = 0.2
-# Function words that are no English words and no usual part of names ("de", "la", "van").
+# Function words that are not English words and not common parts of names ("de", "la", "van").
 _FOREIGN = frozenset(
     word
     for line in (
@@ -54,12 +55,12 @@ _ENGLISH = frozenset(
     for word in line.split()
 )
 _LEAST_FOREIGN = 2
-# One is enough in so many words without any English one.
+# One foreign function word among this many words without an English one is enough.
 _WITHOUT_ENGLISH = 5
 
 
 def language(candidate: Candidate) -> bool:
-    """Whether the caption is in none of the languages; quotations from the image do not count."""
+    """Whether the caption is in none of the languages; quoted text does not count."""
     accepted = candidate.limits.languages
     if not accepted:
         return False
@@ -72,11 +73,12 @@ def language(candidate: Candidate) -> bool:
 
 
 def may_be_english(candidate: Candidate) -> bool:
-    """Whether lists of English phrases may be held against the caption.
+    """Whether checks that match English phrases apply to the caption.
 
-    They are where English alone is asked for, and not against another script or a text with as many
-    function words of other languages ("Description : un chien" is French). Where English is not
-    asked for, it must have English function words: "Null." is German for zero.
+    They always apply if only English is requested. If English is one of several accepted languages,
+    they apply unless the text is in another script or has at least as many function words of other
+    languages ("Description : un chien" is French). If English is not accepted, most function words
+    must be English: "Null." is German for zero.
     """
     accepted = candidate.limits.languages
     if accepted == (ENGLISH,):
@@ -88,7 +90,7 @@ def may_be_english(candidate: Candidate) -> bool:
 
 
 def reads_as_english(candidate: Candidate) -> bool:
-    """Whether English is asked for, among others perhaps, and the caption seems to be in it."""
+    """Whether English is among the requested languages and the caption seems to be in it."""
     accepted = candidate.limits.languages
     if accepted and ENGLISH not in accepted:
         return False
@@ -110,8 +112,8 @@ def _foreign_words(text: str) -> bool:
 
 
 def _function_words(text: str) -> tuple[int, int]:
-    """How many function words are English, and how many of other languages."""
-    # Capitals inside a text are names or print: "LOS ANGELES", "Café des Arts".
+    """Number of English function words, and of function words of other languages."""
+    # Capitalised words inside a text are names or signs: "LOS ANGELES", "Café des Arts".
     words = text.split()
     small = words_of(" ".join(w for i, w in enumerate(words) if i == 0 or w[0].islower()))
     return sum(word in _ENGLISH for word in small), sum(word in _FOREIGN for word in small)

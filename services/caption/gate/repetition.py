@@ -1,4 +1,4 @@
-"""Loops: the failure of greedy decoding that takes a caption to its last token."""
+"""Loops: the failure mode in which greedy decoding repeats itself up to the token limit."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from services.caption.gate.candidate import Candidate
 from services.caption.gate.words import LETTERS_PER_WORD, without_blanks, words_of
 
 _NGRAM = 4
-# As many letters are two to ten words; アプリケーション alone has eight.
+# This many letters are two to ten words; アプリケーション alone has eight.
 _NGRAM_LETTERS = 12
 # Longest block of words looked for in immediate succession: about two sentences.
 _LONGEST_BLOCK = 40
-# "ha ha ha ha" is a word's right; a whole phrase three times in a row is a loop.
+# "ha ha ha ha" is allowed for a single word; a whole phrase three times in a row is a loop.
 _SHORT_BLOCK_TIMES = 4
 _LONG_BLOCK_TIMES = 2
-# A unit of characters, at least six times; a text without blanks (a rule of dashes, another
-# script) has no words to count. Sixteen characters spare "1000000000" and "........".
+# A block of characters that occurs at least six times. Text without spaces (a line of dashes, some
+# scripts) has no words to count. Sixteen characters allow "1000000000" and "........".
 _CHARACTER_LOOP = re.compile(r"(.{1,24}?)\1{5,}", re.DOTALL)
 _CHARACTER_SPAN = 16
 # "ha ha" may be all that a sign says; three of one word are no caption.
 _ONE_WORD = 3
 _ONE_LETTER = 4
-# A word said twice is a slip, or a language's own way to say "very" or "each" (Vietnamese, Hindi);
-# in 85,000 human captions of 65 languages (`bench/gate.py`) none has two of them that are a quarter
-# of it. Where a whole caption is said twice it has fewer words than six ("Au feu ! Au feu !").
+# A doubled word can be a slip, or mean "very" or "each" in a language (Vietnamese, Hindi). Of
+# 85,000 human captions in 65 languages (`bench/gate.py`), none has two doubled words that make up a
+# quarter of it. A caption repeated as a whole has fewer than six words ("Au feu ! Au feu !").
 _DOUBLED = 2
 _DOUBLED_SHARE = 0.25
 _COVERED = 6
 _COVERED_SHARE = 0.65
-# Chinese and Thai words double letters by right, as in 星星 and 奶奶的洋娃娃.
+# Chinese and Thai words legitimately double letters, as in 星星 and 奶奶的洋娃娃.
 _COVERED_LETTERS = 8
 _COVERED_LETTERS_SHARE = 0.8
 
@@ -39,9 +39,9 @@ _COVERED_LETTERS_SHARE = 0.8
 def repetition(candidate: Candidate) -> bool:
     """Whether a 4-gram occurs too often, or a block of words or characters loops.
 
-    So do a caption of one word or one letter again and again, one whose words are doubled, and one
-    that is for the most part its own beginning repeated. In scripts without blanks all lengths are
-    counted in letters, `LETTERS_PER_WORD` for a word.
+    Also matches a caption of one repeated word or letter, one whose words are doubled, and one that
+    mostly repeats its own beginning. In scripts without spaces all lengths are in letters,
+    `LETTERS_PER_WORD` for a word.
     """
     words = words_of(candidate.caption)
     scale = LETTERS_PER_WORD if without_blanks(words) else 1
@@ -61,7 +61,7 @@ def _most_common(words: Sequence[str], size: int) -> int:
 
 
 def _block_loops(words: Sequence[str], scale: int) -> bool:
-    """Whether a block of words follows itself more often than its length allows."""
+    """Whether a block of words is repeated in succession more often than its length allows."""
     for size in range(1, min(_LONGEST_BLOCK * scale, len(words) // 2) + 1):
         allowed = _SHORT_BLOCK_TIMES if size < _NGRAM * scale else _LONG_BLOCK_TIMES
         matching = 0
@@ -79,7 +79,7 @@ def _characters_loop(text: str) -> bool:
 
 
 def _one_thing(words: Sequence[str]) -> bool:
-    """Whether one word, or one letter, is all there is; a number may be ("7 7 7", "1111")."""
+    """Whether the caption is a single repeated word or letter; numbers pass ("7 7 7", "1111")."""
     letters = "".join(words)
     if not letters or any(character.isdigit() for character in letters):
         return False
@@ -89,9 +89,9 @@ def _one_thing(words: Sequence[str]) -> bool:
 
 
 def _repeats_itself(words: Sequence[str], scale: int) -> bool:
-    """Whether words are doubled one by one, or blocks follow themselves through most of the text.
+    """Whether words are doubled one by one, or repeated blocks cover most of the text.
 
-    Numbers do not count: boxes and prices recur by right.
+    Numbers do not count, because boxes and prices may repeat.
     """
     spelled = [not any(character.isdigit() for character in word) for word in words]
     covered = [False] * len(words)
@@ -100,7 +100,7 @@ def _repeats_itself(words: Sequence[str], scale: int) -> bool:
         for i in range(size, len(words)):
             matching = matching + 1 if words[i] == words[i - size] else 0
             if matching >= size:
-                # What came before is marked already, but for the block's first round.
+                # Everything before is marked already, except the block's first occurrence.
                 first = i - 2 * size + 1 if matching == size else i
                 covered[first : i + 1] = [True] * (i + 1 - first)
     total = sum(a and b for a, b in zip(covered, spelled, strict=True))

@@ -1,7 +1,8 @@
-"""Word salad: words of the language in an order or a mixture that nobody writes.
+"""Word salad: words of the language in an order or mixture that nobody writes.
 
-Told without a language model by three counts. Share of different words: works in every language.
-Share of function words, and pairs of words that English does not form: only for English.
+Detected without a language model by three counts. The share of distinct words works in every
+language. The share of function words, and pairs of words that English does not form, are used only
+for English.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from services.caption.gate.candidate import Candidate
 from services.caption.gate.language import reads_as_english
 from services.caption.gate.words import words_of
 
-# The share of different words within 40, which does not fall with length as that of a whole text.
-# Human captions of 8 words and more have at least 0.5, and 0.54 different letters in scripts
-# without blanks (20 languages, `bench/gate.py`).
+# Measured within 40 words: unlike that of a whole text, this share does not fall with length. Human
+# captions of 8 words or more have at least 0.5, and 0.54 distinct letters in scripts without spaces
+# (20 languages, `bench/gate.py`).
 _WINDOW = 40
 _LEAST_WORDS = 8
 _LEAST_DISTINCT = 0.45
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _PREPOSITIONS = frozenset({"of", "with", "into", "during", "against", "toward", "towards"})
-# "With at least" and "in front of and behind" are right.
+# "With at least" and "in front of and behind" are valid.
 _AFTER_NO_PREPOSITION = frozenset(
     word
     for line in (
@@ -32,7 +33,7 @@ _AFTER_NO_PREPOSITION = frozenset(
     )
     for word in line.split()
 )
-# "A while" and "a near miss" are right.
+# "A while" and "a near miss" are valid.
 _AFTER_NO_ARTICLE = _AFTER_NO_PREPOSITION | frozenset(
     word
     for line in (
@@ -41,14 +42,14 @@ _AFTER_NO_ARTICLE = _AFTER_NO_PREPOSITION | frozenset(
     )
     for word in line.split()
 )
-# Neighbours are words with nothing but blanks between them, no comma, dash or emoji.
+# Neighbours are words separated by spaces only, without a comma, dash or emoji.
 _PART = re.compile(r"[^\w '’-]+|(?<!\w)-|-(?!\w)")
 # A letter's name: "the letter A with an umlaut", "a with an umlaut".
 _LETTER_NAME = re.compile(r"(?<=\w )A\b|\bletter a\b")
-# A slip of the pen is human: one in so many words passes. Ten of 36,600 English captions
-# have one in fewer, none has two.
+# Writers make slips: one in this many words passes. Ten of 36,600 English captions have one in
+# fewer words, none has two.
 _WORDS_PER_SLIP = 60
-# Every word that stands for no thing, action or property.
+# Words that do not denote a thing, an action or a property.
 _FUNCTION_WORDS = _ARTICLES | _PREPOSITIONS | _AFTER_NO_ARTICLE
 _LEAST_FUNCTION_WORDS = 3
 
@@ -65,7 +66,7 @@ def word_salad(candidate: Candidate) -> bool:
 
 
 def _few_distinct(words: Sequence[str]) -> bool:
-    """Whether windows of the text have too few different words; each number is different."""
+    """Whether windows of the text have too few distinct words; each number counts as distinct."""
     units = [
         f"{i}" if any(character.isdigit() for character in word) else word
         for i, word in enumerate(words)
@@ -81,7 +82,7 @@ def _only_function_words(words: Sequence[str]) -> bool:
 
 
 def _impossible_pairs(text: str) -> Iterator[bool]:
-    """For each pair of neighbours in a part of a sentence, whether English does not form it."""
+    """For each pair of neighbours in a clause, whether English does not form it."""
     for part in _PART.split(_LETTER_NAME.sub(" 0 ", text)):
         words = words_of(part)
         for first, second in pairwise(words):

@@ -1,8 +1,8 @@
-"""Texts that say something other than what the image shows.
+"""Texts that do not describe the image: refusals, comments and repeated instructions.
 
-The phrases are English, and held only against captions that may be English; a question that comes
-back is recognised in every language. All look at the model's own words, never at what it quotes
-from the image: a shop's door may say "Sorry, I can't help you".
+The phrases are English and are matched only against captions that may be English. A repeated
+question is recognised in every language. All checks look at the model's own words, never at text
+that it quotes from the image: a shop's door may say "Sorry, I can't help you".
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _HAS_NONE = re.compile(
 
 
 def no_content(candidate: Candidate) -> bool:
-    """Whether the caption only, or first of all, says what the image does not have.
+    """Whether the caption states only, or first, what the image does not contain.
 
-    A closing "There is no text." behind a real description passes.
+    A closing "There is no text." after a real description passes.
     """
     if not may_be_english(candidate):
         return False
@@ -88,7 +88,7 @@ _BOILERPLATE = re.compile(
 
 
 def boilerplate(candidate: Candidate) -> bool:
-    """Whether an assistant talks around the caption: "Sure! Here is a description: ..."."""
+    """Whether the caption contains assistant chatter: "Sure! Here is a description: ..."."""
     opening = candidate.own_words.strip()
     return may_be_english(candidate) and bool(_BOILERPLATE.search(opening))
 
@@ -106,15 +106,15 @@ _INSTRUCTIONS = re.compile(
     r"|\byour task is\b|\byou are an? (?:helpful|AI|image|visual|vision|expert)\b",
     re.IGNORECASE,
 )
-# Fewer words in common are everyday English: "in the center of the image" has six.
+# Shorter overlaps are everyday English: "in the center of the image" has six words.
 _SHARED_RUN = 8
 _WHOLE_SENTENCE = 5
 
 
 def prompt_leak(candidate: Candidate) -> bool:
-    """Whether the caption repeats the question, a sentence or eight words in a row of it.
+    """Whether the caption repeats the question, a sentence of it or eight words in a row.
 
-    Also whether it speaks of its instructions or carries a chat's role labels.
+    Also whether it mentions its instructions or contains a chat's role labels.
     """
     own = candidate.own_words
     if may_be_english(candidate) and (_ROLE_LABEL.search(own) or _INSTRUCTIONS.search(own)):

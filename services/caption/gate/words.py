@@ -1,10 +1,10 @@
 """Words in any script: what the checks count and compare.
 
-A word of a script with blanks between words is a run of letters, digits and combining marks
-(Python's `\\w` has no marks and would cut Hindi at every vowel sign); hyphens and apostrophes
-inside it belong to it ("kupu-kupu" is one butterfly in Malay, not a word said twice). Scripts
-without blanks (Chinese, Japanese, Thai, Lao, Khmer, Burmese) would need a dictionary to be cut into
-words: there each letter with its marks is a unit of its own.
+In scripts that separate words with spaces, a word is a run of letters, digits and combining marks
+(Python's `\\w` has no marks and would cut Hindi at every vowel sign). Hyphens and apostrophes
+inside a word belong to it ("kupu-kupu" is one butterfly in Malay, not a word said twice). Scripts
+without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) would need a dictionary to be split
+into words, so each letter with its marks is a unit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-# Letters of one word in a script without blanks. Parallel captions (Tux Paint's stamps) have 1.2
-# letters for one English word in Chinese, 2.4 in Japanese and Khmer, 3.1 in Thai; two lie between.
+# Letters per word in a script without spaces. Parallel captions (Tux Paint's stamps) have 1.2
+# letters for one English word in Chinese, 2.4 in Japanese and Khmer, and 3.1 in Thai; two is in
+# between.
 LETTERS_PER_WORD = 2
 
-# Without these scripts' digits, which form numbers as everywhere.
+# Excludes these scripts' digits, which form numbers as in other scripts.
 _NO_BLANKS = (
     "\u0e01-\u0e4f\u0e5a-\u0ecf\u0edc-\u0edf"  # Thai, Lao
     "\u1000-\u103f\u104a-\u109f\ua9e0-\ua9ef\uaa60-\uaa7f"  # Myanmar
@@ -31,7 +32,7 @@ def _mark_ranges() -> Iterator[str]:
     """Ranges of combining marks, and the joiners of Indic and Persian spelling."""
     yield "\u200c\u200d"
     start = None
-    # Nothing above the supplementary multilingual plane combines but variation selectors.
+    # Above the supplementary multilingual plane, only variation selectors combine.
     for code in range(0x300, 0x1F000):
         mark = unicodedata.category(chr(code))[0] == "M"
         if mark and start is None:
@@ -50,19 +51,19 @@ _ALONE = re.compile(_LETTER)
 
 
 def words_of(text: str) -> list[str]:
-    """Words, numbers, and letters of scripts without blanks; case folded, without punctuation."""
+    """Words, numbers, and letters of scripts without spaces; case-folded, without punctuation."""
     return _WORD.findall(text.casefold().replace("’", "'"))
 
 
 def without_blanks(words: Sequence[str]) -> bool:
-    """Whether most of the words are single letters of scripts without blanks."""
+    """Whether most of the words are single letters of scripts without spaces."""
     return 2 * sum(_ALONE.match(word) is not None for word in words) > len(words)
 
 
 def count_words(text: str) -> int:
-    """Words between blanks; one box is one word, a lone full stop none.
+    """Words separated by spaces; a box is one word, a lone full stop none.
 
-    In a script without blanks `LETTERS_PER_WORD` letters are a word.
+    In a script without spaces, `LETTERS_PER_WORD` letters are a word.
     """
     return sum(_words_in(part) for part in text.split())
 

@@ -1,1 +1,1 @@
-"""Caption jobs: a dataset version in work units of one shard each, until its layer is sealed."""
+"""Caption jobs: caption a dataset version, one work unit per shard, and seal the layer."""

@@ -1,7 +1,8 @@
-"""The captions that a job starts from: those of a layer of the same version, or of an earlier one.
+"""The captions that a job starts from: a layer of the same version, or of an earlier one.
 
-A new version's samples may be in other shards than before, so an earlier layer's captions are found
-by key. The index of all keys is built once a job: 12 bytes a sample, whatever its captions' length.
+A new version's samples may be in different shards, so an earlier layer's captions are looked up by
+key. The index of all keys is built once per job and takes 12 bytes a sample, whatever the captions'
+length.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ class BaseLayer:
         self._open: OrderedDict[int, dict[str, CaptionRow]] = OrderedDict()
 
     def rows(self, shard: int, samples: Sequence[Sample]) -> list[CaptionRow]:
-        """The layer's rows of these samples; a sample that it lacks, or whose image has changed,
-        has none. `shard` is their shard's number."""
+        """The layer's rows of these samples; `shard` is their shard's number.
+
+        Samples that the layer lacks, or whose image has changed, have no row.
+        """
         if self._same:
             return list(self._shard(shard).values())
         digests = np.array([_digest(sample.key) for sample in samples], np.uint64)

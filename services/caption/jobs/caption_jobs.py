@@ -1,7 +1,7 @@
 """Layer jobs: caption a dataset version, one work unit per shard, into a layer.
 
-This module starts, shows and cancels jobs; `shard` captions one shard, and the background steps are
-in `job_steps`.
+This module starts, returns and cancels jobs. `shard` captions one shard; `job_steps` holds the
+background steps.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.caption.captioning.how import check_abilities
+from services.caption.captioning.how import check_abilities, check_present
 from services.caption.engines.engine import Abilities, Engines
-from services.caption.gate.door import check_languages
-from services.caption.jobs.desk import parts_prefix
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.job_steps import JobSteps
+from services.caption.jobs.kept_chunks import chunks_prefix
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.jobs.recipe_hash import image_size_of, recipe_hash
 from services.caption.serving.deployments import Deployments
@@ -70,6 +70,7 @@ class CaptionJobs:
         # A layer uses one model, even if its endpoint switches later.
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
+        check_present(model)
         body = body.model_copy(update={"model": model.name})
         abilities = self._engines.abilities(model.object_prefix)
         check_abilities(body, abilities)
@@ -150,7 +151,7 @@ class CaptionJobs:
                 row.state = "cancelled"
                 self._units.cancel(session, job_id)
             layer, job = row.layer, self._job(session, row)
-        for key in list(self._objects.keys(parts_prefix(layer))):
+        for key in list(self._objects.keys(chunks_prefix(layer))):
             self._objects.delete(key)
         return job
 
@@ -221,7 +222,7 @@ def _check_base(datasets: DatasetsClient, body: api.CaptionJobIn, version: int) 
 
 
 def _check_budget(body: api.CaptionJobIn, abilities: Abilities) -> None:
-    """Raise `Invalid` for a budget that no price makes sense of."""
+    """Raise `Invalid` if a budget is given for a model without prices."""
     if body.budget is not None and (abilities.prices is None or not abilities.prices.any):
         raise Invalid(
             f"{body.model} has no prices, so its cost is not known",

@@ -1,4 +1,4 @@
-"""User control of running layer jobs: pause, resume, retry, list failures."""
+"""User control of running caption jobs: pause, resume, retry, list failures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class JobControl:
                         field="budget",
                         fix="give more than that in all",
                     )
-                # What a killed worker reserved is taken as not charged.
+                # Cost reserved by a killed worker is assumed not to have been charged.
                 row.budget, row.reserved = budget, 0.0
             # A job waiting for its team's quota resumes when the quota allows.
             if not row.waiting_until:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A used-up daily quota: why work waits, and until when (Unix time, seconds)."""
+    """A used-up daily quota: the reason to wait, and until when (Unix time, seconds)."""
 
     why: str
     until: float

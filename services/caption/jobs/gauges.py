@@ -1,4 +1,4 @@
-"""Progress gauges of running layer jobs, for /metrics."""
+"""Progress gauges of running caption jobs, for /metrics."""
 
 from __future__ import annotations
 

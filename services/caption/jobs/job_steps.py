@@ -1,4 +1,4 @@
-"""The background steps of a layer job: add units, record results, seal the layer.
+"""The background steps of a caption job: add units, record results, seal the layer.
 
 Each step handles at most one page of shards, so neither memory use nor transaction size grows with
 the dataset. Steps are idempotent and can run in two processes at once: adding an existing unit
@@ -63,7 +63,7 @@ class JobSteps:
                     else:
                         self._go_on(job_id, team, waiting=bool(waiting))
                 except Exception:
-                    _log.exception("layer job is stuck")
+                    _log.exception("caption job is stuck")
 
     def _go_on(self, job_id: str, team: str, *, waiting: bool) -> None:
         """Record finished shards, and start more if the team's daily image quota allows."""
@@ -221,9 +221,9 @@ class JobSteps:
 
 
 class ShardResult(LayerShardIn):
-    """The result of a unit: its part of the layer, and its cost.
+    """The result of a unit: its part of the layer, and its usage.
 
-    `tokens` counts generated tokens without rejected attempts, `seconds` is the time at the
+    `tokens` counts generated tokens without rejected attempts, `seconds` is the time spent in the
     engine, and `images` counts the images captioned (not all of them in mode `keep`).
     """
 

@@ -1,4 +1,4 @@
-"""Previews and estimates: a few samples of a dataset by the path of a caption job, at once."""
+"""Previews and estimates: captions a few samples synchronously, as a caption job would."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from services.caption.captioning.chunks import caption_samples
-from services.caption.captioning.how import Captioning, Spent, check_abilities, preview_of
+from services.caption.captioning.how import (
+    Captioning,
+    Spent,
+    check_abilities,
+    check_present,
+    preview_of,
+)
 from services.caption.engines.engine import Engines
-from services.caption.gate.door import check_languages
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.chassis.storage.objects import ObjectStore
@@ -24,7 +30,7 @@ from vila2.schemas.rest.datasets import Shard
 
 
 class Previews:
-    """Uses the engines of caption jobs; makes no layer."""
+    """Uses the same engines as caption jobs; creates no layer."""
 
     def __init__(
         self,
@@ -38,12 +44,12 @@ class Previews:
         self._deployments, self._quotas = deployments, quotas
 
     def preview(self, team: str, body: api.PreviewIn) -> api.Preview:
-        """Caption the named samples, or some that are drawn by the seed."""
+        """Caption the named samples, or samples drawn with the seed."""
         rows, seconds, spent = self._caption(team, body)
         return preview_of(rows, seconds=seconds, spent=spent)
 
     def estimate(self, team: str, body: api.PreviewIn) -> api.Estimate:
-        """What captioning the whole version would take, from a preview of a few samples."""
+        """Extrapolate time, tokens and cost of the whole version from a preview."""
         version = self._platform(team).datasets.version(body.dataset, body.version)
         rows, seconds, spent = self._caption(team, body)
         times = version.samples / len(rows)
@@ -61,6 +67,7 @@ class Previews:
         platform = self._platform(team)
         body = body.model_copy(update={"model": self._deployments.resolve(team, body.model)})
         model = platform.training.model(body.model)
+        check_present(model)
         check_abilities(body, self._engines.abilities(model.object_prefix))
         samples = (
             self._named(platform.datasets, body)
@@ -90,7 +97,7 @@ class Previews:
         return [found[key] for key in body.keys]
 
     def _drawn(self, datasets: DatasetsClient, body: api.PreviewIn) -> list[Sample]:
-        """Samples drawn by the seed: the same ones whenever it is asked, in the dataset's order."""
+        """Samples in the dataset's order; the same seed always draws the same ones."""
         shards = list(_shards(datasets, body))
         total = sum(shard.samples for shard in shards)
         if not total:

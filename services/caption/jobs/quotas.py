@@ -1,4 +1,4 @@
-"""Daily image quotas: counted here; the limits come from identity.
+"""Daily image quotas: usage is counted here, limits come from the identity service.
 
 A layer's images count when its shards are recorded, a direct request's when it is admitted.
 """

@@ -1,4 +1,4 @@
-"""The recipe hash of captions: two layers of one hash differ in nothing but their dataset."""
+"""The recipe hash of captions: layers with the same hash differ only in their dataset."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import hashlib
 import json
 
 from services.caption.engines.engine import EngineInfo
-from services.caption.gate.door import detector_version
+from services.caption.gate.requirements import detector_version
 from services.chassis.storage.objects import ObjectStore
 from vila2.data.images.decoding import DECODE_VERSION, DECODED_MODE
 from vila2.model.preset import PRESET_FILE
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import CaptionJobIn
 
-# Raised by hand when the same request comes to give other captions: when prompts are drawn in
-# another way, or attempts, the gate or a specialist's filter decide otherwise.
+# Increase when the same request would produce different captions: when prompts are drawn
+# differently, or attempts, the gate or a specialist's filter change.
 CAPTION_CODE_VERSION = 2
 
 
 def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> str:
-    """16 hex digits over everything that decides a caption besides the image.
+    """16 hex digits over everything that determines a caption besides the image.
 
-    `body.model` is a registered model, whose name holds the digest of its weights. Scores that are
-    stored beside captions change none of them. A layer that starts from another is decided by that
-    one as well.
+    `body.model` is a registered model, whose name includes the digest of its weights. Stored
+    consistency scores do not change captions, so they are not hashed. If a layer starts from
+    another, that layer is hashed as well.
     """
     ingredients = {
         "model": body.model,
@@ -46,7 +46,7 @@ def recipe_hash(body: CaptionJobIn, engine: EngineInfo, *, image_size: int) -> s
 
 
 def image_size_of(objects: ObjectStore, prefix: str) -> int:
-    """Side of the square image that a stored model is given, pixels; 0 if it is the model's own."""
+    """Side in pixels of the square image that a stored model gets; 0 for the model's own size."""
     try:
         preset = json.loads(objects.get(f"{prefix}/{PRESET_FILE}"))
     except KeyError:

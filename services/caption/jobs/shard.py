@@ -12,8 +12,9 @@ from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning
 from services.caption.engines.engine import Engines
 from services.caption.jobs.base_layer import BaseLayer
-from services.caption.jobs.desk import BudgetSpent, ShardDesk
+from services.caption.jobs.job_budget import BudgetSpent, JobBudget
 from services.caption.jobs.job_steps import JobSteps, ShardResult
+from services.caption.jobs.kept_chunks import KeptChunks
 from services.caption.jobs.merge import combined, to_caption
 from services.caption.tables import CaptionJobRow
 from services.chassis.crashpoint import crashpoint
@@ -32,7 +33,7 @@ _log = structlog.get_logger()
 
 
 class Interrupted(Postponed):
-    """This process is ending; the shard goes on later, from the chunks that it kept."""
+    """This process is stopping. The shard resumes later from the chunks it has stored."""
 
 
 class ShardCaptioner:
@@ -54,7 +55,7 @@ class ShardCaptioner:
         self._base_lock = threading.Lock()
 
     def interrupt(self) -> None:
-        """Let running shards end at the next answer."""
+        """Stop running shards at the next answer."""
         self._ending.set()
 
     def run(self, claim: Claim, report: Report) -> None:
@@ -75,19 +76,17 @@ class ShardCaptioner:
         # Look the shard up again: a takedown may have replaced its object.
         shard = datasets.shard(body.dataset, row.version, number)
         samples = list(read_shard(self._objects.local(shard.object_key)))
-        desk = ShardDesk(
+        kept = KeptChunks(self._objects, layer=row.layer, shard=number, digest=shard.sha256)
+        budget = JobBudget(
             self._database,
-            self._objects,
-            job=row,
-            shard=number,
-            digest=shard.sha256,
+            row,
             prices=self._engines.abilities(row.model_prefix).prices,
             max_new_tokens=body.sampling.max_new_tokens,
         )
         try:
-            made = self._caption(row, claim, samples, body, datasets, desk, report)
+            made = self._caption(row, claim, samples, body, datasets, kept, budget, report)
         finally:
-            desk.close()
+            budget.close()
         _log.info(
             "shard captioned", captioned=made.captioned, quarantined=made.quarantined,
             tokens=made.tokens, seconds=made.seconds,
@@ -96,7 +95,7 @@ class ShardCaptioner:
         with self._database.transaction() as session:
             done = self._units.complete(session, claim, made.model_dump())
         if done:
-            desk.clear()
+            kept.clear()
             report(made.captioned + sum(made.quarantined.values()))
             self._steps.settle(claim.subject)
         else:
@@ -109,7 +108,8 @@ class ShardCaptioner:
         samples: list[Sample],
         body: api.CaptionJobIn,
         datasets: DatasetsClient,
-        desk: ShardDesk,
+        kept: KeptChunks,
+        budget: JobBudget,
         report: Report,
     ) -> ShardResult:
         """Write one shard's captions as an object not yet recorded in the layer."""
@@ -130,7 +130,8 @@ class ShardCaptioner:
             Captioning.of(body, model=body.model),
             engine,
             progress=told,
-            desk=desk,
+            kept=kept,
+            budget=budget,
         )
         seconds = round(time.monotonic() - began, 3)
         data, summary = encode_layer_shard(combined(samples, base, made, body.mode))

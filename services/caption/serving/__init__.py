@@ -1,1 +1,1 @@
-"""Answers now: online captions, the chat endpoint, and deployments behind endpoints."""
+"""Synchronous answers: online captions, the chat endpoint, and deployments behind endpoints."""

@@ -1,6 +1,6 @@
-"""What a model must show before it is loaded for an endpoint: pure, from facts that were gathered.
+"""Checks of a model before it is loaded for an endpoint. Pure.
 
-Whether it then answers as its trainer recorded is decided by `golden.py`.
+`golden_gate.py` then checks whether it answers as its trainer recorded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vila2.schemas.rest.training import Evaluation
 
 
 def wrong_weights(*, registered: str, stored: str) -> str:
-    """Why the stored weights are not the registered ones, by their digests; empty if they are."""
+    """Why the stored weights differ from the registered ones, by digest; empty if they do not."""
     if stored == registered:
         return ""
     if not stored:
@@ -26,7 +26,7 @@ def wrong_weights(*, registered: str, stored: str) -> str:
 def deciding(
     requirements: Sequence[Requirement], evaluations: Sequence[Evaluation]
 ) -> list[Evaluation]:
-    """The newest evaluation of each required benchmark, without its further figures."""
+    """The newest evaluation on each required benchmark, without its further figures."""
     newest = {e.benchmark: e for e in sorted(evaluations, key=lambda e: e.at)}
     names = dict.fromkeys(requirement.benchmark for requirement in requirements)
     found = [newest[name] for name in names if name in newest]
@@ -34,7 +34,7 @@ def deciding(
 
 
 def unmet(requirements: Sequence[Requirement], evaluations: Sequence[Evaluation]) -> list[str]:
-    """The requirements that the newest evaluation of their benchmark does not meet, with why."""
+    """The requirements that are not met by the newest evaluation, with reasons."""
     newest = {e.benchmark: e for e in deciding(requirements, evaluations)}
     reasons = (_shortfall(r, newest.get(r.benchmark)) for r in requirements)
     return [reason for reason in reasons if reason]

@@ -42,13 +42,15 @@ class Deployments:
         """
         model = self._platform(team).training.model_details(body.model)
         require = [requirement.model_dump() for requirement in body.require]
+        # A model from elsewhere has no trainer whose answers could be compared.
+        skip_golden = not body.golden or model.origin is not None
         evidence = deciding(body.require, model.evaluations)
         with self._database.transaction() as session:
             exclusively(session, f"endpoint:{team}:{endpoint}")
             under_way = _under_way(session, team, endpoint)
             if under_way is not None:
                 same = (under_way.model, under_way.require, under_way.skip_golden)
-                if same == (model.name, require, not body.golden):
+                if same == (model.name, require, skip_golden):
                     return _deployment(under_way)
                 raise Conflict(
                     f"{under_way.model} is being deployed to {endpoint}",
@@ -67,7 +69,7 @@ class Deployments:
                 state=DEPLOYING,
                 asked_by=by,
                 note=body.note,
-                skip_golden=not body.golden,
+                skip_golden=skip_golden,
                 require=require,
                 evaluations=[evaluation.model_dump() for evaluation in evidence],
                 created_at=time.time(),
@@ -129,7 +131,7 @@ class Deployments:
 
 
 def prefixes_in_use(session: Session) -> set[str]:
-    """Prefixes of models that endpoints or running layer jobs use."""
+    """Prefixes of models that endpoints or running caption jobs use."""
     deployed = session.scalars(
         select(DeploymentRow.model_prefix).where(DeploymentRow.state.in_((ACTIVE, DEPLOYING)))
     )

@@ -10,7 +10,7 @@ from vila2.engine.requests import Generation, Request
 from vila2.schemas.rest.caption import GoldenResult
 from vila2.schemas.sampling import Sampling
 
-# Half precision and other kernels flip a near tie now and then; a wrong projector, tokenizer or
+# Half precision and different kernels occasionally flip a near tie. A wrong projector, tokenizer or
 # normalisation changes nearly every answer.
 LEAST_SHARE = 0.75
 MOST_DRIFT = 0.05  # nats per token, mean over the answers

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from services.caption.captioning.chunks import caption_samples
-from services.caption.captioning.how import Captioning, check_abilities, preview_of
+from services.caption.captioning.how import Captioning, check_abilities, check_present, preview_of
 from services.caption.captioning.images import prepared
 from services.caption.engines.engine import Engine, Engines
-from services.caption.gate.door import check_languages
+from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.openai_chat import DEFAULT_TOKENS, image_of, question_of
@@ -25,7 +25,7 @@ from vila2.schemas.sampling import Sampling
 
 
 class Direct:
-    """Uses the same engines as layer jobs."""
+    """Uses the same engines as caption jobs."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Direct:
         self._quotas = quotas
 
     def captions(self, team: str, body: api.CaptionsIn) -> api.Preview:
-        """Caption images as layer jobs do: prompts drawn by seed, the gate, retries."""
+        """Caption images as caption jobs do: prompts drawn by seed, the gate, retries."""
         check_languages(body.gate)
         samples = [
             _sample(image_of(image, field=f"images[{n}]"), f"image-{n}", field=f"images[{n}]")
@@ -46,6 +46,7 @@ class Direct:
         ]
         name = self._deployments.resolve(team, body.model)
         model = self._platform(team).training.model(name)
+        check_present(model)
         check_abilities(body, self._engines.abilities(model.object_prefix))
         engine = self._engines.get(model.object_prefix)
         self._quotas.admit(team, len(samples))
@@ -59,6 +60,7 @@ class Direct:
         No gate and no retries. Request errors are raised here, before the first piece.
         """
         model = self._platform(team).training.model(self._deployments.resolve(team, body.model))
+        check_present(model)
         abilities = self._engines.abilities(model.object_prefix)
         asked = question_of(body.messages, most_images=abilities.most_images)
         if asked.system and abilities.no_system:

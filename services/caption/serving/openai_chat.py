@@ -1,4 +1,4 @@
-"""OpenAI's chat interface in terms of one question about one image. Pure."""
+"""Converts OpenAI's chat interface to one question about images. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.chassis.web.errors import Invalid
+from services.chassis.web.errors import Invalid, ServiceError
 from vila2.schemas.rest import openai as api
 
 DATA_URL = "data:image/"
@@ -20,7 +20,7 @@ DEFAULT_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a chat asks; `field` is where its images are, for error messages."""
+    """A chat request; `field` is the path of its images, for error messages."""
 
     images: list[bytes]
     text: str
@@ -29,7 +29,7 @@ class Question:
 
 
 def question_of(messages: list[api.Message], *, most_images: int = 1) -> Question:
-    """Images, question and system message; raises `Invalid` for what no model can be asked."""
+    """Images, question and system message; raises `Invalid` for requests that no model supports."""
     roles = [message.role for message in messages]
     if roles not in (["user"], ["system", "user"], ["developer", "user"]):
         raise Invalid(
@@ -109,11 +109,17 @@ def stream_of(
         return [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}]
 
     yield event(piece({"role": "assistant", "content": ""}))
-    for part in pieces:
-        if isinstance(part, str):
-            yield event(piece({"content": part}))
-            continue
-        yield event(piece({}, part.choices[0].finish_reason))
-        if usage:
-            yield event([], usage=part.usage.model_dump())
+    try:
+        for part in pieces:
+            if isinstance(part, str):
+                yield event(piece({"content": part}))
+                continue
+            yield event(piece({}, part.choices[0].finish_reason))
+            if usage:
+                yield event([], usage=part.usage.model_dump())
+    except ServiceError as error:
+        # The status was sent before: clients look for `error` in the stream.
+        told = {"message": error.message, "type": "server_error", "code": error.code}
+        yield f"data: {json.dumps({'error': told})}\n\n"
+        return
     yield "data: [DONE]\n\n"

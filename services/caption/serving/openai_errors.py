@@ -1,7 +1,7 @@
-"""OpenAI's form of errors: `{"error": {"message": ...}}` beside the problem document.
+"""Adds OpenAI's error format, `{"error": {"message": ...}}`, to the problem document.
 
-Clients of OpenAI's API show `error.message`; without it they print the status alone. A middleware,
-so that errors before routing, such as a missing key, get it too.
+Clients of OpenAI's API show `error.message`; without it they print only the status. It is a
+middleware, so that errors before routing, such as a missing key, have it too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OpenAIErrors:
 
 
 class _Adding:
-    """A `send` that holds a problem document back until it is whole."""
+    """A `send` that buffers a problem document until it is complete."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -5,8 +5,8 @@ Our Python backend declares the same, so one client serves both. Names and meani
 `sampling_parameters` a JSON object of vLLM's SamplingParams, and the token counts include the token
 that ends an answer.
 
-One thing is ours alone: `sampling_parameters` with the key `score` holds a caption, and the answer
-is its consistency score. It comes in the same tensors: `finish_reason` is `scored`, and
+There is one extension: if `sampling_parameters` has the key `score`, its value is a caption and the
+answer is its consistency score. It uses the same tensors: `finish_reason` is `scored`, and
 `cumulative_logprob` over `num_output_tokens` is the score, nats per token.
 """
 

@@ -1,8 +1,8 @@
-"""Triton's Python backend for a captioner: it runs in Triton's own process, not in a service's.
+"""Triton's Python backend for a captioner. It runs in Triton's process, not in a service.
 
 Requests of all clients go to one scheduler with continuous batching. The tensors are those of the
-vLLM backend. This file is copied into every model's folder in the repository; the captioner it runs
-is the library's.
+vLLM backend. This file is copied into every model's folder in the repository and runs the library's
+captioner.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WATCH_SECONDS = 0.5
 
 
 class TritonPythonModel:
-    """One model: `1/checkpoint` holds its weights, `1/model.json` how it is run."""
+    """One model: `1/checkpoint` holds its weights, `1/model.json` its options."""
 
     def initialize(self, args):
         here = Path(args["model_repository"]) / args["model_version"]

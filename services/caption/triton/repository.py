@@ -20,9 +20,10 @@ Backend = Literal["python", "vllm"]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is run. Sizes are in rows; `memory_share` is the fraction of a GPU (vLLM).
+    """How a model is run.
 
-    `checkpoints` is where Triton's machine sees the repository, for vLLM, which takes a path.
+    Sizes are in rows; `memory_share` is the fraction of a GPU (vLLM). `checkpoints` is the path of
+    the repository on Triton's machine, for vLLM, which takes a path.
     """
 
     backend: Backend = "python"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,8 @@ class DirectoryObjects(ObjectStore):
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Copy a directory to a temporary one, then rename it into place."""
         target = self._target(prefix)
+        with contextlib.suppress(OSError):
+            target.rmdir()  # what is left of a folder whose objects were deleted
         if target.exists():
             return  # directory prefixes are content-addressed: the files are identical
         with directory_atomically(target, or_keep=True, mode=0o700) as partial:

@@ -29,6 +29,7 @@ from vila2.client import Unreachable
 CALLER = "caller"
 _BOUND = "vila2_body"
 _KEYED = "/v1/"
+_SMALL = 1 << 16  # bytes of a body that have usually arrived with its head
 LENGTH = re.compile(r"[0-9]{1,18}")
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
@@ -88,7 +89,11 @@ class KeyThenBody:
             if not caller.is_service:
                 await turns.take(caller.team)
         except ServiceError as error:
-            await refusal(error)(scope, receive, send)
+            answer = refusal(error)
+            if isinstance(error, Unauthenticated) and _has_large_body(scope):
+                # Else the server would go on receiving, only to drop what comes.
+                answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
             return
         except Unreachable:
             await unreachable()(scope, receive, send)
@@ -141,6 +146,14 @@ class _BoundedBody:
                 field="body",
                 fix=f"send less at a time, or have the operator raise {bound[1]}",
             )
+
+
+def _has_large_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "")
+    return "transfer-encoding" in headers or (
+        LENGTH.fullmatch(length) is not None and int(length) > _SMALL
+    )
 
 
 def _bearer(scope: Scope) -> str:

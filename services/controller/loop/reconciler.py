@@ -18,9 +18,9 @@ from services.controller.loop.fairness import fair_order
 from services.controller.loop.steps import Step
 from services.controller.rounds.planner import AddRound, FailRun, FinishRun, PauseRun, plan
 from services.controller.rounds.state import ENDED
-from services.controller.runs.budgets import budget_exceeded
 from services.controller.runs.gauges import RunWatch
 from services.controller.runs.operations import cancel
+from services.controller.runs.run_budgets import budget_exceeded
 from services.controller.runs.runs import Runs, facts_of
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import ApiError, Client

@@ -1,4 +1,4 @@
-"""Attempts: resource use of every job, for fair scheduling, quotas and accounting."""
+"""Attempts: resource usage of every job, for fair scheduling, quotas and accounting."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Accounts:
         since: float = 0.0,
         until: float | None = None,
     ) -> list[Usage]:
-        """What the team (None: every team) has used between two times."""
+        """Usage of a team (None: of every team) between two times."""
         now = min(time.time(), until) if until is not None else time.time()
         keys: Sequence[Any] = [AttemptRow.team]
         if by == "run":
@@ -110,7 +110,7 @@ class Accounts:
         return list(found.values())
 
     def of_jobs(self, jobs: Sequence[str]) -> Mapping[str, float]:
-        """Job -> seconds over all its attempts, for those that had any."""
+        """Job -> seconds over all its attempts, for jobs that have any."""
         now = time.time()
         with self._database.transaction() as session:
             rows = session.execute(

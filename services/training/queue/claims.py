@@ -1,8 +1,8 @@
-"""Claims: a job is taken before it is started, so that no two dispatchers start it twice.
+"""Claims: a job is claimed before it is started, so that two dispatchers cannot both start it.
 
-Planning and claiming are one exclusive transaction. The dispatcher that claims
-a job holds it by a fence until a lease ends; a job whose dispatcher died meanwhile is taken over
-by the next, which submits it again: the backend adopts what runs under the job's key.
+Planning and claiming are one exclusive transaction. The claim is held with a fence until a lease
+ends. If the dispatcher dies before that, the next one takes the job over and submits it again; the
+backend adopts whatever already runs under the job's key.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Claims:
             return row
 
     def left_behind(self) -> JobRow | None:
-        """Claim a job whose dispatcher did not finish starting it."""
+        """Claim a job whose dispatcher died before it had finished starting it."""
         with self._database.transaction() as session:
             exclusively(session, "dispatch")
             now = self._database.time(session)

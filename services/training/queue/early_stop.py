@@ -1,9 +1,9 @@
 """Early stopping of a training, decided from its recorded losses. Pure.
 
-Two rules with different outcomes. A stage that no longer improves ends early: the trainer continues
-the next stage and writes a model, so the job succeeds and its result names the stage cut short. A
-job whose loss is still too high at a given step is stopped: its model would not be used, so it
-leaves none and its state is `stopped`.
+There are two rules with different outcomes. A stage that no longer improves ends early: the trainer
+continues with the next stage and writes a model, so the job succeeds and its result names the stage
+that was cut short. A job whose loss is still too high at a given step is stopped: its model would
+not be used, so none is written and the job's state is `stopped`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Stop:
 def judge(rule: EarlyStopIn, metrics: Sequence[Mapping[str, Any]]) -> Stop | None:
     """Check a job's history against its rule; None means continue.
 
-    `metrics` are the lines of metrics.jsonl: stage, step and the metric's mean since the line
-    before. Lines of other stages and values that are not numbers are ignored.
+    `metrics` are the lines of metrics.jsonl: stage, step and the metric's mean since the previous
+    line. Lines of other stages and values that are not numbers are ignored.
     """
     seen = sorted(
         (int(line["step"]), float(line[rule.metric]))

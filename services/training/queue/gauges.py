@@ -38,7 +38,7 @@ _TOLD = {
 
 
 def measure(database: Database, accounts: Accounts, files: JobFiles) -> None:
-    """Set jobs by state, what every team has used so far, and how far running jobs are."""
+    """Set the number of jobs by state, every team's usage, and the progress of running jobs."""
     with database.reading() as session:
         counts = {
             (kind, state): count
@@ -73,7 +73,7 @@ def _show(running: Sequence[JobRow], files: JobFiles) -> None:
     for name, gauge in _TOLD.items():
         gauge.show(
             {
-                # A phase that is no stage is a sentence, and would make a series of each.
+                # Other phases are sentences; each would create a time series of its own.
                 (row.id, row.run, row.name, str(said["phase"]) if "loss" in said else ""): float(
                     said[name]
                 )

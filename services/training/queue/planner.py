@@ -1,10 +1,10 @@
 """Which waiting job starts next, and why the others wait. Pure.
 
-Slots are shared between teams by weight: the next slot goes to the team that keeps the fewest
-processes busy for its share, at a tie to the one that used the least lately, then to the job that
-has waited longest. Priority orders jobs within a team only, so no team can
-starve another with it (Kueue shares between queues and orders within one in the same way). At its
-quota a team's jobs wait; they are never refused, and running ones are never stopped.
+Slots are shared between teams by weight. The next slot goes to the team with the fewest busy
+processes for its share; on a tie, to the team that used the least lately, then to the job that has
+waited longest. Priority orders jobs within a team only, so no team can starve another with it
+(Kueue also shares between queues and orders within one). When a team reaches its quota, its jobs
+wait: they are never refused, and running jobs are never stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Waiting:
 
     id: str
     team: str
-    unit: str  # "gpu" or "process": what it keeps busy
+    unit: str  # "gpu" or "process": the unit that it uses
     processes: int
     priority: int
     since: float
@@ -29,10 +29,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team's usage: jobs and processes running, and its quota's state.
+    """A team's usage: running jobs and processes, and the state of its quota.
 
-    `spent` maps a unit whose quota is used up to a sentence with the time it lasts; `recent` is
-    what it used in the last day, process-hours of either unit.
+    `spent` maps a unit whose quota is used up to a sentence that says until when. `recent` is the
+    team's usage in the last day, process-hours of either unit.
     """
 
     running: int = 0
@@ -45,7 +45,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Jobs to start, in order, and for each of the rest why it waits."""
+    """The jobs to start, in order, and for each of the others why it waits."""
 
     start: tuple[str, ...]
     reasons: Mapping[str, str]
@@ -81,7 +81,7 @@ def _turn(job: Waiting, team: Team) -> tuple[float, float, float, str]:
 
 
 def _held(job: Waiting, team: Team) -> str:
-    """Why the team's own limits hold a job back; empty if they do not."""
+    """Why the team's own limits delay a job; empty if they do not."""
     if job.unit in team.spent:
         return team.spent[job.unit]
     if team.max_jobs is not None and team.running >= team.max_jobs:

@@ -1,4 +1,4 @@
-"""What a quota counts, and when an exhausted one frees up again. Pure."""
+"""Usage counted by a quota, and when a used-up quota has hours again. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Used:
 
 
 def window_start(window: str, now: float) -> float:
-    """From when on use counts: the first of the month (UTC), or 30 days ago."""
+    """The start of the window: the first of the month (UTC), or 30 days ago."""
     if window == "30d":
         return now - _ROLLING
     return _month(now).timestamp()
@@ -33,7 +33,7 @@ def hours(used: Sequence[Used], since: float) -> float:
 
 
 def free_again(window: str, limit: float, used: Sequence[Used], now: float) -> float | None:
-    """When less than `limit` hours are counted again if nothing else runs; None: never.
+    """When usage falls below `limit` hours if nothing else runs; None if never.
 
     Running jobs are assumed to end now, so the time is the earliest possible.
     """
@@ -42,7 +42,7 @@ def free_again(window: str, limit: float, used: Sequence[Used], now: float) -> f
     if window == "month":
         return (_month(now) + timedelta(days=32)).replace(day=1).timestamp()
     excess = (hours(used, now - _ROLLING) - limit) * HOUR
-    # Use leaves the window at the rate at which it came in: step from edge to edge.
+    # Usage leaves the window at the rate at which it came in: step from edge to edge.
     edges = sorted({t for u in used for t in (u.start, u.end) if t > now - _ROLLING})
     at = now - _ROLLING
     for edge in edges:
@@ -56,7 +56,7 @@ def free_again(window: str, limit: float, used: Sequence[Used], now: float) -> f
 
 
 def spent_sentence(unit: str, window: str, limit: float, until: float | None) -> str:
-    """Why a job waits for its team's quota, and until when (rounded up to the minute, UTC)."""
+    """Why a job waits for its team's quota, and until when (UTC, rounded up to the minute)."""
     period = "this month" if window == "month" else "30 days"
     cause = f"the team has used its {limit:g} {_NAMES[unit]} of {period}"
     if until is None:

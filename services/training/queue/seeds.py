@@ -1,4 +1,4 @@
-"""A job with seeds and its jobs, one per seed. Pure."""
+"""A job with several seeds and its child jobs, one per seed. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ ENDED = ("succeeded", "stopped", "failed", "cancelled")
 
 
 def child_body(body: JobIn, seed: int) -> JobIn:
-    """The job of one seed."""
-    assert body.train is not None  # submit checked it
+    """The child job for one seed."""
+    assert body.train is not None  # checked by submit
     return body.model_copy(
         update={
             "name": f"{body.name}-s{seed}",
@@ -22,7 +22,7 @@ def child_body(body: JobIn, seed: int) -> JobIn:
 
 
 def together(states: Sequence[JobState]) -> JobState:
-    """The state of the whole: it ends when all have ended, and succeeds only if all did."""
+    """The state of the parent job: it ends when all have ended, and succeeds only if all did."""
     if any(state not in ENDED for state in states):
         return "queued" if all(state == "queued" for state in states) else "running"
     for state in ("failed", "cancelled", "stopped"):

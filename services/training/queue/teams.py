@@ -26,7 +26,7 @@ class Quotas:
         self._database = database
 
     def set(self, team: str, body: QuotaIn, *, by: str) -> Quota:
-        """Set a team's quota, in whole; it counts from the next job on."""
+        """Replace a team's quota; it applies from the next job on."""
         values = body.model_dump()
         values["period"] = values.pop("window")
         with self._database.transaction() as session:
@@ -40,7 +40,7 @@ class Quotas:
             return _quota(session, team, row)
 
     def get(self, team: str) -> Quota:
-        """A team's quota and what it has used of it."""
+        """A team's quota and its usage."""
         with self._database.transaction() as session:
             return _quota(session, team, session.get(QuotaRow, team))
 
@@ -52,7 +52,7 @@ class Quotas:
 
 
 def holding_a_slot() -> ColumnElement[bool]:
-    """Jobs that a backend may be running: cancelled ones too, until it has stopped them."""
+    """Jobs that a backend may be running, including cancelled ones that it has not stopped yet."""
     return (JobRow.children == 0) & or_(
         JobRow.state.in_(("starting", "running")),
         JobRow.state.in_(("cancelled", "stopped")) & (JobRow.handle != ""),

@@ -1,1 +1,1 @@
-"""The model registry: lineage, scores, cards, and scores of other programs."""
+"""The model registry: lineage, scores, model cards, and scores of other programs."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from vila2.schemas.rest.model_imports import ModelOrigin
 from vila2.schemas.rest.training import Evaluation, LineageItem, ModelDetails
 
 LIMITS = (
@@ -37,19 +38,52 @@ def model_card(model: ModelDetails) -> str:
         f"- Digest: sha256 `{model.sha256}`",
         f"- Made from: {_plain(model.parent)}",
         f"- By: job `{model.job}`" + (f" of {_plain(model.run)}" if model.run else ""),
+        *(_of_elsewhere(model.origin) if model.origin else _trained_here(model)),
+        *_section("Evaluation", _scores(model.evaluations)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _trained_here(model: ModelDetails) -> list[str]:
+    return [
         *_section("Training data", _data(model.lineage)),
         *_section("Training", _training(model)),
-        *_section("Evaluation", _scores(model.evaluations)),
         *_section("Use", _USE.splitlines()),
         *_section("Limits", [f"- {limit}" for limit in LIMITS]),
         *_section("Licence", [_licence_text(model.lineage)]),
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _of_elsewhere(origin: ModelOrigin) -> list[str]:
+    """Facts about a model that was added; how it was trained is documented by its makers."""
+    if origin.endpoint is not None:
+        served = origin.endpoint
+        use = (
+            f"Served as `{served.model}` at {_plain(served.url)}. The weights behind that name may "
+            "change, and seeds are sent but not promised to be kept; "
+            + ("log-probabilities are asked for." if served.logprobs else "it gives no "
+            "log-probabilities.")
+        )  # fmt: skip
+        return _section("Use", [use])
+    revision = f" at revision `{origin.revision}`" if origin.revision else ""
+    facts = [
+        f"- Family: {_plain(origin.family)}; {origin.bytes:,} bytes, mostly {origin.dtype}",
+        f"- Added from: {origin.kind} {_plain(origin.name)}{revision}",
+    ]
+    return [
+        *_section("Origin", facts),
+        *_section("Use", _USE_OF_ANY.splitlines()),
+        *_section("Licence", [_plain(origin.licence) if origin.licence else "Not stated."]),
+    ]
 
 
 _USE = """The weights are safetensors in the layout of transformers' InternVL classes; load with
 `AutoModelForImageTextToText.from_pretrained(FOLDER)` and `AutoTokenizer.from_pretrained(FOLDER)`.
 `vila2_golden.json` holds a few questions with the trainer's own greedy answers to compare with."""
+
+
+_USE_OF_ANY = """Load with `AutoModelForImageTextToText.from_pretrained(FOLDER)` and
+`AutoProcessor.from_pretrained(FOLDER)`."""
 
 
 def header(model: ModelDetails) -> dict[str, Any]:
@@ -129,7 +163,7 @@ def _scores(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _newest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The last score of each benchmark and version, by name."""
+    """The newest score of each benchmark and version, by name."""
     last: dict[tuple[str, str], Evaluation] = {}
     for evaluation in sorted(evaluations, key=lambda e: e.at):
         last[evaluation.benchmark, evaluation.version] = evaluation

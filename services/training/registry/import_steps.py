@@ -1,7 +1,7 @@
-"""Registers imported models: checks their files, lets them answer a test image, names them.
+"""Registers imported models: checks their files, asks about a test image, names them.
 
-A model is registered only once it has answered, so what is listed works. Every step is idempotent;
-if the process dies, another takes the import over when its lease has expired.
+A model is registered only after it has answered, so every listed model works. Each step is
+idempotent. If the process dies, another takes the import over when its lease has expired.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlalchemy import or_, select, update
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.storage.sources import Sources
+from services.training.registry.added_models import AddedModels, NewModel
 from services.training.registry.model_imports import (
     FAILED,
     READY,
@@ -29,7 +30,6 @@ from services.training.registry.model_imports import (
     ModelImports,
     source_of,
 )
-from services.training.registry.registry import NewModel, Registry
 from services.training.tables import ModelImportRow
 from vila2.client import ApiError, Client, Unreachable
 from vila2.model.digest import digest_of, file_digest
@@ -41,7 +41,7 @@ from vila2.schemas.rest.caption import CaptionsIn
 from vila2.schemas.sampling import Gate, Sampling
 
 _log = structlog.get_logger()
-_LEASE_SECONDS = 900.0  # a step of it reads all weights once
+_LEASE_SECONDS = 900.0  # a step reads all weights once
 _TEST_PROMPT = "Describe the image."
 _TEST_TOKENS = 24
 
@@ -52,18 +52,18 @@ class ImportRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImportSteps:
-    """Takes every waiting import to its end."""
+    """Runs every waiting import to its end."""
 
     database: Database
     objects: ObjectStore
     sources: Sources
     imports: ModelImports
-    registry: Registry
+    models: AddedModels
     platform: Callable[[str], Client]
     scratch: Path
 
     def advance_all(self) -> None:
-        """Work on every import that waits, one after the other."""
+        """Run every waiting import, one after the other."""
         while (row := self._claim()) is not None:
             with structlog.contextvars.bound_contextvars(job=row.id):
                 try:
@@ -105,7 +105,7 @@ class ImportSteps:
             try:
                 held = examine(folder)
             except CheckpointError as error:
-                # The user knows the files by their names, not by where they lie here.
+                # The user knows the files by their names, not by their paths here.
                 told = str(error).replace(f"{folder}/", "").replace(made, body.name)
                 raise ImportRefused(told) from error
             sha256 = digest_of(files)
@@ -142,10 +142,10 @@ class ImportSteps:
         return files
 
     def _add_endpoint(self, row: ModelImportRow, spec: EndpointModel) -> None:
-        """Register an endpoint under the options with which it answers.
+        """Register an endpoint with the request options that it accepts.
 
-        Endpoints differ in the name of the length limit and in whether they give log-probabilities;
-        what they refuse is found by asking.
+        Endpoints differ in the name of the length limit and in whether they return
+        log-probabilities, so each option is tried with a request.
         """
         refused = ""
         for length in dict.fromkeys((spec.length_parameter, "max_completion_tokens")):
@@ -180,7 +180,7 @@ class ImportSteps:
         *,
         parameters: int,
     ) -> None:
-        """Store the files, ask the model, and show it in the registry."""
+        """Store the files, ask the model about the test image, and list it in the registry."""
         new = NewModel(
             team=row.team,
             short_name=row.name,
@@ -190,22 +190,22 @@ class ImportSteps:
             parameters=parameters,
             origin=about.model_dump(mode="json"),
         )
-        model = self.registry.add_imported(new, folder)
+        model = self.models.add(new, folder)
         try:
             self._phase(row, "asking the model about a test image")
             answer = self._ask(row.team, model)
         except ImportRefused:
-            self.registry.remove_hidden(model)
+            self.models.remove_hidden(model)
             raise
-        self.registry.reveal(model)
+        self.models.reveal(model)
         self.imports.clear(row.id)
         self._end(row, READY, model=model, answer=answer, sha256=sha256)
 
     def _ask(self, team: str, model: str) -> str:
-        """The model's answer to the test image, by the path of every caption."""
+        """The model's answer about the test image, on the code path of all captions."""
         asked = CaptionsIn(
             model=model,
-            images=[test_image()],
+            images=[disc_image()],
             prompts=[_TEST_PROMPT],
             sampling=Sampling(max_new_tokens=_TEST_TOKENS),
             gate=Gate(attempts=1, min_words=0, max_words=100_000, max_repeats=100_000),
@@ -237,7 +237,7 @@ class ImportSteps:
             )
 
 
-def test_image() -> str:
+def disc_image() -> str:
     """A red disc on white, 224 x 224 pixels, as a data URL."""
     image = Image.new("RGB", (224, 224), "white")
     ImageDraw.Draw(image).ellipse((62, 62, 162, 162), fill="red")

@@ -1,4 +1,4 @@
-"""Scores from other programs: stored with ours, but always distinguishable from them."""
+"""Scores computed by other programs, stored with ours but always distinguishable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.training.tables import EvaluationRow
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest import training as api
 
-_LONGEST_NAME = 200  # characters of a benchmark's name, as the table has it
+_LONGEST_NAME = 200  # maximum length of a benchmark's name in the table
 
 
 class Imports:
@@ -26,10 +26,10 @@ class Imports:
         self._database, self._objects = database, objects
 
     def add(self, team: str, model: str, body: api.ImportIn) -> api.Imported:
-        """Keep scores and, as objects, what was sent and each outcome; again changes nothing.
+        """Store scores, the request and each outcome; importing the same again has no effect.
 
-        A score's benchmark becomes SOURCE/BENCHMARK/METRIC, so that no requirement on a benchmark
-        of the store can be met by it. The import is named by its model and its content.
+        A score's benchmark becomes SOURCE/BENCHMARK/METRIC, so it can never meet a requirement on a
+        benchmark of the store. The import's id is derived from its model and its content.
         """
         names = _names(body)
         sent = {"model": model, **body.model_dump(mode="json")}
@@ -69,7 +69,7 @@ class Imports:
 
 
 def _names(body: api.ImportIn) -> list[str]:
-    """The stored benchmark name of each score; raises `Invalid` if two are the same."""
+    """The stored benchmark name of each score; raises `Invalid` for duplicates."""
     names = [f"{body.source}/{score.benchmark}/{score.metric}" for score in body.scores]
     longest = max(names, key=len)
     if len(longest) > _LONGEST_NAME:

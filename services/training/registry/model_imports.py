@@ -1,4 +1,4 @@
-"""Models from elsewhere, until they are registered: what was declared and what arrived."""
+"""Models from elsewhere until they are registered: declared files and received pieces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.chassis.web.contents import Received
 from services.chassis.web.errors import Conflict, Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.training.registry.registry import named_by_team
-from services.training.tables import ModelImportRow
+from services.training.tables import ModelImportRow, ModelRow
 from vila2.schemas.rest import model_imports as api
 
 UPLOADING, WAITING, WORKING, READY, FAILED = (
@@ -30,7 +30,7 @@ class ModelImports:
         self._database, self._objects, self._sources = database, objects, sources
 
     def start(self, team: str, body: api.ModelIn, token: str | None = None) -> api.ModelImport:
-        """Begin an import; one of the same files that is under way is found and continued."""
+        """Begin an import, or continue one of the same files that is in progress."""
         if body.objects:
             self._sources.check(source_of(body.objects)[0], team)
         asked = KeyedRequest.of(token or KeyedRequest.of(None, body, "import").fingerprint, body)
@@ -38,8 +38,8 @@ class ModelImports:
         def found_or_made(session: Session) -> api.ModelImport:
             exclusively(session, f"model-name:{team}:{body.name}")
             row = asked.find(session, ModelImportRow, team=team)
-            if row is not None and row.state == FAILED:
-                # The same request again: what was wrong may have been mended.
+            if row is not None and (row.state == FAILED or _gone(session, row)):
+                # The same request again: the cause of the failure may have been fixed.
                 row.state, row.error = (UPLOADING if body.files else WAITING), ""
             if row is None:
                 taken = named_by_team(session, team, body.name)
@@ -64,12 +64,12 @@ class ModelImports:
         return create_once(self._database, found_or_made)
 
     def get(self, team: str, import_id: str) -> api.ModelImport:
-        """An import, and what is still to be sent."""
+        """An import, and the pieces that are still missing."""
         with self._database.reading() as session:
             return self._import(_row(session, team, import_id))
 
     def expect(self, team: str, import_id: str, file: str, piece: int) -> int:
-        """The piece's size in bytes; raises early, before it is received, if it is not expected."""
+        """The piece's size in bytes; raises before it is received if it is not expected."""
         with self._database.reading() as session:
             row = _row(session, team, import_id)
             if row.state != UPLOADING:
@@ -82,7 +82,7 @@ class ModelImports:
         return min(api.PIECE_BYTES, files[file].bytes - piece * api.PIECE_BYTES)
 
     def put_piece(self, team: str, import_id: str, file: str, piece: int, body: Received) -> None:
-        """Store a piece of a file; again changes nothing."""
+        """Store a piece of a file; storing it again has no effect."""
         size = self.expect(team, import_id, file, piece)
         if body.bytes != size:
             raise Invalid(
@@ -93,7 +93,7 @@ class ModelImports:
         self._objects.put_file(piece_key(import_id, file, piece), body.path)
 
     def finish(self, team: str, import_id: str) -> api.ModelImport:
-        """Have a complete upload checked and registered."""
+        """Queue a complete upload for checking and registration."""
         with self._database.transaction() as session:
             row = session.get(ModelImportRow, import_id, with_for_update=True)
             if row is None or row.team != team:
@@ -116,7 +116,7 @@ class ModelImports:
                 out.write(self._objects.get(piece_key(import_id, file.name, piece)))
 
     def clear(self, import_id: str) -> None:
-        """Remove the pieces."""
+        """Delete the pieces."""
         for key in list(self._objects.keys(f"model-uploads/{import_id}")):
             with contextlib.suppress(KeyError):
                 self._objects.delete(key)
@@ -153,6 +153,12 @@ def source_of(objects: str) -> tuple[str, str]:
     """Source and prefix of s3://SOURCE/PREFIX."""
     source, _, prefix = objects.removeprefix("s3://").partition("/")
     return source, prefix.rstrip("/")
+
+
+def _gone(session: Session, row: ModelImportRow) -> bool:
+    """Whether the model that an import registered was removed since."""
+    model = session.get(ModelRow, row.model) if row.state == READY else None
+    return row.state == READY and (model is None or model.short_name != row.name)
 
 
 def _body(row: ModelImportRow) -> api.ModelIn:

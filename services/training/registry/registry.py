@@ -1,14 +1,12 @@
 """The model registry: models with their lineage, data and scores.
 
-Weights are immutable and named by their digest; a score that is found later raises the model's
-revision, which marks its card as out of date.
+Weights are immutable and named by their digest. A new score increases the model's revision, which
+marks its card as out of date.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +25,6 @@ from vila2.schemas.rest import training as api
 from vila2.wire.manifests_pb2 import ModelManifest
 
 CARD = "README.md"
-
-
-@dataclass(frozen=True, slots=True)
-class NewModel:
-    """A model from elsewhere, as it enters the registry."""
-
-    team: str
-    short_name: str
-    sha256: str
-    parent: str
-    job: str  # the import
-    parameters: int
-    origin: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its immutable name: two teams may well have the same weights under the same name."""
-        team = hashlib.sha256(self.team.encode()).hexdigest()[:4]
-        return f"{self.short_name}-{self.sha256[:8]}-{team}"
 
 
 class Registry:
@@ -72,10 +51,10 @@ class Registry:
     ) -> str:
         """Store a trained model and return its immutable name, `<name>-<short digest>`.
 
-        `data` names what was read, `lineage` lists it by stage with versions, `config` is the
-        training as requested, `result` the trainer's result. Idempotent.
+        `data` names the datasets that were read, `lineage` lists them by stage with versions,
+        `config` is the training as requested, and `result` the trainer's result. Idempotent.
         """
-        # The job is part of the name: two jobs may well give the same weights.
+        # The job is part of the name, because two jobs may produce the same weights.
         name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
         prefix = f"models/{name}"
         self._objects.put_directory(prefix, folder)
@@ -102,7 +81,7 @@ class Registry:
                         object_prefix=prefix,
                         parameters=parameters,
                         data=list(data),
-                        files=_files(folder),
+                        files=files_of(folder),
                         lineage=[dict(item) for item in lineage],
                         config=dict(config or {}),
                         result=dict(result or {}),
@@ -110,47 +89,6 @@ class Registry:
                     )
                 )
         return name
-
-    def add_imported(self, new: NewModel, folder: Path) -> str:
-        """Store a model's files and register it, hidden until `reveal`. Idempotent."""
-        prefix = f"models/{new.name}"
-        self._objects.put_directory(prefix, folder)
-        with self._database.transaction() as session:
-            exclusively(session, f"model:{new.name}")
-            if session.get(ModelRow, new.name) is None:
-                session.add(
-                    ModelRow(
-                        name=new.name,
-                        team=new.team,
-                        sha256=new.sha256,
-                        parent=new.parent[:200],
-                        job=new.job,
-                        short_name=new.short_name,
-                        origin=dict(new.origin),
-                        hidden=True,
-                        object_prefix=prefix,
-                        parameters=new.parameters,
-                        data=[],
-                        files=_files(folder),
-                    )
-                )
-        return new.name
-
-    def reveal(self, name: str) -> None:
-        """List a model that has passed its test."""
-        with self._database.transaction() as session:
-            session.execute(update(ModelRow).where(ModelRow.name == name).values(hidden=False))
-
-    def remove_hidden(self, name: str) -> None:
-        """Remove a model that has not passed its test; one that is listed stays."""
-        with self._database.transaction() as session:
-            row = session.get(ModelRow, name)
-            if row is None or not row.hidden:
-                return
-            prefix = row.object_prefix
-            session.delete(row)
-        for key in list(self._objects.keys(prefix)):
-            self._objects.delete(key)
 
     def record_evaluations(
         self,
@@ -193,7 +131,7 @@ class Registry:
             return model_of(self._row(session, team, name))
 
     def details(self, team: str, name: str) -> api.ModelDetails:
-        """A model's files, lineage and configuration, with its scores, the newest first."""
+        """A model's files, lineage and configuration, with its scores, newest first."""
         with self._database.transaction() as session:
             return _details(session, self._row(session, team, name))
 
@@ -225,7 +163,7 @@ class Registry:
             return _card(session, self._row(session, team, name))
 
     def write_cards(self) -> None:
-        """Bring the cards beside the weights up to date."""
+        """Update the cards stored beside the weights."""
         with self._database.transaction() as session:
             behind = session.scalars(select(ModelRow).where(ModelRow.carded < ModelRow.revision))
             cards = [
@@ -244,7 +182,8 @@ class Registry:
         return model_row(session, team, name)
 
 
-def _files(folder: Path) -> list[dict[str, Any]]:
+def files_of(folder: Path) -> list[dict[str, Any]]:
+    """A folder's files with sizes in bytes and digests, as the table keeps them."""
     return [
         api.File(name=path.name, bytes=path.stat().st_size, sha256=file_digest(path)).model_dump()
         for path in sorted(folder.iterdir())
@@ -261,7 +200,7 @@ def named_by_team(session: Session, team: str, short_name: str) -> ModelRow | No
 
 
 def model_row(session: Session, team: str, name: str) -> ModelRow:
-    """A team's model by its full or its short name; another team's is not found."""
+    """A team's model by its full or short name; another team's model is not found."""
     row = session.get(ModelRow, name) or (named_by_team(session, team, name) if name else None)
     if row is None or row.team != team:
         raise NotFound(
@@ -281,13 +220,14 @@ def model_of(row: ModelRow) -> api.RegisteredModel:
         parameters=row.parameters,
         short_name=row.short_name,
         origin=row.origin or None,
+        removed=row.hidden and not row.short_name,
         data=row.data,
         created_at=row.created_at,
     )
 
 
 def evaluations_of(session: Session, model: str) -> list[api.Evaluation]:
-    """A model's scores, the newest first."""
+    """A model's scores, newest first."""
     rows = session.scalars(
         select(EvaluationRow)
         .where(EvaluationRow.model == model)

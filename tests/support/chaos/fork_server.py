@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import services.caption.jobs.worker as tasks
+import services.caption.jobs.worker_command as tasks
 import services.platform.serve as serve
 import services.training.jobs.dispatcher as dispatcher
 from services.chassis.storage.database import Database

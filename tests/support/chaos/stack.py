@@ -107,7 +107,7 @@ class Stack:
             port = str(self.ports[name])
             if name in WORKERS:
                 words = [
-                    "services.caption.jobs.worker",
+                    "services.caption.jobs.worker_command",
                     "--concurrency",
                     "1",
                     "--metrics-port",

@@ -49,7 +49,13 @@ class DistributedPlatform:
         """Start a service or the worker, and wait until a service answers."""
         port = str(self.ports[name])
         if name == WORKER:
-            command = ["services.caption.jobs.worker", "--metrics-port", port, "--concurrency", "1"]
+            command = [
+                "services.caption.jobs.worker_command",
+                "--metrics-port",
+                port,
+                "--concurrency",
+                "1",
+            ]
         else:
             command = ["services.platform.serve", "--target", name, "--port", port]
         self.children[name] = self.run(*command)

@@ -23,7 +23,7 @@ class PlatformRefused(Exception):
 
 
 class Platform(Protocol):
-    """All services in this process, while it is open."""
+    """Owns all services in this process while it is open."""
 
     workspace: Path
     client: Client
@@ -44,7 +44,7 @@ class Door(Protocol):
         """The platform on a workspace; raises `PlatformRefused`."""
 
     def server(self, apps: Mapping[str, Any]) -> Server:
-        """An HTTP server with every service below its own name."""
+        """An HTTP server that serves every service below its own name."""
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The checks of `vila2 doctor` on databases, objects, engine and backend."""

@@ -26,7 +26,7 @@ from vila2.client import Client
 from vila2.system import terminal
 
 F = TypeVar("F", bound=Callable[..., None])
-# What a command works on: a platform wherever it is, one in this process, or none at all.
+# Where a command works: with any platform, only one in this process, or without a platform.
 Works = Literal["anywhere", "here", "alone"]
 
 _PANEL = "Shared options, before or after the command"
@@ -48,7 +48,7 @@ _OPTIONS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The shared options of a command as typed: platform, workspace and output format."""
+    """The shared options of a command as given: platform, workspace and output format."""
 
     typed_workspace: Path | None = None
     typed_url: str | None = None
@@ -74,12 +74,12 @@ class Session:
 
     @property
     def url(self) -> str:
-        """The given platform URL; empty for that of the workspace."""
+        """The given platform URL; empty to use that of the workspace."""
         return os.environ.get("VILA2_URL", "") if self.typed_url is None else self.typed_url
 
     @property
     def key(self) -> str:
-        """The given key; empty for that of the workspace."""
+        """The given key; empty to use that of the workspace."""
         return os.environ.get("VILA2_KEY", "") if self.typed_key is None else self.typed_key
 
     @property
@@ -96,14 +96,14 @@ class Session:
         return served(self.workspace, self.url, self.key)
 
     def refuse_unused(self, unused: Set[str], command: str) -> None:
-        """Raises `CliError` for an option that would change nothing."""
+        """Raise `CliError` for an option that would have no effect."""
         if self.json and "json" in unused:
             raise CliError(f"`{command}` prints no JSON: leave --json out")
         if self.typed_url and "url" in unused and "workspace" not in unused:
             raise CliError(f"`{command}` runs a platform in this process: leave --url out")
 
     def show(self, found: Any, render: Callable[[], RenderableType]) -> None:
-        """Print what the platform answered: as it is with `--json`, else as `render` shows it."""
+        """Print the platform's answer: as JSON with `--json`, otherwise as `render` formats it."""
         if self.json:
             terminal.show_json(found)
             return
@@ -129,7 +129,7 @@ class Group(typer.Typer):
         prints_json: bool = True,
         **settings: Any,
     ) -> Callable[[F], F]:
-        """Add a command. Its help leaves out the options that it has no use for."""
+        """Add a command. Its help omits the options that it does not use."""
         unused = {"anywhere": set(), "here": {"url", "key"}, "alone": {"workspace", "url", "key"}}
         hidden = unused[works] | (set() if prints_json else {"json"})
         register = super().command(name, **settings)
@@ -146,7 +146,7 @@ def with_options(
 ) -> Callable[..., None]:
     """The function with the shared options in its signature, in place of its `Session`.
 
-    Options that were typed before the command are found in the context of the group.
+    Options given before the command are found in the context of the group.
     """
     hints = get_type_hints(function, include_extras=True)
     own = [
@@ -186,4 +186,4 @@ def _parameter(
 
 
 def _nothing(session: Session) -> None:
-    """A group only keeps the options that were typed before the command."""
+    """A group only stores the options given before the command."""

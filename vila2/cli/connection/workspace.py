@@ -22,7 +22,7 @@ class CliError(Exception):
 
 @contextmanager
 def connected(workspace: Path, url: str = "", key: str = "") -> Iterator[Client]:
-    """A client: of `url`, of the `vila2 up` that runs this workspace, or of this process."""
+    """A client of `url`, of the `vila2 up` that runs this workspace, or of this process."""
     if not (url or server_of(workspace)):
         with embedded(workspace) as here:
             yield here.client
@@ -54,8 +54,8 @@ def served(workspace: Path, url: str = "", key: str = "") -> tuple[str, str]:
 def server_of(workspace: Path) -> str:
     """The address of the `vila2 up` that runs a workspace; empty if none does.
 
-    What a killed server left behind is recognised by its process: its number may have been given
-    to another, but that one started later. A server on another host is trusted without this check.
+    The entry of a killed server is recognised by its process: its pid may be in use again, but by a
+    process that started later. A server on another host is trusted without this check.
     """
     try:
         held = json.loads(_server_file(workspace).read_text())
@@ -84,7 +84,7 @@ def _server_file(workspace: Path) -> Path:
 
 
 def _checked(url: str) -> str:
-    """An address that a client can be made of."""
+    """Raise `CliError` if a client cannot be made from the address."""
     try:
         addresses(url)
     except ValueError as error:
@@ -94,7 +94,7 @@ def _checked(url: str) -> str:
 
 @contextmanager
 def embedded(workspace: Path, *, triton: bool = False) -> Iterator[Platform]:
-    """The platform in this process; a clear error if its extra is not installed."""
+    """The platform in this process; raises `CliError` if its extra is not installed."""
     try:
         opened = door().open(workspace, triton=triton)
     except ModuleNotFoundError as error:

@@ -30,13 +30,13 @@ _SCORE = "Store each caption's consistency score; `gate.min_consistency` does so
 
 
 class CaptionJobIn(Body):
-    """Caption a dataset version: it becomes work units, one per shard, and a layer."""
+    """Caption a dataset version: creates a layer, and one work unit per shard."""
 
     model_config = example(name="round 1", dataset="web-photos", model=MODEL, prompts=[PROMPT])
 
     name: str
     dataset: str
-    version: Count = Field(0, description="0 takes the newest.")
+    version: Count = Field(0, description="0 is the newest version.")
     model: str
     prompts: list[str] = Field(min_length=1)
     sampling: Sampling = Sampling()
@@ -45,26 +45,33 @@ class CaptionJobIn(Body):
     task: Task = "general"
     mode: Mode = Field(
         "overwrite",
-        description="With a base layer: caption every sample anew; keep its captions and make "
-        "those that it lacks; or append a new caption to each of its own.",
+        description="With a base layer: `overwrite` captions every sample again, `keep` "
+        "captions only samples that have no caption in it, and `append` adds a new "
+        "caption to each existing one.",
     )
     base_layer: str = Field(
         "",
-        description="For keep and append: a sealed layer of the same version. For keep also of an "
-        "earlier version, whose captions of unchanged samples are then taken over.",
+        description="A sealed layer to start from; required for `keep` and `append`. It must be "
+        "of the same version. With `keep` it may also be of an earlier version: "
+        "captions of unchanged samples are reused.",
     )
     score: bool = Field(False, description=_SCORE)
     system: str = Field("", max_length=8000, description=_SYSTEM)
     budget: float | None = Field(
         None,
         gt=0,
-        description="Pause before the cost exceeds this, in the currency of the model's prices.",
+        description="Pause before the cost exceeds this amount, in the currency of the model's "
+        "prices.",
     )
-    run: str = Field("", max_length=200, description="What it is done for; logs are found by it.")
+    run: str = Field(
+        "",
+        max_length=200,
+        description="The run that this job belongs to; use it to find the job's logs.",
+    )
 
 
 class CaptionJob(Model):
-    """A layer in the making."""
+    """A caption job, and the layer that it writes."""
 
     model_config = example(
         id="captions-0a1b2c3d4e5f",
@@ -90,39 +97,44 @@ class CaptionJob(Model):
     state: CaptionJobState
     captioned: int = 0
     quarantined: dict[str, int] = {}
-    tokens: int = Field(0, description="Generated, in the last attempt at each image.")
-    seconds: float = Field(0.0, description="That workers took, summed over finished shards.")
-    cost: float = Field(0.0, description="Of all answers, by the model's prices.")
+    tokens: int = Field(0, description="Tokens generated in the last attempt at each image.")
+    seconds: float = Field(0.0, description="Worker time in seconds, summed over finished shards.")
+    cost: float = Field(
+        0.0, description="Cost of all answers, including rejected attempts, at the model's prices."
+    )
     budget: float | None = Field(None, description="The job pauses before its cost exceeds this.")
     error: str = ""
     progress: Progress
     waiting_until: float | None = Field(
         None,
-        description="Seconds since 1970: no shard is begun before, and `progress.phase` says why.",
+        description="No shard starts before this time (seconds since 1970); `progress.phase` "
+        "gives the reason.",
     )
 
 
 class ResumeIn(Body):
-    """How a paused job goes on."""
+    """Options for resuming a paused job."""
 
     model_config = example(budget=20.0)
 
-    budget: float | None = Field(None, gt=0, description="A new budget; null keeps the present.")
+    budget: float | None = Field(
+        None, gt=0, description="The new budget; null keeps the current one."
+    )
 
 
 class ImageQuota(Model):
-    """A team's images of the present UTC day."""
+    """The number of images that a team has captioned today (UTC), and its daily limit."""
 
     model_config = example(team="photos", images_per_day=1_000_000, images_today=4000, resets_at=AT)
 
     team: str
-    images_per_day: int | None = Field(description="Null: no limit.")
+    images_per_day: int | None = Field(description="Null if there is no limit.")
     images_today: int
-    resets_at: float = Field(description="Seconds since 1970.")
+    resets_at: float = Field(description="When the count resets, in seconds since 1970.")
 
 
 class FailedShard(Model):
-    """A shard whose unit gave up."""
+    """A shard that failed after its last attempt."""
 
     shard: int
     attempts: int
@@ -130,7 +142,7 @@ class FailedShard(Model):
 
 
 class QuarantinedSample(Model):
-    """A sample without a caption, and the last text that was refused."""
+    """A sample without a caption, and the text that the last attempt produced."""
 
     key: str
     shard: int
@@ -141,7 +153,7 @@ class QuarantinedSample(Model):
 
 
 class Failures(Model):
-    """What went wrong in a layer so far, from shard `first` on."""
+    """Failed shards and quarantined samples of a layer, starting at shard `first`."""
 
     model_config = example(
         shards=[{"shard": 1, "attempts": 4, "error": "the shard does not open"}],
@@ -160,11 +172,11 @@ class Failures(Model):
 
     shards: list[FailedShard]
     samples: list[QuarantinedSample]
-    next: int | None = Field(description="Give this as `first` for the rest; null: the end.")
+    next: int | None = Field(description="Pass this as `first` to get the rest; null at the end.")
 
 
 class CaptionsIn(Body):
-    """Images to caption now, by exactly the batch's path."""
+    """Images to caption synchronously, with the same prompts, gate and retries as a job."""
 
     model_config = example(model=MODEL, images=[PIXEL], prompts=[PROMPT])
 
@@ -182,17 +194,21 @@ class CaptionsIn(Body):
 
 
 class PreviewIn(Body):
-    """Caption a few samples of a dataset now, by exactly the batch's path."""
+    """Caption a few samples of a dataset synchronously, as a job would."""
 
     model_config = example(dataset="web-photos", keys=["p0"], model=MODEL, prompts=[PROMPT])
 
     dataset: str
-    version: Count = Field(0, description="0 takes the newest.")
+    version: Count = Field(0, description="0 is the newest version.")
     shard: Count | None = Field(
-        None, description="Where the samples are, if it is known: no other shard is read."
+        None, description="The shard that holds the samples, if known: no other shard is read."
     )
-    keys: list[str] = Field([], max_length=64, description="Which samples; empty draws `count`.")
-    count: int = Field(8, ge=1, le=64, description="How many to draw, by `seed`, without keys.")
+    keys: list[str] = Field(
+        [], max_length=64, description="Keys of the samples; if empty, `count` samples are drawn."
+    )
+    count: int = Field(
+        8, ge=1, le=64, description="Number of samples to draw with `seed` if `keys` is empty."
+    )
     model: str
     prompts: list[str] = Field(min_length=1)
     sampling: Sampling = Sampling()
@@ -204,12 +220,14 @@ class PreviewIn(Body):
 
 
 class Requirement(Body):
-    """What the newest evaluation of a benchmark must reach."""
+    """The minimum score that the newest evaluation on a benchmark must reach."""
 
     benchmark: str = Field(min_length=1, max_length=200)
     minimum: float = Field(allow_inf_nan=False)
     bound: Literal["value", "low"] = Field(
-        "value", description="What must reach the minimum: the score, or its interval's low end."
+        "value",
+        description="The value that must reach the minimum: the score, or the lower end of its "
+        "interval.",
     )
 
 
@@ -217,7 +235,7 @@ _REQUIREMENT = {"benchmark": "shapes-vqa", "minimum": 0.5, "bound": "low"}
 
 
 class DeploymentIn(Body):
-    """Put a model behind an endpoint, if it meets the requirements."""
+    """Deploy a model to an endpoint if it meets the requirements."""
 
     model_config = example(
         model=MODEL, golden=True, require=[_REQUIREMENT], note="best of two rounds"
@@ -225,23 +243,29 @@ class DeploymentIn(Body):
 
     model: str
     golden: bool = Field(
-        True, description="Compare its answers with the trainer's own before it is used."
+        True,
+        description="Compare the model's answers with those recorded by the trainer before "
+        "deploying it.",
     )
     require: list[Requirement] = Field(
         [],
         max_length=100,
-        description="Checked against the registry's evaluations at the time of the request.",
+        description="Requirements, checked against the registry's evaluations when the request "
+        "is made.",
     )
-    note: str = Field("", max_length=2000, description="Kept with the deployment.")
+    note: str = Field(
+        "", max_length=2000, description="A free-text note, stored with the deployment."
+    )
 
 
 class GoldenResult(Model):
-    """How the served model's answers compare with the trainer's."""
+    """How the answers of the served model compare with those recorded by the trainer."""
 
     items: int
     same: int
     drift: float | None = Field(
-        description="Mean distance of the log-probabilities, nats per token; null: not a number."
+        description="Mean absolute difference of the log-probabilities, nats per token; null if "
+        "it is not a number."
     )
     reason: str = ""
 
@@ -274,7 +298,7 @@ _DEPLOYMENT: dict[str, Any] = {
 
 
 class Deployment(Model):
-    """A model that was deployed to an endpoint, with what it was checked against."""
+    """A deployment of a model to an endpoint, with the results of its checks."""
 
     model_config = example(**_DEPLOYMENT)
 
@@ -282,31 +306,39 @@ class Deployment(Model):
     endpoint: str
     model: str
     state: DeploymentState
-    by: str = Field(description="The key that asked.")
+    by: str = Field(description="Prefix of the key that made the request.")
     note: str = ""
-    at: float = Field(description="When it was asked for, seconds since 1970.")
-    error: str = Field("", description="Every reason why it failed.")
+    at: float = Field(description="When it was requested, in seconds since 1970.")
+    error: str = Field("", description="All reasons why it failed.")
     require: list[Requirement] = []
-    digest: str = Field("", description="Of the stored weights; empty until they are checked.")
-    evaluations: list[Evaluation] = Field(
-        [], description="The newest of each required benchmark, by which it was decided."
+    digest: str = Field(
+        "", description="Digest of the stored weights; empty until they are checked."
     )
-    golden: GoldenResult | None = Field(None, description="Null: the model was not asked.")
+    evaluations: list[Evaluation] = Field(
+        [],
+        description="The newest evaluation on each required benchmark, used to check the "
+        "requirements.",
+    )
+    golden: GoldenResult | None = Field(
+        None, description="Result of the golden check; null if the check has not run."
+    )
 
 
 class Endpoint(Model):
-    """A name that stays while the models behind it change; asked like a model."""
+    """A stable name for a model that can be replaced; requests use it like a model's name."""
 
     model_config = example(name="captioner", model=MODEL, deployments=[_DEPLOYMENT])
 
     name: str
-    model: str = Field(description="What answers now; empty before the first deployment.")
+    model: str = Field(
+        description="The model that serves requests; empty before the first deployment."
+    )
     previous: str = ""
     deployments: list[Deployment]
 
 
 class PreviewCaption(Model):
-    """A caption as the layer would hold it."""
+    """A caption as it would be stored in the layer."""
 
     key: str
     caption: str
@@ -320,7 +352,7 @@ class PreviewCaption(Model):
 
 
 class Preview(Model):
-    """The captions that were asked for, in order, and what they took."""
+    """The requested captions, in order, and the time, tokens and cost that they took."""
 
     model_config = example(
         captions=[
@@ -338,22 +370,25 @@ class Preview(Model):
     )
 
     captions: list[PreviewCaption]
-    seconds: float = Field(0.0, description="With the model loaded.")
+    seconds: float = Field(0.0, description="Time in seconds, without loading the model.")
     prompt_tokens: int = 0
-    tokens: int = Field(0, description="Generated, in rejected attempts too.")
-    cost: float = Field(0.0, description="By the model's prices.")
+    tokens: int = Field(0, description="Generated tokens, including rejected attempts.")
+    cost: float = Field(0.0, description="Cost at the model's prices.")
 
 
 class Estimate(Model):
-    """What captioning a whole version would take, by a few of its samples."""
+    """Estimated time, tokens and cost of captioning a version, extrapolated from a few samples."""
 
     model_config = example(
         samples=4000, sampled=8, seconds=516.0, prompt_tokens=1_184_000, tokens=91_724, cost=0.0
     )
 
-    samples: int = Field(description="To caption.")
-    sampled: int = Field(description="Captioned for this estimate.")
-    seconds: float = Field(description="For one worker; batches of a job are faster than a sample.")
+    samples: int = Field(description="Number of samples to caption.")
+    sampled: int = Field(description="Number of samples captioned for this estimate.")
+    seconds: float = Field(
+        description="Time in seconds for one worker. A job is faster, because its batches are "
+        "larger."
+    )
     prompt_tokens: int
     tokens: int
-    cost: float = Field(description="By the model's prices; 0 without any.")
+    cost: float = Field(description="Cost at the model's prices; 0 if it has none.")

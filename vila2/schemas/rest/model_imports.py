@@ -1,4 +1,4 @@
-"""REST models of models that come from elsewhere: weights, object stores, endpoints."""
+"""REST models for adding models from elsewhere: uploads, object stores and endpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vila2.schemas.rest.examples import DIGEST, example
 
 ImportState = Literal["uploading", "waiting", "working", "ready", "failed"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# Weights are safetensors; of the rest, what tokenizers, processors and templates are written in.
+# Weights are safetensors. The other suffixes are those of tokenizer, processor and template files.
 WEIGHTS = ".safetensors"
 SUFFIXES = (WEIGHTS, ".json", ".txt", ".model", ".jinja", ".tiktoken")
 PIECE_BYTES = 64 * 1024 * 1024
 
 
 class WeightFile(Body):
-    """A file of a model, as it will be sent."""
+    """A model file to be uploaded."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9_\-][A-Za-z0-9._\-]{0,150}$", examples=["model.safetensors"]
@@ -29,21 +29,21 @@ class WeightFile(Body):
 
     @property
     def pieces(self) -> int:
-        """In how many pieces it is sent."""
+        """Number of pieces in which the file is uploaded."""
         return -(-self.bytes // PIECE_BYTES)
 
 
 class Origin(Body):
-    """Where weights come from, for the record: it is told, not checked."""
+    """Where weights come from. Recorded as given, not checked."""
 
     kind: Literal["directory", "hub", "objects"]
     name: str = Field(max_length=500, description="A path, a repository, or s3://SOURCE/PREFIX.")
-    revision: str = Field("", max_length=100, description="Of a repository: the commit.")
+    revision: str = Field("", max_length=100, description="For a repository: the commit.")
     licence: str = Field("", max_length=200)
 
 
 class ModelIn(Body):
-    """A model to register: weights that are sent next, those in an object store, or an endpoint."""
+    """A model to register: weights to be uploaded, weights in an object store, or an endpoint."""
 
     model_config = example(
         name="qwen3-vl",
@@ -51,15 +51,17 @@ class ModelIn(Body):
     )
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$", description="Under which it can be asked for."
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$", description="The name used in requests."
     )
-    files: list[WeightFile] = Field([], max_length=2000, description="Weights that will be sent.")
+    files: list[WeightFile] = Field(
+        [], max_length=2000, description="Weights that will be uploaded."
+    )
     objects: str = Field(
         "",
         pattern=r"^(s3://[a-z0-9-]+/[A-Za-z0-9._/-]+)?$",
-        description="s3://SOURCE/PREFIX: weights in a source that the operator has set up.",
+        description="s3://SOURCE/PREFIX: weights in a source that the operator has configured.",
     )
-    endpoint: EndpointModel | None = Field(None, description="A model that is served elsewhere.")
+    endpoint: EndpointModel | None = Field(None, description="A model served elsewhere.")
     origin: Origin | None = Field(None, description="Where the files come from.")
 
     @model_validator(mode="after")
@@ -80,7 +82,7 @@ class ModelIn(Body):
 
 
 class MissingPieces(Model):
-    """Pieces of a file that were not received yet, numbered from 0."""
+    """Pieces of a file that have not been received yet, numbered from 0."""
 
     name: str
     pieces: list[Count]
@@ -95,10 +97,10 @@ _IMPORT: dict[str, Any] = {
 
 
 class ModelImport(Model):
-    """A model on its way into the registry.
+    """A model that is being imported into the registry.
 
-    Weights are sent in pieces, then the import is finished: the files are checked, the model is
-    loaded, and it is registered once it has answered a question about an image.
+    Weights are uploaded in pieces, then the import is finished: the files are checked, the model is
+    loaded, and it is registered once it has answered a question about a test image.
     """
 
     model_config = example(**_IMPORT)
@@ -106,16 +108,18 @@ class ModelImport(Model):
     id: str
     name: str
     state: ImportState
-    phase: str = Field("", description="What is done at present.")
+    phase: str = Field("", description="The current step.")
     model: str = Field("", description="The registered model's full name, once it is ready.")
-    answer: str = Field("", description="What the model answered to the test image.")
+    answer: str = Field("", description="The model's answer about the test image.")
     error: str = Field("", description="Why it failed.")
-    missing: list[MissingPieces] = Field([], description="Of weights: what is still to be sent.")
-    sha256: str = Field("", description="Of the weights, known once they are complete.")
+    missing: list[MissingPieces] = Field(
+        [], description="For weights: the pieces that have not been uploaded yet."
+    )
+    sha256: str = Field("", description="Digest of the weights; empty until they are complete.")
 
 
 class ModelOrigin(Model):
-    """What is recorded of a model that comes from elsewhere."""
+    """The recorded origin of a model that was not trained here."""
 
     model_config = example(
         kind="hub",
@@ -133,7 +137,7 @@ class ModelOrigin(Model):
     revision: str = ""
     licence: str = ""
     family: str = Field("", description="transformers' model_type; empty for an endpoint.")
-    bytes: int = Field(0, description="Of the weights.")
-    dtype: str = Field("", description="Of most weights.")
+    bytes: int = Field(0, description="Size of the weights.")
+    dtype: str = Field("", description="The data type of most weights.")
     digest: str = ""
     endpoint: EndpointModel | None = None

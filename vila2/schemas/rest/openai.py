@@ -1,4 +1,4 @@
-"""REST models of OpenAI's chat interface, as far as one question about one image goes."""
+"""REST models of OpenAI's chat interface, limited to one question about images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TextFormat(Body):
 
 
 class StreamOptions(Body):
-    """What a stream tells beside the text."""
+    """What a stream includes besides the text."""
 
     include_usage: bool = False
 
@@ -57,8 +57,8 @@ class StreamOptions(Body):
 class ChatIn(Body):
     """A question about images.
 
-    Parameters that have no effect here are accepted with their neutral value only, and others are
-    errors: what is silently ignored would be believed.
+    A parameter that has no effect here is accepted only with its neutral value. Any other value is
+    an error, because a parameter that is silently ignored would mislead the caller.
     """
 
     model_config = example(
@@ -126,7 +126,7 @@ class Choice(Model):
 
 
 class ChatCompletion(Model):
-    """A reply that came in one piece."""
+    """A complete, non-streamed reply."""
 
     model_config = example(
         id="chatcmpl-0cc175b9c0f1b6a831c399e2",
@@ -145,7 +145,7 @@ class ChatCompletion(Model):
 
 
 class ServedModel(Model):
-    """A model that can be asked."""
+    """A model available to requests."""
 
     model_config = example(id="captioner", owned_by="local")
 

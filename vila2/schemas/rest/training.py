@@ -19,7 +19,7 @@ JobState = Literal["queued", "starting", "running", "succeeded", "stopped", "fai
 
 
 class LayerUse(Strict):
-    """A layer under the name by which an assembly refers to it."""
+    """A layer, and the alias by which an assembly refers to it."""
 
     alias: str
     layer: str
@@ -40,28 +40,32 @@ STAGE_IN: dict[str, Any] = {
 
 
 class StageIn(Schedule):
-    """A stage as the trainer has it, with datasets by name."""
+    """A training stage, with datasets by name."""
 
     name: str
     sources: list[SourceIn] = Field(min_length=1)
 
 
 class EarlyStopIn(Strict):
-    """When a stage, or the whole job, is not worth its remaining steps."""
+    """When to end a stage or the whole job before its last step."""
 
     stage: str = Field(description="The stage whose loss is watched.")
     metric: Literal["loss"] = "loss"
     patience_steps: int | None = Field(
         None,
         ge=1,
-        description="End the stage when its best loss is this many steps old; the job goes on "
-        "with the next stage and leaves a model.",
+        description="End the stage if its best loss is this many steps old. The job continues "
+        "with the next stage and produces a model.",
     )
     minimum_improvement: float = Field(
-        0.0, ge=0, description="By how much a loss must be lower to be the best."
+        0.0,
+        ge=0,
+        description="A loss counts as the best only if it is lower than the previous best by at "
+        "least this much.",
     )
     max_loss: float | None = Field(
-        None, description="Stop the job, without a model, when at `at_step` the loss is higher."
+        None,
+        description="Stop the job, without a model, if the loss at `at_step` is higher than this.",
     )
     at_step: int | None = Field(None, ge=1)
 
@@ -79,24 +83,24 @@ class TrainIn(Execution):
 
     init: Literal["new", "base", "continue"]
     preset: str = ""
-    model: str = Field("", description="For base and continue: the registry's model.")
+    model: str = Field("", description="For `base` and `continue`: a model in the registry.")
     tokenizer_datasets: list[DatasetRef] = []
     stages: list[StageIn] = []
     seed: int = Field(0, ge=0, lt=2**63)
     accelerator: Literal["", "cpu", "gpu"] = Field(
-        "", description="What each process keeps busy; empty: as the platform's backend has it."
+        "", description="The device that each process uses; empty for the backend's default."
     )
     early_stop: EarlyStopIn | None = None
 
 
 class EvaluateIn(Body):
-    """What to evaluate."""
+    """A model and the benchmarks to evaluate it on."""
 
     model: str
     benchmarks: list[DatasetRef] = Field(min_length=1)
     max_new_tokens: int = Field(64, ge=1, le=4096)
     threads: int = Field(1, ge=1, le=1024, description="CPU threads.")
-    accelerator: Literal["", "cpu", "gpu"] = Field("", description="As in a training.")
+    accelerator: Literal["", "cpu", "gpu"] = Field("", description="As for a training job.")
 
 
 class JobIn(Body):
@@ -110,18 +114,25 @@ class JobIn(Body):
 
     name: str = Field(max_length=200)
     priority: int = Field(
-        0, ge=-(2**31), le=2**31 - 1, description="Of a team's own jobs, the higher runs first."
+        0,
+        ge=-(2**31),
+        le=2**31 - 1,
+        description="Order among the team's own jobs; a higher priority starts first.",
     )
-    run: str = Field("", max_length=200, description="What it is done for; usage is told by it.")
+    run: str = Field(
+        "",
+        max_length=200,
+        description="The run that this job belongs to; usage is reported by run.",
+    )
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
-        [], max_length=64, description="Train once with each of these seeds, as jobs of their own."
+        [], max_length=64, description="Train once with each of these seeds, as separate jobs."
     )
     train: TrainIn | None = None
     evaluate: EvaluateIn | None = None
 
 
 class SeedJob(Model):
-    """One of the jobs of a job with seeds."""
+    """One of the jobs of a job with several seeds."""
 
     seed: int
     job: str
@@ -132,7 +143,7 @@ class SeedJob(Model):
 
 
 class Job(Model):
-    """A job and how far it is."""
+    """A job and its progress."""
 
     model_config = example(
         id=JOB,
@@ -155,32 +166,32 @@ class Job(Model):
     attempt: int
     run: str = ""
     priority: int = 0
-    parent: str = Field("", description="The job with seeds that it belongs to.")
-    model: str = Field("", description="The model it made.")
+    parent: str = Field("", description="The job with several seeds that this job is part of.")
+    model: str = Field("", description="The model that it produced.")
     result: dict[str, Any] = {}
     error: str = Field("", description="Why it failed or was stopped.")
     seconds: float = 0.0
-    created_at: float = Field(0.0, description="Seconds since 1970, as all times here.")
+    created_at: float = Field(0.0, description="Seconds since 1970, like all times in this API.")
     seeds: list[SeedJob] = []
     progress: Progress
 
 
 class LogPart(Model):
-    """Part of what a job printed."""
+    """Part of a job's output."""
 
     model_config = example(
         text="step 300 loss 1.92\n", offset=8120, next=8139, size=8139, ended=True
     )
 
     text: str
-    offset: int = Field(description="Where it begins, bytes.")
-    next: int = Field(description="Give this as `offset` to follow.")
-    size: int = Field(description="Of the whole log so far, bytes.")
-    ended: bool = Field(description="The job has ended: nothing will follow after `size`.")
+    offset: int = Field(description="First byte of this part.")
+    next: int = Field(description="Pass this as `offset` to get the following part.")
+    size: int = Field(description="Size of the whole log so far, bytes.")
+    ended: bool = Field(description="Whether the job has ended: no output follows after `size`.")
 
 
 class File(Model):
-    """A file by name."""
+    """A file's name, size and digest."""
 
     model_config = example(name="outcomes.jsonl", bytes=20_480, sha256=DIGEST)
 
@@ -199,23 +210,29 @@ _QUOTA: dict[str, Any] = {
 
 
 class QuotaIn(Body):
-    """What a team may use; a limit of null is none."""
+    """A team's quota; a limit of null means no limit."""
 
     model_config = example(**_QUOTA)
 
     gpu_hours: float | None = Field(None, ge=0)
     process_hours: float | None = Field(
-        None, ge=0, description="For jobs without a GPU: processes x hours."
+        None, ge=0, description="Process-hours (processes x hours) of jobs without a GPU."
     )
     window: Literal["month", "30d"] = Field(
-        "month", description="Hours of the calendar month (UTC), or of the last 30 days."
+        "month",
+        description="Period in which hours are counted: the calendar month (UTC), or the last "
+        "30 days.",
     )
-    max_jobs: int | None = Field(None, ge=1, le=2**31 - 1, description="Jobs at once.")
-    share: float = Field(1.0, gt=0, description="Weight between teams that wait at once.")
+    max_jobs: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Maximum number of jobs at once."
+    )
+    share: float = Field(
+        1.0, gt=0, description="Weight of the team when several teams wait for a slot."
+    )
 
 
 class Quota(QuotaIn):
-    """A team's limits and what it has used in their window."""
+    """A team's limits, and its usage in the current window."""
 
     model_config = example(
         **_QUOTA, team="vision", gpu_hours_used=41.5, running=2, set_by="1f0e3dad"
@@ -225,18 +242,20 @@ class Quota(QuotaIn):
     gpu_hours_used: float = 0.0
     process_hours_used: float = 0.0
     running: int = 0
-    set_by: str = Field("", description="Key that set it; empty: nobody, the defaults hold.")
+    set_by: str = Field("", description="Key that set the quota; empty if the defaults apply.")
 
 
 class Usage(Model):
-    """What a team, or a run of it, has used."""
+    """Usage of a team or of one of its runs."""
 
     model_config = example(
         team="vision", run=RUN, gpu_hours=41.5, process_hours=0.0, jobs=9, attempts=11
     )
 
     team: str
-    run: str = Field("", description="Empty where the usage is a team's, or of jobs without one.")
+    run: str = Field(
+        "", description="Empty for the usage of a whole team, or of jobs that belong to no run."
+    )
     gpu_hours: float
     process_hours: float
     jobs: int
@@ -244,7 +263,7 @@ class Usage(Model):
 
 
 class LineageItem(Model):
-    """Data of one stage, with the version that was read."""
+    """Data of one stage, with the dataset version that was read."""
 
     stage: str
     dataset: str
@@ -253,16 +272,16 @@ class LineageItem(Model):
     licence: str = ""
     samples: int = 0
     layers: list[dict[str, str]] = Field(
-        [], description="alias, layer, name, recipe_hash and captioner of each."
+        [], description="Alias, layer, name, recipe_hash and captioner of each layer."
     )
     assembly: dict[str, Any] = {}
 
 
 class Figure(Model):
-    """What a metric tells beside its mean, over all items or those of one kind."""
+    """A statistic of a metric other than its mean, over all items or those of one kind."""
 
     name: str = Field(max_length=100)
-    kind: str = Field("", max_length=200, description="Empty: over items of all kinds.")
+    kind: str = Field("", max_length=200, description="Empty for items of all kinds.")
     n: int = Field(ge=0)
     value: float = Field(allow_inf_nan=False)
     low: float | None = Field(None, allow_inf_nan=False)
@@ -270,30 +289,32 @@ class Figure(Model):
 
 
 class Evaluation(Model):
-    """A score of a model on a version of a benchmark, and where it comes from."""
+    """A model's score on a version of a benchmark, and its source."""
 
     model: str
     benchmark: str
-    version: str = Field(description="Dataset version(s) that were asked, NAME@VERSION.")
+    version: str = Field(description="Dataset version(s) evaluated on, NAME@VERSION.")
     value: float
-    low: float | None = Field(description="Of its interval; null where none is known.")
+    low: float | None = Field(description="Lower end of the interval; null if unknown.")
     high: float | None
     items: int
-    job: str = Field(description="The evaluation job, or the import, that it comes from.")
+    job: str = Field(description="The evaluation job or import that produced it.")
     at: float
     metric: str = ""
-    source: str = Field("", description="The program that found it; empty: an evaluation here.")
+    source: str = Field(
+        "", description="The program that computed it; empty for an evaluation on this platform."
+    )
     figures: list[Figure] = []
 
     def interval(self, digits: int = 3) -> str:
-        """The interval in words."""
+        """The interval as text."""
         if self.low is None or self.high is None:
             return "no interval"
         return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
 
 
 class ImportedScore(Body):
-    """A score that another program found; its benchmark is known as SOURCE/BENCHMARK here."""
+    """A score computed by another program; stored under the benchmark SOURCE/BENCHMARK."""
 
     benchmark: str = Field(min_length=1, max_length=150)
     version: str = Field(max_length=200, description="The program's version of the benchmark.")
@@ -311,19 +332,19 @@ class ImportedScore(Body):
 
 
 class ImportedOutcome(Body):
-    """What a model answered to one item of another program's benchmark."""
+    """A model's answer to one item of another program's benchmark."""
 
     benchmark: str = Field(min_length=1, max_length=150)
     item: str = Field(min_length=1, max_length=200)
     answer: str = Field(max_length=32_000)
     expected: str = Field(max_length=32_000)
     scores: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        {}, description="By metric, where it is a number."
+        {}, description="Numeric scores by metric."
     )
 
 
 class ImportIn(Body):
-    """Another program's results for a model; the same content again changes nothing."""
+    """Another program's results for a model. Importing the same content again has no effect."""
 
     model_config = example(
         source="lmms-eval",
@@ -342,11 +363,13 @@ class ImportIn(Body):
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", examples=["lmms-eval"])
     scores: list[ImportedScore] = Field(min_length=1, max_length=2000)
     outcomes: list[ImportedOutcome] = Field([], max_length=200_000)
-    about: dict[str, str] = Field({}, description="Of the run: date, arguments and the like.")
+    about: dict[str, str] = Field(
+        {}, description="Facts about the run, such as its date and arguments."
+    )
 
 
 class Imported(Model):
-    """An import, and what it held."""
+    """An import, and the number of scores and outcomes in it."""
 
     model_config = example(id="import-8fa14cdd754f", model=MODEL, scores=1, outcomes=0)
 
@@ -379,14 +402,19 @@ class RegisteredModel(Model):
     job: str
     object_prefix: str
     parameters: int
-    short_name: str = Field("", description="Under which it was added; empty if trained here.")
-    origin: ModelOrigin | None = Field(None, description="Null: it was trained here.")
+    short_name: str = Field(
+        "", description="The name under which it was added; empty if it was trained here."
+    )
+    origin: ModelOrigin | None = Field(None, description="Null if it was trained here.")
+    removed: bool = Field(
+        False, description="True if its files were deleted; it cannot be used any more."
+    )
     data: list[str]
     created_at: float = 0.0
 
 
 class ModelDetails(RegisteredModel):
-    """All that the registry knows of a model."""
+    """A model with its files, lineage, configuration and scores."""
 
     model_config = example(
         **_REGISTERED, files=[{"name": "model.safetensors", "bytes": 4_818_944, "sha256": DIGEST}]
@@ -395,15 +423,15 @@ class ModelDetails(RegisteredModel):
     run: str = ""
     files: list[File] = []
     lineage: list[LineageItem] = []
-    config: dict[str, Any] = Field({}, description="The training as it was asked for.")
-    result: dict[str, Any] = Field({}, description="What the trainer said of it.")
+    config: dict[str, Any] = Field({}, description="The training job as requested.")
+    result: dict[str, Any] = Field({}, description="The result reported by the trainer.")
     evaluations: list[Evaluation] = []
 
 
 class Serving(Model):
-    """Where a model answers."""
+    """The endpoints that serve a model."""
 
     model_config = example(endpoints=["captioner"], standby=[])
 
-    endpoints: list[str] = Field(description="Endpoints that answer with it now.")
+    endpoints: list[str] = Field(description="Endpoints that serve it now.")
     standby: list[str] = Field(description="Endpoints that would roll back to it.")

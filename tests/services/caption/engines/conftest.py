@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.caption.engines.embedded import EmbeddedEngines
-from services.caption.engines.endpoint import EndpointEngines
+from services.caption.engines.endpoint.engines import EndpointEngines
 from services.caption.engines.transformers_generate import TransformersEngines
 from tests.support.caption_engines import (
     TritonServing,

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.caption.engines.allowed_endpoints import AllowedEndpoints
-from services.caption.engines.endpoint import EndpointEngine, EndpointEngines
+from services.caption.engines.endpoint.allowed import AllowedEndpoints
+from services.caption.engines.endpoint.engine import EndpointEngine
+from services.caption.engines.endpoint.engines import EndpointEngines
 from services.caption.engines.engine import EngineRefused, EngineUnavailable
 from services.chassis.storage.objects_directory import DirectoryObjects
 from tests.support.caption_engines import ignore, png

@@ -138,7 +138,7 @@ def test_it_is_deployed_and_answers_by_its_endpoint(
     platform: EmbeddedPlatform, family: str
 ) -> None:
     caption = platform.client.caption
-    asked = caption.deploy(short(family) + "-live", DeploymentIn(model=short(family), golden=False))
+    asked = caption.deploy(short(family) + "-live", DeploymentIn(model=short(family)))
     until(lambda: caption.deployment(asked.id).state in ("active", "failed"), seconds=60)
     assert caption.deployment(asked.id).state == "active", caption.deployment(asked.id).error
     by_endpoint = previewed(platform, short(family) + "-live")

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from services.platform.embedded import EmbeddedPlatform
+from services.training.registry.import_steps import disc_image
 from tests.support.tiny_families import build
 from vila2.client import ApiError
 from vila2.client.add_model import ModelRefused, add_directory, fetch_from_hub, files_of
@@ -19,6 +20,7 @@ from vila2.data.errors import DataError
 from vila2.model.digest import file_digest
 from vila2.model.weight_files import INDEX
 from vila2.schemas.rest import model_imports as api
+from vila2.schemas.rest.caption import CaptionsIn
 
 WEIGHTS = "model.safetensors"
 Change = Callable[[Path], None]
@@ -166,6 +168,25 @@ def test_a_name_that_is_taken_is_refused(
     with pytest.raises(ApiError, match="the name taken is taken by taken-") as refused:
         add_directory(platform.client, folder, name="taken")
     assert refused.value.problem.field == "name"
+
+
+def test_a_model_that_is_removed_frees_its_name_and_its_files(
+    platform: EmbeddedPlatform, good: Path
+) -> None:
+    """Its entry stays for the captions that name it; it cannot be asked, and may be added again."""
+    client = platform.client
+    made = add_directory(client, good, name="passing")
+    assert client.training.remove_model("passing").removed
+    assert not list((platform.workspace / "objects" / "models" / made.model).glob("*"))
+    assert client.training.model(made.model).removed
+    assert "passing" not in [model.short_name for model in client.training.models()]
+    with pytest.raises(ApiError, match="was removed"):
+        client.caption.captions(
+            CaptionsIn(model=made.model, images=[disc_image()], prompts=["what?"])
+        )
+    again = add_directory(client, good, name="passing")
+    assert (again.model, again.answer) == (made.model, made.answer)
+    assert not client.training.model("passing").removed
 
 
 def test_an_upload_that_was_interrupted_goes_on_with_the_missing_pieces(

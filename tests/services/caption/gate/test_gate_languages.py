@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.caption.gate import detector
-from services.caption.gate.door import check_languages
 from services.caption.gate.gate import GateLimits, check
+from services.caption.gate.requirements import check_languages
 from services.caption.gate.words import count_words, words_of
 from services.caption.jobs.recipe_hash import recipe_hash
 from services.chassis.web.errors import Invalid

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.caption.jobs import desk
+from services.caption.jobs import kept_chunks
 from services.caption.settings import CaptionSettings
 from services.platform.embedded import EmbeddedPlatform
 from tests.support.embedded_platform import images, submitted
@@ -110,7 +110,7 @@ def test_a_process_that_ends_in_the_middle_of_a_shard_loses_a_chunk_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next one asks only about the images whose answers were not kept."""
-    monkeypatch.setattr(desk, "_WORTH_KEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(kept_chunks, "_WORTH_KEEPING_SECONDS", 0.0)
     with platform(tmp_path) as (opened, endpoint):
         endpoint.pause = 0.05
         made = opened.client.caption.start_job(job())

@@ -48,7 +48,7 @@ class Cluster:
 
     def worker(self, *options: str) -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, "-m", "services.caption.jobs.worker", "--concurrency", "1",
+            sys.executable, "-m", "services.caption.jobs.worker_command", "--concurrency", "1",
             "--workspace", str(self.folder / "workspace"), *options,
         ]  # fmt: skip
         log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
@@ -165,7 +165,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
 
 def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.caption.jobs.worker"],
+        [sys.executable, "-m", "services.caption.jobs.worker_command"],
         env={k: v for k, v in os.environ.items() if not k.startswith("VILA2_")},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -50,6 +50,12 @@ def test_without_a_good_key_nothing_of_the_body_is_read(
     assert answer.headers["x-request-id"] == answer.problem["request_id"]
 
 
+def test_the_connection_of_a_large_body_without_a_key_is_closed(app: ExampleService) -> None:
+    """Else the server receives all of it only to drop it; a small request keeps its connection."""
+    assert note(app, "", b"x", length=FORTY).headers["connection"] == "close"
+    assert "connection" not in note(app, "", b"x", length=1).headers
+
+
 def test_a_body_that_says_that_it_is_too_large_is_not_read(app: ExampleService) -> None:
     """The refusal names the bound and the setting."""
     answer = note(app, app.keys.issue(team="red"), b"x" * 1001, length=1001)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.runs.budgets import Spent, over_budget
+from services.controller.runs.run_budgets import Spent, over_budget
 from tests.support.runs.stepped_platform import SIZES, SteppedPlatform, recipe, start
 from vila2.recipes.recipe import BudgetRecipe
 

@@ -10,9 +10,9 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from vila2.cli.add_model import add
 from vila2.cli.connection.session import Group, Session
-from vila2.cli.plan import plan
+from vila2.cli.models.add import add
+from vila2.cli.models.plan import plan
 from vila2.model.preset import load_preset, shipped
 from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
 from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table
@@ -27,17 +27,18 @@ puts it behind a name that applications ask.
 )
 app.command("add")(add)
 app.command("plan", works="alone")(plan)
-ModelName = Annotated[str, typer.Argument(help="A model's name, as `vila2 models list` shows it.")]
+ModelName = Annotated[str, typer.Argument(help="A model listed by `vila2 models list`.")]
 
 
 @app.command("list")
 def list_models(
     session: Session,
     presets: Annotated[
-        bool, typer.Option("--presets", help="The shipped presets, for a recipe's `model.preset`.")
+        bool,
+        typer.Option("--presets", help="List the shipped presets, for a recipe's `model.preset`."),
     ] = False,
 ) -> None:
-    """Models of the registry, oldest first."""
+    """List the models of the registry, oldest first."""
     if presets:
         found = [load_preset(name) for name in shipped()]
         session.show(
@@ -62,18 +63,18 @@ def show_model(
     session: Session,
     model: ModelName,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also scores that newer ones replaced.")
+        bool, typer.Option("--all", help="Also show scores that newer ones replaced.")
     ] = False,
     figures: Annotated[
-        bool, typer.Option(help="Also what each metric says beside the mean, and by kind.")
+        bool, typer.Option(help="Also show further figures of each metric, and scores by kind.")
     ] = True,
     card: Annotated[
-        bool, typer.Option("--card", help="Its model card instead, as Hugging Face reads it.")
+        bool, typer.Option("--card", help="Print its model card in Hugging Face's format instead.")
     ] = False,
 ) -> None:
-    """A model's digest, data, scores by benchmark version, and endpoints.
+    """Show a model's digest, data, scores by benchmark version, and endpoints.
 
-    Scores are of evaluations here and of other programs, whose results were kept.
+    Scores are those of evaluations on this platform and those imported from other programs.
     """
     with session.client() as client:
         if card:
@@ -85,13 +86,24 @@ def show_model(
     session.show(held, lambda: stack(*_lines(held, serving), _scores(held.name, scores, figures)))
 
 
+@app.command("remove")
+def remove(session: Session, model: ModelName) -> None:
+    """Delete the files of a model that was added; captions keep naming it.
+
+    Refused while an endpoint answers with it or a caption job uses it.
+    """
+    with session.client() as client:
+        held = client.training.remove_model(model)
+        session.show(held, lambda: f"the files of {held.name} are deleted")
+
+
 @app.command("download")
 def download(
     session: Session,
     model: ModelName,
-    folder: Annotated[Path, typer.Argument(help="Where to put its files.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for its files.")],
 ) -> None:
-    """Fetch a model's files and card, each checked by its digest; a broken download resumes."""
+    """Download a model's files and card, and verify digests; interrupted downloads resume."""
     with session.client() as client:
         held = client.training.download_model(model, folder)
         size = sum(file.bytes for file in held.files)
@@ -102,7 +114,7 @@ def download(
 
 
 def newest(found: Sequence[Evaluation]) -> list[Evaluation]:
-    """The last score of each benchmark, version and source, by name."""
+    """The newest score of each benchmark, version and source, by name."""
     last: dict[tuple[str, str, str], Evaluation] = {}
     for score in sorted(found, key=lambda score: score.at):
         last[score.source, score.benchmark, score.version] = score
@@ -146,7 +158,7 @@ def _lines(held: ModelDetails, serving: Serving) -> list[RenderableType]:
 
 
 def _origin(held: ModelDetails) -> list[str]:
-    """Where a model from elsewhere was found, and what it is."""
+    """A model's origin and properties, if it was not trained here."""
     about = held.origin
     if about is None:
         return []

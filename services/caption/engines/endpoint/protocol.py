@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as a client: request bodies, and answers or errors from replies. Pure.
+"""Client side of OpenAI's chat completions: builds requests, parses replies and errors. Pure.
 
 The kinds of error match what the caller must do: try later (`Later`), give up on this request
 (`RequestRefused`), or give up on the endpoint (`EngineRefused`).
@@ -17,14 +17,14 @@ from services.caption.engines.engine import EngineRefused
 from vila2.engine.requests import Generation, ImageData, Request
 from vila2.schemas.endpoint_model import EndpointModel
 
-# Of a reply; the longest allowed answer has 4,096 tokens.
+# Size limit of a reply; the longest allowed answer has 4,096 tokens.
 MOST_BYTES = 8 * 1024 * 1024
-_LONGEST_PAUSE = 300.0  # seconds; a longer Retry-After is not waited out in one piece
+_LONGEST_PAUSE = 300.0  # seconds; a longer Retry-After is waited for in several steps
 _SHOWN = 300  # characters of an endpoint's message
 
 
 class Later(Exception):
-    """The endpoint is busy or down; `pause` is how many seconds it asked to wait."""
+    """The endpoint is busy or down; `pause` is the wait that it asked for, in seconds."""
 
     def __init__(self, message: str, *, pause: float = 0.0, busy: bool = False) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class Later(Exception):
 
 
 class RequestRefused(Exception):
-    """The endpoint refuses this request and would refuse it again; `cost` may be charged."""
+    """The endpoint refuses this request and would refuse it again. It may charge `cost`."""
 
     def __init__(self, message: str, *, cost: float = 0.0) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ def request_body(spec: EndpointModel, request: Request, *, stream: bool = False)
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         spec.length_parameter: sampling.max_new_tokens,
-        # Some servers hold seeds in 31 bits. Which of them keep the promise is not known.
+        # Some servers limit seeds to 31 bits. Whether a server honours seeds is not known.
         "seed": request.seed % 2**31,
     }
     if spec.logprobs:
@@ -185,7 +185,7 @@ def _check_model(spec: EndpointModel, held: Mapping[str, Any]) -> None:
 
 
 def _usage(spec: EndpointModel, held: Mapping[str, Any]) -> tuple[float, int, int | None]:
-    """Cost, prompt tokens, and generated tokens (None if they are not told)."""
+    """Cost, prompt tokens, and generated tokens (None if not reported)."""
     usage = held.get("usage")
     if not isinstance(usage, dict):
         return 0.0, 0, None
@@ -199,9 +199,9 @@ def _count(value: Any) -> int:
 
 
 def _logprob(logprobs: Any) -> tuple[float | None, int]:
-    """Mean log-probability and number of tokens; None if they are not told.
+    """Mean log-probability and number of tokens; None if not reported.
 
-    An absent or null value is None, and one that is not a number is NaN.
+    An absent or null value is None. A value that is not a number is NaN.
     """
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list) or not content:

@@ -1,4 +1,4 @@
-"""`vila2 models plan`: what training a preset takes, computed from its shapes."""
+"""`vila2 models plan`: the cost of training a preset, computed from its shapes."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ if TYPE_CHECKING:
 
 def plan(
     session: Session,
-    preset: Annotated[str, typer.Option(help="A shipped name, or a .yaml file.")],
-    gpus: Annotated[int, typer.Option(min=1, help="How many GPUs train together.")],
-    gpu_memory: Annotated[float, typer.Option(min=1, help="GiB on each.")] = 80.0,
+    preset: Annotated[str, typer.Option(help="Name of a shipped preset, or a .yaml file.")],
+    gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs to train on.")],
+    gpu_memory: Annotated[float, typer.Option(min=1, help="Memory of each GPU in GiB.")] = 80.0,
     peak_tflops: Annotated[
-        float, typer.Option(min=1, help="Dense bf16 TFLOP/s of each; 989: H100 SXM, 312: A100.")
+        float, typer.Option(min=1, help="Dense bf16 TFLOP/s of each GPU; 989: H100 SXM, 312: A100.")
     ] = 989.0,
     mfu: Annotated[
         float,
         typer.Option(
-            min=0.01, max=1, help="Share of the peak that is reached, all stops included."
+            min=0.01, max=1, help="Achieved share of the peak FLOP/s, including all interruptions."
         ),
     ] = 0.4,
     batch: Annotated[
         int, typer.Option(min=1, help="Samples per optimizer step, over all GPUs (paper: 1024).")
     ] = 1024,
     samples: Annotated[
-        list[str] | None, typer.Option(help="STAGE=NUMBER, such as pretrain=2.5e6; repeat it.")
+        list[str] | None,
+        typer.Option(help="Samples, as STAGE=NUMBER, such as pretrain=2.5e6; may be repeated."),
     ] = None,
     text_tokens: Annotated[
-        list[str] | None, typer.Option(help="STAGE=NUMBER beside the image's tokens; repeat it.")
+        list[str] | None,
+        typer.Option(help="Text tokens per sample, as STAGE=NUMBER; may be repeated."),
     ] = None,
 ) -> None:
-    """Whether a model can be trained on these GPUs, how, and for how long - before it is tried.
+    """Plan whether, how and for how long a model trains on these GPUs, before it is tried.
 
     Each stage of the paper (align: the projector; pretrain: projector and language model; sft: all)
     is planned replicated (ddp) and sharded (fsdp, ZeRO-3), with and without activation
-    checkpointing. Memory is for one GPU at the largest micro-batch that fits. Nothing is
-    downloaded and no weights are needed: parameters are counted on a model without memory.
+    checkpointing. Memory is for one GPU at the largest micro-batch that fits. Nothing is downloaded
+    and no weights are needed: parameters are counted on a model that allocates no memory.
 
         vila2 models plan --preset vila2-8b --gpus 64
         vila2 models plan --preset vila2-2b --gpus 8 --samples sft=665000
@@ -142,7 +144,7 @@ def _stages_shown(made: Plan) -> Iterator[RenderableType]:
             f"{stage.text_tokens} tokens ({stage.source})\n"
             f"    {_flops(plain)}; with checkpointing {_flops(again)}",
         )
-    # Narrow enough for a terminal of 80 columns.
+    # Fits a terminal of 80 columns.
     numbers = (
         "micro-\nbatch", "weights\nGiB", "grads\nGiB", "optim.\nGiB", "activ.\nGiB", "all\nGiB",
         "\nfits", "GPU-\nhours", "\nhours",

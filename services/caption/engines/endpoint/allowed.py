@@ -1,8 +1,8 @@
-"""Which endpoints teams may use, and with which of the operator's keys. Pure but for the keys.
+"""Which endpoints teams may use, and with which API keys. Pure, except that it reads the keys.
 
-A service that asks any address that a team names could be turned against the operator's network,
-and one that sends any environment variable as a key could be made to give secrets away. So the
-operator lists origins, each with the variable that holds its key:
+A service that sends requests to any address a team names could be used to attack the operator's
+network (SSRF). One that sends any environment variable as a key could leak secrets. So the operator
+lists the allowed origins, each with the variable that holds its key:
 
     VILA2_ENDPOINTS="http://gpu7:8000 https://api.example.com=EXAMPLE_API_KEY"
 
@@ -36,7 +36,7 @@ class AllowedEndpoints:
             self._keys[spec.origin] = key_env
 
     def key_of(self, spec: EndpointModel) -> str:
-        """The API key for an endpoint, empty if it needs none; raises `EngineRefused`."""
+        """The API key for an endpoint, or empty. Raises `EngineRefused` if it is not allowed."""
         if not self._any and spec.origin not in self._keys:
             raise EngineRefused(
                 f"{spec.origin} is not an endpoint that this platform may ask",

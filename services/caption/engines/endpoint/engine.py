@@ -1,8 +1,8 @@
 """The engine behind any OpenAI-compatible endpoint: vLLM, SGLang, TGI, a hosted API.
 
-A bounded window of requests adapts to 429 and 503 and to Retry-After; the model, its processor and
-its images' resolution are the endpoint's own. What it cannot promise (that a seed repeats an
-answer, that the weights behind a name stay the same) is in the recipe hash and in `abilities`.
+A bounded window of requests adapts to 429, 503 and Retry-After. The endpoint chooses the model, its
+processor and the image resolution. It does not guarantee that a seed reproduces an answer, nor that
+the weights behind a name stay the same; the recipe hash and `abilities` reflect that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +18,7 @@ from typing import Any
 
 import httpx2
 
-from services.caption.engines.allowed_endpoints import AllowedEndpoints
-from services.caption.engines.endpoint_protocol import (
+from services.caption.engines.endpoint.protocol import (
     MOST_BYTES,
     Later,
     RequestRefused,
@@ -29,27 +27,24 @@ from services.caption.engines.endpoint_protocol import (
     request_body,
 )
 from services.caption.engines.engine import (
-    Abilities,
     CannotScore,
-    EngineInfo,
     EngineRefused,
     EngineUnavailable,
 )
 from services.caption.engines.event_loop import EventLoop
+from services.caption.engines.streams import pieces_of
 from services.caption.engines.window import Window
-from services.chassis.storage.objects import ObjectStore
 from services.chassis.telemetry.metrics import ENGINE_TROUBLE
 from vila2.client.http import authority, is_loopback
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
-from vila2.schemas.endpoint_model import ENDPOINT_FILE, EndpointModel
+from vila2.schemas.endpoint_model import EndpointModel
 
 NO_SCORES = (
     "an endpoint cannot score captions: it gives no log-probabilities of a given text; use a model "
     "whose weights are registered here"
 )
-NO_SEEDS = "an endpoint does not promise that a seed repeats an answer"
-# Without any answer for this long, the shard is given back and tried again later.
-_PATIENCE_SECONDS = 120.0
+# After this long without any answer, the shard is released and retried later.
+PATIENCE_SECONDS = 120.0
 _FIRST_SECONDS = 10.0
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _REFUSED_IN_A_ROW = 8
@@ -64,7 +59,7 @@ class EndpointEngine:
         loop: EventLoop,
         *,
         key: str = "",
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.spec, self._loop, self._patience = spec, loop, patience
         self.image_input = ImageInput(
@@ -78,7 +73,7 @@ class EndpointEngine:
         self._window, self._http = loop.run(self._open())
 
     async def _open(self) -> tuple[Window, httpx2.AsyncClient]:
-        """Created on the loop that uses them."""
+        """Creates the window and the client on the loop that uses them."""
         most = self.spec.concurrency
         url = self.spec.url
         mounts: dict[str, None] = {f"all://{authority(url)}": None} if is_loopback(url) else {}
@@ -89,7 +84,7 @@ class EndpointEngine:
             follow_redirects=False,
             mounts=mounts,
         )
-        # The user said how many requests the endpoint takes; if it was too many, it halves.
+        # The user set the endpoint's concurrency; if it is too high, the window halves.
         return Window(first=most, most=most), client
 
     def generate(
@@ -105,13 +100,7 @@ class EndpointEngine:
         self._answered = time.monotonic()
         working = self._loop.begin(self._stream(request, events))
         try:
-            while True:
-                event = events.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-                if isinstance(event, Generation):
-                    return
+            yield from pieces_of(events)
         finally:
             working.cancel()
 
@@ -164,7 +153,7 @@ class EndpointEngine:
             attempt += 1
 
     def _refusal(self, error: RequestRefused) -> Generation:
-        """A refused request is its sample's fault, unless one after the other is refused."""
+        """A refused request fails its sample only, unless several in a row are refused."""
         self._answered = time.monotonic()
         self._refused += 1
         if self._refused >= _REFUSED_IN_A_ROW:
@@ -228,7 +217,7 @@ class EndpointEngine:
         ENGINE_TROUBLE.labels("busy" if trouble.busy else "down").inc()
         now = time.monotonic()
         self._not_before = max(self._not_before, now + trouble.pause)
-        # One that has never answered may be a wrong address.
+        # If it has never answered, the address may be wrong.
         patience = self._patience if self._known_good else min(self._patience, _FIRST_SECONDS)
         if now - self._answered > patience and not trouble.pause:
             raise EngineUnavailable(f"the endpoint gives no answer: {trouble}")
@@ -236,70 +225,14 @@ class EndpointEngine:
         await asyncio.sleep(max(pause, self._not_before - now))
 
 
-class EndpointEngines:
-    """Endpoint models, by the file that stands for their weights in the object store.
-
-    `allowed` decides which addresses may be asked, and with which keys.
-    """
-
-    def __init__(self, objects: ObjectStore, allowed: AllowedEndpoints) -> None:
-        self._objects, self._allowed = objects, allowed
-        self._loop: EventLoop | None = None
-        self._open: dict[str, EndpointEngine] = {}
-        self._lock = threading.Lock()
-
-    def info(self, prefix: str) -> EngineInfo:
-        """The weights behind a name are the endpoint's affair: no version is told."""
-        return EngineInfo("endpoint", f"{self._spec(prefix).url}, seeds not promised")
-
-    def abilities(self, prefix: str) -> Abilities:
-        """How many images a request may hold is for the endpoint to say."""
-        prices = self._spec(prefix).prices
-        return Abilities(no_scores=NO_SCORES, no_seeds=NO_SEEDS, most_images=16, prices=prices)
-
-    def get(self, prefix: str) -> EndpointEngine:
-        """The endpoint's engine; raises `EngineRefused` if it may not be asked."""
-        with self._lock:
-            engine = self._open.get(prefix)
-            if engine is None:
-                engine = self._open[prefix] = self.connect(self._spec(prefix))
-            return engine
-
-    def connect(
-        self, spec: EndpointModel, *, patience: float = _PATIENCE_SECONDS
-    ) -> EndpointEngine:
-        """An engine for an endpoint that need not be registered; the caller closes it."""
-        key = self._allowed.key_of(spec)
-        self._loop = self._loop or EventLoop("endpoints")
-        return EndpointEngine(spec, self._loop, key=key, patience=patience)
-
-    def release(self, prefix: str) -> bool:
-        """Close the model's connections."""
-        with self._lock:
-            engine = self._open.pop(prefix, None)
-        if engine is not None:
-            engine.close()
-        return True
-
-    def close(self) -> None:
-        """Close all connections."""
-        for prefix in list(self._open):
-            self.release(prefix)
-        if self._loop is not None:
-            self._loop.close()
-
-    def _spec(self, prefix: str) -> EndpointModel:
-        return EndpointModel.model_validate_json(self._objects.get(f"{prefix}/{ENDPOINT_FILE}"))
-
-
 @asynccontextmanager
 async def _posted(
     http: httpx2.AsyncClient, spec: EndpointModel, body: bytes
 ) -> AsyncIterator[httpx2.Response]:
-    """The reply to a POST, its body not read yet; transport errors become `Later`."""
+    """The reply to a POST, before its body is read; transport errors become `Later`."""
     url, headers = f"{spec.url}/chat/completions", {"content-type": "application/json"}
     try:
-        # httpx times each read alone; a reply that drips for ever is ended by the whole.
+        # httpx's timeout applies to each read; this one bounds a reply that trickles in.
         async with (
             asyncio.timeout(spec.timeout_seconds),
             http.stream("POST", url, content=body, headers=headers) as reply,

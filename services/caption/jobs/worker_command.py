@@ -1,12 +1,13 @@
-"""A caption worker: `vila2-caption-worker`, any number of them on any number of machines.
+"""A caption worker: `vila2-caption-worker`. Run any number of them, on any number of machines.
 
-It takes hints from the broker, claims shards in SQL, reads and decodes them, asks the engine, and
-commits one file per shard. It needs what the caption service needs (see the two `settings.py`) and
+It takes hints from the broker, claims shards in SQL, reads and decodes them, sends them to the
+engine, and commits one file per shard. It needs the caption service's settings (see the two
+`settings.py`) and:
 
     VILA2_PLATFORM_URL    where the platform's services are, each below its own name
     VILA2_SERVICE_KEY     a key with the scope internal:act-as; without it the workspace's
 
-SIGTERM ends it after the shards in hand; killed at once, another worker does them again.
+On SIGTERM it stores finished chunks and exits. If it is killed, another worker repeats its shards.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from vila2.client import Client
 
 
 class PlatformSettings(BaseSettings):
-    """How a worker reaches the other services."""
+    """Addresses and key with which a worker reaches the other services."""
 
     model_config = SettingsConfigDict(env_prefix="VILA2_")
 
@@ -42,7 +43,7 @@ class PlatformSettings(BaseSettings):
     service_key: SecretStr = SecretStr("")
 
     def key(self, workspace: Path) -> str:
-        """The key to work with: the one given, or what `vila2-service --prepare` left."""
+        """The key to use: the given one, or the one that `vila2-service --prepare` created."""
         kept = workspace / "service-key"
         return self.service_key.get_secret_value() or (
             kept.read_text().strip() if kept.exists() else ""
@@ -50,7 +51,7 @@ class PlatformSettings(BaseSettings):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Work until told to stop; returns 0, or 2 with what is missing."""
+    """Run until stopped; returns 0, or 2 if a setting is missing."""
     parser = argparse.ArgumentParser(
         prog="vila2-caption-worker",
         description=__doc__,
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--concurrency", type=int, default=2, help="shards at once (default 2)")
     parser.add_argument(
         "--workspace", type=Path, default=Path(os.environ.get("VILA2_WORKSPACE", ".vila2")),
-        help="folder of the SQLite files and objects, where the environment names no servers",
+        help="folder of the SQLite files and objects, if the environment configures no " "servers",
     )  # fmt: skip
     parser.add_argument(
         "--metrics-port", type=int, default=0, help="serve /metrics here (default: nowhere)"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from vila2.cli.caption import (
+from vila2.cli.captions.caption import (
     Dataset,
     Language,
     Model,
@@ -21,16 +21,16 @@ from vila2.cli.caption import (
     TopP,
     follow,
 )
+from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
-from vila2.cli.prompts import read_prompts
 from vila2.client import Client
 from vila2.client.gallery import Shown, write_gallery
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, PreviewCaption, PreviewIn
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.system.terminal import number, say, sentence, table
 
-JobId = Annotated[str, typer.Argument(help="A job of `vila2 captions jobs`.")]
+JobId = Annotated[str, typer.Argument(help="Id of a job, as listed by `vila2 captions jobs`.")]
 
 
 def register(app: Group) -> None:
@@ -53,17 +53,19 @@ def preview(
     prompt: PromptOption = None,
     prompts: PromptsFile = None,
     system: System = "",
-    count: Annotated[int, typer.Option(min=1, max=64, help="Samples, drawn by --seed.")] = 8,
+    count: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of samples, drawn with --seed.")
+    ] = 8,
     max_new_tokens: Tokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     language: Language = "any",
     seed: Seed = 0,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with images and captions here.")
+        Path | None, typer.Option(help="Write a page with images and captions to this file.")
     ] = None,
 ) -> None:
-    """Caption a few samples as `vila2 caption` would, and make no layer.
+    """Caption a few samples as `vila2 caption` would, without creating a layer.
 
     vila2 captions preview photos --model qwen3-vl --count 20 --html preview.html
     """
@@ -114,9 +116,11 @@ def _shown(client: Client, body: PreviewIn, made: PreviewCaption) -> Shown:
 
 def jobs(
     session: Session,
-    count: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    count: Annotated[
+        int, typer.Option(min=1, max=1000, help="Maximum number of jobs to list.")
+    ] = 20,
 ) -> None:
-    """Caption jobs, the newest first."""
+    """List caption jobs, newest first."""
     with session.client() as client:
         found = [job for job, _ in zip(client.caption.jobs(page=count), range(count), strict=False)]
     columns = ("job", "name", "dataset", "state", number("done"), number("of"), number("cost"), "")
@@ -135,7 +139,7 @@ def _waiting(job: CaptionJob) -> str:
 
 
 def pause(session: Session, job: JobId) -> None:
-    """Start no further shards; `resume` goes on."""
+    """Start no further shards; `resume` continues the job."""
     with session.client() as client:
         held = client.caption.pause_job(job)
     session.show(held, lambda: f"{held.id} is paused: `vila2 captions resume {held.id}` goes on")
@@ -146,13 +150,13 @@ def resume(
     job: JobId,
     budget: Annotated[float | None, typer.Option(help="A new budget for the whole job.")] = None,
 ) -> None:
-    """Go on with a paused job, and follow it."""
+    """Resume a paused job, and follow it."""
     with session.client() as client:
         follow(session, client, client.caption.resume_job(job, budget=budget))
 
 
 def cancel(session: Session, job: JobId) -> None:
-    """Stop a job for good; its layer stays open and is not used."""
+    """Stop a job permanently; its layer stays open and is not used."""
     with session.client() as client:
         held = client.caption.cancel_job(job)
     session.show(held, lambda: f"{held.id} is {held.state}")
@@ -161,12 +165,12 @@ def cancel(session: Session, job: JobId) -> None:
 def retry(
     session: Session,
     dataset: Annotated[str, typer.Argument(help="Dataset whose newest caption job to retry.")],
-    job: Annotated[str, typer.Option(help="This job instead.")] = "",
+    job: Annotated[str, typer.Option(help="Retry this job instead.")] = "",
 ) -> None:
-    """Try failed shards again; of a finished job, the quarantined samples, with another seed.
+    """Retry failed shards; of a finished job, the quarantined samples, with another seed.
 
-    A finished job's layer stays as it is: a new one takes its captions over and adds those that
-    the samples get now.
+    The layer of a finished job is not changed. A new layer takes over its captions and adds those
+    that the retried samples get.
     """
     with session.client() as client:
         held = client.caption.job(job) if job else _newest(client, dataset)

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from vila2.cli.captions.prompts import read_prompts
 from vila2.cli.connection.session import Session
 from vila2.cli.connection.workspace import CliError
-from vila2.cli.prompts import read_prompts
 from vila2.client import Client
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, Estimate, PreviewIn
@@ -21,22 +21,31 @@ from vila2.schemas.sampling import Gate, Sampling
 from vila2.system.terminal import duration, progress_bar, say
 
 Dataset = Annotated[str, typer.Argument(help="Dataset, or dataset@version.")]
-Model = Annotated[str, typer.Option(help="A model that `vila2 models list` shows, or an endpoint.")]
+Model = Annotated[str, typer.Option(help="A model listed by `vila2 models list`, or an endpoint.")]
 PromptOption = Annotated[
-    list[str] | None, typer.Option("--prompt", help="May be repeated: each image gets one.")
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        help="A question to ask about each image. If repeated, each image gets one of them.",
+    ),
 ]
 PromptsFile = Annotated[
     Path | None,
     typer.Option("--prompts", exists=True, dir_okay=False, help="YAML file with prompts."),
 ]
 System = Annotated[str, typer.Option(help="A system message, for models that take one.")]
-Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=4096, help="Of a caption.")]
+Tokens = Annotated[
+    int,
+    typer.Option(
+        "--max-new-tokens", min=1, max=4096, help="Maximum number of tokens of a caption."
+    ),
+]
 Temperature = Annotated[float, typer.Option(min=0, max=5, help="0 is greedy decoding.")]
 Language = Annotated[
-    str, typer.Option(help="Of captions, such as `en`; others are rejected. `any` checks none.")
+    str, typer.Option(help="Required language of captions, such as `en`. `any` accepts all.")
 ]
 TopP = Annotated[float, typer.Option("--top-p", min=0.01, max=1)]
-Seed = Annotated[int, typer.Option(min=0, help="Of prompts and sampling.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of prompts and sampling.")]
 _POLL_SECONDS = 0.5
 _WINDOW_SECONDS = 60.0
 
@@ -48,34 +57,40 @@ def caption(
     prompt: PromptOption = None,
     prompts: PromptsFile = None,
     system: System = "",
-    name: Annotated[str, typer.Option(help="Of the layer; default: the model's name.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the layer; default: the model's name.")] = "",
     max_new_tokens: Tokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     seed: Seed = 0,
     attempts: Annotated[
-        int, typer.Option(min=1, max=20, help="Tries before a sample is quarantined.")
+        int, typer.Option(min=1, max=20, help="Attempts before a sample is quarantined.")
     ] = 3,
     language: Language = "any",
     mode: Annotated[
         Literal["keep", "append", "overwrite"],
-        typer.Option(help="What becomes of the captions of an earlier layer of this name."),
+        typer.Option(help="What to do with the captions of an earlier layer of this name."),
     ] = "keep",
     budget: Annotated[
-        float | None, typer.Option(help="Pause before the cost exceeds this.")
+        float | None, typer.Option(help="Pause before the cost exceeds this amount.")
     ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Caption 8 samples, and tell what all would take.")
+        bool,
+        typer.Option(
+            "--estimate", help="Caption 8 samples and print what captioning all would take."
+        ),
     ] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="With a server: return while it works.")
+        bool,
+        typer.Option(
+            "--detach", help="With a server: return at once instead of following the job."
+        ),
     ] = False,
 ) -> None:
     """Caption every image of a dataset; run the same command again to resume.
 
-    Captions become a layer beside the original text. A caption that fails the gate is tried again,
-    then quarantined with the reason. Of a new version of the dataset, only new or changed images
-    are captioned: `--mode overwrite` captions all, `append` adds to each caption.
+    Captions are stored as a layer; the original text is kept. A caption that fails the gate is
+    retried, then quarantined with the reason. In a new version of the dataset, only new or changed
+    images are captioned: `--mode overwrite` captions all images, `append` adds a caption to each.
 
         vila2 caption photos --model qwen3-vl
         vila2 caption photos --model qwen3-vl --prompts prompts.yaml --budget 20
@@ -110,7 +125,10 @@ def caption(
 
 
 def follow(session: Session, client: Client, job: CaptionJob) -> None:
-    """Show a job's progress until it ends; exit status 1 unless its layer is sealed."""
+    """Show a job's progress until it ends.
+
+    Exit status 1 unless its layer is sealed.
+    """
     try:
         job = _followed(client, job) if not session.json else _waited(client, job)
     except KeyboardInterrupt:
@@ -149,7 +167,7 @@ def _behind(client: Client, model: str) -> str:
 
 
 def _earlier(client: Client, dataset: str, version: int, name: str) -> Layer | None:
-    """The newest sealed layer of the same name over an earlier version."""
+    """The newest sealed layer of the same name over an earlier version, or none."""
     held = [
         layer
         for layer in client.datasets.layers()
@@ -160,7 +178,7 @@ def _earlier(client: Client, dataset: str, version: int, name: str) -> Layer | N
 
 
 def _started(client: Client, body: CaptionJobIn) -> CaptionJob:
-    """The job of this request: the one that it started before, resumed, or a new one."""
+    """The job of this request: an existing one, resumed if it stopped, or a new one."""
     same = body.model_copy(update={"budget": None})
     digest = hashlib.sha256(canonical_json(same.model_dump(mode="json"))).hexdigest()[:32]
     for number in range(1000):
@@ -199,7 +217,7 @@ def _followed(client: Client, job: CaptionJob) -> CaptionJob:
 
 
 def _state(job: CaptionJob, seen: deque[tuple[float, int]]) -> str:
-    """Images done of all, rate, cost, and why a job waits; the bar adds the time left."""
+    """Images done out of all, rate, cost, and why a job waits; the bar adds the time left."""
     done, total = job.progress.done, job.progress.total
     parts = [f"{done:,} of {total:,} images"]
     (first, before), (last, now) = seen[0], seen[-1]

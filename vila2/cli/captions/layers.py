@@ -1,27 +1,25 @@
-"""`vila2 captions` and `vila2 export`: inspect, compare and export caption layers."""
+"""`vila2 captions`: inspect and compare caption layers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from vila2.cli import caption_jobs
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
-from vila2.client.export import TEXTS, export_dataset, joined
+from vila2.client.export import joined
 from vila2.client.gallery import Shown, write_gallery
 from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
-from vila2.data.writers import FORMATS
 from vila2.schemas.rest.datasets import DiffExample, Layer
-from vila2.system.terminal import bold, number, plain, progress_bar, say, sentence, stack, table
+from vila2.system.terminal import number, plain, say, sentence, stack, table
 
 app = Group("Captions: previews, jobs, and layers with what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")
@@ -29,7 +27,7 @@ _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "word
 
 @app.command("list")
 def list_layers(session: Session) -> None:
-    """All caption layers, oldest first."""
+    """List all caption layers, oldest first."""
     with session.client() as client:
         found = client.datasets.layers()
         counts = (number("captioned"), number("quarantined"))
@@ -47,16 +45,19 @@ def list_layers(session: Session) -> None:
 def show(
     session: Session,
     dataset: Annotated[str, typer.Argument(help="Dataset whose captions to show.")],
-    layer: Annotated[list[str] | None, typer.Option(help="Layer; repeat it to compare.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Layer to show; repeat it to compare layers.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, max=500)] = 10,
     reason: Annotated[str, typer.Option(help="Only samples quarantined for this reason.")] = "",
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with images and captions here.")
+        Path | None, typer.Option(help="Write a page with images and captions to this file.")
     ] = None,
 ) -> None:
-    """The original text of each sample and its captions, side by side.
+    """Show the original text of each sample and its captions, side by side.
 
-    Without --layer, all sealed layers of the dataset are shown. A quarantined sample says why.
+    Without --layer, all sealed layers of the dataset are shown. For a quarantined sample, the
+    reason is shown.
     """
     with session.client() as client:
         layers = chosen_layers(client, dataset, layer or [])
@@ -88,9 +89,9 @@ def diff(
     session: Session,
     before: Annotated[str, typer.Argument(help="Layer, by id or name.")],
     after: Annotated[str, typer.Argument(help="Layer of the same dataset version.")],
-    count: Annotated[int, typer.Option(min=0, max=100, help="Examples to show.")] = 10,
+    count: Annotated[int, typer.Option(min=0, max=100, help="Number of examples to show.")] = 10,
 ) -> None:
-    """What changed from one layer to another: counts, lengths, examples."""
+    """Show what changed from one layer to another: counts, lengths, examples."""
     totals: Counter[str] = Counter()
     examples: list[DiffExample] = []
     with session.client() as client:
@@ -108,11 +109,11 @@ def diff(
 @app.command("withdraw")
 def withdraw(
     session: Session,
-    layer: Annotated[str, typer.Argument(help="Layer, by id or name; with --undo by id.")],
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Put it back into use.")] = False,
+    layer: Annotated[str, typer.Argument(help="Layer, by id or name; with --undo, by id.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the history.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Put the layer back into use.")] = False,
 ) -> None:
-    """Take a sealed layer out of use, so that its name means the one before it."""
+    """Take a sealed layer out of use; its name then refers to the previous one."""
     with session.client() as client:
         if undo:
             held = client.datasets.restore_layer(layer, reason)
@@ -123,60 +124,14 @@ def withdraw(
             session.show(held, lambda: f"{held.id} is withdrawn; {undoing}")
 
 
-def export(
-    session: Session,
-    dataset: Annotated[str, typer.Argument(help="Dataset, or dataset@version, to export.")],
-    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.")],
-    layer: Annotated[str, typer.Option(help="Whose captions go out, if any do.")] = "",
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "webdataset",
-    text: Annotated[str, typer.Option(help=f"One of {', '.join(TEXTS)}.")] = "recaption",
-    quarantined: Annotated[
-        Literal["leave-out", "original"], typer.Option(help="For samples without a caption.")
-    ] = "leave-out",
-    waive: Annotated[
-        str, typer.Option(help="Why a layer that is not sealed goes out; recorded.")
-    ] = "",
-    shard_size: Annotated[int, typer.Option(help="Samples of one tar or file.", min=1)] = 2000,
-) -> None:
-    """Write a dataset with a layer's captions, and a README.md that says how they were made.
-
-    A layer that is not sealed is refused, unless --waive says why: that is recorded at the store
-    and in the card. Samples without a caption are left out, or keep their original text with
-    `--quarantined original`; either way they are counted in the card.
-    """
-    with session.client() as client, progress_bar() as bar:
-        task = bar.add_task(f"{dataset}: writing", total=None)
-        summary, plan = export_dataset(
-            client,
-            dataset,
-            out,
-            layer=layer,
-            format=format,
-            text=text,
-            keep_original=quarantined == "original",
-            waiver=waive,
-            shard_size=shard_size,
-            report=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if session.json:
-        session.show({"summary": summary, "record": plan.record}, lambda: "")
-        return
-    say(f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: ",
-        bold(str(out)))  # fmt: skip
-    for reason, lost in plan.without_caption.items():
-        verb = "kept with their original text" if plan.keep else "left out"
-        say(f"  {lost:,} {verb}: {reason}")
-    if plan.record.waiver:
-        say(f"  the layer is not sealed; waived as {plan.record.id}", style="yellow")
-
-
 def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer]:
-    """The layers asked for, or all of the dataset; those of another dataset are an error."""
+    """The layers asked for, or all of the dataset; a layer of another dataset is an error."""
     if not wanted:
         ref, _, version = dataset.partition("@")
         mine = [held for held in client.datasets.layers() if held.dataset == ref]
         sealed = [held for held in mine if held.state == "sealed"]
-        # Captions of several versions are of different samples: the newest one's are shown.
+        # Layers of different versions hold different samples, so only the newest version's are
+        # shown.
         number = int(version) if version.isdigit() else max((h.version for h in sealed), default=0)
         return [held for held in sealed if held.version == number]
     found = [client.datasets.layer(name) for name in wanted]
@@ -184,9 +139,6 @@ def chosen_layers(client: Client, dataset: str, wanted: list[str]) -> list[Layer
         if held.dataset != dataset:
             raise CliError(f"layer {held.id} belongs to dataset {held.dataset}, not {dataset}")
     return found
-
-
-caption_jobs.register(app)
 
 
 def _shown(layers: list[Layer], sample: Sample, rows: list[CaptionRow | None]) -> Shown:

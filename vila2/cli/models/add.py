@@ -32,8 +32,10 @@ def add(
         str,
         typer.Argument(help="A directory, a Hugging Face id (ORG/NAME), or s3://SOURCE/PREFIX."),
     ] = "",
-    name: Annotated[str, typer.Option(help="To ask for it by; default: from the source.")] = "",
-    revision: Annotated[str, typer.Option(help="Of a hub id: branch, tag or commit.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Name to use in requests; default: derived from the source.")
+    ] = "",
+    revision: Annotated[str, typer.Option(help="For a hub id: branch, tag or commit.")] = "",
     endpoint: Annotated[
         str, typer.Option(help="Address of an OpenAI-compatible API, such as http://HOST:8000/v1.")
     ] = "",
@@ -42,23 +44,26 @@ def add(
         str, typer.Option(help="With --endpoint: the environment variable with its API key.")
     ] = "",
     price_input: Annotated[
-        float, typer.Option(min=0, help="With --endpoint: per million prompt tokens.")
+        float, typer.Option(min=0, help="With --endpoint: price per million prompt tokens.")
     ] = 0.0,
     price_output: Annotated[
-        float, typer.Option(min=0, help="With --endpoint: per million generated tokens.")
+        float, typer.Option(min=0, help="With --endpoint: price per million generated tokens.")
     ] = 0.0,
     price_image: Annotated[
-        float, typer.Option(min=0, help="With --endpoint: per request, in addition.")
+        float, typer.Option(min=0, help="With --endpoint: additional price per request.")
     ] = 0.0,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1024, help="With --endpoint: most requests at once.")
+        int,
+        typer.Option(
+            min=1, max=1024, help="With --endpoint: maximum number of concurrent requests."
+        ),
     ] = 64,
 ) -> None:
-    """Register a model that exists, to caption with it.
+    """Register an existing model, to caption with it.
 
-    Any model that transformers' AutoModelForImageTextToText loads from safetensors will do. Its
-    weights are checked and it must answer a question about a test image; then it is registered.
-    No code that comes with a model is run. A hub is asked by this process, with your own login.
+    Any model works that transformers' AutoModelForImageTextToText loads from safetensors. Its
+    weights are checked, and it is registered once it has answered a question about a test image. No
+    code in a model's repository is run. Downloads from a hub use your own login.
 
         vila2 models add ./my-model
         vila2 models add Qwen/Qwen3-VL-8B-Instruct --name qwen3-vl

@@ -1,4 +1,4 @@
-"""Prompts of the command line: typed, or from a YAML file."""
+"""Prompts of the command line: given as options, or in a YAML file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DEFAULT_PROMPT = "Describe the image in detail."
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What a captioner is asked: one of the prompts for each image, and a system message."""
+    """The prompts, one of which is used for each image, and a system message."""
 
     prompts: list[str]
     system: str = ""
 
 
 def read_prompts(typed: list[str], file: Path | None, system: str) -> Prompts:
-    """The typed prompts and those of a file: a YAML list, or `prompts:` and `system:`.
+    """Prompts given as options and those of a file: a YAML list, or `prompts:` and `system:`.
 
-    Raises `CliError` for a file of another kind.
+    Raises `CliError` if the file has another structure.
     """
     if file is None:
         return Prompts(typed or [DEFAULT_PROMPT], system)

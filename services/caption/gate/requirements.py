@@ -1,4 +1,4 @@
-"""What a gate needs that this installation may not have, refused before any work is queued."""
+"""Refuses a gate that this installation cannot apply, before any work is queued."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vila2.schemas.sampling import Gate
 
 
 def detector_version(gate: Gate) -> str | None:
-    """The version of the language detector that decides for this gate; `None` if none does."""
+    """The version of the language detector that this gate uses; `None` if it uses none."""
     if gate.languages in ((), (ENGLISH,)):
         return None
     return detector.installed_version()
 
 
 def check_languages(gate: Gate) -> None:
-    """Raise `Invalid` if the gate asks for languages and there is no detector to tell them."""
+    """Raise `Invalid` if the gate lists languages and no language detector is installed."""
     if gate.languages in ((), (ENGLISH,)) or detector.installed_version() is not None:
         return
     raise Invalid(

@@ -1,0 +1,1 @@
+"""Commands on captions: create, inspect, import and export them."""

@@ -1,0 +1,1 @@
+"""Commands on models: add and list them, and plan their training."""
