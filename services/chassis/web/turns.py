@@ -8,13 +8,18 @@ others and the health checks find a free thread.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import copy_context
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +28,7 @@ from services.chassis.web.limit_settings import RequestSettings
 
 T = TypeVar("T")
 _END = object()
+_NICER, _NICEST = 10, 19
 RETRY_SECONDS = 1.0
 
 
@@ -125,12 +131,13 @@ class SlowRequests:
                 setting="VILA2_TEAM_SLOW_REQUESTS",
             )
         )
-        self._pool = PerLoop(lambda: CapacityLimiter(given.slow_threads))
+        # Its own threads, since a lowered priority cannot be raised again.
+        self._pool = ThreadPoolExecutor(given.slow_threads, "slow", initializer=_step_back)
 
     async def run(self, team: str, work: Callable[[], T]) -> T:
         """Call `work` in a thread of the pool; raises what it raises, or `TooManyRequests`."""
         async with self._turns.here().of(team):
-            return await to_thread.run_sync(work, limiter=self._pool.here())
+            return await _in(self._pool, work)
 
     async def stream(
         self, team: str, begin: Callable[[], Iterator[str]], *, media_type: str
@@ -139,19 +146,33 @@ class SlowRequests:
 
         Errors of `begin` are raised here, before the reply starts.
         """
-        turns, pool = self._turns.here(), self._pool.here()
+        turns = self._turns.here()
         await turns.take(team)
         try:
-            pieces = await to_thread.run_sync(begin, limiter=pool)
+            pieces = await _in(self._pool, begin)
         except BaseException:
             turns.give_back(team)
             raise
-        return _Held(_each(pieces, pool), media_type, lambda: turns.give_back(team))
+        return _Held(_each(pieces, self._pool), media_type, lambda: turns.give_back(team))
 
 
-async def _each(pieces: Iterator[str], pool: CapacityLimiter) -> AsyncIterator[str]:
+def _step_back() -> None:
+    """Let ordinary requests go first: decoding images would keep them from the cores."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        thread = threading.get_native_id()
+        nice = os.getpriority(os.PRIO_PROCESS, thread) + _NICER
+        os.setpriority(os.PRIO_PROCESS, thread, min(_NICEST, nice))
+
+
+async def _in(pool: Executor, work: Callable[[], T]) -> T:
+    """Call `work` in a thread of the pool, with the request's context variables."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(pool, copy_context().run, work)
+
+
+async def _each(pieces: Iterator[str], pool: Executor) -> AsyncIterator[str]:
     while True:
-        piece = await to_thread.run_sync(next, pieces, _END, limiter=pool)
+        piece = await _in(pool, lambda: next(pieces, _END))
         if not isinstance(piece, str):
             return
         yield piece
