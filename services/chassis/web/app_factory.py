@@ -20,9 +20,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
-from services.chassis.web.body_settings import BodySettings
 from services.chassis.web.errors import add_error_handlers, unforeseen
-from services.chassis.web.limit_settings import RequestSettings
+from services.chassis.web.limit_settings import BodySettings, RequestSettings
 from services.chassis.web.middleware import Caller, KeyThenBody
 from services.chassis.web.openapi import complete_document
 from vila2.system import tracing

@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.chassis.web.body_settings import Body, BodySettings
 from services.chassis.web.errors import (
     ServiceError,
     TooLarge,
@@ -22,7 +21,7 @@ from services.chassis.web.errors import (
     refusal,
     unreachable,
 )
-from services.chassis.web.limit_settings import RequestSettings
+from services.chassis.web.limit_settings import Body, BodySettings, RequestSettings
 from services.chassis.web.turns import PerLoop, ordinary_turns
 from vila2.client import Unreachable
 
