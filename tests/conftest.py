@@ -18,6 +18,7 @@ from vila2.client import Client
 
 pytest_plugins = (
     "tests.support.suites",
+    "tests.support.docs.counted",
     "tests.support.servers.postgres",
     "tests.support.servers.seaweedfs",
     "tests.support.servers.valkey",

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from vila2.client import ApiError, Unreachable
+from vila2.data.errors import Damaged
 from vila2.schemas.rest.problem import Problem
 from vila2.system.request_id import request_id
 
@@ -166,6 +167,18 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unreachable)
     def _silent(_: Request, __: Unreachable) -> JSONResponse:
         return unreachable()
+
+    @app.exception_handler(Damaged)
+    def _damaged(_: Request, error: Damaged) -> JSONResponse:
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:damaged",
+                title="Damaged",
+                status=500,
+                detail=error.message,
+                fix=error.fix,
+            )
+        )
 
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:

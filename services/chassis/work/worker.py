@@ -22,6 +22,7 @@ from services.chassis.work.queue import Queue
 from services.chassis.work.relay import Relay
 from services.chassis.work.transient_errors import is_passing
 from services.chassis.work.units import LEASE_SECONDS, Claim, Postponed, WorkUnits
+from vila2.data.errors import Damaged
 from vila2.system import tracing
 
 _log = structlog.get_logger()
@@ -116,7 +117,8 @@ class Worker:
             _log.warning("unit postponed", unit=claim.unit_id, reason=reason[:300])
             self._insist(lambda: self._units.postpone(claim, reason, seconds=POSTPONED_SECONDS))
             return "postponed"
-        if isinstance(error, PermanentError):
+        # Bytes that changed do not change back by themselves.
+        if isinstance(error, PermanentError | Damaged):
             self._insist(lambda: self._units.fail(claim, str(error), final=True))
             return "refused"
         _log.error("unit failed", unit=claim.unit_id, attempt=claim.attempt, exc_info=error)

@@ -13,9 +13,10 @@ from services.datasets.versions.shard_objects import NewShard
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
 from vila2.data.index import IndexRow, encode_index, index_row
+from vila2.data.readers import ReadOptions
 from vila2.data.readers.keys import Keys
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
-from vila2.data.sample import Sample
+from vila2.data.sample import RawSample, Sample
 
 
 class InPlace:
@@ -35,6 +36,7 @@ class InPlace:
                 fix="Give the folder that holds WebDataset tars",
             )
         keys, number = Keys(), 0
+        options = ReadOptions(**version.options)
         for name in tars:
             try:
                 checked(name)
@@ -45,15 +47,15 @@ class InPlace:
             tar = source.local(name)
             rows = []
             for group in groups_of(tar, compressed=False):
-                row = self._admit(group, admission, keys)
+                row = self._admit(sample_of(group, keys, options), group, admission)
                 if row is not None:
                     rows.append(row)
             if rows:
                 yield _shard(version, number, name, tar, rows)
                 number += 1
 
-    def _admit(self, group: Group, admission: Admission, keys: Keys) -> IndexRow | None:
-        sample = admission.admit(sample_of(group, keys, captionless=admission.captionless))
+    def _admit(self, raw: RawSample, group: Group, admission: Admission) -> IndexRow | None:
+        sample = admission.admit(raw)
         if not isinstance(sample, Sample):
             return None
         # The same image as the reader took: the offset is the one of its bytes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -181,3 +182,19 @@ def test_what_inspect_admits_decode_decodes(kind, edits, keep):
         return
     assert decode(data).shape == (info.height, info.width, 3)
     assert decode(data, size=(8, 8)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("at", ["open", "load"])
+def test_a_lack_of_memory_is_no_fault_of_the_image(monkeypatch, at):
+    """Else it would depend on the machine's load what a version holds."""
+
+    def full(*_, **__):
+        raise MemoryError
+
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(out, "PNG", exif=exif)
+    monkeypatch.setattr(*((Image, "open") if at == "open" else (Image.Image, "transpose")), full)
+    with pytest.raises(MemoryError):
+        inspect(out.getvalue())

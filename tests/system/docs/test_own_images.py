@@ -1,4 +1,4 @@
-"""The README's section on one's own images, command by command, in processes of their own.
+"""The README's section on one's own images, command by command, without a server.
 
 A tiny model of the family stands in for the hub's, since tests have no network; with
 VILA2_REAL_DATA the images are photographs.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docs.blocks import blocks_of
 from tests.support.embedded_platform import images
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_families import build
@@ -25,11 +26,8 @@ HUB_ID = "HuggingFaceTB/SmolVLM-256M-Instruct"
 
 def commands() -> list[list[str]]:
     """The first block of the section, as it would be typed."""
-    text = (REPOSITORY / "README.md").read_text()
-    section = text[text.index("## Caption your own images") :]
-    block = re.search(r"```\n(.*?)```", section, re.DOTALL)
-    assert block is not None
-    return [shlex.split(line, comments=True) for line in block[1].splitlines() if line.strip()]
+    block = next(b for b in blocks_of(REPOSITORY / "README.md") if HUB_ID in b.text)
+    return [shlex.split(line, comments=True) for line in block.text.splitlines() if line.strip()]
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vila2.data.images.in_flight import IN_FLIGHT
 from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail, jpeg_structure
 
 # A camera's JPEG may have previews or a gain map after the image; Pillow calls that MPO.
@@ -221,6 +222,8 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             "image-format-not-allowed",
             "the bytes are not a JPEG, PNG or WebP image; convert it to one of these",
         ) from error
+    except MemoryError:
+        raise  # it says nothing of the image: whether one is admitted must not depend on load
     except Exception as error:
         # Pillow's parsers raise many types on hostile headers (struct.error, IndexError, ...).
         raise _damaged(error) from error
@@ -270,23 +273,30 @@ def _orientation(image: Image.Image) -> int:
 def _rgb(image: Image.Image) -> Image.Image:
     """Decode every pixel and return the image upright in RGB."""
     try:
-        image.load()
-        # Read after loading, since a PNG's EXIF may follow its pixels.
-        transpose = _UPRIGHT.get(_orientation(image))
-        if image.mode.startswith("I"):
-            # 16-bit grey: Pillow would clip to 255 and return a white image.
-            grey = np.asarray(image, dtype=np.int64) >> 8
-            image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-        if transpose is not None:
-            image = image.transpose(transpose)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            with_alpha = image.convert("RGBA")
-            image = Image.new("RGB", with_alpha.size, "white")
-            image.paste(with_alpha, mask=with_alpha.getchannel("A"))
-        return image.convert("RGB")
+        with IN_FLIGHT.hold(image.width * image.height):
+            return _decoded(image)
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's decoders raise many types on cut or hostile data (OSError, SyntaxError, ...).
         raise _damaged(error) from error
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    # Read after loading, since a PNG's EXIF may follow its pixels.
+    transpose = _UPRIGHT.get(_orientation(image))
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow would clip to 255 and return a white image.
+        grey = np.clip(np.asarray(image), 0, 0xFFFF)
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+    if transpose is not None:
+        image = image.transpose(transpose)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        image = Image.new("RGB", with_alpha.size, "white")
+        image.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return image.convert("RGB")
 
 
 def _damaged(error: Exception | str) -> ImageRejected:

@@ -11,6 +11,8 @@ import pyarrow as pa
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
+from vila2.data.readers.files.splits import files_of_split
+from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import BadRow
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
@@ -35,12 +37,12 @@ class ParquetReader(Reader):
     key's column and the image's `path` are the sample's `source_ids`.
     """
 
-    fields = ("image_field", "caption_field")
+    fields = ("image_field", "caption_field", "split")
     looks_like = "a .parquet file, or a folder of .parquet or .arrow files, with image and caption"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
-        self._files = _files(path)
+        self._files = files_of_split(path, _files(path), self.options.split)
         if not self._files:
             raise DataError(
                 "holds no .parquet or .arrow file",
@@ -58,6 +60,8 @@ class ParquetReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """Rows in order; a file's unreadable rest as one problem."""
         keys = Keys()
+        if self.path.is_dir():
+            yield from linked_folders(self.path, keys)
         for file in self._files:
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
             columns, number = self._columns[file], 0

@@ -56,6 +56,12 @@ class ReadOptionsIn(Body):
     structure_only: bool = Field(
         False, description="Check that image files are complete without decoding their pixels."
     )
+    encoding: str = Field(
+        "", max_length=40, description="Of texts without a mark of their own, such as cp1252."
+    )
+    split: str = Field(
+        "", max_length=200, description="The split to read, or `all`, of files with several."
+    )
 
 
 class VersionIn(Body):

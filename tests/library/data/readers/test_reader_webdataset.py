@@ -85,25 +85,6 @@ def test_a_bad_sample_is_reported_and_the_next_is_read(tmp_path, members, slug):
     assert problem_of(tmp_path, *members) == slug
 
 
-@pytest.mark.parametrize("evil", ["../evil.png", "/evil.png"])
-def test_a_damaged_or_hostile_tar_is_reported_and_the_next_is_read(tmp_path, evil):
-    """With the number of samples that came before."""
-    tar_of(
-        ("a.png", IMAGE), ("a.txt", b"x"), ("b.png", IMAGE), (evil, IMAGE), path=tmp_path / "0.tar"
-    )
-    tar_of(("c.png", IMAGE), ("c.txt", b"x"), path=tmp_path / "1.tar")
-    first, damaged, last = read(tmp_path)
-    assert (first.caption, last.caption) == ("x", "x")
-    assert damaged.problem.startswith("tar-damaged: after 1 samples: ")
-
-
-def test_a_cut_tar_is_reported(tmp_path):
-    """Even where the cut falls between two members."""
-    data = tar_of(("a.png", IMAGE), ("a.txt", b"x"), ("b.png", IMAGE), ("b.txt", b"x"))
-    (tmp_path / "0.tar").write_bytes(data[: data.index(b"b.txt")])
-    assert [(r.problem or "").partition(":")[0] for r in read(tmp_path)] == ["", "tar-damaged"]
-
-
 def test_our_own_shard_is_read_with_turns_and_items(tmp_path):
     """So a version can be submitted again as it is."""
     asked = {"id": "1", "benchmark": "b", "kind": "k", "question": "q", "answers": ["a"]}
