@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers, declared_bytes, received, takes
+from services.chassis.web.contents import answers, declared_bytes, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
@@ -168,8 +168,8 @@ def get_shard_content(
     """The shard's tar. For a tar registered in place, it contains only the admitted samples."""
     found = context.versions.shard(caller.team, name, number, index)
     version = context.versions.version(caller.team, name, number)
-    tar = shard_tar(context.objects, f"{name}@{version.version}", found)
-    return Response(tar, media_type="application/x-tar")
+    tar = shard_tar(context.objects, f"{name}@{version.version}", found, context.spool)
+    return streamed(tar, media_type="application/x-tar")
 
 
 @router.get(

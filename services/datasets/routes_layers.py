@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.storage.intact import intact, stored_captions
-from services.chassis.web.contents import answers, received, takes
+from services.chassis.storage.intact import intact_local, stored_captions
+from services.chassis.web.contents import answers, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
@@ -150,8 +150,8 @@ def get_layer_content(
     context.exports.check_readable(caller.team, held, export)
     shard = context.layers.shard(caller.team, held.id, number)
     stored = stored_captions(held.id, number, shard.object_key, shard.sha256)
-    data = intact(context.objects, shard.object_key, stored)
-    return Response(data, media_type="application/vnd.apache.parquet")
+    captions = intact_local(context.objects, shard.object_key, stored)
+    return streamed(captions.open("rb"), media_type="application/vnd.apache.parquet")
 
 
 @router.post("/exports", summary="Begin an export", status_code=201)

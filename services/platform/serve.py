@@ -21,11 +21,10 @@ import socket
 import sys
 from pathlib import Path
 
-import uvicorn
-
 from services.chassis.process import begin_process
 from services.chassis.storage.settings import StorageSettings
 from services.chassis.telemetry.tracing import TracingUnavailable
+from services.chassis.web.server import create_server
 from services.identity.settings import IdentitySettings
 from services.platform import operations
 from services.platform.mount import front
@@ -79,8 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     apps = {name: TARGETS[name](seams) for name in given.target}
     with socket.create_server((given.host, given.port)) as listening:
-        config = uvicorn.Config(front(apps), log_level="warning")
-        uvicorn.Server(config).run(sockets=[listening])
+        create_server(front(apps)).run(sockets=[listening])
     client.close()
     identity.close()
     end_process()

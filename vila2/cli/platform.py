@@ -54,8 +54,6 @@ def up(
     commands find it. `--engine triton` starts a Triton server for the captions (run `vila2 triton
     install` once); VILA2_TRITON_URL uses one that is already running.
     """
-    import uvicorn
-
     if host not in ("127.0.0.1", "::1", "localhost"):
         # Users on other machines must not use every address and every variable of this process.
         os.environ.setdefault("VILA2_ENDPOINTS", "")
@@ -64,9 +62,7 @@ def up(
         embedded(session.workspace, triton=engine == "triton") as served,
     ):
         address = f"http://{host}:{listening.getsockname()[1]}"
-        server = uvicorn.Server(
-            uvicorn.Config(door().front(served.apps), log_level="warning", lifespan="off")
-        )
+        server = door().server(served.apps)
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
             say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")

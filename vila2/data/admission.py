@@ -171,13 +171,15 @@ class Admission:
     `repeated_captions` counts the accepted samples that share a caption. In addition to the
     reasons of `admit`: duplicate-caption (the same image with the same texts), duplicate-image
     (the same image with other texts), duplicate-key, duplicate-item. The first is always
-    kept. taken-down: the image's sha256 is in `taken_down`. The index of seen samples is on disk.
+    kept. taken-down: the image's sha256 is in `taken_down`. `counted` is called with the number of
+    samples so far after each, whether it was admitted or not. The index of seen samples is on disk.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
     captionless: bool = False
     decoded: bool = True
     taken_down: Callable[[str], bool] = lambda _: False
+    counted: Callable[[int], None] = lambda _: None
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -230,6 +232,7 @@ class Admission:
             kept = self.examples.setdefault(outcome.reason, [])
             if len(kept) < EXAMPLES_PER_REASON:
                 kept.append(outcome)
+        self.counted(self.accepted + self.rejected.total())
         return outcome
 
     def close(self) -> None:

@@ -17,11 +17,12 @@ from typing import Protocol
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
-from services.chassis.web.body_settings import BodySettings
 from services.chassis.web.errors import add_error_handlers, unforeseen
-from services.chassis.web.middleware import KeyThenBody
+from services.chassis.web.limit_settings import BodySettings, RequestSettings
+from services.chassis.web.middleware import Caller, KeyThenBody
 from services.chassis.web.openapi import complete_document
 from vila2.system import tracing
 from vila2.system.request_id import request_id as current_request
@@ -29,13 +30,15 @@ from vila2.system.request_id import request_id as current_request
 _log = structlog.get_logger()
 _VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+# Any other method is counted under one name, since clients can make up as many as they like.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OPERATIONS = ("/healthz", "/metrics")  # polled every few seconds, so not traced
 
 
 class Door(Protocol):
     """Authentication; services pass in `services.identity`."""
 
-    def principal(self, bearer: str, /) -> object:
+    def principal(self, bearer: str, /) -> Caller:
         """The sender of a bearer token; raises `Unauthenticated`. May query a database."""
 
     def watch(self, app: FastAPI, service: str, /) -> None:
@@ -79,7 +82,12 @@ def create_service(
     app.state.context = context
     add_error_handlers(app)
     complete_document(app)
-    app.add_middleware(KeyThenBody, authenticate=identity.principal, bounds=BodySettings())
+    app.add_middleware(
+        KeyThenBody,
+        authenticate=identity.principal,
+        bounds=BodySettings(),
+        requests=RequestSettings(),
+    )
     _add_middleware(app, name)
     identity.watch(app, name)
     for router in routers:
@@ -98,21 +106,25 @@ def _add_middleware(app: FastAPI, service: str) -> None:
         current_request.set(request_id)
         structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
         started = time.perf_counter()
+        method = request.method if request.method in _METHODS else "OTHER"
         with _span_of(request) as span:
             try:
                 response = await call_next(request)
+            except ClientDisconnect:
+                # Nobody reads this reply, and a client that leaves is no fault of the service.
+                response = Response(status_code=499)
             except Exception:
                 _log.exception("request broke", path=request.url.path)
                 response = unforeseen()
             # The route's template, not the path: ids would each create a series.
             route = getattr(request.scope.get("route"), "path", "unmatched")
-            span.rename(f"{request.method} {route}")
+            span.rename(f"{method} {route}")
             span.set(http__route=route, http__response__status_code=response.status_code)
             if response.status_code >= 500:
                 _log.error("request failed", route=route, status=response.status_code)
         seconds = time.perf_counter() - started
-        REQUESTS.labels(service, request.method, route, str(response.status_code)).inc()
-        REQUEST_SECONDS.labels(service, request.method, route).observe(seconds)
+        REQUESTS.labels(service, method, route, str(response.status_code)).inc()
+        REQUEST_SECONDS.labels(service, method, route).observe(seconds)
         response.headers["X-Request-Id"] = request_id
         return response
 
@@ -132,8 +144,10 @@ def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
 def add_operations(app: FastAPI) -> None:
     """Add the operations routes: unauthenticated and not in the OpenAPI document."""
 
+    # Not a thread's work: it answers while all threads are busy, so that a busy process is not
+    # restarted as a dead one.
     @app.get("/healthz", include_in_schema=False)
-    def live() -> dict[str, str | float]:
+    async def live() -> dict[str, str | float]:
         # Version and clock, so that `vila2 doctor` can compare the services.
         return {"status": "ok", "version": _VERSION, "time": time.time()}
 

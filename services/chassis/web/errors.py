@@ -7,7 +7,7 @@ follows RFC 9457, with `field` and `fix` added when they help.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +90,10 @@ class TooManyRequests(ServiceError):
         self.headers = {"Retry-After": str(self.retry_after)}
 
 
+# Validation errors that a reply lists; a body may hold as many as it has values.
+ERRORS_TOLD = 20
+# Characters of a field's name (keys are the client's own) and of a message.
+_PLACE, _MESSAGE = 200, 500
 # Suggested fixes for errors raised by the framework.
 _FIX_OF_THE_FRAMEWORK = dict.fromkeys((404, 405), "see the paths at /docs of the service")
 
@@ -209,22 +213,30 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        found = error.errors()
+        first = found[0]
         if first["type"] == "json_invalid":  # its location is a character offset, not a field
             told = f"the body is not JSON: {first['ctx']['error']} at {first['loc'][-1]}"
             return refusal(Invalid(told, field="body", fix="send JSON in UTF-8"))
-        where = _place(first)
+        where = _place(first)[:_PLACE]
         unknown = first["type"] == "extra_forbidden"
         return problem_response(
             Problem(
                 type="urn:vila2:problem:invalid",
                 title="Invalid",
                 status=422,
-                detail="; ".join(f"{_place(e)}: {e['msg']}" for e in error.errors()),
+                detail=_told(found),
                 field=where or None,
                 fix="remove this key" if unknown else f"see the schema of {where or 'the body'}",
             )
         )
+
+
+def _told(found: Sequence[Mapping[str, Any]]) -> str:
+    """The first errors, each cut to a readable length, and how many more there are."""
+    told = [f"{_place(e)[:_PLACE]}: {str(e['msg'])[:_MESSAGE]}" for e in found[:ERRORS_TOLD]]
+    more = len(found) - len(told)
+    return "; ".join([*told, f"and {more:,} more"] if more else told)
 
 
 def _place(error: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ changed.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from services.chassis.storage.intact import (
     intact,
@@ -27,19 +27,25 @@ from vila2.data.shards import read_shard, write_shard
 from vila2.schemas.rest.datasets import Shard
 
 
-def shard_tar(objects: ObjectStore, version: str, shard: Shard) -> bytes:
-    """The stored tar; for one in a source, a new tar of its admitted samples."""
+def shard_tar(objects: ObjectStore, version: str, shard: Shard, spool: Path) -> BinaryIO:
+    """The stored tar, open; for one in a source, a new tar of its admitted samples.
+
+    The new tar is a file in `spool` without a name, so that nothing is left of it. Raises
+    `Damaged` if the stored one was changed, `Conflict` if the source's cannot be read.
+    """
     stored = stored_shard(version, shard.index, shard.object_key, shard.sha256)
     if not shard.object_key.endswith(SUFFIX):
-        return intact(objects, shard.object_key, stored)
-    out = io.BytesIO()
+        return intact_local(objects, shard.object_key, stored).open("rb")
+    out = cast("BinaryIO", TemporaryFile(dir=spool))  # noqa: SIM115 (the reply closes it)
     try:
         write_shard(read_shard(intact_local(objects, shard.object_key, stored)), out)
     except Damaged:
         raise
     except DataError as error:
+        out.close()
         raise Conflict(error.message, field=error.field, fix=error.fix) from error
-    return out.getvalue()
+    out.seek(0)
+    return out
 
 
 def shard_file(objects: ObjectStore, version: str, shard: ShardRow) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from services.chassis.storage.objects import checked
 from services.chassis.storage.sources import Sources, in_place_key
-from services.chassis.work.worker import Report
 from services.datasets.tables import ShardRow, VersionRow
 from services.datasets.versions.shard_objects import NewShard
 from vila2.data.admission import Admission
@@ -26,9 +25,7 @@ class InPlace:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    def shards(
-        self, version: VersionRow, admission: Admission, report: Report
-    ) -> Iterator[NewShard]:
+    def shards(self, version: VersionRow, admission: Admission) -> Iterator[NewShard]:
         """The shard of every tar below the version's prefix, in order of name."""
         source = self._sources.open(version.origin)
         tars = [key for key in source.keys(version.prefix) if key.endswith(".tar")]
@@ -53,7 +50,6 @@ class InPlace:
                 row = self._admit(sample_of(group, keys, options), group, admission)
                 if row is not None:
                     rows.append(row)
-                report(admission.accepted + admission.rejected.total())
             if rows:
                 yield _shard(version, number, name, tar, rows)
                 number += 1

@@ -17,6 +17,7 @@ from services.datasets.versions.uploads import pieces, upload_key
 from vila2.data.errors import DataError
 from vila2.data.fetch import Fetcher, FetchPolicy
 from vila2.data.readers import ReadOptions
+from vila2.data.readers.allowance import Bounds
 from vila2.data.readers.files.tree import MAX_TREE_BYTES, TREE, lay_out
 from vila2.data.readers.urls import UrlRow, fetch_rows
 from vila2.data.sample import RawSample
@@ -31,8 +32,11 @@ _ANY_NUMBER = 1 << 62
 class Incoming:
     """Reads the uploads of a version; the same uploads yield the same samples."""
 
-    def __init__(self, database: Database, objects: ObjectStore, fetching: FetchPolicy) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, fetching: FetchPolicy, bounds: Bounds
+    ) -> None:
         self._database, self._objects, self._fetching = database, objects, fetching
+        self._bounds = bounds
 
     def raws(
         self, version: VersionRow, scratch: Path, report: Callable[[int], None]
@@ -52,7 +56,7 @@ class Incoming:
         if version.format == "urls":
             yield from self._fetched(version, path, options, report)
         else:
-            yield from read_apart(version.format, path, options)
+            yield from read_apart(version.format, path, options, self._bounds)
 
     def _laid_out(self, held: list[UploadRow], root: Path) -> Path:
         """Reassemble the uploaded files from their pieces; returns what is to be read."""
@@ -97,7 +101,7 @@ class Incoming:
         self, version: VersionRow, path: Path, options: ReadOptions, report: Callable[[int], None]
     ) -> Iterator[RawSample]:
         """Fetch in chunks and store each, so that a retry after a crash fetches only the rest."""
-        rows = read_apart("urls", path, options)
+        rows = read_apart("urls", path, options, self._bounds)
         done = 0
         with Fetcher(self._fetching) as fetcher:
             while chunk := [_row(raw) for raw in itertools.islice(rows, FETCH_CHUNK)]:

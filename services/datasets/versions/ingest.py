@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Ingest:
             captionless=bool(version.options.get("captionless")),
             decoded=not version.options.get("structure_only"),
             taken_down=gone.__contains__,
+            counted=report,
         )
         try:
             with tempfile.TemporaryDirectory(prefix="vila2-ingest-") as scratch:
@@ -133,7 +134,7 @@ class Ingest:
         self, version: VersionRow, admission: Admission, scratch: Path, report: Report
     ) -> Iterator[NewShard]:
         if version.origin:
-            return self._in_place.shards(version, admission, report)
+            return self._in_place.shards(version, admission)
         return self._shards(version, admission, scratch, report)
 
     def _shards(
@@ -148,11 +149,7 @@ class Ingest:
             if first is None:
                 return
             batch = itertools.chain([first], itertools.islice(samples, version.shard_samples - 1))
-
-            def seen() -> None:
-                report(admission.accepted + admission.rejected.total())
-
-            yield _new_shard(version, number, _each(batch, seen), scratch)
+            yield _new_shard(version, number, batch, scratch)
 
     def _settle_failed(
         self, claim: Claim, version_id: int, message: str, admission: Admission | None = None
@@ -205,12 +202,6 @@ def _objects_of(row: ShardRow) -> tuple[str, str]:
 
 def _taken_down(session: Session, team: str) -> set[str]:
     return set(session.scalars(select(TakedownRow.sha256).where(TakedownRow.team == team)))
-
-
-def _each(samples: Iterator[Sample], seen: Callable[[], None]) -> Iterator[Sample]:
-    for sample in samples:
-        seen()
-        yield sample
 
 
 def _record(row: VersionRow, admission: Admission) -> None:

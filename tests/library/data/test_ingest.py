@@ -237,3 +237,12 @@ def test_the_limits_of_an_admission_hold():
     admission = Admission(limits=ImageLimits(min_side=13))
     list(admission.through([raw()]))
     assert admission.rejected == {"image-too-small": 1}
+
+
+def test_progress_counts_what_is_rejected_too():
+    """A version of nothing but bad rows is not seen as one that stands still."""
+    told: list[int] = []
+    admission = Admission(counted=told.append)
+    bad = [raw(str(n), image=None) for n in range(3)]
+    assert len(list(admission.through([raw("good"), *bad]))) == 1
+    assert told == [1, 2, 3, 4]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vila2.data.images.in_flight import IN_FLIGHT
-from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail
+from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail, jpeg_structure
 
 # A camera's JPEG may have previews or a gain map after the image; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -39,11 +39,18 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Limits on an image: encoded bytes, decoded pixels, and shortest side in pixels."""
+    """Limits on an image: encoded bytes, decoded pixels, shortest side in pixels, and scans.
+
+    A progressive JPEG is decoded in scans over all its pixels, and an empty scan takes a few bytes:
+    without a limit a small file costs hours. Encoders write at most about twenty. `max_scan_pixels`
+    bounds the pixels of all scans together, about a second's work.
+    """
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
     min_side: int = 8
+    max_scans: int = 64
+    max_scan_pixels: int = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +84,17 @@ def inspect(
 
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
-    image-truncated (cut or damaged), image-animated, and image-polyglot (data that is not an
-    image follows its end).
+    image-truncated (cut or damaged), image-too-many-scans, image-animated, and image-polyglot
+    (data that is not an image follows its end).
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
-        end = end_of(data or b"", extension)
+        if extension == "jpg":
+            structure = jpeg_structure(data or b"")
+            end = structure.end
+            _hold_scans(limits, structure.scans, image.width * image.height)
+        else:
+            end = end_of(data or b"", extension)
         foreign = foreign_tail(data or b"", end)
         if foreign:
             raise ImageRejected(
@@ -234,6 +246,17 @@ def _hold_to(limits: ImageLimits, width: int, height: int) -> None:
         raise ImageRejected(
             "image-too-small",
             f"the image has {width}x{height} pixels; each side needs at least {limits.min_side}",
+        )
+
+
+def _hold_scans(limits: ImageLimits, scans: int, pixels: int) -> None:
+    """Raise `ImageRejected` if a JPEG would be decoded too many times over; before it is."""
+    most = min(limits.max_scans, max(1, limits.max_scan_pixels // max(1, pixels)))
+    if scans > most:
+        raise ImageRejected(
+            "image-too-many-scans",
+            f"the JPEG has {scans:,} scans, the limit at its size is {most:,}; save it again, not "
+            "progressive",
         )
 
 

@@ -129,20 +129,24 @@ def members_of(
                     raise ShardError(
                         f"it holds more than {limit:,} files", fix="Pack several smaller tars"
                     )
-                if member.isdir():
-                    continue
-                if unfit := _unfit(member):
-                    if not keep_unfit:
-                        raise unfit
-                    yield Member(member.name.removeprefix("./"), b"", 0, str(unfit))
-                    continue
-                data = _bytes_of(tar, member, stream if direct else None)
-                total += len(data)
+                # Headers count too: empty files and folders are nothing else.
+                total += tarfile.BLOCKSIZE
+                unfit = None if member.isdir() else _unfit(member)
+                if not member.isdir() and unfit is None:
+                    total += member.size
                 if compressed and total > _MAX_EXPANSION * (stream.tell() + _MAX_HEADER_BYTES):
                     raise ShardError(
                         f"it expands to more than {_MAX_EXPANSION} times its size",
                         fix="Images do not compress like that; pack them without compression",
                     )
+                if member.isdir():
+                    continue
+                if unfit is not None:
+                    if not keep_unfit:
+                        raise unfit
+                    yield Member(member.name.removeprefix("./"), b"", 0, str(unfit))
+                    continue
+                data = _bytes_of(tar, member, stream if direct else None)
                 yield Member(member.name.removeprefix("./"), data, member.offset_data)
     except ShardError:
         raise
