@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from services.platform.mount import front
 from services.platform.targets import TARGETS
 from services.platform.wiring import Seams, WorkspaceKeys
 from vila2.client import Client
+from vila2.system.listening import CannotListen, listen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,8 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
     if seams.alone:
         print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201
         return 2
+    try:
+        listening = listen(given.host, given.port)
+    except CannotListen as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     apps = {name: TARGETS[name](seams) for name in given.target}
-    with socket.create_server((given.host, given.port)) as listening:
+    with listening:
         create_server(front(apps)).run(sockets=[listening])
     client.close()
     identity.close()
