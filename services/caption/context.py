@@ -83,6 +83,10 @@ class CaptionContext:
         """Only run shards: the service handles layers, deployments and hints."""
         self.worker.start(relay=False)
 
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
+
     def stop(self) -> None:
         """Stop background work and close the database."""
         self.watch.stop()

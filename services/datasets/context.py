@@ -100,6 +100,10 @@ class DatasetsContext:
         self.worker.start()
         self.watch.start()
 
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self.database.check()
+
     def stop(self) -> None:
         """Stop working and close the database."""
         self.watch.stop()

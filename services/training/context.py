@@ -103,6 +103,10 @@ class TrainingContext:
     def _measure(self) -> None:
         measure(self._database, self.accounts, self.jobs.files)
 
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
+
     def stop(self) -> None:
         """Stop dispatching and close the database."""
         self.watch.stop()

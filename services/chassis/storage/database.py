@@ -8,6 +8,7 @@ must call `exclusively`.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -169,6 +170,16 @@ class Database:
     def time(self, session: Session) -> float:
         """The current value of `now()`, Unix time in seconds."""
         return float(session.scalar(select(self.now())) or 0.0)
+
+    def check(self) -> None:
+        """Raise `OSError` or SQLAlchemy's error unless the database can be written to."""
+        with self.transaction() as session:  # SQLite refuses to begin it on a read-only file
+            if self._engine.dialect.name == "postgresql":
+                told = session.scalar(text("SELECT current_setting('transaction_read_only')"))
+                if told == "on":
+                    raise OSError(errno.EROFS, "the database is read-only")
+            else:
+                session.execute(text("SELECT count(*) FROM sqlite_master"))
 
     def close(self) -> None:
         """Close all connections."""

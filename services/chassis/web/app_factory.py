@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
@@ -32,7 +33,7 @@ _VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 # Any other method is counted under one name, since clients can make up as many as they like.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_OPERATIONS = ("/healthz", "/metrics")  # polled every few seconds, so not traced
+_OPERATIONS = ("/healthz", "/readyz", "/metrics")  # polled every few seconds, so not traced
 
 
 class Door(Protocol):
@@ -50,6 +51,9 @@ class Context(Protocol):
 
     def start(self) -> None:
         """Begin background work."""
+
+    def check(self) -> None:
+        """Raise the storage's error if requests that change something would fail."""
 
     def stop(self) -> None:
         """End background work and close resources."""
@@ -93,6 +97,7 @@ def create_service(
     for router in routers:
         app.include_router(router)
     add_operations(app)
+    _add_readiness(app, context)
     return app
 
 
@@ -113,9 +118,9 @@ def _add_middleware(app: FastAPI, service: str) -> None:
             except ClientDisconnect:
                 # Nobody reads this reply, and a client that leaves is no fault of the service.
                 response = Response(status_code=499)
-            except Exception:
+            except Exception as error:
                 _log.exception("request broke", path=request.url.path)
-                response = unforeseen()
+                response = unforeseen(error)
             # The route's template, not the path: ids would each create a series.
             route = getattr(request.scope.get("route"), "path", "unmatched")
             span.rename(f"{method} {route}")
@@ -139,6 +144,19 @@ def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
         http__request__method=request.method,
         url__path=request.url.path,
     )
+
+
+def _add_readiness(app: FastAPI, context: Context) -> None:
+    """`/readyz`: 200 while requests can succeed; a process that is alive need not be ready."""
+
+    @app.get("/readyz", include_in_schema=False)
+    def ready() -> Response:
+        try:
+            context.check()
+        except Exception as error:
+            _log.warning("not ready", reason=str(error)[:300])
+            return unforeseen(error)
+        return JSONResponse({"status": "ready"})
 
 
 def add_operations(app: FastAPI) -> None:

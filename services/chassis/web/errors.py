@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from services.chassis.storage.trouble import trouble_of
 from vila2.client import ApiError, Unreachable
 from vila2.data.errors import Damaged
 from vila2.schemas.rest.problem import Problem
@@ -109,8 +110,22 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     )
 
 
-def unforeseen() -> JSONResponse:
-    """The 500 response to an unexpected error; the log has the details under the request id."""
+def unforeseen(error: Exception) -> JSONResponse:
+    """The response to an unexpected error: the storage's trouble by its name, else a 500.
+
+    The log has the details under the request id.
+    """
+    trouble = trouble_of(error)
+    if trouble is not None:
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:storage",
+                title="Storage",
+                status=trouble.status,
+                detail=trouble.what,
+                fix=trouble.fix,
+            )
+        )
     return problem_response(
         Problem(
             type="urn:vila2:problem:internal",
