@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
         return 2
-    workspace.mkdir(parents=True, exist_ok=True)
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         end_process = begin_process("-".join(given.target) or "prepare", workspace=workspace)
     except TracingUnavailable as error:

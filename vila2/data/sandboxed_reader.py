@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -104,7 +104,9 @@ def _samples(format: str, path: Path, options: ReadOptions) -> Iterable[RawSampl
 
         yield from batches(path)
         return
-    yield from open_reader(format, path, options).read()
+    for raw in open_reader(format, path, options).read():
+        # Where the files lie here is no matter of those who sent them.
+        yield replace(raw, problem=(raw.problem or "").replace(f"{path}/", "") or None)
 
 
 def main() -> None:
@@ -118,7 +120,10 @@ def main() -> None:
         write_raw_shard(samples, sys.stdout.buffer)
         sys.stdout.flush()
     except DataError as error:
-        told = {"message": error.message, "file": Path(error.file).name if error.file else ""}
+        told = {
+            "message": error.message.replace(f"{path}/", ""),
+            "file": Path(error.file).name if error.file else "",
+        }
         sys.stderr.write(json.dumps({**told, "field": error.field, "fix": error.fix}))
         sys.exit(_TOLD)
 

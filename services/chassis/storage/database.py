@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.chassis.storage.migrations import Migrations
+from vila2.system.files import make_private
 
 _SQLITE_WAIT = 30.0
 _READS = "vila2_reads"
@@ -84,6 +85,7 @@ class Database:
     ) -> Database:
         """Open a SQLite file, creating it if necessary."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path)  # SQLite gives its other files the same mode
         engine = create_engine(
             f"sqlite:///{path}", connect_args={"timeout": _SQLITE_WAIT, "check_same_thread": False}
         )

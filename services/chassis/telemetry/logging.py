@@ -11,6 +11,7 @@ from typing import TextIO
 import structlog
 
 from vila2.system import tracing
+from vila2.system.files import make_private
 
 _SECRET = ("authorization", "key", "secret", "token", "password")
 
@@ -55,7 +56,7 @@ def configure_logging(*, path: Path | None = None) -> None:
     stream: TextIO = sys.stderr
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a", buffering=1)
+        stream = make_private(path).open("a", buffering=1)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -256,4 +256,4 @@ def _told(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _place(error: Mapping[str, Any]) -> str:
     """The field a validation error refers to: the name of a header or of a body field."""
-    return ".".join(str(part) for part in error["loc"] if part not in ("body", "header"))
+    return ".".join(str(part) for part in error["loc"] if part not in ("body", "header")) or "body"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -113,6 +115,7 @@ class Worker:
         """Return or fail a unit whose task raised; returns the outcome's label."""
         postponed = isinstance(error, Postponed)
         reason = str(error) if postponed else f"{type(error).__name__}: {error}"
+        reason = _without_scratch(reason)
         if postponed or is_passing(error):
             _log.warning("unit postponed", unit=claim.unit_id, reason=reason[:300])
             self._insist(lambda: self._units.postpone(claim, reason, seconds=POSTPONED_SECONDS))
@@ -176,3 +179,8 @@ class Worker:
             UNIT_SECONDS.labels(claim.task).observe(seconds)
         _log.info("unit ended", outcome=outcome, seconds=round(seconds, 3))
         return outcome
+
+
+def _without_scratch(text: str) -> str:
+    """The text without the folders of temporary files, which tell a team nothing."""
+    return re.sub(rf"{re.escape(tempfile.gettempdir())}/(?:[^\s'\"/]+/)+", "", text)

@@ -75,7 +75,7 @@ class Incoming:
                     fix="Give one of them another name",
                 ) from error
             numbers = []
-            with target.open("wb") as out:
+            with out:
                 for row in group:
                     numbers.append(row.number)
                     out.write(self._objects.get(upload_key(row)))
