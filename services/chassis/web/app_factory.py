@@ -16,10 +16,11 @@ from typing import Protocol
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
+from services.chassis.reference.page import HEADERS, reference_page
 from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
 from services.chassis.web.errors import add_error_handlers, unforeseen
 from services.chassis.web.limit_settings import BodySettings, RequestSettings
@@ -79,6 +80,8 @@ def create_service(
     app = FastAPI(
         title=f"VILA² {title}",
         version="1",
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -97,6 +100,7 @@ def create_service(
     for router in routers:
         app.include_router(router)
     add_operations(app)
+    _add_reference(app)
     _add_readiness(app, context)
     return app
 
@@ -144,6 +148,15 @@ def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
         http__request__method=request.method,
         url__path=request.url.path,
     )
+
+
+def _add_reference(app: FastAPI) -> None:
+    """`/docs`: a page of ours, since FastAPI's loads a program from another site."""
+
+    def reference(_: Request) -> Response:
+        return HTMLResponse(reference_page(app.openapi()), headers=HEADERS)
+
+    app.add_route("/docs", reference, include_in_schema=False)
 
 
 def _add_readiness(app: FastAPI, context: Context) -> None:
