@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vila2.data.images.in_flight import IN_FLIGHT
+from vila2.data.images.side_data import without_large_side_data
 from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail, jpeg_structure
 
 # A camera's JPEG may have previews or a gain map after the image; Pillow calls that MPO.
@@ -156,14 +157,18 @@ def as_sent(data: bytes, max_pixels: int, *, limits: ImageLimits = _DEFAULT) -> 
     """The file itself if every reader shows the same image, else an upright RGB copy of it.
 
     Not every reader turns an image as its EXIF orientation says or puts transparency on white; and
-    a large image is reduced to `max_pixels`. Copies are JPEGs of quality 95 without subsampling, or
+    a large image is reduced to `max_pixels`, and one with side data that Pillow refuses is copied
+    without it. Copies are JPEGs of quality 95 without subsampling, or
     PNGs if the image was lossless. Raises `ImageRejected` as `inspect` does.
     """
     with _opened(data, limits) as image:
         plain = image.mode in ("RGB", "L") and "transparency" not in image.info
         small = image.width * image.height <= max_pixels
         lossy = FORMATS[str(image.format)] == "jpg"
-        if plain and small and image.format != "MPO" and _orientation(image) == 1:
+        readable = without_large_side_data(data) is data
+        if (
+            readable and plain and small and image.format != "MPO" and _orientation(image) == 1
+        ):  # fmt: skip
             return data  # its pixels were checked when it was admitted
     out = io.BytesIO()
     made = decode_within(data, max_pixels, limits=limits)
@@ -208,7 +213,8 @@ def _opened(data: bytes | None, limits: ImageLimits) -> Iterator[Image.Image]:
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:
     """Read the header only."""
     try:
-        return Image.open(io.BytesIO(data), formats=_OPENED_AS)
+        readable = without_large_side_data(data)
+        return Image.open(io.BytesIO(readable), formats=_OPENED_AS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
             "image-too-many-pixels",
