@@ -68,9 +68,10 @@ class Incoming:
             target = root / file
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
+                out = target.open("wb")
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 raise DataError(
-                    f"file {file} lies in another file of the upload",
+                    f"{file} was uploaded beside another file whose name is that of its folder",
                     field="file",
                     fix="Give one of them another name",
                 ) from error
