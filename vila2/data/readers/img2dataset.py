@@ -13,6 +13,7 @@ from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.files.tree import is_folder, linked_folders
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys, ids_beside
+from vila2.data.readers.names import is_hidden
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
 
@@ -38,8 +39,11 @@ class Img2DatasetReader(Reader):
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix=f"Give {self.looks_like}")
         self._shards = sorted(
-            {f.stem for f in path.glob("*.tar")}
-            | {f.stem for f in path.glob("*.parquet")}
+            {
+                f.stem
+                for f in (*path.glob("*.tar"), *path.glob("*.parquet"))
+                if not is_hidden(f.name)
+            }
             | {f.name for f in path.iterdir() if f.name.isdigit() and is_folder(f)}
         )
         if not self._shards:
@@ -54,7 +58,8 @@ class Img2DatasetReader(Reader):
         tables = [self.path / f"{stem}.parquet" for stem in self._shards]
         if not all(table.is_file() for table in tables):
             return None
-        return sum(count_of(table) or 0 for table in tables)
+        counts = [count_of(table) for table in tables]
+        return sum(filter(None, counts)) if None not in counts else None
 
     def read(self) -> Iterator[RawSample]:
         """The images of each shard, then the rows of its table that have none."""
@@ -109,6 +114,7 @@ class Img2DatasetReader(Reader):
 def _groups_of_folder(folder: Path) -> Iterator[Group]:
     """Neighbouring files of one stem; a link is not followed and makes its sample unfit."""
     files = sorted(f for f in folder.iterdir() if f.is_symlink() or f.is_file())
+    files = [f for f in files if not is_hidden(f.name)]
     stems: dict[str, list[Path]] = {}
     for file in files:
         stems.setdefault(file.stem, []).append(file)

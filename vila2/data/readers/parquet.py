@@ -15,6 +15,7 @@ from vila2.data.readers.files.splits import files_of_split
 from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import BadRow
 from vila2.data.readers.keys import Keys, ids_beside
+from vila2.data.readers.names import is_hidden
 from vila2.data.sample import RawSample, Turn
 
 IMAGE_FIELDS = ("image", "jpg", "jpeg", "png", "webp", "img", "image", "image_bytes", "bytes")
@@ -49,7 +50,17 @@ class ParquetReader(Reader):
                 file=str(path),
                 fix="Give the file, or the folder of a dataset that was saved with its images",
             )
-        self._columns = {file: self._choose(file, schema_of(file)) for file in self._files}
+        self._columns: dict[Path, dict[str, str]] = {}
+        self._damaged: dict[Path, DataError] = {}
+        for file in self._files:
+            try:
+                schema = schema_of(file)
+            except DataError as error:
+                self._damaged[file] = error
+            else:
+                self._columns[file] = self._choose(file, schema)
+        if not self._columns:
+            raise next(iter(self._damaged.values()))
 
     def count(self) -> int | None:
         """Number of rows, if the files have footers, else `None`."""
@@ -64,8 +75,10 @@ class ParquetReader(Reader):
             yield from linked_folders(self.path, keys)
         for file in self._files:
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
-            columns, number = self._columns[file], 0
+            columns, number = self._columns.get(file, {}), 0
             try:
+                if file in self._damaged:
+                    raise self._damaged[file]
                 for row in rows_of(file, list(dict.fromkeys(columns.values()))):
                     yield from self._samples(row, columns, name, number, keys)
                     number += 1
@@ -150,7 +163,8 @@ def _files(path: Path) -> list[Path]:
         return sorted(f for f in path.parent.glob(path.name) if f.suffix in _SUFFIXES)
     files = [f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file()]
     # The cache files that `datasets` leaves beside a saved dataset repeat its rows.
-    kept = [f for f in files if not f.name.startswith(("cache-", "tmp", "."))]
+    kept = [f for f in files if not f.name.startswith(("cache-", "tmp"))]
+    kept = [f for f in kept if not is_hidden(f.relative_to(path).as_posix())]
     return sorted(kept)
 
 

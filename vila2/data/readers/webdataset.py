@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys, ids_beside
+from vila2.data.readers.names import is_hidden, is_metadata
 from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import BehindEnd, Member, members_of
 from vila2.data.text import decode
@@ -20,6 +22,8 @@ _IMAGES = ("jpg", "jpeg", "png", "webp")
 _MAX_GROUP = 64
 # More than the limit of uploads.
 _MAX_MEMBERS = 5_000_000
+_TAR = re.compile(r"\.(tar|tgz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
+_ARCHIVE = re.compile(_TAR.pattern + r"|\.(zip|7z|rar|tar\.(zst|lz4)|tzst)$", re.IGNORECASE)
 _CAPTION_KEYS = ("caption", "text", "alt_text")
 
 
@@ -53,8 +57,13 @@ class WebDatasetReader(Reader):
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
+        self._unread: list[str] = []
         if path.is_dir():
-            self._tars = sorted(path.glob("*.tar"))
+            files = sorted(f for f in path.rglob("*") if f.is_file())
+            names = {f: f.relative_to(path).as_posix() for f in files}
+            archives = [f for f in files if not is_hidden(names[f]) and _ARCHIVE.search(f.name)]
+            self._tars = [f for f in archives if f.parent == path and _TAR.search(f.name)]
+            self._unread = [names[f] for f in archives if f not in self._tars]
         elif is_pattern(path) and not path.exists():
             self._tars = sorted(path.parent.glob(path.name))
         else:
@@ -80,11 +89,18 @@ class WebDatasetReader(Reader):
             except (ShardError, OSError) as error:
                 problem = f"tar-damaged: after {samples} samples: {error}; the rest is not read"
                 yield RawSample(keys.of(tar.stem, source=tar.name), tar.name, None, problem=problem)
+        for name in self._unread:
+            problem = (
+                "archive-unread: only tars in the folder itself are read; submit those below by "
+                "their own folder, and pack any other archive as a tar"
+            )
+            yield RawSample(keys.of_file(name), name, None, problem=problem)
 
 
 def groups_of(tar: Path, *, compressed: bool = True) -> Iterator[Group]:
     """Neighbouring members of one stem; WebDataset splits at the first dot of the base name.
 
+    Hidden members, such as macOS's `._NAME`, and metadata (`__NAME__`) are left out as in a folder.
     Raises `ShardError` where the tar is damaged, after the last group, which is then unfit: it
     may lack members.
     """
@@ -102,6 +118,8 @@ def groups_of(tar: Path, *, compressed: bool = True) -> Iterator[Group]:
 
     try:
         for member in members_of(tar, compressed=compressed, limit=_MAX_MEMBERS, keep_unfit=True):
+            if is_hidden(member.name) or is_metadata(member.name):
+                continue
             path = PurePosixPath(member.name)
             base, _, extension = path.name.partition(".")
             this = str(path.parent / base)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -201,3 +203,33 @@ def test_an_escaped_cell_is_harmless_and_comes_back(text):
     escaped = escape_cell(text)
     assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert unescape_cell(escaped) == text
+
+
+WRITTEN = st.text("aäßéが각_ ", min_size=1, max_size=8).map(str.strip).filter(bool)
+
+
+@given(WRITTEN, st.sampled_from(["NFC", "NFD"]), st.sampled_from(["", "ü/"]))
+def test_a_name_in_another_unicode_form_means_the_same_file(name, form, folder):
+    """An archive from a Mac holds NFD, where tables hold NFC."""
+    other = "NFD" if form == "NFC" else "NFC"
+    with TemporaryDirectory() as root:
+        fill(Path(root), unicodedata.normalize(form, f"{folder}{name}.png"))
+        table(Path(root), (unicodedata.normalize(other, f"{folder}{name}.png"), "mine"))
+        assert [(r.caption, r.problem) for r in read(Path(root))] == [("mine", None)]
+        (Path(root) / "captions.csv").unlink()
+        beside = unicodedata.normalize(other, f"{name}.txt")
+        (Path(root) / unicodedata.normalize(form, folder) / beside).write_text("beside")
+        assert [(r.caption, r.problem) for r in read(Path(root))] == [("beside", None)]
+
+
+def test_of_two_files_that_differ_in_form_each_is_found_by_its_own(tmp_path):
+    names = [unicodedata.normalize(form, "ä.png") for form in ("NFC", "NFD")]
+    fill(tmp_path, *names)
+    table(tmp_path, *((name, str(n)) for n, name in enumerate(names)))
+    assert [(r.image, r.caption) for r in read(tmp_path)] == [(image(0), "0"), (image(1), "1")]
+
+
+def test_what_macos_adds_to_an_archive_is_left_out(tmp_path):
+    fill(tmp_path, "a.png", "._a.png", "__MACOSX/a.png")
+    table(tmp_path, ("a.png", "x"))
+    assert [r.caption for r in read(tmp_path)] == ["x"]

@@ -277,3 +277,23 @@ def test_several_splits_are_not_mixed_without_a_word(tmp_path):
     assert captions("all") == ["test 0", "train 1", "train 2"]
     with pytest.raises(DataError, match="no split 'dev'"):
         captions("dev")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 cut"])
+def test_a_table_of_img2dataset_that_is_damaged_costs_its_own_shard(tmp_path, damage):
+    """A full disk leaves tables of no bytes; the count for the progress bar is then unknown."""
+    path = img2dataset(tmp_path / "out", layout="tars")
+    (path / "00001.parquet").write_bytes(damage)
+    reader = open_reader("img2dataset", path)
+    assert reader.count() is None
+    problems = [raw.problem.partition(":")[0] for raw in reader.read() if raw.problem]
+    assert problems == ["download-failed", "shard-damaged"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 cut"])
+def test_a_file_without_a_footer_costs_its_own_rows_and_no_others(tmp_path, damage):
+    written(tmp_path / "a.parquet", [{"image": image(0), "caption": "x"}])
+    (tmp_path / "b.parquet").write_bytes(damage)
+    reader = open_reader("parquet", tmp_path)
+    assert reader.count() is None
+    assert [(raw.problem or "").partition(":")[0] for raw in reader.read()] == ["", "file-damaged"]

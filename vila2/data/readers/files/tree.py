@@ -17,6 +17,7 @@ from typing import Literal
 
 from vila2.data.errors import DataError
 from vila2.data.readers.keys import Keys
+from vila2.data.readers.names import is_hidden
 from vila2.data.sample import RawSample
 
 TREE = ".tree.jsonl"
@@ -127,9 +128,9 @@ def inside(root: Path, path: Path) -> bool:
 def _names(root: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         here = Path(folder)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         links = [name for name in folders if (here / name).is_symlink()]
-        for name in (*links, *(name for name in names if not name.startswith("."))):
+        for name in (*links, *(name for name in names if not is_hidden(name))):
             yield (here / name).relative_to(root).as_posix()
 
 
