@@ -8,9 +8,6 @@ others and the health checks find a free thread.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,7 +25,6 @@ from services.chassis.web.limit_settings import RequestSettings
 
 T = TypeVar("T")
 _END = object()
-_NICER, _NICEST = 10, 19
 RETRY_SECONDS = 1.0
 
 
@@ -131,8 +127,9 @@ class SlowRequests:
                 setting="VILA2_TEAM_SLOW_REQUESTS",
             )
         )
-        # Its own threads, since a lowered priority cannot be raised again.
-        self._pool = ThreadPoolExecutor(given.slow_threads, "slow", initializer=_step_back)
+        # Of ordinary priority: what loads a model here makes the threads that all jobs compute
+        # with, and a thread that steps back while it holds the interpreter stops every other.
+        self._pool = ThreadPoolExecutor(given.slow_threads, "slow")
 
     async def run(self, team: str, work: Callable[[], T]) -> T:
         """Call `work` in a thread of the pool; raises what it raises, or `TooManyRequests`."""
@@ -154,14 +151,6 @@ class SlowRequests:
             turns.give_back(team)
             raise
         return _Held(_each(pieces, self._pool), media_type, lambda: turns.give_back(team))
-
-
-def _step_back() -> None:
-    """Let ordinary requests go first: decoding images would keep them from the cores."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        thread = threading.get_native_id()
-        nice = os.getpriority(os.PRIO_PROCESS, thread) + _NICER
-        os.setpriority(os.PRIO_PROCESS, thread, min(_NICEST, nice))
 
 
 async def _in(pool: Executor, work: Callable[[], T]) -> T:

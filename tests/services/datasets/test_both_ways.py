@@ -260,7 +260,10 @@ def test_a_file_inside_another_file_is_told(client: Client) -> None:
         client.datasets.put_piece("d", 1, name, 0, b"x")
     client.datasets.seal_version("d", 1)
     until(lambda: client.datasets.version("d", 1).state == "failed")
-    assert "lies in another file" in client.datasets.version("d", 1).error
+    assert (
+        "beside another file whose name is that of its folder"
+        in client.datasets.version("d", 1).error
+    )
 
 
 def test_other_hidden_files_are_not_taken(client: Client) -> None:
