@@ -186,7 +186,7 @@ def larger_qwen(folder: Path) -> Path:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     build("Qwen2.5-VL", folder)
-    config: Any = AutoConfig.from_pretrained(folder)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     compose: Any = AutoModelForImageTextToText
     text, vision = config.text_config, config.vision_config
     text.hidden_size, text.intermediate_size, text.num_hidden_layers = 512, 1536, 8
@@ -196,7 +196,7 @@ def larger_qwen(folder: Path) -> Path:
     vision.hidden_size, vision.intermediate_size, vision.depth = 256, 768, 4
     vision.num_heads, vision.out_hidden_size = 4, 512
     torch.manual_seed(0)
-    compose.from_config(config).save_pretrained(folder)
+    compose.from_config(config, trust_remote_code=False).save_pretrained(folder)
     return folder
 
 

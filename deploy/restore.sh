@@ -21,10 +21,7 @@ sums=$folder/SHA256SUMS
 [ -e "$sums" ] || fail "$folder holds no whole backup: SHA256SUMS is missing"
 
 if [ -n "${2:-}" ]; then
-    names=(-e "$2")
-    # A shard's index is named after the beginning of the shard's digest.
-    [[ $2 =~ ^[0-9a-f]{64}$ ]] && names+=(-e "-${2:0:16}.")
-    found=$(grep -F "${names[@]}" "$sums" | grep '  \./objects/') ||
+    found=$(grep -F -e "$2" "$sums" | grep '  \./objects/') ||
         fail "no object has $2 in its digest or key"
     check <<<"$found"
     keys <<<"$found" | steps put-objects

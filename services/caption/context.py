@@ -21,6 +21,7 @@ from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.telemetry.health_gauges import Watch
 from services.chassis.telemetry.metrics import CAPTIONS
+from services.chassis.web.turns import SlowRequests
 from services.chassis.work.loop import Loop
 from services.chassis.work.queue import Queue
 from services.chassis.work.units import WorkUnits
@@ -62,6 +63,7 @@ class CaptionContext:
             database, objects, units, self.engines, platform, self.jobs.steps
         )
         self.control = JobControl(database, objects, units, self.jobs)
+        self.slow = SlowRequests()
         self.direct = Direct(self.engines, platform, self.deployments, self.quotas)
         CAPTIONS.labels(CAPTIONED)  # start at 0, so that the first increase is visible
         self.worker = Worker(units, queue, {SHARD_TASK: self.shards.run})
@@ -80,6 +82,10 @@ class CaptionContext:
     def start_worker(self) -> None:
         """Only run shards: the service handles layers, deployments and hints."""
         self.worker.start(relay=False)
+
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
 
     def stop(self) -> None:
         """Stop background work and close the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -107,9 +108,9 @@ def get_failures(
 
 @router.post("/captions", summary="Caption images")
 @takes_body("data")
-def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
+async def caption_images(body: api.CaptionsIn, caller: Reader, context: Context) -> api.Preview:
     """Caption the images in the request as a job would, with the gate and retries."""
-    return context.direct.captions(caller.team, body)
+    return await context.slow.run(caller.team, partial(context.direct.captions, caller.team, body))
 
 
 EndpointName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
@@ -163,15 +164,17 @@ def get_deployment(deployment: str, caller: Reader, context: Context) -> api.Dep
 
 
 @router.post("/previews", summary="Preview captions")
-def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
+async def preview_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Preview:
     """Caption a few samples as a job would, without creating a layer."""
-    return context.previews.preview(caller.team, body)
+    return await context.slow.run(caller.team, partial(context.previews.preview, caller.team, body))
 
 
 @router.post("/estimates", summary="Estimate a caption job")
-def estimate_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Estimate:
+async def estimate_captions(body: api.PreviewIn, caller: Reader, context: Context) -> api.Estimate:
     """Caption a few samples, and extrapolate time, tokens and cost to the whole version."""
-    return context.previews.estimate(caller.team, body)
+    return await context.slow.run(
+        caller.team, partial(context.previews.estimate, caller.team, body)
+    )
 
 
 @router.get("/quota", summary="Get the caller's image quota")

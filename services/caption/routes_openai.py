@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from services.caption.context import CaptionContext
 from services.caption.routes import Context, Reader
 from services.caption.serving.openai_chat import stream_of
 from services.chassis.web.middleware import takes_body
@@ -26,16 +29,23 @@ def list_served_models(caller: Reader, context: Context) -> openai.ServedModels:
     responses={200: {"model": openai.ChatCompletion, "content": {"text/event-stream": {}}}},
 )
 @takes_body("data")
-def complete_chat(
+async def complete_chat(
     body: openai.ChatIn, caller: Reader, context: Context
 ) -> openai.ChatCompletion | StreamingResponse:
     """Answer a question about images; `stream` sends the text as it is generated."""
-    pieces = context.direct.chat(caller.team, body)
     if not body.stream:
-        return next(piece for piece in pieces if not isinstance(piece, str))
+        return await context.slow.run(caller.team, lambda: _whole(context, caller.team, body))
     usage = body.stream_options is not None and body.stream_options.include_usage
-    events = stream_of(pieces, model=body.model, usage=usage)
-    return StreamingResponse(events, media_type="text/event-stream")
+
+    def begin() -> Iterator[str]:
+        return stream_of(context.direct.chat(caller.team, body), model=body.model, usage=usage)
+
+    return await context.slow.stream(caller.team, begin, media_type="text/event-stream")
+
+
+def _whole(context: CaptionContext, team: str, body: openai.ChatIn) -> openai.ChatCompletion:
+    pieces = context.direct.chat(team, body)
+    return next(piece for piece in pieces if not isinstance(piece, str))
 
 
 @router.get("/models/{model}", summary="Get a model (OpenAI)")

@@ -48,6 +48,10 @@ class ControllerContext:
         self._relay_loop.start()
         self.watch.start()
 
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
+
     def stop(self) -> None:
         """Stop and close the database; runs resume at the next start."""
         self.watch.stop()

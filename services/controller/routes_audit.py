@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from services.chassis.web.numbers import Moment
 from services.identity.audit import Wanted
 from services.identity.identity import Identity
 from services.identity.require import Principal, identity_of, require
@@ -27,8 +28,8 @@ def list_audit(
     method: str = "",
     status: Annotated[int | None, Query(ge=100, le=599)] = None,
     path: Annotated[str, Query(description="Part of the path, such as a run's id.")] = "",
-    since: Annotated[float | None, Query(description="Seconds since 1970.")] = None,
-    until: float | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     cursor: Annotated[str, Query(description="`next` of the previous page.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> api.AuditPage:

@@ -10,6 +10,7 @@ from services.chassis.web.paging import Paged
 from services.identity.identity import Identity
 from services.identity.require import PLATFORM_ADMIN, Principal, identity_of, require
 from vila2.schemas.rest import identity as api
+from vila2.schemas.text import Seen
 
 router = APIRouter(prefix="/v1")
 Who = Annotated[Principal, Depends(require("identity:read"))]
@@ -25,7 +26,7 @@ def _secret(response: Response) -> None:
 
 
 Secret = Depends(_secret)
-UserName = Annotated[str, Path(pattern=r"^[^\s/]{1,200}$")]
+UserName = Annotated[str, Path(pattern=r"^[^\s/]{1,200}$"), Seen]
 
 
 @router.get("/whoami", summary="Get the caller")

@@ -12,6 +12,7 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.storage.sources import Sources
 from services.chassis.telemetry.health_gauges import Watch
 from services.chassis.work.queue import Queue
+from services.chassis.work.team_share import TeamShare
 from services.chassis.work.units import WorkUnits
 from services.chassis.work.worker import Worker
 from services.datasets.governance.audits import AUDIT_TASK, Audits
@@ -22,6 +23,7 @@ from services.datasets.governance.takedowns import TAKEDOWN_TASK, Takedowns
 from services.datasets.layers.imports import LayerImports
 from services.datasets.layers.layers import Layers
 from services.datasets.layers.lineage import Reading
+from services.datasets.settings import DatasetsSettings
 from services.datasets.tables import WorkUnitRow
 from services.datasets.versions.in_place import InPlace
 from services.datasets.versions.incoming import Incoming
@@ -50,14 +52,18 @@ class DatasetsContext:
         spool: Path,
         fetching: FetchPolicy | None = None,
         limits: Callable[[str], Limits] = lambda _: Limits(),
+        settings: DatasetsSettings | None = None,
     ) -> None:
+        settings = settings or DatasetsSettings()
         self.database = database
         self.objects = objects
         self.spool = spool
         spool.mkdir(parents=True, exist_ok=True)
         self.units = WorkUnits(database, WorkUnitRow)
         self.storage = Storage(database, limits)
-        self.versions = Versions(database, self.units, sources, self.storage)
+        self.versions = Versions(
+            database, self.units, sources, self.storage, most_waiting=settings.team_ingests
+        )
         self.uploads = Uploads(database, objects, self.storage)
         self.layers = Layers(database, objects)
         self.imports = LayerImports(database, objects, self.layers)
@@ -70,16 +76,18 @@ class DatasetsContext:
             database,
             objects,
             self.units,
-            incoming=Incoming(database, objects, fetching or FetchPolicy()),
+            incoming=Incoming(database, objects, fetching or FetchPolicy(), settings.bounds),
             in_place=InPlace(sources),
             uploads=self.uploads,
         )
+        # Take-downs are not held back by anything.
+        share = TeamShare(settings.ingest_workers - 1)
         self.worker = Worker(
             self.units,
             queue,
             {
-                INGEST_TASK: ingest.run,
-                AUDIT_TASK: self.audits.run,
+                INGEST_TASK: share.of(ingest.run),
+                AUDIT_TASK: share.of(self.audits.run),
                 TAKEDOWN_TASK: self.takedowns.run,
             },
         )
@@ -91,6 +99,10 @@ class DatasetsContext:
         _remove_old(self.spool)
         self.worker.start()
         self.watch.start()
+
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self.database.check()
 
     def stop(self) -> None:
         """Stop working and close the database."""

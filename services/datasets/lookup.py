@@ -66,6 +66,12 @@ def named_version(session: Session, team: str, ref: DatasetRef) -> VersionRow:
     return ready_version(session, team, ref.name, ref.version)
 
 
+def version_name(session: Session, version_id: int) -> str:
+    """`dataset@version`, as messages name it."""
+    version = session.get_one(VersionRow, version_id)
+    return str(DatasetRef(session.get_one(DatasetRow, version.dataset_id).name, version.number))
+
+
 def shards_of(
     session: Session, version_id: int, *, after: int = -1, limit: int = 0
 ) -> list[ShardRow]:

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers, declared_bytes, received, takes
+from services.chassis.web.contents import answers, declared_bytes, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.datasets.context import DatasetsContext
-from services.datasets.versions.content import shard_tar
+from services.datasets.versions.content import index_bytes, shard_tar
 from services.datasets.versions.uploads import Piece
 from services.identity.require import Principal, require
 from vila2.schemas.rest import datasets as api
@@ -167,7 +167,9 @@ def get_shard_content(
 ) -> Response:
     """The shard's tar. For a tar registered in place, it contains only the admitted samples."""
     found = context.versions.shard(caller.team, name, number, index)
-    return Response(shard_tar(context.objects, found), media_type="application/x-tar")
+    version = context.versions.version(caller.team, name, number)
+    tar = shard_tar(context.objects, f"{name}@{version.version}", found, context.spool)
+    return streamed(tar, media_type="application/x-tar")
 
 
 @router.get(
@@ -180,7 +182,9 @@ def get_shard_index(
 ) -> Response:
     """The shard's samples without images, and the images' offsets in the tar, as Parquet."""
     found = context.versions.shard(caller.team, name, number, index)
-    data = context.objects.get(found.index_key)
+    version = context.versions.version(caller.team, name, number)
+    named = f"{name}@{version.version}"
+    data = index_bytes(context.objects, named, found.index, found.index_key)
     return Response(data, media_type="application/vnd.apache.parquet")
 
 

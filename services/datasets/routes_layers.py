@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.chassis.web.contents import answers, received, takes
+from services.chassis.storage.intact import intact_local, stored_captions
+from services.chassis.web.contents import answers, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.middleware import takes_body
 from services.chassis.web.numbers import Number
@@ -147,8 +148,10 @@ def get_layer_content(
     """One shard's captions as Parquet. An unsealed layer requires an export with a waiver."""
     held = context.layers.get(caller.team, layer)
     context.exports.check_readable(caller.team, held, export)
-    data = context.objects.get(context.layers.shard(caller.team, held.id, number).object_key)
-    return Response(data, media_type="application/vnd.apache.parquet")
+    shard = context.layers.shard(caller.team, held.id, number)
+    stored = stored_captions(held.id, number, shard.object_key, shard.sha256)
+    captions = intact_local(context.objects, shard.object_key, stored)
+    return streamed(captions.open("rb"), media_type="application/vnd.apache.parquet")
 
 
 @router.post("/exports", summary="Begin an export", status_code=201)

@@ -91,6 +91,17 @@ class UploadRow(Base):
     kept: Mapped[bool] = mapped_column(Boolean, default=True)
 
 
+class ReservationRow(Base):
+    """Bytes of a team that are being stored; counted until `until` (Unix time, seconds)."""
+
+    __tablename__ = "reservations"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[float] = mapped_column(Float)
+
+
 class ShardRow(Base):
     """A shard of a version: its data (`object_key`) and its index.
 

@@ -1,8 +1,9 @@
 """The audit log: which key did what, when, and how it ended.
 
 Records every request to a route whose scope allows changes, and every 401 and 403, before the
-response is sent. Entries for unauthenticated requests are rate-limited so that they cannot fill the
-disk; the excess is counted. Entries are kept forever unless a retention in days is configured.
+response is sent. Entries for refused requests are rate-limited, for each team and for strangers
+together, so that they cannot fill the disk; the excess is counted. Entries are kept forever
+unless a retention in days is configured.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.identity.teams import see
 from vila2.schemas.rest import identity as api
 
 _log = structlog.get_logger()
-STRANGERS_PER_MINUTE = 60
+REFUSALS_PER_MINUTE = 60
 PRUNE_SECONDS = 3600.0
 # Rows per call, so that writers do not wait long; the next call removes more.
 PRUNE_MOST = 10_000
@@ -70,15 +71,21 @@ def worth_recording(scope: str, status: int) -> bool:
 class Audit:
     """Owns the table `audit`. Thread-safe."""
 
-    def __init__(self, database: Database, *, days: int | None = None) -> None:
-        self._database, self._days = database, days
-        self._strangers = Limiter()
+    def __init__(
+        self,
+        database: Database,
+        *,
+        days: int | None = None,
+        refusals: int = REFUSALS_PER_MINUTE,
+    ) -> None:
+        self._database, self._days, self._refusals = database, days, refusals
+        self._refused = Limiter()
         self._pruned, self._lock = float("-inf"), threading.Lock()
 
     def record(self, made: AuditRecord) -> None:
         """Write one entry; if that fails, it goes to the process's log."""
-        if not made.key and not self._room_for_a_stranger():
-            AUDIT_UNRECORDED.labels("strangers").inc()
+        if not self._has_room(made):
+            AUDIT_UNRECORDED.labels("refusals" if made.key else "strangers").inc()
             return
         try:
             with self._database.transaction() as session:
@@ -147,8 +154,12 @@ class Audit:
                 self._pruned = time.monotonic()
             return due
 
-    def _room_for_a_stranger(self) -> bool:
-        return self._strangers.wait("strangers", STRANGERS_PER_MINUTE) == 0
+    def _has_room(self, made: AuditRecord) -> bool:
+        """Whether an entry may be written; those that changed something always may."""
+        if made.key and made.status not in _REFUSED:
+            return True
+        who = f"team:{made.team}" if made.key else "strangers"
+        return self._refused.wait(who, self._refusals) == 0
 
 
 def _number(cursor: str) -> int:

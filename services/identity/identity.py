@@ -28,13 +28,13 @@ class Identity:
         limiter: Limiter,
         sign_in: SignIn | None = None,
         *,
-        audit_days: int | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._database, self._limiter, self._sign_in = database, limiter, sign_in
         self.directory = Directory(database, peppers)
         self.keys = Keys(database, peppers, self.directory.forget)
         self.teams = Teams(database, self.directory.forget)
-        self.audit = Audit(database, days=audit_days)
+        self.audit = audit or Audit(database)
 
     def principal(self, bearer: str) -> Principal:
         """Authenticate a bearer token, a key or a JWT; raises `Unauthenticated`."""

@@ -54,7 +54,8 @@ def _entry(service: str, scope: Scope, start: Message) -> AuditRecord | None:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return AuditRecord(
         service=service,
-        method=scope["method"],
+        # A client can make up a method of any length.
+        method=scope["method"][:10],
         route=getattr(scope.get("route"), "path", "")[:200],
         # PostgreSQL rejects NUL; a client must not avoid the log by sending one.
         path=path.replace("\0", "\ufffd")[:500],

@@ -54,6 +54,8 @@ def require(scope: str) -> Callable[..., Principal]:
         caller: Principal = getattr(request.state, CALLER)
         request.state.scope = scope
         request.state.principal = caller
+        # Before any refusal: each is an entry in the audit log, and must not be free.
+        identity_of(request).limit(caller)
         if scope not in caller.scopes:
             raise Forbidden(f"this key lacks the scope {scope!r}", fix="ask for a key with it")
         team = request.headers.get(TEAM_HEADER)
@@ -64,7 +66,6 @@ def require(scope: str) -> Callable[..., Principal]:
                 )
             caller = Principal(caller.key, team, caller.scopes, caller.user)
             request.state.principal = caller
-        identity_of(request).limit(caller)
         return caller
 
     check.scope = scope  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ VILA2_OIDC_USER_CLAIM    claim with the user's name (default email)
 VILA2_OIDC_TEAM_CLAIM    claim with the team's name (default team)
 VILA2_OIDC_ROLE_CLAIM    claim with the role: viewer, member or admin. If it is empty or a token
                          lacks the claim, the user's role in the team applies
+VILA2_AUDIT_REFUSALS     refused requests a minute that a process records, for each team and for
+                         strangers together (default 60)
 VILA2_AUDIT_DAYS         days after which audit log entries are deleted; default: never
 """
 
@@ -26,6 +28,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.chassis.storage.settings import StorageSettings
+from services.identity.audit import REFUSALS_PER_MINUTE, Audit
 from services.identity.identity import Identity
 from services.identity.limiter import Limiter
 from services.identity.migrations import MIGRATIONS
@@ -49,6 +52,7 @@ class IdentitySettings(BaseSettings):
     oidc_user_claim: str = "email"
     oidc_team_claim: str = "team"
     oidc_role_claim: str = ""
+    audit_refusals: int = Field(REFUSALS_PER_MINUTE, ge=1)
     audit_days: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
@@ -65,7 +69,8 @@ class IdentitySettings(BaseSettings):
         peppers = Peppers.of(workspace / PEPPER_FILE, given=self.key_pepper.get_secret_value())
         database = storage.database(workspace, Base.metadata, MIGRATIONS)
         limiter = Limiter(self.broker_url.get_secret_value())
-        return Identity(database, peppers, limiter, self._sign_in(), audit_days=self.audit_days)
+        audit = Audit(database, days=self.audit_days, refusals=self.audit_refusals)
+        return Identity(database, peppers, limiter, self._sign_in(), audit=audit)
 
     def _sign_in(self) -> SignIn | None:
         if not self.oidc_issuer:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
+from services.chassis.web.server import create_server
 from services.platform.doctor import findings
 from services.platform.embedded import (
     OF_ANOTHER_VERSION,
@@ -39,9 +42,9 @@ class EmbeddedDoor:
                 "--workspace"
             ) from error
 
-    def front(self, apps: Mapping[str, Any]) -> Any:
-        """One ASGI app with each service mounted under its name."""
-        return front(dict(apps))
+    def server(self, apps: Mapping[str, Any]) -> uvicorn.Server:
+        """A server of one app with each service, already started, mounted under its name."""
+        return create_server(front(dict(apps)), lifespan=False)
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The server-side findings of `vila2 doctor`."""

@@ -66,7 +66,8 @@ class EmbeddedPlatform:
         triton: bool = False,
     ) -> None:
         self.workspace = workspace.resolve()
-        self.workspace.mkdir(parents=True, exist_ok=True)
+        # Data, texts and names of teams lie in it; a folder that exists keeps its mode.
+        self.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._apps_thread = AppThread()
         self.apps: dict[str, FastAPI] = {}
         self.triton: TritonServer | None = None

@@ -17,21 +17,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from pathlib import Path
-
-import uvicorn
 
 from services.chassis.process import begin_process
 from services.chassis.storage.settings import StorageSettings
 from services.chassis.telemetry.tracing import TracingUnavailable
+from services.chassis.web.server import create_server
 from services.identity.settings import IdentitySettings
 from services.platform import operations
 from services.platform.mount import front
 from services.platform.targets import TARGETS
 from services.platform.wiring import Seams, WorkspaceKeys
 from vila2.client import Client
+from vila2.system.listening import CannotListen, listen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.prepare and not (given.target and url):
         print("give --target and set VILA2_PLATFORM_URL, or --prepare", file=sys.stderr)  # noqa: T201
         return 2
-    workspace.mkdir(parents=True, exist_ok=True)
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         end_process = begin_process("-".join(given.target) or "prepare", workspace=workspace)
     except TracingUnavailable as error:
@@ -77,10 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
     if seams.alone:
         print("processes apart need VILA2_DATABASE_URL", file=sys.stderr)  # noqa: T201
         return 2
+    try:
+        listening = listen(given.host, given.port)
+    except CannotListen as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     apps = {name: TARGETS[name](seams) for name in given.target}
-    with socket.create_server((given.host, given.port)) as listening:
-        config = uvicorn.Config(front(apps), log_level="warning")
-        uvicorn.Server(config).run(sockets=[listening])
+    with listening:
+        create_server(front(apps)).run(sockets=[listening])
     client.close()
     identity.close()
     end_process()

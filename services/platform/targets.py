@@ -21,6 +21,7 @@ from services.controller.runs.event_relay import RedisSink
 from services.controller.tables import Base as ControllerBase
 from services.datasets.context import DatasetsContext
 from services.datasets.migrations import MIGRATIONS as DATASETS
+from services.datasets.settings import DatasetsSettings
 from services.datasets.tables import Base as DatasetsBase
 from services.platform.wiring import Seams
 from services.specialist.context import SpecialistContext
@@ -32,10 +33,12 @@ from services.training.tables import Base as TrainingBase
 
 
 def _datasets(seams: Seams) -> FastAPI:
+    settings = DatasetsSettings()
     context = DatasetsContext(
         database=seams.database(DatasetsBase, DATASETS),
         objects=seams.objects,
-        queue=InProcessQueue(name="ingest"),
+        queue=InProcessQueue(name="ingest", workers=settings.ingest_workers),
+        settings=settings,
         platform=seams.platform,
         sources=seams.sources,
         spool=seams.workspace / "spool",
@@ -57,6 +60,7 @@ def _training(seams: Seams) -> FastAPI:
         root=seams.workspace / "training",
         slots=seams.slots,
         accelerator=seams.training.training_accelerator,
+        max_cpus=seams.training.max_cpus,
         interrupt_on_stop=not seams.training.jobs_outlive_the_service,
     )
     if seams.alone:

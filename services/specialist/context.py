@@ -25,6 +25,10 @@ class SpecialistContext:
         self.loop.start()
         self.watch.start()
 
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
+
     def stop(self) -> None:
         """Stop and close the database."""
         self.watch.stop()

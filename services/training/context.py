@@ -33,8 +33,8 @@ class TrainingContext:
 
     With `interrupt_on_stop`, an orderly stop also interrupts the jobs, as on a laptop; without it
     they continue and the next dispatcher adopts them. `accelerator` is the device that a process of
-    the backend uses by default. A dispatcher that dies while starting a job delays it by at most
-    `lease_seconds`.
+    the backend uses by default, `max_cpus` how many CPUs a job may ask for. A dispatcher that dies
+    while starting a job delays it by at most `lease_seconds`.
     """
 
     def __init__(
@@ -49,13 +49,14 @@ class TrainingContext:
         slots: int,
         interrupt_on_stop: bool,
         accelerator: str = "cpu",
+        max_cpus: int = 4096,
         lease_seconds: float = 30.0,
     ) -> None:
         self._database = database
         self._interrupt = interrupt_on_stop
         self.platform = platform
         self._backend = backend
-        self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator)
+        self.jobs = Jobs(database, root=root / "jobs", accelerator=accelerator, max_cpus=max_cpus)
         self.claims = Claims(database, slots=slots, lease_seconds=lease_seconds)
         self.quotas, self.accounts = Quotas(database), Accounts(database)
         self.registry = Registry(database, objects)
@@ -101,6 +102,10 @@ class TrainingContext:
 
     def _measure(self) -> None:
         measure(self._database, self.accounts, self.jobs.files)
+
+    def check(self) -> None:
+        """Raise the database's error if requests that change something would fail."""
+        self._database.check()
 
     def stop(self) -> None:
         """Stop dispatching and close the database."""

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 
 from services.chassis.web.contents import answers
 from services.chassis.web.idempotency import IdempotencyKey
+from services.chassis.web.numbers import Moment
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.identity.require import Principal, require
@@ -126,8 +127,8 @@ def list_usage(
     context: Context,
     page: Paged,
     by: Literal["team", "run"] = "team",
-    since: float = 0.0,
-    until: float | None = None,
+    since: Moment = 0.0,
+    until: Moment | None = None,
 ) -> list[api.Usage]:
     """GPU-hours and process-hours of the caller's team, including failed attempts of jobs."""
     found = context.accounts.usage(caller.team, by, since=since, until=until)
@@ -140,8 +141,8 @@ def list_usage_of_all(
     context: Context,
     page: Paged,
     by: Literal["team", "run"] = "team",
-    since: float = 0.0,
-    until: float | None = None,
+    since: Moment = 0.0,
+    until: Moment | None = None,
 ) -> list[api.Usage]:
     """GPU-hours and process-hours of every team. Requires `quotas:read`."""
     found = context.accounts.usage(None, by, since=since, until=until)

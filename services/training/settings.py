@@ -6,6 +6,8 @@ VILA2_TRAINING_PROCESSES_PER_NODE  a job of more processes gets several nodes (0
 VILA2_TRAINING_MEMORY              MiB a process (0: the cluster's default)
 VILA2_TRAINING_SECONDS             time limit of a start; it is asked to checkpoint
 VILA2_TRAINING_NOTICE              that many seconds before (default 120)
+VILA2_TRAINING_MAX_CPUS            processes times threads that a job may ask for (default: the
+                                   cores of this machine, at least 2; on a cluster 4096)
 
 VILA2_SLURM_PARTITION, _ACCOUNT, _QOS, _CONSTRAINT   as sbatch has them
 VILA2_SLURM_PYTHON                 the interpreter on the nodes (default: this one)
@@ -31,6 +33,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.training.backends.backend import Accelerator, Backend, Defaults
+from vila2.system.processes import usable_cores
 
 
 class BackendMissing(RuntimeError):
@@ -48,6 +51,7 @@ class TrainingSettings(BaseSettings):
     training_memory: int = Field(0, ge=0)
     training_seconds: int = Field(0, ge=0)
     training_notice: int = Field(120, ge=1)
+    training_max_cpus: int = Field(0, ge=0)
     slurm_partition: str = ""
     slurm_account: str = ""
     slurm_qos: str = ""
@@ -102,6 +106,14 @@ class TrainingSettings(BaseSettings):
             seconds=self.training_seconds,
             notice=self.training_notice,
         )
+
+    @property
+    def max_cpus(self) -> int:
+        """Processes times threads that a job may ask for."""
+        if self.training_max_cpus:
+            return self.training_max_cpus
+        # Two also on one core, where a training of two processes is slow but works.
+        return max(2, usable_cores()) if self.training_backend == "local" else 4096
 
     @property
     def jobs_outlive_the_service(self) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import load_image
 from vila2.data.readers.benchmark import TABLE
+from vila2.data.readers.files.image_files import load_image
 from vila2.data.readers.json_rows import parse_json
 
 MAX_FILE_BYTES = 1024**3

@@ -18,7 +18,7 @@ from vila2.client.submit import submit as submit_dataset
 from vila2.data.readers import FORMATS, ReadOptions
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
-from vila2.system.terminal import bold, number, progress_bar, sentence, stack, table
+from vila2.system.terminal import bold, number, progress_bar, say, sentence, stack, table
 
 app = Group("Submit datasets, look at them, keep them clean.")
 
@@ -37,6 +37,12 @@ def submit(
         str, typer.Option(help="Column that holds images (folder, parquet).")
     ] = "",
     url_field: Annotated[str, typer.Option(help="Column that holds addresses (urls).")] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of texts that do not state it, e.g. cp1252; else UTF-8.")
+    ] = "",
+    split: Annotated[
+        str, typer.Option(help="Split to read, or all, if the files have several (parquet).")
+    ] = "",
     captionless: Annotated[
         bool, typer.Option("--captionless", help="Also admit images without text.")
     ] = False,
@@ -68,9 +74,16 @@ def submit(
     no effect, and an interrupted submission resumes.
     """
     options = ReadOptions(
-        image_field, caption_field, url_field, captionless, structure_only=structure_only
+        image_field,
+        caption_field,
+        url_field,
+        captionless,
+        structure_only=structure_only,
+        encoding=encoding,
+        split=split,
     )
     with session.client() as client:
+        before = {held.name: held.latest for held in client.datasets.all()}
         if path.startswith("s3://"):
             version = _register(client, path, name, options, licence)
         else:
@@ -87,6 +100,12 @@ def submit(
                 again=again,
             )
         _show_version(session, client, version)
+        was = before.get(version.dataset, 0)
+        if version.state == "ready" and 0 < was < version.version and not session.json:
+            say(
+                f"{version.dataset} now means version {version.version}; it was {was}. To go back: "
+                f"vila2 datasets use {version.dataset}@{was}"
+            )
         if version.state != "ready":
             raise CliError(version.error or f"the version is {version.state}")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.controller import RunIn
+from vila2.system.listening import CannotListen, listen, reached_by_others
 from vila2.system.terminal import bold, errors, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
@@ -54,19 +55,15 @@ def up(
     commands find it. `--engine triton` starts a Triton server for the captions (run `vila2 triton
     install` once); VILA2_TRITON_URL uses one that is already running.
     """
-    import uvicorn
-
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        # Users on other machines must not use every address and every variable of this process.
-        os.environ.setdefault("VILA2_ENDPOINTS", "")
-    with (
-        _listening(host, port) as listening,
-        embedded(session.workspace, triton=engine == "triton") as served,
-    ):
-        address = f"http://{host}:{listening.getsockname()[1]}"
-        server = uvicorn.Server(
-            uvicorn.Config(door().front(served.apps), log_level="warning", lifespan="off")
-        )
+    with ExitStack() as opened:
+        listening = opened.enter_context(_listening(host, port))
+        if reached_by_others(listening):
+            # Users on other machines must not use every address and every variable of this process.
+            os.environ.setdefault("VILA2_ENDPOINTS", "")
+        served = opened.enter_context(embedded(session.workspace, triton=engine == "triton"))
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        server = door().server(served.apps)
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
             say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
@@ -169,16 +166,9 @@ def serve_triton(
 def _listening(host: str, port: int) -> socket.socket:
     """A listening socket; raises `CliError` with the fix if the address cannot be used."""
     try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        cures = {
-            errno.EADDRINUSE: f"port {port} of {host} is in use: stop what listens there, or "
-            "choose another with --port (0 takes a free one)",
-            errno.EACCES: f"this user may not listen on port {port}: choose one above 1023 with "
-            "--port",
-        }
-        cure = cures.get(error.errno or 0, f"cannot listen on {host!r} ({error}): correct --host")
-        raise CliError(cure) from error
+        return listen(host, port)
+    except CannotListen as error:
+        raise CliError(str(error)) from error
 
 
 def _served(session: Session) -> tuple[str, str]:

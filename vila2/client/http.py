@@ -2,7 +2,8 @@
 
 If a reply is lost, the request is sent again if that is safe. Every method except POST is
 idempotent. A POST that creates something carries an `Idempotency-Key`, by which the service finds
-what it created. Lists are paginated; `each` and `many` read all pages.
+what it created. A service that has answered before is given a minute to restart. Lists are
+paginated; `each` and `many` read all pages.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _LOST = (
 )
 # Seconds before each of two retries of a request whose reply was lost.
 _PAUSES = (0.2, 1.0)
+# Seconds before each retry of a request that did not arrive, at an address that has answered
+# before: a service that is restarted is back within a minute.
+_RESTART_PAUSES = (0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE = 1000
 
@@ -112,6 +116,9 @@ class Rest:
     def __init__(self, http: httpx2.Client, *, team: str | None = None) -> None:
         self._http = http
         self._headers = {"x-vila2-team": team} if team else {}
+        # A service that asks another has a caller who waits, and work that is tried again.
+        self._waits_for_restart = not team
+        self._has_answered = False
 
     def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
@@ -138,9 +145,18 @@ class Rest:
         """The first reply that arrives."""
         repeatable = method != "POST" or IDEMPOTENCY_KEY in headers
         pauses = iter(_PAUSES if repeatable else ())
+        patient = self._has_answered and self._waits_for_restart
+        restart = iter(_RESTART_PAUSES if patient else ())
         while True:
             try:
-                return self._http.request(method, f"v1/{path}", headers=headers, **options)
+                reply = self._http.request(method, f"v1/{path}", headers=headers, **options)
+                self._has_answered = True
+                return reply
+            except httpx2.ConnectError as error:
+                pause = next(restart, None)  # nothing was sent, so that even a POST may go again
+                if pause is None:
+                    raise self._silence(error) from error
+                time.sleep(pause)
             except _LOST as error:
                 pause = next(pauses, None)
                 if pause is None:

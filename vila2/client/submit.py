@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -18,7 +20,7 @@ from pathlib import Path
 from vila2.client.client import Client
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
-from vila2.data.readers.base import is_pattern
+from vila2.data.readers.files.tree import TREE, Tree
 from vila2.data.readers.folder import FolderReader
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
@@ -79,6 +81,7 @@ def submit(
     if isinstance(reader, FolderReader) and reader.bare:
         options = replace(options, captionless=True)
         reader = open_reader(format, path, options)
+    tree = _readable(reader.tree())
     client.datasets.create(dataset)
     wanted = VersionIn(
         source=source or path.name,
@@ -87,17 +90,17 @@ def submit(
         format=format if by_store else None,  # type: ignore[arg-type]
         options=ReadOptionsIn(**asdict(options)),
         # The size of parts is known only once they are made; the store checks each of them.
-        upload_bytes=_bytes(path) if by_store else 0,
+        upload_bytes=tree.bytes() if by_store else 0,
     )
     how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
-    opened = client.datasets.open_version(name, wanted, _token(path, how))
+    opened = client.datasets.open_version(name, wanted, _token(tree, how))
     if opened.state == "failed":
         # The same bytes may be admitted now: a link has become a file, or a limit was raised.
-        opened = client.datasets.open_version(name, wanted, _token(path, f"{how}:{time.time_ns()}"))
+        opened = client.datasets.open_version(name, wanted, _token(tree, f"{how}:{time.time_ns()}"))
     total = reader.count()
     if opened.state == "open":
         if by_store:
-            _send_files(client, opened, path, report)
+            _send_files(client, opened, tree, report)
         else:
             total = _send_parts(client, opened, reader.read(), total, report)
     return _ingested(client, opened, report, poll_seconds, total)
@@ -161,17 +164,33 @@ def _send_parts(
     return done
 
 
-def _send_files(client: Client, opened: Version, path: Path, report: Report) -> None:
-    files = _files(path)
-    held, sent = _held(client, opened), 0
-    total = _bytes(path)
-    for name, file in files:
+def _send_files(client: Client, opened: Version, tree: Tree, report: Report) -> None:
+    held, sent, total = _held(client, opened), 0, tree.bytes()
+
+    def send(name: str, piece: int, data: bytes) -> None:
+        if held.get((name, piece)) != hashlib.sha256(data).hexdigest():
+            client.datasets.put_piece(opened.dataset, opened.version, name, piece, data)
+
+    if listing := tree.listing():
+        send(TREE, 0, listing)
+    for name, file in tree.files():
         with file.open("rb") as content:
-            for piece, data in enumerate(iter(lambda: content.read(PART_BYTES), b"")):
-                if held.get((name, piece)) != hashlib.sha256(data).hexdigest():
-                    client.datasets.put_piece(opened.dataset, opened.version, name, piece, data)
+            # An empty file is one empty piece: it is there, and counts.
+            send(name, 0, data := content.read(PART_BYTES))
+            for piece in itertools.count(1):
                 sent += len(data)
                 report("uploading (bytes)", sent, total)
+                if not (data := content.read(PART_BYTES)):
+                    break
+                send(name, piece, data)
+
+
+def _readable(tree: Tree) -> Tree:
+    """`tree` itself; raises `DataError` for a file that may not be read."""
+    for _, file in tree.files():
+        if not os.access(file, os.R_OK):
+            raise DataError("may not be read", file=str(file), fix="Change its permissions")
+    return tree
 
 
 def _held(client: Client, opened: Version) -> dict[tuple[str, int], str]:
@@ -194,30 +213,11 @@ def _ingested(
     return version
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
-    """The files of a submission, by their names in it; hidden files are left out."""
-    if path.is_file():
-        return [(path.name, path)]
-    if is_pattern(path) and not path.exists():
-        return [(file.name, file) for file in sorted(path.parent.glob(path.name))]
-    found = ((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
-    return sorted(
-        (name.as_posix(), file)
-        for name, file in found
-        if not any(part.startswith(".") for part in name.parts)
-    )
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for _, file in _files(path))
-
-
-def _token(path: Path, how: str) -> str:
+def _token(tree: Tree, how: str) -> str:
     """Identifies a submission by its content and options; above 20 GiB, by its file listing."""
-    files = _files(path)
-    read = sum(file.stat().st_size for _, file in files) <= _READ_FOR_TOKEN
-    digest = hashlib.sha256(how.encode())
-    for name, file in files:
+    read = tree.bytes() <= _READ_FOR_TOKEN
+    digest = hashlib.sha256(how.encode() + tree.listing())
+    for name, file in tree.files():
         about = file.stat()
         marks = [name, about.st_size, None if read else about.st_mtime_ns]
         digest.update(json.dumps(marks).encode())

@@ -15,7 +15,7 @@ from vila2.data.dedup_index import Seen
 from vila2.data.images.decoding import ImageLimits, ImageRejected, inspect
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
-from vila2.data.text import clean_name, clean_text, needs_repair
+from vila2.data.text import clean_name, clean_text, needs_repair, undecoded
 from vila2.schemas.canonical import canonical_json
 
 MAX_CAPTION_CHARACTERS = 8_000
@@ -43,8 +43,9 @@ def admit(
 ) -> Sample | Rejected:
     """Validate one raw sample without reference to others. Pure.
 
-    Reasons: those of `images.inspect`, caption-empty, caption-too-long, turn-empty, turn-too-long,
-    item-malformed, and any problem that its reader reported (sample-unreadable if without a slug).
+    Reasons: those of `images.inspect`, text-not-decoded, caption-empty, caption-too-long,
+    turn-empty, turn-too-long, item-malformed, and any problem that its reader reported
+    (sample-unreadable if without a slug).
     With `captionless`, an image without text is admitted, to be captioned by a model. Without
     `decoded`, only the structure of an image is checked, not its pixels.
     """
@@ -54,6 +55,7 @@ def admit(
             if not _SLUG.fullmatch(reason):
                 reason, detail = "sample-unreadable", raw.problem
             raise _NotAdmitted(reason, detail or reason)
+        _decoded(raw)
         info = inspect(raw.image, limits=limits or ImageLimits(), decoded=decoded)
         image = raw.image or b""
         return Sample(
@@ -76,6 +78,16 @@ def admit(
 def _rejected(key: str, source: str, reason: str, detail: str) -> Rejected:
     shown = clean_text(source)[:500]
     return Rejected(clean_text(key)[:200], shown, reason, f"{shown}: {clean_text(detail)[:1000]}")
+
+
+def _decoded(raw: RawSample) -> None:
+    byte = next(filter(None, map(undecoded, raw.texts())), "")
+    if byte:
+        raise _NotAdmitted(
+            "text-not-decoded",
+            f"a text holds the byte {byte}, which its encoding (UTF-8, if none was named) does "
+            "not have; save it as UTF-8, or name its encoding with --encoding, such as cp1252",
+        )
 
 
 def _caption(raw: RawSample, *, captionless: bool) -> str:
@@ -141,7 +153,7 @@ class Summary:
     """Outcome counts of a version's raw samples: each is accepted or rejected with a reason.
 
     `notes` counts accepted samples with a remark: extension-differs (the file extension does not
-    match the format) and text-repaired (undecodable or control characters were removed).
+    match the format) and text-repaired (control characters or halves of pairs were removed).
     """
 
     accepted: int
@@ -159,13 +171,15 @@ class Admission:
     `repeated_captions` counts the accepted samples that share a caption. In addition to the
     reasons of `admit`: duplicate-caption (the same image with the same texts), duplicate-image
     (the same image with other texts), duplicate-key, duplicate-item. The first is always
-    kept. taken-down: the image's sha256 is in `taken_down`. The index of seen samples is on disk.
+    kept. taken-down: the image's sha256 is in `taken_down`. `counted` is called with the number of
+    samples so far after each, whether it was admitted or not. The index of seen samples is on disk.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
     captionless: bool = False
     decoded: bool = True
     taken_down: Callable[[str], bool] = lambda _: False
+    counted: Callable[[int], None] = lambda _: None
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -218,6 +232,7 @@ class Admission:
             kept = self.examples.setdefault(outcome.reason, [])
             if len(kept) < EXAMPLES_PER_REASON:
                 kept.append(outcome)
+        self.counted(self.accepted + self.rejected.total())
         return outcome
 
     def close(self) -> None:
@@ -276,9 +291,7 @@ class Admission:
         named = _IMAGE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
         if named is not None and named != sample.extension:
             self.notes["extension-differs"] += 1
-        texts = [raw.caption or ""]
-        texts += [text for turn in raw.turns for text in (turn.question, turn.answer)]
-        if any(needs_repair(text) for text in texts):
+        if any(needs_repair(text) for text in raw.texts()):
             self.notes["text-repaired"] += 1
         if sample.caption:
             self.repeated_captions += self._seen.add_caption(_digest(sample.caption.encode()))

@@ -6,6 +6,7 @@ and kept in a cache folder.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from pathlib import Path
@@ -23,6 +24,7 @@ from vila2.data.index import (
 )
 from vila2.data.sample import Sample
 from vila2.data.shards import index_shard
+from vila2.schemas.stored import Stored
 from vila2.system.files import write_atomically
 
 
@@ -58,12 +60,17 @@ def image_at(shard: Path, offset: int, size: int) -> bytes:
 class OpenShard:
     """A shard with its texts in memory and its images on disk; safe for concurrent reads.
 
-    The file is closed with the last reference, so running reads are not interrupted.
+    `stored` names it in messages. The file is closed with the last reference, so running reads are
+    not interrupted.
     """
 
-    def __init__(self, shard: Path, cache: Path) -> None:
+    def __init__(self, shard: Path, cache: Path, stored: Stored | None = None) -> None:
         self.rows = [IndexRow(**row) for row in decode_index(index_of(shard, cache))]
         self._path = tar_beside(shard) if shard.name.endswith(SUFFIX) else shard
+        self._what = self._path.name if stored is None else stored.what
+        self._fix = "Fetch the shard again"
+        if stored is not None:
+            self._fix = f"Restore it from a backup: deploy/restore.sh BACKUP {stored.restore}"
         self._handle = os.open(self._path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
 
@@ -75,13 +82,19 @@ class OpenShard:
         return sample_of(self.rows[row], b"")
 
     def image(self, row: int) -> bytes:
-        """A sample's encoded image; raises `ShardError` if the tar is truncated."""
+        """A sample's encoded image; raises `ShardError` if the tar is cut or was changed."""
         held = self.rows[row]
         data = os.pread(self._handle, held.size, held.offset)
         if len(data) < held.size:
             raise ShardError(
-                f"{self._path.name} ends within sample {held.key}",
+                f"{self._what} is damaged: it ends within sample {held.key}",
                 field=held.key,
-                fix="Fetch the shard again",
+                fix=self._fix,
+            )
+        if hashlib.sha256(data).hexdigest() != held.sha256:
+            raise ShardError(
+                f"{self._what} is damaged: sample {held.key} has another image than was stored",
+                field=held.key,
+                fix=self._fix,
             )
         return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,16 @@ class RawSample:
     items: tuple[Mapping[str, Any], ...] = ()
     problem: str | None = None
     source_ids: tuple[str, ...] = ()
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the sample: caption, turns and the fields of questions."""
+        yield self.caption or ""
+        for turn in self.turns:
+            yield from (turn.question, turn.answer)
+        for item in self.items:
+            for value in item.values():
+                held = value if isinstance(value, list) else [value]
+                yield from (text for text in held if isinstance(text, str))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from vila2.data.sample import Sample
-from vila2.data.shards import read_shard
+from vila2.data.stored.intact import read_stored
 from vila2.engine.captioner import Captioner
 from vila2.evaluation.inference import Asker
 from vila2.evaluation.outcomes import Outcome, benchmark_scores, write_outcomes
@@ -62,7 +62,7 @@ def evaluate(spec: EvaluateSpec, captioner: Captioner, *, progress: Progress) ->
 def _samples(spec: EvaluateSpec) -> Iterator[Sample]:
     for shards in spec.benchmarks.values():
         for shard in shards:
-            yield from read_shard(Path(shard))
+            yield from read_stored(shard, spec.stored)
 
 
 def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:

@@ -123,7 +123,7 @@ def join_checkpoints(
     elif isinstance(part, FromWheel):
         inner.vision_tower = _wheel_tower()
     else:
-        inner.vision_tower = AutoModel.from_config(config.vision_config)
+        inner.vision_tower = AutoModel.from_config(config.vision_config, trust_remote_code=False)
     # Build it with its own class, so that upstream changes of its layout are followed.
     inner.multi_modal_projector = type(inner.multi_modal_projector)(config)
     reset_projector(inner.multi_modal_projector, preset.initializer_range, seed=seed)
@@ -131,7 +131,7 @@ def join_checkpoints(
         decoder, head = load_language(preset, preset.language, language)
         _place_language(preset, model, decoder, head, seed=seed)
     else:
-        inner.language_model = AutoModel.from_config(config.text_config)
+        inner.language_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
         model.lm_head = nn.Linear(
             config.text_config.hidden_size, config.text_config.vocab_size, bias=False
         )

@@ -102,11 +102,11 @@ def load_vision(preset: Preset, part: FromCheckpoint, config: Any) -> nn.Module:
     resized = at_size(config, preset.image_size)
     state = tower.state_dict()
     with torch.device("meta"):
-        larger = AutoModel.from_config(resized)
+        larger = AutoModel.from_config(resized, trust_remote_code=False)
     for name, wanted in larger.state_dict().items():
         if state[name].shape != wanted.shape:
             state[name] = resize_positions(state[name], tuple(wanted.shape))
-    made: nn.Module = AutoModel.from_config(resized)
+    made: nn.Module = AutoModel.from_config(resized, trust_remote_code=False)
     made.load_state_dict(state)
     return made
 

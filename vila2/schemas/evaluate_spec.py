@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vila2.schemas.stored import Stored
+
 
 class EvaluateSpec(BaseModel):
     """An evaluation job: model, benchmarks and output folder. Paths are local to the machine."""
@@ -13,6 +15,9 @@ class EvaluateSpec(BaseModel):
     model: str = Field(description="Folder of the saved model.")
     benchmarks: dict[str, list[str]] = Field(
         min_length=1, description="Benchmark dataset -> paths of its shards."
+    )
+    stored: dict[str, Stored] = Field(
+        default_factory=dict, description="Path -> what must be there; others are not checked."
     )
     output: str
     cache: str

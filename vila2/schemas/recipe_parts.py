@@ -11,6 +11,7 @@ from vila2.schemas.base import Strict
 from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Schedule
+from vila2.schemas.text import Prompts
 
 WarningKind = Literal["diversity-collapse", "length-inflation"]
 
@@ -73,8 +74,8 @@ class DataRecipe(Strict):
 class CaptionRecipe(Strict):
     """How a round's captions are made."""
 
-    prompts: list[str] = Field(
-        min_length=1, description="Prompts, drawn uniformly per sample (paper, section 2.1.1)."
+    prompts: Prompts = Field(
+        description="Prompts, drawn uniformly per sample (paper, section 2.1.1)."
     )
     sampling: Sampling = Field(Sampling(), description="Sampling of captions.")
     gate: Gate = Field(Gate(), description="Checks of captions.")
@@ -128,7 +129,7 @@ class SpecialistRecipe(Strict):
     name: Literal["spatial", "ocr", "grounding"] = Field(description="The specialist's task.")
     dataset: DatasetRef = Field(description="Conversations to finetune on.")
     stage: StageRecipe = Field(description="Finetuning stage.")
-    prompts: list[str] = Field(min_length=1, description="Prompts for each image.")
+    prompts: Prompts = Field(description="Prompts for each image.")
     questions: list[str] = Field(
         min_length=1,
         description="Paraphrased questions with which the generalist is trained on the answers.",

@@ -15,6 +15,7 @@ from vila2.schemas.assembly import SourceOptions
 from vila2.schemas.base import Strict
 from vila2.schemas.canonical import canonical_json
 from vila2.schemas.stages import Execution, Schedule
+from vila2.schemas.stored import Stored
 
 
 class Source(SourceOptions):
@@ -28,6 +29,10 @@ class Source(SourceOptions):
     )
     layers: dict[str, list[str]] = Field(
         default_factory=dict, description="Layer name -> Parquet paths, one per shard, in order."
+    )
+
+    stored: dict[str, Stored] = Field(
+        default_factory=dict, description="Path -> what must be there; others are not checked."
     )
 
 

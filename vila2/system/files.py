@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = ".partial-"
@@ -35,6 +35,13 @@ def file_atomically(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_private(path: Path) -> Path:
+    """Create an empty file that only its owner may read, unless it exists; returns it."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return path
 
 
 def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o666) -> None:

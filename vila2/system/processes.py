@@ -1,9 +1,18 @@
-"""Identification of local processes that is safe against reused process ids."""
+"""Local processes: identification that is safe against reused ids, and cores they may use."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has; at least 1."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux has it
+        return os.cpu_count() or 1
 
 
 def handle_of(pid: int) -> str:

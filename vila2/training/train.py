@@ -15,12 +15,14 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vila2.data.shards import read_shard
+from vila2.data.sample import Sample
+from vila2.data.stored.intact import read_stored
 from vila2.engine.golden_set import write_golden
 from vila2.engine.reference import write_reference
 from vila2.model import build
@@ -118,9 +120,9 @@ class Trainer:
         with directory_atomically(final, partial=self._out / "model.partial") as partial:
             vlm.save(partial)
             if self._spec.stages:
-                shards = self._spec.stages[-1].sources[0].shards
-                write_golden(partial, (s for shard in shards for s in read_shard(Path(shard))))
-                write_reference(partial, (s for shard in shards for s in read_shard(Path(shard))))
+                source = self._spec.stages[-1].sources[0]
+                write_golden(partial, _samples(source))
+                write_reference(partial, _samples(source))
             # A base that is only composed has seen no samples, so it gets no golden set.
         result = {
             "model": str(final),
@@ -132,14 +134,18 @@ class Trainer:
         shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
 
 
+def _samples(source: Source) -> Iterator[Sample]:
+    for shard in source.shards:
+        yield from read_stored(shard, source.stored)
+
+
 def _texts(sources: list[Source]) -> list[str]:
     """Every text of the sources, to train a tokenizer on."""
     texts: list[str] = []
     for source in sources:
-        for shard in source.shards:
-            for sample in read_shard(Path(shard)):
-                texts.append(sample.caption)
-                texts += [text for turn in sample.turns for text in (turn.question, turn.answer)]
+        for sample in _samples(source):
+            texts.append(sample.caption)
+            texts += [text for turn in sample.turns for text in (turn.question, turn.answer)]
     return [text for text in texts if text]
 
 

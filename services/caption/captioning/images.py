@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from vila2.data.images.decoding import ImageRejected, as_sent, decode, decode_within
+from vila2.data.images.in_flight import cores
 from vila2.data.sample import Sample
 from vila2.engine.requests import ImageData, ImageInput
 
@@ -39,7 +39,7 @@ def prepared_ahead(
         except ImageRejected as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
         ahead = [pool.submit(one, sample) for sample in chunks[0]] if chunks else []
         for number, present in enumerate(chunks):
             ready = ahead

@@ -18,6 +18,7 @@ from services.caption.engines.engine import Engines
 from services.caption.gate.requirements import check_languages
 from services.caption.jobs.quotas import ImageQuotas
 from services.caption.serving.deployments import Deployments
+from services.chassis.storage.intact import intact_local, stored_shard
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Invalid
 from vila2.client import ApiError, Client
@@ -25,6 +26,7 @@ from vila2.client.datasets import DatasetsClient
 from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
+from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import caption as api
 from vila2.schemas.rest.datasets import Shard
 
@@ -84,7 +86,7 @@ class Previews:
         wanted = set(body.keys)
         found: dict[str, Sample] = {}
         for shard in _shards(datasets, body):
-            for sample in self._read(shard):
+            for sample in self._read(body, shard):
                 if sample.key in wanted:
                     found[sample.key] = sample
             if len(found) == len(wanted):
@@ -110,12 +112,14 @@ class Previews:
                 number - first for number in chosen if first <= number < first + shard.samples
             }
             if inside:
-                found += [s for n, s in enumerate(self._read(shard)) if n in inside]
+                found += [s for n, s in enumerate(self._read(body, shard)) if n in inside]
             first += shard.samples
         return found
 
-    def _read(self, shard: Shard) -> Sequence[Sample]:
-        return list(read_shard(self._objects.local(shard.object_key)))
+    def _read(self, body: api.PreviewIn, shard: Shard) -> Sequence[Sample]:
+        version = str(DatasetRef(body.dataset, body.version))
+        stored = stored_shard(version, shard.index, shard.object_key, shard.sha256)
+        return list(read_shard(intact_local(self._objects, shard.object_key, stored)))
 
 
 def _shards(datasets: DatasetsClient, body: api.PreviewIn) -> Sequence[Shard]:

@@ -19,6 +19,7 @@ from services.caption.jobs.merge import combined, to_caption
 from services.caption.tables import CaptionJobRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
+from services.chassis.storage.intact import intact_local, stored_shard
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.work.units import Claim, Postponed, WorkUnits
 from services.chassis.work.worker import Report
@@ -75,7 +76,10 @@ class ShardCaptioner:
         datasets, number = self._platform(row.team).datasets, int(claim.payload["shard"])
         # Look the shard up again: a takedown may have replaced its object.
         shard = datasets.shard(body.dataset, row.version, number)
-        samples = list(read_shard(self._objects.local(shard.object_key)))
+        stored = stored_shard(
+            f"{body.dataset}@{row.version}", number, shard.object_key, shard.sha256
+        )
+        samples = list(read_shard(intact_local(self._objects, shard.object_key, stored)))
         kept = KeptChunks(self._objects, layer=row.layer, shard=number, digest=shard.sha256)
         budget = JobBudget(
             self._database,

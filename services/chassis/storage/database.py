@@ -8,6 +8,7 @@ must call `exclusively`.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.chassis.storage.migrations import Migrations
+from vila2.system.files import make_private
 
 _SQLITE_WAIT = 30.0
 _READS = "vila2_reads"
@@ -83,6 +85,7 @@ class Database:
     ) -> Database:
         """Open a SQLite file, creating it if necessary."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path)  # SQLite gives its other files the same mode
         engine = create_engine(
             f"sqlite:///{path}", connect_args={"timeout": _SQLITE_WAIT, "check_same_thread": False}
         )
@@ -169,6 +172,16 @@ class Database:
     def time(self, session: Session) -> float:
         """The current value of `now()`, Unix time in seconds."""
         return float(session.scalar(select(self.now())) or 0.0)
+
+    def check(self) -> None:
+        """Raise `OSError` or SQLAlchemy's error unless the database can be written to."""
+        with self.transaction() as session:  # SQLite refuses to begin it on a read-only file
+            if self._engine.dialect.name == "postgresql":
+                told = session.scalar(text("SELECT current_setting('transaction_read_only')"))
+                if told == "on":
+                    raise OSError(errno.EROFS, "the database is read-only")
+            else:
+                session.execute(text("SELECT count(*) FROM sqlite_master"))
 
     def close(self) -> None:
         """Close all connections."""

@@ -63,3 +63,6 @@ class ObjectStore(ABC):
     @abstractmethod
     def local(self, key: str) -> Path:
         """A local path from which this object, or everything below this prefix, can be read."""
+
+    def forget(self, key: str) -> None:  # noqa: B027  # most adapters keep no copies
+        """Throw away a copy that `local` made of this object, if there is one."""

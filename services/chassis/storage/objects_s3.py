@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -144,9 +145,17 @@ class S3Objects(ObjectStore):
             raise KeyError(key)
         return self._cached(found, of=key)
 
+    def forget(self, key: str) -> None:
+        """Remove the cached copy of this object's present version."""
+        etag = self._etag(checked(key))
+        if etag is not None:
+            shutil.rmtree(self._copy_of([(key, etag)]), ignore_errors=True)
+
+    def _copy_of(self, objects: list[tuple[str, str]]) -> Path:
+        return self._cache / hashlib.sha256(canonical_json(sorted(objects))).hexdigest()[:32]
+
     def _cached(self, objects: list[tuple[str, str]], *, of: str) -> Path:
-        version = hashlib.sha256(canonical_json(sorted(objects))).hexdigest()[:32]
-        target = self._cache / version
+        target = self._copy_of(objects)
         if not target.exists():
             with directory_atomically(target, or_keep=True, mode=0o700) as partial:
                 for key, _ in objects:

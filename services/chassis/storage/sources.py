@@ -150,6 +150,10 @@ class SourcedObjects(ObjectStore):
         """Delegated to the store."""
         self._inner.put_directory(prefix, directory)
 
+    def forget(self, key: str) -> None:
+        """Delegated to the store."""
+        self._inner.forget(key)
+
     def local(self, key: str) -> Path:
         """Local path of the object; for an in-place index, the folder with its tar beside it."""
         index = self._inner.local(key)

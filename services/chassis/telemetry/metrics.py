@@ -190,7 +190,7 @@ EVENTS_PUBLISHED = Counter("vila2_events_published_total", "Run events published
 
 AUDIT_UNRECORDED = Counter(
     "vila2_audit_unrecorded_total",
-    "Requests missing from the audit log: unauthenticated ones beyond the limit, or because "
+    "Requests missing from the audit log: refused ones beyond the limit, or because "
     "the database rejected the entry (the process's log then has it).",
     ["reason"],
 )

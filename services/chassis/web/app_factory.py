@@ -16,12 +16,15 @@ from typing import Protocol
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
+from services.chassis.reference.page import HEADERS, reference_page
 from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
-from services.chassis.web.body_settings import BodySettings
 from services.chassis.web.errors import add_error_handlers, unforeseen
-from services.chassis.web.middleware import KeyThenBody
+from services.chassis.web.limit_settings import BodySettings, RequestSettings
+from services.chassis.web.middleware import Caller, KeyThenBody
 from services.chassis.web.openapi import complete_document
 from vila2.system import tracing
 from vila2.system.request_id import request_id as current_request
@@ -29,13 +32,15 @@ from vila2.system.request_id import request_id as current_request
 _log = structlog.get_logger()
 _VERSION = version("vila2")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
-_OPERATIONS = ("/healthz", "/metrics")  # polled every few seconds, so not traced
+# Any other method is counted under one name, since clients can make up as many as they like.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_OPERATIONS = ("/healthz", "/readyz", "/metrics")  # polled every few seconds, so not traced
 
 
 class Door(Protocol):
     """Authentication; services pass in `services.identity`."""
 
-    def principal(self, bearer: str, /) -> object:
+    def principal(self, bearer: str, /) -> Caller:
         """The sender of a bearer token; raises `Unauthenticated`. May query a database."""
 
     def watch(self, app: FastAPI, service: str, /) -> None:
@@ -47,6 +52,9 @@ class Context(Protocol):
 
     def start(self) -> None:
         """Begin background work."""
+
+    def check(self) -> None:
+        """Raise the storage's error if requests that change something would fail."""
 
     def stop(self) -> None:
         """End background work and close resources."""
@@ -72,6 +80,8 @@ def create_service(
     app = FastAPI(
         title=f"VILA² {title}",
         version="1",
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -79,12 +89,19 @@ def create_service(
     app.state.context = context
     add_error_handlers(app)
     complete_document(app)
-    app.add_middleware(KeyThenBody, authenticate=identity.principal, bounds=BodySettings())
+    app.add_middleware(
+        KeyThenBody,
+        authenticate=identity.principal,
+        bounds=BodySettings(),
+        requests=RequestSettings(),
+    )
     _add_middleware(app, name)
     identity.watch(app, name)
     for router in routers:
         app.include_router(router)
     add_operations(app)
+    _add_reference(app)
+    _add_readiness(app, context)
     return app
 
 
@@ -98,21 +115,25 @@ def _add_middleware(app: FastAPI, service: str) -> None:
         current_request.set(request_id)
         structlog.contextvars.bind_contextvars(service=service, request_id=request_id)
         started = time.perf_counter()
+        method = request.method if request.method in _METHODS else "OTHER"
         with _span_of(request) as span:
             try:
                 response = await call_next(request)
-            except Exception:
+            except ClientDisconnect:
+                # Nobody reads this reply, and a client that leaves is no fault of the service.
+                response = Response(status_code=499)
+            except Exception as error:
                 _log.exception("request broke", path=request.url.path)
-                response = unforeseen()
+                response = unforeseen(error)
             # The route's template, not the path: ids would each create a series.
             route = getattr(request.scope.get("route"), "path", "unmatched")
-            span.rename(f"{request.method} {route}")
+            span.rename(f"{method} {route}")
             span.set(http__route=route, http__response__status_code=response.status_code)
             if response.status_code >= 500:
                 _log.error("request failed", route=route, status=response.status_code)
         seconds = time.perf_counter() - started
-        REQUESTS.labels(service, request.method, route, str(response.status_code)).inc()
-        REQUEST_SECONDS.labels(service, request.method, route).observe(seconds)
+        REQUESTS.labels(service, method, route, str(response.status_code)).inc()
+        REQUEST_SECONDS.labels(service, method, route).observe(seconds)
         response.headers["X-Request-Id"] = request_id
         return response
 
@@ -129,11 +150,35 @@ def _span_of(request: Request) -> AbstractContextManager[tracing.Span]:
     )
 
 
+def _add_reference(app: FastAPI) -> None:
+    """`/docs`: a page of ours, since FastAPI's loads a program from another site."""
+
+    def reference(_: Request) -> Response:
+        return HTMLResponse(reference_page(app.openapi()), headers=HEADERS)
+
+    app.add_route("/docs", reference, include_in_schema=False)
+
+
+def _add_readiness(app: FastAPI, context: Context) -> None:
+    """`/readyz`: 200 while requests can succeed; a process that is alive need not be ready."""
+
+    @app.get("/readyz", include_in_schema=False)
+    def ready() -> Response:
+        try:
+            context.check()
+        except Exception as error:
+            _log.warning("not ready", reason=str(error)[:300])
+            return unforeseen(error)
+        return JSONResponse({"status": "ready"})
+
+
 def add_operations(app: FastAPI) -> None:
     """Add the operations routes: unauthenticated and not in the OpenAPI document."""
 
+    # Not a thread's work: it answers while all threads are busy, so that a busy process is not
+    # restarted as a dead one.
     @app.get("/healthz", include_in_schema=False)
-    def live() -> dict[str, str | float]:
+    async def live() -> dict[str, str | float]:
         # Version and clock, so that `vila2 doctor` can compare the services.
         return {"status": "ok", "version": _VERSION, "time": time.time()}
 

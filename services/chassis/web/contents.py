@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from services.chassis.web.middleware import LENGTH
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+_PIECE = 1 << 18  # bytes of a file that are read at a time
 _TEXT = {"schema": {"type": "string"}}
 
 
@@ -51,6 +56,29 @@ async def received(request: Request, folder: Path) -> AsyncIterator[Received]:
             await run_in_threadpool(file.write, chunk)
         await run_in_threadpool(file.flush)
         yield Received(Path(file.name), size, digest.hexdigest())
+
+
+def streamed(file: BinaryIO, *, media_type: str) -> StreamingResponse:
+    """A reply with a file's content, read in pieces as the client takes them.
+
+    A client that stops reading holds one piece in memory, not the file. The file is closed at the
+    reply's end, also if the client goes away.
+    """
+    size = os.fstat(file.fileno()).st_size
+    headers = {"content-length": str(size)}
+    return _FileReply(file, media_type=media_type, headers=headers)
+
+
+class _FileReply(StreamingResponse):
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        super().__init__(iter(partial(file.read, _PIECE), b""), **options)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
 
 
 def declared_bytes(request: Request) -> int:

@@ -7,7 +7,7 @@ follows RFC 9457, with `field` and `fix` added when they help.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from services.chassis.storage.trouble import trouble_of
 from vila2.client import ApiError, Unreachable
+from vila2.data.errors import Damaged
 from vila2.schemas.rest.problem import Problem
 from vila2.system.request_id import request_id
 
@@ -89,6 +91,10 @@ class TooManyRequests(ServiceError):
         self.headers = {"Retry-After": str(self.retry_after)}
 
 
+# Validation errors that a reply lists; a body may hold as many as it has values.
+ERRORS_TOLD = 20
+# Characters of a field's name (keys are the client's own) and of a message.
+_PLACE, _MESSAGE = 200, 500
 # Suggested fixes for errors raised by the framework.
 _FIX_OF_THE_FRAMEWORK = dict.fromkeys((404, 405), "see the paths at /docs of the service")
 
@@ -104,8 +110,22 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     )
 
 
-def unforeseen() -> JSONResponse:
-    """The 500 response to an unexpected error; the log has the details under the request id."""
+def unforeseen(error: Exception) -> JSONResponse:
+    """The response to an unexpected error: the storage's trouble by its name, else a 500.
+
+    The log has the details under the request id.
+    """
+    trouble = trouble_of(error)
+    if trouble is not None:
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:storage",
+                title="Storage",
+                status=trouble.status,
+                detail=trouble.what,
+                fix=trouble.fix,
+            )
+        )
     return problem_response(
         Problem(
             type="urn:vila2:problem:internal",
@@ -163,6 +183,18 @@ def add_error_handlers(app: FastAPI) -> None:
     def _silent(_: Request, __: Unreachable) -> JSONResponse:
         return unreachable()
 
+    @app.exception_handler(Damaged)
+    def _damaged(_: Request, error: Damaged) -> JSONResponse:
+        return problem_response(
+            Problem(
+                type="urn:vila2:problem:damaged",
+                title="Damaged",
+                status=500,
+                detail=error.message,
+                fix=error.fix,
+            )
+        )
+
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:
         # The framework returns 400 for any error while it reads a body.
@@ -196,24 +228,32 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        found = error.errors()
+        first = found[0]
         if first["type"] == "json_invalid":  # its location is a character offset, not a field
             told = f"the body is not JSON: {first['ctx']['error']} at {first['loc'][-1]}"
             return refusal(Invalid(told, field="body", fix="send JSON in UTF-8"))
-        where = _place(first)
+        where = _place(first)[:_PLACE]
         unknown = first["type"] == "extra_forbidden"
         return problem_response(
             Problem(
                 type="urn:vila2:problem:invalid",
                 title="Invalid",
                 status=422,
-                detail="; ".join(f"{_place(e)}: {e['msg']}" for e in error.errors()),
+                detail=_told(found),
                 field=where or None,
                 fix="remove this key" if unknown else f"see the schema of {where or 'the body'}",
             )
         )
 
 
+def _told(found: Sequence[Mapping[str, Any]]) -> str:
+    """The first errors, each cut to a readable length, and how many more there are."""
+    told = [f"{_place(e)[:_PLACE]}: {str(e['msg'])[:_MESSAGE]}" for e in found[:ERRORS_TOLD]]
+    more = len(found) - len(told)
+    return "; ".join([*told, f"and {more:,} more"] if more else told)
+
+
 def _place(error: Mapping[str, Any]) -> str:
     """The field a validation error refers to: the name of a header or of a body field."""
-    return ".".join(str(part) for part in error["loc"] if part not in ("body", "header"))
+    return ".".join(str(part) for part in error["loc"] if part not in ("body", "header")) or "body"

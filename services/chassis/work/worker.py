@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from services.chassis.work.queue import Queue
 from services.chassis.work.relay import Relay
 from services.chassis.work.transient_errors import is_passing
 from services.chassis.work.units import LEASE_SECONDS, Claim, Postponed, WorkUnits
+from vila2.data.errors import Damaged
 from vila2.system import tracing
 
 _log = structlog.get_logger()
@@ -112,11 +115,13 @@ class Worker:
         """Return or fail a unit whose task raised; returns the outcome's label."""
         postponed = isinstance(error, Postponed)
         reason = str(error) if postponed else f"{type(error).__name__}: {error}"
+        reason = _without_scratch(reason)
         if postponed or is_passing(error):
             _log.warning("unit postponed", unit=claim.unit_id, reason=reason[:300])
             self._insist(lambda: self._units.postpone(claim, reason, seconds=POSTPONED_SECONDS))
             return "postponed"
-        if isinstance(error, PermanentError):
+        # Bytes that changed do not change back by themselves.
+        if isinstance(error, PermanentError | Damaged):
             self._insist(lambda: self._units.fail(claim, str(error), final=True))
             return "refused"
         _log.error("unit failed", unit=claim.unit_id, attempt=claim.attempt, exc_info=error)
@@ -174,3 +179,8 @@ class Worker:
             UNIT_SECONDS.labels(claim.task).observe(seconds)
         _log.info("unit ended", outcome=outcome, seconds=round(seconds, 3))
         return outcome
+
+
+def _without_scratch(text: str) -> str:
+    """The text without the folders of temporary files, which tell a team nothing."""
+    return re.sub(rf"{re.escape(tempfile.gettempdir())}/(?:[^\s'\"/]+/)+", "", text)

@@ -85,8 +85,7 @@ class PastJobs:
     def _seconds_of_a_question(self, details: ModelDetails) -> Iterator[float]:
         """Of each evaluation here; scores that were imported have no job."""
         own = (found.job for found in details.evaluations if not found.source)
-        for name in dict.fromkeys(own):
-            job = self._platform.training.job(name)
+        for job in filter(None, map(self._job, dict.fromkeys(own))):
             if questions := int(job.result.get("questions", 0)):
                 yield job.seconds / questions
 
@@ -95,9 +94,18 @@ class PastJobs:
         found = self._platform.training.jobs(state="succeeded", kind="train", page=50)
         for job in islice(found, JOBS):
             if job.seeds:
-                yield from (self._platform.training.job(held.job) for held in job.seeds)
+                yield from filter(None, (self._job(held.job) for held in job.seeds))
             elif job.model:
                 yield job
+
+    def _job(self, name: str) -> Job | None:
+        """A job, `None` if there is none here: its evaluation may come from another platform."""
+        try:
+            return self._platform.training.job(name)
+        except ApiError as error:
+            if error.problem.status != 404:
+                raise
+            return None
 
     def _preset(self, model: str) -> str:
         """The preset of a model's first ancestor; empty if it is unknown."""

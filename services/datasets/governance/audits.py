@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import NotFound
 from services.chassis.work.units import FAILED, Claim, WorkUnits
 from services.chassis.work.worker import Report
-from services.datasets.lookup import named_version, ready_version, shards_of
-from services.datasets.tables import AuditRow, DatasetRow, VersionRow, WorkUnitRow
+from services.datasets.lookup import named_version, ready_version, shards_of, version_name
+from services.datasets.tables import AuditRow, DatasetRow, ShardRow, VersionRow, WorkUnitRow
+from services.datasets.versions.content import shard_file
+from vila2.data.images.in_flight import cores
 from vila2.data.images.perceptual_hash import clusters, near_pairs, perceptual_hash
 from vila2.data.sample import Sample
 from vila2.data.shards import read_shard
@@ -149,10 +150,11 @@ class Audits:
         hashes: list[int] = []
         with self._database.transaction() as session:
             shards = shards_of(session, version_id)
+            version = version_name(session, version_id)
         for shard in shards:
             where = f"looks/{version_id}/{shard.number:06d}-{shard.sha256[:16]}.parquet"
             if not self._objects.exists(where):
-                self._objects.put(where, self._hashed(shard.object_key))
+                self._objects.put(where, self._hashed(version, shard))
             table = pq.read_table(pa.BufferReader(self._objects.get(where)))
             keys += table["key"].to_pylist()
             digests += table["sha256"].to_pylist()
@@ -160,8 +162,8 @@ class Audits:
             report(done + len(keys))
         return _Looks(keys, digests, np.array(hashes, dtype=np.uint64))
 
-    def _hashed(self, object_key: str) -> bytes:
-        rows = list(_hashes(read_shard(self._objects.local(object_key))))
+    def _hashed(self, version: str, shard: ShardRow) -> bytes:
+        rows = list(_hashes(read_shard(shard_file(self._objects, version, shard))))
         columns = list(zip(*rows, strict=True)) if rows else [(), (), ()]
         table = pa.table(
             {
@@ -195,7 +197,7 @@ class Audits:
 
 def _hashes(samples: Iterator[Sample]) -> Iterator[tuple[str, str, int]]:
     """Yield (key, SHA-256, perceptual hash) in order, with at most 64 images in memory."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while batch := list(itertools.islice(samples, 64)):
             hashed = pool.map(perceptual_hash, [sample.image for sample in batch])
             for sample, found in zip(batch, hashed, strict=True):

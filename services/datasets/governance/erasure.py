@@ -11,7 +11,9 @@ from pathlib import Path
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.storage.sources import IN_PLACE
 from services.datasets.tables import LayerShardRow, ShardRow
-from vila2.data.index import SUFFIX, IndexRow, decode_index, encode_index
+from services.datasets.versions.content import captions_of, index_rows, shard_file
+from services.datasets.versions.shard_objects import index_key
+from vila2.data.index import SUFFIX, IndexRow, encode_index
 from vila2.data.layers import decode_layer_shard, encode_layer_shard
 from vila2.data.shards import read_shard, write_shard
 
@@ -44,24 +46,25 @@ class Erasing:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    def shard(self, shard: ShardRow, digest: str) -> Erased:
+    def shard(self, version: str, shard: ShardRow, digest: str) -> Erased:
         """A copy of the shard without the image; of a tar in place, only of its index."""
         looks = f"looks/{shard.version_id}/{shard.number:06d}-{shard.sha256[:16]}.parquet"
         if shard.object_key.startswith(f"{IN_PLACE}/"):
-            return self._in_place(shard, digest, looks)
-        kept = (s for s in read_shard(self._objects.local(shard.object_key)) if s.sha256 != digest)
+            return self._in_place(version, shard, digest, looks)
+        path = shard_file(self._objects, version, shard)
+        kept = (s for s in read_shard(path) if s.sha256 != digest)
         with tempfile.TemporaryDirectory(prefix="vila2-takedown-") as scratch:
             partial = Path(scratch) / "shard.tar"
             with partial.open("wb") as out:
                 summary = write_shard(kept, out)
             key = f"shards/{summary.sha256[:2]}/{shard.number:06d}-{summary.sha256}.tar"
             self._objects.put_file(key, partial)
-        folder = f"indexes/{shard.version_id}"
-        index_key = f"{folder}/{shard.number:06d}-{summary.sha256[:16]}{SUFFIX}"
-        self._objects.put(index_key, encode_index(summary.index))
+        index = encode_index(summary.index)
+        at = index_key(shard.version_id, shard.number, index)
+        self._objects.put(at, index)
         return Erased(
             object_key=key,
-            index_key=index_key,
+            index_key=at,
             sha256=summary.sha256,
             bytes=summary.bytes,
             samples=shard.samples - summary.samples,
@@ -70,7 +73,7 @@ class Erasing:
 
     def captions(self, held: LayerShardRow, digest: str, takedown: str) -> ErasedCaptions:
         """A copy of a layer's shard without the image's rows."""
-        rows = decode_layer_shard(self._objects.get(held.object_key))
+        rows = decode_layer_shard(captions_of(self._objects, held))
         data, summary = encode_layer_shard([row for row in rows if row.sha256 != digest])
         key = f"layers/{held.layer_id}/{held.number:06d}-{takedown}.parquet"
         self._objects.put(key, data)
@@ -81,8 +84,8 @@ class Erasing:
             quarantined=summary.quarantined,
         )
 
-    def _in_place(self, shard: ShardRow, digest: str, looks: str) -> Erased:
-        held = [IndexRow(**row) for row in decode_index(self._objects.get(shard.index_key))]
+    def _in_place(self, version: str, shard: ShardRow, digest: str, looks: str) -> Erased:
+        held = [IndexRow(**row) for row in index_rows(self._objects, version, shard)]
         kept = [row for row in held if row.sha256 != digest]
         index = encode_index(kept)
         of_index = hashlib.sha256(index).hexdigest()[:32]

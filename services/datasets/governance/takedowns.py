@@ -25,7 +25,7 @@ from services.chassis.work.worker import Report
 from services.datasets.governance.effects import Effects
 from services.datasets.governance.erasure import Erased, Erasing
 from services.datasets.layers.layers import Layers
-from services.datasets.lookup import each_shard, named_version, shards_of
+from services.datasets.lookup import each_shard, named_version, shards_of, version_name
 from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
 from services.datasets.tables import (
     DatasetRow,
@@ -37,11 +37,11 @@ from services.datasets.tables import (
     VersionRow,
     WorkUnitRow,
 )
+from services.datasets.versions.content import index_rows
 from services.datasets.versions.sample_lookup import find_sample
 from services.datasets.versions.shard_objects import ShardObjects, lock_object
 from services.identity.require import Principal
 from vila2.client import Client
-from vila2.data.index import decode_index
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.base import Progress
@@ -123,10 +123,12 @@ class Takedowns:
             ).all()
         seen = 0
         for version in versions:
+            with self._database.reading() as session:
+                name = version_name(session, version.id)
             for shard in each_shard(self._database, version.id):
-                held = decode_index(self._objects.get(shard.index_key), ("sha256",))
+                held = index_rows(self._objects, name, shard, ("sha256",))
                 if any(sample["sha256"] == row.sha256 for sample in held):
-                    self._take_out(row, version.id, shard)
+                    self._take_out(row, name, shard)
                 seen += 1
                 report(seen)
         self._sweep(row.id)
@@ -145,15 +147,16 @@ class Takedowns:
         _, held = find_sample(self._objects, shards, body.dataset, body.key)
         return str(held["sha256"])
 
-    def _take_out(self, row: TakedownRow, version_id: int, shard: ShardRow) -> None:
+    def _take_out(self, row: TakedownRow, name: str, shard: ShardRow) -> None:
         """Write objects without the image, then point the rows to them in one transaction."""
+        version_id = shard.version_id
         with self._database.transaction() as session:
             layers = session.scalars(
                 select(LayerShardRow)
                 .join(LayerRow, LayerRow.id == LayerShardRow.layer_id)
                 .where(LayerRow.version_id == version_id, LayerShardRow.number == shard.number)
             ).all()
-        erased = self._erasing.shard(shard, row.sha256)
+        erased = self._erasing.shard(name, shard, row.sha256)
         captions = {
             held.layer_id: self._erasing.captions(held, row.sha256, row.id) for held in layers
         }

@@ -11,11 +11,12 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Invalid
 from services.datasets.layers.layers import Layers
 from services.datasets.layers.sealed_import import sealed_import
-from services.datasets.lookup import each_shard, ready_version, shards_of
+from services.datasets.lookup import each_shard, ready_version, shards_of, version_name
+from services.datasets.versions.content import index_rows
 from vila2.data.errors import DataError
 from vila2.data.given_captions.matching import Matching, Named, Rows, match, no_match
 from vila2.data.given_captions.upload import FORMAT, of_batches
-from vila2.data.index import decode_index, source_ids_of
+from vila2.data.index import source_ids_of
 from vila2.data.readers import ReadOptions
 from vila2.data.sandboxed_reader import read_apart
 from vila2.schemas.canonical import canonical_json
@@ -39,16 +40,17 @@ class LayerImports:
             donor = ready_version(session, team, body.from_dataset)
             target = ready_version(session, team, body.dataset)
             donor_shards, shards = shards_of(session, donor.id), shards_of(session, target.id)
+        name = str(DatasetRef(body.from_dataset, donor.number))
         captions: dict[str, str] = {}
         for shard in donor_shards:
-            for held in decode_index(self._objects.get(shard.index_key), ("sha256", "caption")):
+            for held in index_rows(self._objects, name, shard, ("sha256", "caption")):
                 captions[held["sha256"]] = held["caption"]
         opened = api.LayerIn(
             name=body.name,
             dataset=body.dataset,
             version=target.number,
             recipe_hash=f"import-{donor.sha256[:16]}",
-            captioner=DatasetRef(body.from_dataset, donor.number),
+            captioner=name,
         )
         return sealed_import(
             self._layers, self._objects, team, opened, shards,
@@ -97,8 +99,10 @@ class LayerImports:
     def _names(self, version_id: int) -> Iterator[Named]:
         """What each sample of a version is called, read shard by shard."""
         columns = ("key", "extension", "source", "about")
+        with self._database.reading() as session:
+            name = version_name(session, version_id)
         for shard in each_shard(self._database, version_id):
-            for held in decode_index(self._objects.get(shard.index_key), columns):
+            for held in index_rows(self._objects, name, shard, columns):
                 ids = source_ids_of(held["about"])
                 yield Named(held["key"], held["extension"], held["source"], ids)
 

@@ -8,15 +8,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from services.chassis.storage.database import Database
+from services.chassis.storage.intact import stored_shard
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Conflict
 from services.datasets.lookup import layer_row, ready_version, shards_of
 from services.datasets.tables import LayerRow, LayerShardRow
+from services.datasets.versions.content import captions_of
 from services.datasets.versions.sample_lookup import find_sample
 from vila2.client import Client
+from vila2.data.errors import Damaged, ShardError
 from vila2.data.layer_diff import CaptionDiff
 from vila2.data.layers import CaptionRow, decode_layer_shard
 from vila2.data.random_access import image_at
+from vila2.data.stored.intact import check_bytes, missing
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.training import RegisteredModel
@@ -50,7 +54,7 @@ class Reading:
             pairs = _common(session, new, old, first)
         made = CaptionDiff()
         for left, right in pairs[:_SHARDS_AT_ONCE]:
-            made.add(self._rows(left.object_key), self._rows(right.object_key), examples=examples)
+            made.add(self._rows(left), self._rows(right), examples=examples)
         more = len(pairs) > _SHARDS_AT_ONCE
         return api.LayerDiff(
             shards=min(len(pairs), _SHARDS_AT_ONCE),
@@ -78,7 +82,7 @@ class Reading:
                 .where(LayerRow.version_id == version.id)
                 .order_by(LayerRow.created_at)
             ).all()
-        shard, held = find_sample(self._objects, shards, dataset, key)
+        shard, held = find_sample(self._objects, shards, f"{dataset}@{version.number}", key)
         models = self._platform(team).training.models()
         captions = [
             made
@@ -104,9 +108,19 @@ class Reading:
         with self._database.transaction() as session:
             version = ready_version(session, team, dataset, number)
             shards = shards_of(session, version.id)
-        shard, held = find_sample(self._objects, shards, dataset, key)
-        data = image_at(self._objects.local(shard.object_key), held["offset"], held["size"])
-        return data, held["extension"]
+        name = f"{dataset}@{version.number}"
+        shard, held = find_sample(self._objects, shards, name, key)
+        stored = stored_shard(name, shard.number, shard.object_key, shard.sha256)
+        image = stored.model_copy(update={"sha256": held["sha256"]})
+        try:
+            path = self._objects.local(shard.object_key)
+            return check_bytes(image_at(path, held["offset"], held["size"]), image), held[
+                "extension"
+            ]
+        except (KeyError, FileNotFoundError) as error:
+            raise missing(stored) from error
+        except ShardError as error:
+            raise Damaged(stored, error.message) from error
 
     def _caption(
         self, layer: LayerRow, shard: int, key: str, models: list[RegisteredModel]
@@ -115,7 +129,7 @@ class Reading:
             held = session.get(LayerShardRow, (layer.id, shard))
         if held is None:
             return None
-        row = next((row for row in self._rows(held.object_key) if row.key == key), None)
+        row = next((row for row in self._rows(held) if row.key == key), None)
         if row is None:
             return None
         fields = {name: getattr(row, name) for name in row.__slots__}
@@ -128,8 +142,8 @@ class Reading:
             **{k: v for k, v in fields.items() if k not in ("key", "sha256")},
         )
 
-    def _rows(self, key: str) -> list[CaptionRow]:
-        return decode_layer_shard(self._objects.get(key))
+    def _rows(self, held: LayerShardRow) -> list[CaptionRow]:
+        return decode_layer_shard(captions_of(self._objects, held))
 
 
 def _common(

@@ -8,8 +8,8 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.idempotency import KeyedRequest
 from services.datasets.layers.layers import Layers
 from services.datasets.tables import ShardRow
+from services.datasets.versions.content import index_rows
 from vila2.data.admission import MAX_CAPTION_CHARACTERS
-from vila2.data.index import decode_index
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow, encode_layer_shard
 from vila2.schemas.rest import datasets as api
 
@@ -34,10 +34,11 @@ def sealed_import(
     layer = layers.open(team, opened, f"import:{KeyedRequest.of(None, opened).fingerprint}")
     if layer.state != "open":
         return layer
+    version = f"{layer.dataset}@{layer.version}"
     for shard in shards:
         rows = [
             _row(held["key"], held["sha256"], caption_of(held["key"], held["sha256"]), layer)
-            for held in decode_index(objects.get(shard.index_key), ("key", "sha256"))
+            for held in index_rows(objects, version, shard, ("key", "sha256"))
         ]
         data, summary = encode_layer_shard(rows)
         key = f"layers/{layer.id}/{shard.number:06d}-import.parquet"

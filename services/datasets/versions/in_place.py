@@ -8,15 +8,15 @@ from pathlib import Path
 
 from services.chassis.storage.objects import checked
 from services.chassis.storage.sources import Sources, in_place_key
-from services.chassis.work.worker import Report
 from services.datasets.tables import ShardRow, VersionRow
 from services.datasets.versions.shard_objects import NewShard
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
 from vila2.data.index import IndexRow, encode_index, index_row
+from vila2.data.readers import ReadOptions
 from vila2.data.readers.keys import Keys
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
-from vila2.data.sample import Sample
+from vila2.data.sample import RawSample, Sample
 
 
 class InPlace:
@@ -25,9 +25,7 @@ class InPlace:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    def shards(
-        self, version: VersionRow, admission: Admission, report: Report
-    ) -> Iterator[NewShard]:
+    def shards(self, version: VersionRow, admission: Admission) -> Iterator[NewShard]:
         """The shard of every tar below the version's prefix, in order of name."""
         source = self._sources.open(version.origin)
         tars = [key for key in source.keys(version.prefix) if key.endswith(".tar")]
@@ -38,6 +36,7 @@ class InPlace:
                 fix="Give the folder that holds WebDataset tars",
             )
         keys, number = Keys(), 0
+        options = ReadOptions(**version.options)
         for name in tars:
             try:
                 checked(name)
@@ -48,16 +47,15 @@ class InPlace:
             tar = source.local(name)
             rows = []
             for group in groups_of(tar, compressed=False):
-                row = self._admit(group, admission, keys)
+                row = self._admit(sample_of(group, keys, options), group, admission)
                 if row is not None:
                     rows.append(row)
-                report(admission.accepted + admission.rejected.total())
             if rows:
                 yield _shard(version, number, name, tar, rows)
                 number += 1
 
-    def _admit(self, group: Group, admission: Admission, keys: Keys) -> IndexRow | None:
-        sample = admission.admit(sample_of(group, keys, captionless=admission.captionless))
+    def _admit(self, raw: RawSample, group: Group, admission: Admission) -> IndexRow | None:
+        sample = admission.admit(raw)
         if not isinstance(sample, Sample):
             return None
         # The same image as the reader took: the offset is the one of its bytes.

@@ -17,6 +17,8 @@ from services.datasets.versions.uploads import pieces, upload_key
 from vila2.data.errors import DataError
 from vila2.data.fetch import Fetcher, FetchPolicy
 from vila2.data.readers import ReadOptions
+from vila2.data.readers.allowance import Bounds
+from vila2.data.readers.files.tree import MAX_TREE_BYTES, TREE, lay_out
 from vila2.data.readers.urls import UrlRow, fetch_rows
 from vila2.data.sample import RawSample
 from vila2.data.sandboxed_reader import read_apart
@@ -30,8 +32,11 @@ _ANY_NUMBER = 1 << 62
 class Incoming:
     """Reads the uploads of a version; the same uploads yield the same samples."""
 
-    def __init__(self, database: Database, objects: ObjectStore, fetching: FetchPolicy) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, fetching: FetchPolicy, bounds: Bounds
+    ) -> None:
         self._database, self._objects, self._fetching = database, objects, fetching
+        self._bounds = bounds
 
     def raws(
         self, version: VersionRow, scratch: Path, report: Callable[[int], None]
@@ -46,20 +51,32 @@ class Incoming:
             for part in held:
                 yield from read_raw_shard(self._objects.local(upload_key(part)))
             return
-        root = self._laid_out(held, scratch / "files")
+        path = self._laid_out(held, scratch / "files")
         options = ReadOptions(**version.options)
         if version.format == "urls":
-            yield from self._fetched(version, root, options, report)
+            yield from self._fetched(version, path, options, report)
         else:
-            yield from read_apart(version.format, root, options)
+            yield from read_apart(version.format, path, options, self._bounds)
 
     def _laid_out(self, held: list[UploadRow], root: Path) -> Path:
-        """Reassemble the uploaded files from their pieces; returns their root folder."""
+        """Reassemble the uploaded files from their pieces; returns what is to be read."""
+        listing = b""
         for file, group in itertools.groupby(held, key=lambda row: row.file):
+            if file == TREE:
+                listing = self._listing(list(group))
+                continue
             target = root / file
-            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                out = target.open("wb")
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise DataError(
+                    f"{file} was uploaded beside another file whose name is that of its folder",
+                    field="file",
+                    fix="Give one of them another name",
+                ) from error
             numbers = []
-            with target.open("wb") as out:
+            with out:
                 for row in group:
                     numbers.append(row.number)
                     out.write(self._objects.get(upload_key(row)))
@@ -69,13 +86,23 @@ class Incoming:
                     field="piece",
                     fix="Number the pieces of a file from 0 without a gap",
                 )
-        return root
+        root.mkdir(parents=True, exist_ok=True)
+        return lay_out(root, listing)
+
+    def _listing(self, held: list[UploadRow]) -> bytes:
+        if sum(row.bytes for row in held) > MAX_TREE_BYTES:
+            raise DataError(
+                f"its list of odd names and links has more than {MAX_TREE_BYTES:,} bytes",
+                field=TREE,
+                fix="Rename the files, and copy what is linked",
+            )
+        return b"".join(self._objects.get(upload_key(row)) for row in held)
 
     def _fetched(
-        self, version: VersionRow, root: Path, options: ReadOptions, report: Callable[[int], None]
+        self, version: VersionRow, path: Path, options: ReadOptions, report: Callable[[int], None]
     ) -> Iterator[RawSample]:
         """Fetch in chunks and store each, so that a retry after a crash fetches only the rest."""
-        rows = read_apart("urls", root, options)
+        rows = read_apart("urls", path, options, self._bounds)
         done = 0
         with Fetcher(self._fetching) as fetcher:
             while chunk := [_row(raw) for raw in itertools.islice(rows, FETCH_CHUNK)]:

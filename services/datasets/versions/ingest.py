@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,11 +22,17 @@ from services.datasets.manifests import dataset_manifest, digest_of, put_manifes
 from services.datasets.tables import DatasetRow, ShardRow, TakedownRow, VersionRow
 from services.datasets.versions.in_place import InPlace
 from services.datasets.versions.incoming import Incoming
-from services.datasets.versions.shard_objects import NewShard, ShardObjects, lock_object
+from services.datasets.versions.shard_objects import (
+    NewShard,
+    ShardObjects,
+    index_key,
+    lock_object,
+)
 from services.datasets.versions.uploads import Uploads
 from vila2.data.admission import Admission
 from vila2.data.errors import DataError
-from vila2.data.index import SUFFIX, encode_index
+from vila2.data.images.in_flight import cores
+from vila2.data.index import encode_index
 from vila2.data.sample import Sample
 from vila2.data.shards import write_shard
 
@@ -62,6 +67,7 @@ class Ingest:
             captionless=bool(version.options.get("captionless")),
             decoded=not version.options.get("structure_only"),
             taken_down=gone.__contains__,
+            counted=report,
         )
         try:
             with tempfile.TemporaryDirectory(prefix="vila2-ingest-") as scratch:
@@ -128,7 +134,7 @@ class Ingest:
         self, version: VersionRow, admission: Admission, scratch: Path, report: Report
     ) -> Iterator[NewShard]:
         if version.origin:
-            return self._in_place.shards(version, admission, report)
+            return self._in_place.shards(version, admission)
         return self._shards(version, admission, scratch, report)
 
     def _shards(
@@ -136,18 +142,14 @@ class Ingest:
     ) -> Iterator[NewShard]:
         raws = self._incoming.raws(version, scratch, report)
         # Decoding releases the GIL; nothing else here benefits from threads.
-        workers = (os.cpu_count() or 1) if admission.decoded else 1
+        workers = cores() if admission.decoded else 1
         samples = admission.through(raws, workers=workers)
         for number in itertools.count():
             first = next(samples, None)
             if first is None:
                 return
             batch = itertools.chain([first], itertools.islice(samples, version.shard_samples - 1))
-
-            def seen() -> None:
-                report(admission.accepted + admission.rejected.total())
-
-            yield _new_shard(version, number, _each(batch, seen), scratch)
+            yield _new_shard(version, number, batch, scratch)
 
     def _settle_failed(
         self, claim: Claim, version_id: int, message: str, admission: Admission | None = None
@@ -172,16 +174,17 @@ def _new_shard(
     tar = scratch / "shard.tar"
     with tar.open("wb") as out:
         summary = write_shard(samples, out)
+    index = encode_index(summary.index)
     row = ShardRow(
         version_id=version.id,
         number=number,
         object_key=f"shards/{summary.sha256[:2]}/{number:06d}-{summary.sha256}.tar",
-        index_key=f"indexes/{version.id}/{number:06d}-{summary.sha256[:16]}{SUFFIX}",
+        index_key=index_key(version.id, number, index),
         sha256=summary.sha256,
         bytes=summary.bytes,
         samples=summary.samples,
     )
-    return NewShard(row, encode_index(summary.index), tar)
+    return NewShard(row, index, tar)
 
 
 def _remove_shards(session: Session, version_id: int, *, first: int = 0) -> list[str]:
@@ -199,12 +202,6 @@ def _objects_of(row: ShardRow) -> tuple[str, str]:
 
 def _taken_down(session: Session, team: str) -> set[str]:
     return set(session.scalars(select(TakedownRow.sha256).where(TakedownRow.team == team)))
-
-
-def _each(samples: Iterator[Sample], seen: Callable[[], None]) -> Iterator[Sample]:
-    for sample in samples:
-        seen()
-        yield sample
 
 
 def _record(row: VersionRow, admission: Admission) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import NotFound
 from services.datasets.tables import ShardRow
+from services.datasets.versions.content import index_bytes
 from vila2.data.index import decode_index
 
 
@@ -16,7 +17,7 @@ def find_sample(
 ) -> tuple[ShardRow, dict[str, Any]]:
     """The shard that contains a sample, and its row in the index; raises `NotFound`."""
     for shard in shards:
-        index = objects.get(shard.index_key)
+        index = index_bytes(objects, dataset, shard.number, shard.index_key)
         keys = decode_index(index, ("key",))
         at = next((n for n, row in enumerate(keys) if row["key"] == key), None)
         if at is not None:

@@ -8,6 +8,7 @@ ready.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.objects import ObjectStore
 from services.datasets.tables import ShardRow
+from vila2.data.index import SUFFIX
 
 _THREADS = 8
 
@@ -30,6 +32,12 @@ class NewShard:
     row: ShardRow
     index: bytes
     tar: Path | None = None
+
+
+def index_key(version_id: int, number: int, index: bytes) -> str:
+    """Object key of a shard's index, which ends in its digest: so a reader can check it."""
+    digest = hashlib.sha256(index).hexdigest()[:32]
+    return f"indexes/{version_id}/{number:06d}-{digest}{SUFFIX}"
 
 
 def lock_object(session: Session, key: str) -> None:

@@ -7,7 +7,6 @@ nothing. Pieces are parts of raw samples (`file` is "") or pieces of unmodified 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,10 +22,9 @@ from services.datasets.governance.quotas import Storage
 from services.datasets.lookup import dataset_row, version_row
 from services.datasets.tables import UploadRow, VersionRow
 from vila2.data.errors import ShardError
+from vila2.data.readers.files.tree import ODD, TREE, is_sent
 from vila2.data.tar.reading import members_of
 from vila2.schemas.rest import datasets as api
-
-_SEGMENT = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Uploads:
             row = self._open(session, piece, body.sha256)
             if row is None:
                 return
-            self._storage.check(session, piece.team, body.bytes, field="body")
+            held = self._storage.reserve(session, piece.team, body.bytes, field="body")
             made = UploadRow(
                 version_id=row.id,
                 file=piece.file,
@@ -77,11 +75,17 @@ class Uploads:
                 sha256=body.sha256,
                 bytes=body.bytes,
             )
-        # The object first: ingest must not find a row whose object is missing.
-        self._objects.put_file(upload_key(made), body.path)
-        with self._database.transaction() as session:
-            if self._open(session, piece, body.sha256) is not None:
-                session.merge(made)
+        try:
+            # The object first: ingest must not find a row whose object is missing.
+            self._objects.put_file(upload_key(made), body.path)
+            with self._database.transaction() as session:
+                self._storage.release(session, held)
+                if self._open(session, piece, body.sha256) is not None:
+                    session.merge(made)
+        except Exception:
+            with self._database.transaction() as session:
+                self._storage.release(session, held)
+            raise
 
     def of_version(self, team: str, name: str, number: int, page: Page) -> list[api.Upload]:
         """The pieces that the store has, by file and number."""
@@ -154,10 +158,11 @@ def upload_key(row: UploadRow) -> str:
 
 def _check_name(file: str) -> None:
     """Raise `Invalid` unless a file's name is a plain relative path; a part has none."""
-    plain = all(_SEGMENT.fullmatch(s) and not s.startswith(".") for s in file.split("/"))
-    if file and (not plain or len(file) > 300):
+    if file and not is_sent(file):
         raise Invalid(
             f"{file[:200]!r} is not a plain relative path",
             field="file",
-            fix="use names without .., leading dots, backslashes or control characters",
+            fix="use names of at most 300 characters (200 in each part) without .., leading dots, "
+            f"backslashes or control characters, or send the file as {ODD}/1 and list its name in "
+            f"{TREE}",
         )

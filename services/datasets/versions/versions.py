@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.sources import Sources
-from services.chassis.web.errors import Conflict, Invalid, NotFound
+from services.chassis.web.errors import Conflict, Invalid, NotFound, TooManyRequests
 from services.chassis.web.idempotency import KeyedRequest
 from services.chassis.web.paging import Page
 from services.chassis.work.units import FAILED, WorkUnits
@@ -25,15 +25,23 @@ from services.identity.require import Principal
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.base import Progress
 
+_WAITING_SECONDS = 30.0
+
 
 class Versions:
     """Owns the tables `datasets`, `versions` and `shards`; ingest also writes to them."""
 
     def __init__(
-        self, database: Database, units: WorkUnits, sources: Sources, storage: Storage
+        self,
+        database: Database,
+        units: WorkUnits,
+        sources: Sources,
+        storage: Storage,
+        *,
+        most_waiting: int,
     ) -> None:
         self._database, self._units, self._sources = database, units, sources
-        self._storage = storage
+        self._storage, self._most_waiting = storage, most_waiting
 
     def create_dataset(self, team: str, body: api.DatasetIn) -> api.Dataset:
         """Create a dataset; returns the existing one for the same name and kind."""
@@ -118,18 +126,34 @@ class Versions:
                 pieces = select(UploadRow.number).where(UploadRow.version_id == row.id).limit(1)
                 if not row.origin and session.scalar(pieces) is None:
                     raise Conflict(f"version {number} of {name} has no parts", fix="upload first")
+                self._check_waiting(session, team)
                 row.state = "ingesting"
                 unit = WorkUnitRow(
                     id=f"ingest-{row.id}",
                     task=INGEST_TASK,
                     subject=f"version-{row.id}",
-                    payload={"version_id": row.id},
+                    payload={"version_id": row.id, "team": team},
                 )
                 self._units.add(session, [unit])
             elif row.state != "ready" and self._units.retry(session, f"version-{row.id}"):
                 # Also if it failed: what could not be fetched may be available now.
                 row.state, row.error = "ingesting", ""
             return self._version(session, dataset, row)
+
+    def _check_waiting(self, session: Session, team: str) -> None:
+        """Raise `TooManyRequests` if too many of the team's versions wait for their ingest."""
+        waiting = session.scalar(
+            select(func.count())
+            .select_from(VersionRow)
+            .join(DatasetRow, DatasetRow.id == VersionRow.dataset_id)
+            .where(DatasetRow.team == team, VersionRow.state == "ingesting")
+        )
+        if (waiting or 0) >= self._most_waiting:
+            raise TooManyRequests(
+                f"{waiting} versions of team {team} wait for their ingest",
+                retry_after=_WAITING_SECONDS,
+                fix="seal this one later, or have the operator raise VILA2_TEAM_INGESTS",
+            )
 
     def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:
         """Make a version, possibly an earlier one, the one that the bare name refers to."""

@@ -19,6 +19,7 @@ from services.chassis.web.paging import WHOLE, Page
 from services.training.jobs.files import JobFiles
 from services.training.queue.attempts import close_attempt, latest_attempt
 from services.training.queue.seeds import child_body, together
+from services.training.queue.size import check_size
 from services.training.tables import JobRow
 from vila2.model.preset import PresetError, named_preset
 from vila2.schemas.rest import training as api
@@ -30,11 +31,14 @@ _AGAIN = ("failed", "cancelled")
 class Jobs:
     """Owns the tables `jobs` and `attempts`, and the folders in which jobs run.
 
-    `accelerator` is what a process keeps busy if the job does not specify it.
+    `accelerator` is what a process keeps busy if the job does not specify it; `max_cpus` is how
+    many CPUs a job may ask for.
     """
 
-    def __init__(self, database: Database, *, root: Path, accelerator: str = "cpu") -> None:
-        self._database, self._accelerator = database, accelerator
+    def __init__(
+        self, database: Database, *, root: Path, accelerator: str = "cpu", max_cpus: int = 4096
+    ) -> None:
+        self._database, self._accelerator, self._max_cpus = database, accelerator, max_cpus
         self.files = JobFiles(root)
 
     def submit(self, team: str, body: api.JobIn, token: str | None = None) -> api.Job:
@@ -52,6 +56,7 @@ class Jobs:
         def found_or_made(session: Session) -> api.Job:
             row = asked.find(session, JobRow, team=team)
             if row is None:
+                check_size(body, self._max_cpus)
                 _check_start(body.train)
                 row = self._add(session, team, body, asked=asked)
                 for seed in body.seeds:

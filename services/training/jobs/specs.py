@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from services.chassis.storage.intact import stored_captions, stored_shard
 from services.chassis.storage.objects import ObjectStore
 from vila2.client import Client
 from vila2.model.preset import named_preset
@@ -14,6 +15,7 @@ from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.datasets import Shard, Version
 from vila2.schemas.rest.training import EvaluateIn, JobIn, LineageItem, SourceIn, TrainIn
 from vila2.schemas.stages import Execution
+from vila2.schemas.stored import Stored
 from vila2.schemas.train_spec import TrainSpec
 
 
@@ -82,9 +84,11 @@ class SpecBuilder:
 
     def evaluate(self, body: EvaluateIn, platform: Client, model: Path, out: Path) -> EvaluateSpec:
         """The evaluator's spec."""
+        benchmarks = {name: self._shards(name, platform) for name in body.benchmarks}
         return EvaluateSpec(
             model=str(model),
-            benchmarks={name: self._shards(name, platform) for name in body.benchmarks},
+            benchmarks={name: list(held) for name, held in benchmarks.items()},
+            stored={path: what for held in benchmarks.values() for path, what in held.items()},
             output=str(out),
             cache=str(self._cache),
             max_new_tokens=body.max_new_tokens,
@@ -93,25 +97,44 @@ class SpecBuilder:
 
     def _source(self, source: SourceIn, platform: Client) -> dict[str, Any]:
         layers: dict[str, list[str]] = {}
+        stored: dict[str, Stored] = {}
         for use in source.layers:
             layer = platform.datasets.layer(use.layer)
             if layer.state != "sealed":
                 raise ValueError(f"layer {use.layer} is not sealed: wait for its captions")
             held = platform.datasets.layer_shards(layer.id)
-            layers[use.alias] = [str(self._objects.local(shard.object_key)) for shard in held]
-        shards = self._listed(source.dataset, platform)
+            captions = {
+                self._path(shard.object_key): stored_captions(
+                    layer.id, shard.number, shard.object_key, shard.sha256
+                )
+                for shard in held
+            }
+            layers[use.alias] = list(captions)
+            stored |= captions
+        listed = self._listed(source.dataset, platform)
+        shards = self._shards(source.dataset, platform, listed)
         return {
             "name": source.dataset,
-            "shards": [str(self._objects.local(shard.object_key)) for shard in shards],
-            "sizes": [shard.samples for shard in shards],
+            "shards": list(shards),
+            "sizes": [shard.samples for shard in listed],
+            "stored": stored | shards,
             "layers": layers,
             **source.model_dump(exclude={"dataset", "layers"}),
         }
 
-    def _shards(self, dataset: DatasetRef, platform: Client) -> list[str]:
-        return [
-            str(self._objects.local(shard.object_key)) for shard in self._listed(dataset, platform)
-        ]
+    def _shards(
+        self, dataset: DatasetRef, platform: Client, listed: list[Shard] | None = None
+    ) -> dict[str, Stored]:
+        """Paths of a version's shards in order, with what must be there."""
+        return {
+            self._path(shard.object_key): stored_shard(
+                str(dataset), shard.index, shard.object_key, shard.sha256
+            )
+            for shard in listed or self._listed(dataset, platform)
+        }
+
+    def _path(self, key: str) -> str:
+        return str(self._objects.local(key))
 
     def _listed(self, dataset: DatasetRef, platform: Client) -> list[Shard]:
         return platform.datasets.shards(dataset.name, dataset.version)

@@ -82,6 +82,8 @@ class Accounts:
     ) -> list[Usage]:
         """Usage of a team (None: of every team) between two times."""
         now = min(time.time(), until) if until is not None else time.time()
+        if since >= now:
+            return []  # an attempt that runs would count negative hours
         keys: Sequence[Any] = [AttemptRow.team]
         if by == "run":
             keys = [AttemptRow.team, AttemptRow.run]

@@ -120,7 +120,7 @@ def _data(lineage: Sequence[LineageItem]) -> list[str]:
     for item in lineage:
         layers = "; ".join(
             f"{_plain(layer['name'])} by {_plain(layer['captioner'])} (recipe "
-            f"`{layer['recipe_hash'][:16]}`)"
+            f"`{layer['recipe_hash'][:16].replace('`', '')}`)"
             for layer in item.layers
         )
         policy = str(item.assembly.get("policy", ""))

@@ -54,8 +54,7 @@ class Registry:
         `data` names the datasets that were read, `lineage` lists them by stage with versions,
         `config` is the training as requested, and `result` the trainer's result. Idempotent.
         """
-        # The job is part of the name, because two jobs may produce the same weights.
-        name = f"{base_name}-{sha256[:8]}-{job[-4:]}"
+        name = self._free_name(f"{base_name}-{sha256[:8]}", job)
         prefix = f"models/{name}"
         self._objects.put_directory(prefix, folder)
         manifest = ModelManifest(
@@ -70,7 +69,10 @@ class Registry:
         self._objects.put(f"models/{name}.manifest.json", text.encode())
         with self._database.transaction() as session:
             exclusively(session, f"model:{name}")
-            if session.get(ModelRow, name) is None:
+            held = session.get(ModelRow, name)
+            if held is not None and held.job != job:
+                raise RuntimeError(f"the name {name} was taken meanwhile: add the model again")
+            if held is None:
                 session.add(
                     ModelRow(
                         name=name,
@@ -89,6 +91,18 @@ class Registry:
                     )
                 )
         return name
+
+    def _free_name(self, start: str, job: str) -> str:
+        """The start and as much of the job's id as tells it from models of other jobs.
+
+        Two jobs may well give the same weights, those of two teams too.
+        """
+        names = [f"{start}-{job[-length:]}" for length in (4, 8, len(job))]
+        with self._database.reading() as session:
+            rows = {row.name: row.job for row in session.scalars(
+                select(ModelRow).where(ModelRow.name.in_(names))
+            )}  # fmt: skip
+        return next((name for name in names if rows.get(name, job) == job), names[-1])
 
     def record_evaluations(
         self,

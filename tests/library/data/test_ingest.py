@@ -206,11 +206,20 @@ def test_one_letter_written_in_two_ways_becomes_one():
     assert clean_text("cafe\u0301") == "caf\u00e9"
 
 
-def test_undecodable_text_is_marked_and_noted():
-    """A Latin-1 byte in a UTF-8 file shows as U+FFFD instead of stopping the rest."""
+def test_undecodable_text_is_refused_with_its_byte():
+    """A Latin-1 byte in a UTF-8 file is not guessed at, and stops nothing else."""
     admission = Admission()
-    (made,) = admission.through([raw(caption=b"caf\xe9".decode("utf-8", "surrogateescape"))])
-    assert made.caption == "caf\ufffd"
+    given = [raw(caption=b"caf\xe9".decode("utf-8", "surrogateescape")), raw(key="b")]
+    assert [made.key for made in admission.through(given)] == ["b"]
+    assert admission.summary().rejected == {"text-not-decoded": 1}
+    assert "0xe9" in admission.summary().examples["text-not-decoded"][0].detail
+
+
+def test_half_a_pair_in_a_text_is_replaced_and_noted():
+    """It stands so in its source, and no encoding would explain it."""
+    admission = Admission()
+    (made,) = admission.through([raw(caption="half \ud83d of it")])
+    assert made.caption == "half \ufffd of it"
     assert admission.summary().notes == {"text-repaired": 1}
 
 
@@ -228,3 +237,12 @@ def test_the_limits_of_an_admission_hold():
     admission = Admission(limits=ImageLimits(min_side=13))
     list(admission.through([raw()]))
     assert admission.rejected == {"image-too-small": 1}
+
+
+def test_progress_counts_what_is_rejected_too():
+    """A version of nothing but bad rows is not seen as one that stands still."""
+    told: list[int] = []
+    admission = Admission(counted=told.append)
+    bad = [raw(str(n), image=None) for n in range(3)]
+    assert len(list(admission.through([raw("good"), *bad]))) == 1
+    assert told == [1, 2, 3, 4]

@@ -15,6 +15,7 @@ from vila2.system.files import (
     directory_atomically,
     file_atomically,
     is_partial,
+    make_private,
     write_atomically,
 )
 
@@ -106,3 +107,10 @@ def test_a_folder_that_another_writer_made_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["theirs"]
     with pytest.raises(OSError, match="not empty"), directory_atomically(tmp_path / "a"):
         pass
+
+
+def test_a_private_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = make_private(tmp_path / "a")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("kept")
+    assert make_private(path).read_text() == "kept"

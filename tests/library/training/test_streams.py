@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 from tests.support.datasets.samples import image
 from tests.support.training.inputs import world
 from vila2.data.assembly import AssemblyCounts
-from vila2.data.errors import ShardError
+from vila2.data.errors import Damaged, ShardError
 from vila2.data.index import SUFFIX, encode_index
 from vila2.data.layers import CAPTIONED, QUARANTINED, CaptionRow, encode_layer_shard
 from vila2.data.random_access import OpenShard, shard_size
 from vila2.data.shards import index_shard, read_shard, write_shard
 from vila2.schemas.assembly import Assembly
+from vila2.schemas.stored import Stored
 from vila2.schemas.train_spec import Source
 from vila2.training.batches.images import DecodedImages
 from vila2.training.batches.sampler import Visit
@@ -98,7 +100,7 @@ def test_a_tar_that_was_cut_since_says_so(corpus: Path, tmp_path: Path) -> None:
     shard = OpenShard(tar, tmp_path / "cache")
     with tar.open("r+b") as file:
         file.truncate(shard.rows[-1].offset + 1)
-    with pytest.raises(ShardError, match=r"cut.tar ends within sample"):
+    with pytest.raises(ShardError, match=r"cut.tar is damaged: it ends within sample"):
         shard.image(len(shard) - 1)
 
 
@@ -175,3 +177,47 @@ def test_an_image_that_cannot_be_decoded_is_named(corpus: Path, tmp_path: Path) 
     tar.write_bytes(data)
     with pytest.raises(ValueError, match=f"sample {about.key}"):
         DecodedImages(size=32, memory=1).get(OpenShard(tar, tmp_path), 0)
+
+
+@pytest.mark.parametrize("kind", ["shard", "captions"])
+def test_a_damaged_object_is_not_trained_on(shards: list[Path], tmp_path: Path, kind: str) -> None:
+    """The message names what it is and how it is restored."""
+    copies = []
+    for shard in shards:
+        copies.append(tmp_path / shard.name)
+        copies[-1].write_bytes(shard.read_bytes())
+    paths = layer(copies, tmp_path)
+    known = {
+        path: Stored(
+            what=f"{kind} {number} of web@2",
+            sha256=hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+            restore="NAME",
+        )
+        for kind, listed in (("shard", [str(c) for c in copies]), ("captions", paths))
+        for number, path in enumerate(listed)
+    }
+    changed = copies[1] if kind == "shard" else Path(paths[1])
+    data = bytearray(changed.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed.write_bytes(bytes(data))
+    made = stream(copies, tmp_path, layers={"short": paths}, stored=known)
+    made.held(0)
+    with pytest.raises(Damaged, match=rf"{kind} 1 of web@2 is damaged.*restore\.sh BACKUP NAME"):
+        made.held(1)
+
+
+def test_an_image_that_changes_while_a_job_runs_is_noticed(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    """A shard stays open for hours."""
+    path = tmp_path / "000000-x.tar"
+    data = bytearray(shards[0].read_bytes())
+    path.write_bytes(bytes(data))
+    opened = OpenShard(path, tmp_path, Stored(what="shard 0 of web@2", sha256="x", restore="NAME"))
+    opened.image(1)
+    data[opened.rows[1].offset + 9] ^= 1
+    with path.open("r+b") as out:
+        out.write(bytes(data))
+    opened.image(0)
+    with pytest.raises(ShardError, match="shard 0 of web@2 is damaged"):
+        opened.image(1)

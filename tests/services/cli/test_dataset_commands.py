@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from services.platform.embedded import EmbeddedPlatform
 from tests.support.datasets.captioned_datasets import dataset, layer
+from tests.support.embedded_platform import images
 from vila2.cli.main import app
 
 RUN = CliRunner(env={"COLUMNS": "200"})
@@ -121,3 +122,15 @@ def test_every_format_goes_out_with_its_card(workspace: Path, tmp_path: Path, fo
     if (out / "provenance.jsonl").exists():
         first = json.loads((out / "provenance.jsonl").read_text().splitlines()[0])
         assert first["captions"]["two"]["prompt_id"]
+
+
+def test_other_data_under_a_name_says_which_version_was_in_use(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """And how to go back; the same data again says nothing."""
+    images(tmp_path / "others", first=7)
+    submit = ("datasets", "submit", str(tmp_path / "others"), "--name", "foxes")
+    shown = told(workspace, *submit)
+    assert "foxes now means version 2; it was 1" in shown
+    assert "vila2 datasets use foxes@1" in shown
+    assert "now means" not in told(workspace, *submit)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from tests.support.datasets.samples import image, tar_of
 from tests.support.embedded_platform import images
@@ -125,6 +126,33 @@ def test_parts_of_samples_and_files_do_not_mix(client: Client) -> None:
     write_raw_shard([], part)
     with pytest.raises(ApiError, match="takes files"):
         client.datasets.put_part("d", 1, 0, part.getvalue())
+
+
+def test_a_file_beside_a_folder_of_its_name_is_told(client: Client) -> None:
+    """No disk holds both; where the store keeps its files is not told."""
+    opened(client)
+    for name in ("a", "a/b.png"):
+        client.datasets.put_piece("d", 1, name, 0, b"x")
+    version = sealed(client)
+    assert version.state == "failed"
+    assert "a/b.png was uploaded beside" in version.error
+    assert "/tmp" not in version.error
+
+
+def test_what_is_wrong_is_told_without_the_stores_folders(client: Client) -> None:
+    opened(client, "img2dataset")
+    client.datasets.put_piece("d", 1, "00000.tar", 0, tar_of(("1.png", image(0)), ("1.txt", b"x")))
+    client.datasets.put_piece("d", 1, "00000.parquet", 0, b"cut")
+    assert sealed(client).rejected == {"shard-damaged": 1}
+    (told,) = client.datasets.rejected("d", 1)
+    assert "00000.parquet" in told.detail
+    assert "vila2-ingest" not in told.detail
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "a//b", "./a"])
+def test_a_prefix_that_leaves_its_source_is_refused_at_once(client: Client, prefix: str) -> None:
+    with pytest.raises(ValidationError, match="within the source"):
+        VersionIn(format="webdataset", origin="lab", prefix=prefix)
 
 
 def test_a_hostile_parquet_file_fails_the_version_and_not_the_service(client: Client) -> None:

@@ -6,7 +6,9 @@ import itertools
 import os
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,52 @@ def test_a_piece_that_the_store_has_is_no_more_bytes(
     with pytest.raises(ApiError, match="1 more do not fit"):
         red.datasets.put_piece("files", 1, "b.txt", 0, b"!")
     assert red.datasets.quota().storage_bytes_used == 5
+
+
+def test_parallel_pieces_fit_together_or_are_refused(
+    platform: EmbeddedPlatform, red: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone would fit; what is being stored counts already."""
+    objects = platform.apps["datasets"].state.context.objects
+    put_file = type(objects).put_file
+
+    def slowly(self: object, key: str, path: Path) -> None:
+        time.sleep(0.3)
+        put_file(self, key, path)
+
+    monkeypatch.setattr(type(objects), "put_file", slowly)
+    red.datasets.create(DatasetIn(name="foxes", kind="pairs"))
+    red.datasets.open_version("foxes", VersionIn(format="folder"))
+    limit(platform, 3000)
+
+    def sent(number: int) -> str:
+        try:
+            red.datasets.put_piece("foxes", 1, f"{number}.png", 0, bytes([number]) * 1000)
+        except ApiError as error:
+            return error.problem.type
+        return "stored"
+
+    with ThreadPoolExecutor(10) as threads:
+        found = Counter(threads.map(sent, range(10)))
+    assert found == {"stored": 3, "urn:vila2:problem:storage-full": 7}
+    assert red.datasets.quota().storage_bytes_used == 3000
+
+
+def test_a_piece_that_could_not_be_stored_takes_no_room(
+    platform: EmbeddedPlatform, red: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = platform.apps["datasets"].state.context.objects
+    red.datasets.create(DatasetIn(name="foxes", kind="pairs"))
+    red.datasets.open_version("foxes", VersionIn(format="folder"))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(objects), "put_file", fails)
+        with pytest.raises((ApiError, RuntimeError)):
+            red.datasets.put_piece("foxes", 1, "a.png", 0, b"x" * 1000)
+    assert red.datasets.quota().storage_bytes_used == 0
 
 
 def test_teams_do_not_take_from_each_other(

@@ -21,7 +21,7 @@ def mixed(folder: Path) -> Path:
     bad = {
         "cut.png": image(90, size=(64, 64))[:200],
         "nothing.png": b"",
-        "renamed.jpg": encoded(Image.new("RGB", (8, 8), "red"), "GIF"),
+        "renamed.jpg": encoded(Image.new("RGB", (8, 8), "red"), "TGA"),
         "twice.png": image(0),
         "bomb.png": png_claiming(60_000, 60_000),
         "wordless.png": image(91),

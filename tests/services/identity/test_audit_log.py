@@ -12,8 +12,9 @@ from services.chassis.web.errors import Invalid, NotFound
 from services.identity import audit as module
 from services.identity.audit import Audit, AuditRecord, Wanted, worth_recording
 from services.identity.identity import Identity
+from services.identity.settings import IdentitySettings
 from services.platform.embedded import EmbeddedPlatform
-from tests.support.chassis.example_service import ExampleService
+from tests.support.chassis.example_service import ExampleService, example_service
 from tests.support.embedded_platform import client_with
 from tests.support.identity.principals import PLATFORM, admin_of
 from vila2.schemas.rest.datasets import DatasetIn
@@ -72,15 +73,30 @@ def test_no_secret_and_no_body_is_in_the_log(app: ExampleService, tmp_path: Path
 
 
 def test_a_strangers_refusals_are_bounded_and_counted(
-    app: ExampleService, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Nobody fills the disk without a key."""
-    monkeypatch.setattr(module, "STRANGERS_PER_MINUTE", 3)
     counter = module.AUDIT_UNRECORDED.labels("strangers")
     before = counter._value.get()
-    for _ in range(5):
-        app.send("GET", "v1/whoami")
-    assert (len(logged(app)), counter._value.get() - before) == (3, 2)
+    with example_service(tmp_path / "few", IdentitySettings(audit_refusals=3)) as app:
+        for _ in range(5):
+            app.send("GET", "v1/whoami")
+        assert (len(logged(app)), counter._value.get() - before) == (3, 2)
+
+
+def test_a_teams_refusals_are_bounded_and_what_it_changes_is_not(tmp_path: Path) -> None:
+    """A key without scopes does not fill the disk either, nor hide what another key does."""
+    counter = module.AUDIT_UNRECORDED.labels("refusals")
+    before = counter._value.get()
+    with example_service(tmp_path / "few", IdentitySettings(audit_refusals=3)) as app:
+        weak = app.keys.issue(team="red", scopes=("models:read",))
+        for _ in range(5):
+            app.send("GET", "v1/whoami", key=weak)
+        app.send("POST", "v1/notes", key=app.keys.issue(team="red"), json={"size": 1})
+        app.send("GET", "v1/whoami", key=app.keys.issue(team="blue", scopes=("models:read",)))
+        told = [(entry.team, entry.status) for entry in logged(app)]
+    assert told == [("blue", 403), ("red", 200), *[("red", 403)] * 3]
+    assert counter._value.get() - before == 2
 
 
 def test_a_nul_in_the_path_keeps_nobody_out_of_the_log(app: ExampleService) -> None:

@@ -125,7 +125,9 @@ def test_a_teams_requests_are_counted_over_all_processes(
 
 
 def test_what_the_store_refused_is_in_the_one_log(two_processes: Platform) -> None:
-    weak = two_processes.admin.identity.create_key("red", KeyIn(scopes=["runs:read"]))
+    # The other team is at its limit of requests.
+    two_processes.admin.identity.create_team("blue")
+    weak = two_processes.admin.identity.create_key("blue", KeyIn(scopes=["runs:read"]))
     other = two_processes.client(weak.key)
     with pytest.raises(ApiError):
         other.datasets.all()

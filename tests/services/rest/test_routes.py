@@ -123,7 +123,7 @@ def test_what_is_open_tells_nothing_but_health_and_counts(
     outside = {
         route.path_format for route in routes_of(platform, service) if not route.include_in_schema
     }
-    assert outside <= {"/healthz", "/metrics"}
+    assert outside <= {"/healthz", "/readyz", "/metrics"}
 
 
 def _tail(path: str) -> str:

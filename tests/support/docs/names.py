@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from pydantic_settings import BaseSettings
+from services.chassis.web.body_settings import BodySettings
 
 from services.caption.jobs.worker_command import PlatformSettings
 from services.caption.settings import CaptionSettings
 from services.chassis.storage.settings import StorageSettings
-from services.chassis.web.body_settings import BodySettings
 from services.identity.settings import IdentitySettings
 from services.training.settings import TrainingSettings
 from tests.support.paths import REPOSITORY

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
+from services.chassis.web.limit_settings import ConnectionSettings
+from services.chassis.web.server import create_server
 from services.platform.embedded import EmbeddedPlatform
 from services.platform.mount import front
 from tests.support.servers.process import free_port
@@ -15,11 +15,10 @@ from tests.support.waiting import until
 
 
 @contextmanager
-def served(platform: EmbeddedPlatform) -> Iterator[str]:
+def served(platform: EmbeddedPlatform, limits: ConnectionSettings | None = None) -> Iterator[str]:
     """The address of a platform that is running already."""
     port = free_port()
-    config = uvicorn.Config(front(platform.apps), port=port, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
+    server = create_server(front(platform.apps), port=port, lifespan=False, limits=limits)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)

@@ -79,6 +79,9 @@ def export(
     else:
         say(f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: ",
             bold(str(out)))  # fmt: skip
+        if summary.markers:
+            say(f"  {summary.markers:,} with a marker such as <image> in the text, written as "
+                "< image>")  # fmt: skip
     _tell_plan(plan)
 
 

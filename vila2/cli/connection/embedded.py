@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
+from socket import socket
 from typing import Any, Protocol
 
 from vila2.client import Client
@@ -29,14 +30,21 @@ class Platform(Protocol):
     apps: Mapping[str, Any]
 
 
+class Server(Protocol):
+    """An HTTP server that is not running yet."""
+
+    def run(self, sockets: list[socket]) -> None:
+        """Serve on listening sockets until the process is told to stop."""
+
+
 class Door(Protocol):
     """The interface of the embedded platform that the command line uses."""
 
     def open(self, workspace: Path, *, triton: bool) -> AbstractContextManager[Platform]:
         """The platform on a workspace; raises `PlatformRefused`."""
 
-    def front(self, apps: Mapping[str, Any]) -> Any:
-        """One ASGI app that serves every service below its own name."""
+    def server(self, apps: Mapping[str, Any]) -> Server:
+        """An HTTP server that serves every service below its own name."""
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The checks of `vila2 doctor` on databases, objects, engine and backend."""

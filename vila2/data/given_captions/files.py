@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,8 +11,9 @@ import pyarrow as pa
 
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import rows_of, schema_of
+from vila2.data.readers.csv_rows import read_csv
 from vila2.data.readers.json_rows import BadRow, parse_json, read_lines
-from vila2.data.text import clean_name
+from vila2.data.text import clean_name, decode, undecoded
 from vila2.data.writers.csv_cells import unescape_cell
 
 KEY_COLUMNS = (
@@ -79,9 +79,8 @@ def _checked(path: Path, rows: Iterable[_Row]) -> Iterator[GivenCaption]:
         if caption is not None and not isinstance(caption, str):
             told = f"the caption is {type(caption).__name__}, not text"
             raise _bad(path, row, told, "caption", "Give one text a row")
-        undecoded = next((c for c in (caption or "") if "\ud800" <= c <= "\udfff"), "")
-        if undecoded:
-            told = f"is not UTF-8 (byte 0x{ord(undecoded) & 0xFF:02x})"
+        if caption and (byte := undecoded(caption)):
+            told = f"is not UTF-8 (byte {byte})"
             raise _bad(path, row, told, "caption", "Save the file as UTF-8")
         yield GivenCaption(row, clean_name(key), caption or "")
     if none:
@@ -89,25 +88,14 @@ def _checked(path: Path, rows: Iterable[_Row]) -> Iterator[GivenCaption]:
 
 
 def _csv(path: Path, named: _Named) -> Iterator[_Row]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        rows = csv.reader(lines, delimiter=delimiter)
-        try:
-            header = next(rows, [])
-            key, caption = (header.index(name) for name in _columns(path, header, named))
-            for row in rows:
-                where = f"line {rows.line_num}"
-                if row and len(row) != len(header):
-                    told = f"has {len(row)} cells, the first line has {len(header)}"
-                    fix = 'Put captions with commas into "quotes"'
-                    raise _bad(path, where, told, "caption", fix)
-                if row:
-                    yield where, unescape_cell(row[key]), unescape_cell(row[caption])
-        except csv.Error as error:
-            raise _bad(
-                path, f"line {rows.line_num}", f"is not CSV ({error})", "caption",
-                'Write a " inside a quoted cell twice, and close every quote',
-            ) from error  # fmt: skip
+    header, rows = read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    key, caption = (header.index(name) for name in _columns(path, list(header), named))
+    for row in rows:
+        where = f"line {row.line}"
+        if row.problem:
+            told, _, fix = row.problem.partition("; ")
+            raise _bad(path, where, told, "caption", fix[0].upper() + fix[1:])
+        yield where, unescape_cell(row.cells[key]), unescape_cell(row.cells[caption])
 
 
 def _json_lines(path: Path, named: _Named) -> Iterator[_Row]:
@@ -117,7 +105,7 @@ def _json_lines(path: Path, named: _Named) -> Iterator[_Row]:
 def _json(path: Path, named: _Named) -> Iterator[_Row]:
     """A list of objects, or one object from keys to captions or to objects that hold them."""
     try:
-        held = parse_json(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
+        held = parse_json(decode(path.read_bytes()))
     except ValueError as error:
         fix = "Write it again, or as .jsonl"
         raise DataError(f"is not JSON ({error})", file=str(path), fix=fix) from error
@@ -171,7 +159,7 @@ def _sidecars(folder: Path) -> Iterator[_Row]:
             text = opened.read(_MAX_TEXT_BYTES + 1)
         if len(text) > _MAX_TEXT_BYTES:
             raise _bad(folder, name, "has more than 1 MiB", "caption", "Shorten it")
-        yield name, name[: -len(".txt")], text.decode("utf-8-sig", "surrogateescape")
+        yield name, name[: -len(".txt")], decode(text)
 
 
 _TABLES: dict[str, Callable[[Path, _Named], Iterator[_Row]]] = {

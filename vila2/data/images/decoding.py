@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail
+from vila2.data.images.in_flight import IN_FLIGHT
+from vila2.data.images.side_data import without_large_side_data
+from vila2.data.images.trailing_data import checksums_hold, end_of, foreign_tail, jpeg_structure
 
 # A camera's JPEG may have previews or a gain map after the image; Pillow calls that MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -38,11 +40,18 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Limits on an image: encoded bytes, decoded pixels, and shortest side in pixels."""
+    """Limits on an image: encoded bytes, decoded pixels, shortest side in pixels, and scans.
+
+    A progressive JPEG is decoded in scans over all its pixels, and an empty scan takes a few bytes:
+    without a limit a small file costs hours. Encoders write at most about twenty. `max_scan_pixels`
+    bounds the pixels of all scans together, about a second's work.
+    """
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
     min_side: int = 8
+    max_scans: int = 64
+    max_scan_pixels: int = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +85,17 @@ def inspect(
 
     Raises `ImageRejected` with one of the reasons image-missing, image-empty,
     image-too-large-bytes, image-too-many-pixels, image-too-small, image-format-not-allowed,
-    image-truncated (cut or damaged), image-animated, and image-polyglot (data that is not an
-    image follows its end).
+    image-truncated (cut or damaged), image-too-many-scans, image-animated, and image-polyglot
+    (data that is not an image follows its end).
     """
     with _opened(data, limits) as image:
         extension = FORMATS[str(image.format)]
-        end = end_of(data or b"", extension)
+        if extension == "jpg":
+            structure = jpeg_structure(data or b"")
+            end = structure.end
+            _hold_scans(limits, structure.scans, image.width * image.height)
+        else:
+            end = end_of(data or b"", extension)
         foreign = foreign_tail(data or b"", end)
         if foreign:
             raise ImageRejected(
@@ -143,14 +157,18 @@ def as_sent(data: bytes, max_pixels: int, *, limits: ImageLimits = _DEFAULT) -> 
     """The file itself if every reader shows the same image, else an upright RGB copy of it.
 
     Not every reader turns an image as its EXIF orientation says or puts transparency on white; and
-    a large image is reduced to `max_pixels`. Copies are JPEGs of quality 95 without subsampling, or
+    a large image is reduced to `max_pixels`, and one with side data that Pillow refuses is copied
+    without it. Copies are JPEGs of quality 95 without subsampling, or
     PNGs if the image was lossless. Raises `ImageRejected` as `inspect` does.
     """
     with _opened(data, limits) as image:
         plain = image.mode in ("RGB", "L") and "transparency" not in image.info
         small = image.width * image.height <= max_pixels
         lossy = FORMATS[str(image.format)] == "jpg"
-        if plain and small and image.format != "MPO" and _orientation(image) == 1:
+        readable = without_large_side_data(data) is data
+        if (
+            readable and plain and small and image.format != "MPO" and _orientation(image) == 1
+        ):  # fmt: skip
             return data  # its pixels were checked when it was admitted
     out = io.BytesIO()
     made = decode_within(data, max_pixels, limits=limits)
@@ -195,7 +213,8 @@ def _opened(data: bytes | None, limits: ImageLimits) -> Iterator[Image.Image]:
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:
     """Read the header only."""
     try:
-        return Image.open(io.BytesIO(data), formats=_OPENED_AS)
+        readable = without_large_side_data(data)
+        return Image.open(io.BytesIO(readable), formats=_OPENED_AS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
             "image-too-many-pixels",
@@ -209,6 +228,8 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             "image-format-not-allowed",
             "the bytes are not a JPEG, PNG or WebP image; convert it to one of these",
         ) from error
+    except MemoryError:
+        raise  # it says nothing of the image: whether one is admitted must not depend on load
     except Exception as error:
         # Pillow's parsers raise many types on hostile headers (struct.error, IndexError, ...).
         raise _damaged(error) from error
@@ -234,6 +255,17 @@ def _hold_to(limits: ImageLimits, width: int, height: int) -> None:
         )
 
 
+def _hold_scans(limits: ImageLimits, scans: int, pixels: int) -> None:
+    """Raise `ImageRejected` if a JPEG would be decoded too many times over; before it is."""
+    most = min(limits.max_scans, max(1, limits.max_scan_pixels // max(1, pixels)))
+    if scans > most:
+        raise ImageRejected(
+            "image-too-many-scans",
+            f"the JPEG has {scans:,} scans, the limit at its size is {most:,}; save it again, not "
+            "progressive",
+        )
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 if missing or unreadable."""
     try:
@@ -247,23 +279,30 @@ def _orientation(image: Image.Image) -> int:
 def _rgb(image: Image.Image) -> Image.Image:
     """Decode every pixel and return the image upright in RGB."""
     try:
-        image.load()
-        # Read after loading, since a PNG's EXIF may follow its pixels.
-        transpose = _UPRIGHT.get(_orientation(image))
-        if image.mode.startswith("I"):
-            # 16-bit grey: Pillow would clip to 255 and return a white image.
-            grey = np.asarray(image, dtype=np.int64) >> 8
-            image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-        if transpose is not None:
-            image = image.transpose(transpose)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            with_alpha = image.convert("RGBA")
-            image = Image.new("RGB", with_alpha.size, "white")
-            image.paste(with_alpha, mask=with_alpha.getchannel("A"))
-        return image.convert("RGB")
+        with IN_FLIGHT.hold(image.width * image.height):
+            return _decoded(image)
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's decoders raise many types on cut or hostile data (OSError, SyntaxError, ...).
         raise _damaged(error) from error
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    # Read after loading, since a PNG's EXIF may follow its pixels.
+    transpose = _UPRIGHT.get(_orientation(image))
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow would clip to 255 and return a white image.
+        grey = np.clip(np.asarray(image), 0, 0xFFFF)
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+    if transpose is not None:
+        image = image.transpose(transpose)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        image = Image.new("RGB", with_alpha.size, "white")
+        image.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return image.convert("RGB")
 
 
 def _damaged(error: Exception | str) -> ImageRejected:

@@ -16,6 +16,8 @@ import imagehash
 import numpy as np
 from PIL import Image
 
+from vila2.data.images.side_data import without_large_side_data
+
 SURE_DISTANCE = 7
 _BANDS = 4
 _BITS = 16
@@ -25,7 +27,9 @@ MAX_BUCKET = 2_000
 
 def perceptual_hash(image: bytes) -> int:
     """The DCT hash of an admitted image: 64 bits, the same for its resized and recompressed."""
-    with Image.open(io.BytesIO(image), formats=("JPEG", "PNG", "WEBP")) as opened:
+    with Image.open(
+        io.BytesIO(without_large_side_data(image)), formats=("JPEG", "PNG", "WEBP")
+    ) as opened:
         opened.draft("L", (128, 128))
         bits = imagehash.phash(opened.convert("RGB")).hash.flatten()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

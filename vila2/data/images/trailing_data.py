@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import dataclass
 
 # A marker within the coded data: 0xFF followed by neither a stuffed zero, a restart nor a fill.
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_END, _SCAN = 0xD9, 0xDA
 _ALONE = {0x01, *range(0xD0, 0xD9)}
 _FOREIGN = (
     (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive"),
@@ -32,7 +34,28 @@ def end_of(data: bytes, extension: str) -> int | None:
     if extension == "webp":
         size = int.from_bytes(data[4:8], "little") + 8
         return None if size > len(data) else min(len(data), size + size % 2)
-    return _end_of_jpeg(data)
+    return jpeg_structure(data).end
+
+
+@dataclass(frozen=True, slots=True)
+class JpegStructure:
+    """A JPEG's scans, and the offset of its structural end, `None` if it is truncated."""
+
+    end: int | None
+    scans: int
+
+
+def jpeg_structure(data: bytes) -> JpegStructure:
+    """Walk the segments of a JPEG without decoding it."""
+    at, scans = 2, 0
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = found.group(1)[0], found.end()
+        if marker == _END:
+            return JpegStructure(at, scans)
+        scans += marker == _SCAN
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return JpegStructure(None, scans)
 
 
 def foreign_tail(data: bytes, end: int | None) -> str:
@@ -64,15 +87,4 @@ def _end_of_png(data: bytes) -> int | None:
         at += 12 + size
         if name == b"IEND":
             return at if at <= len(data) else None
-    return None
-
-
-def _end_of_jpeg(data: bytes) -> int | None:
-    at = 2
-    while (found := _MARKER.search(data, at)) is not None:
-        marker, at = found.group(1)[0], found.end()
-        if marker == 0xD9:
-            return at
-        if marker not in _ALONE:
-            at += int.from_bytes(data[at : at + 2], "big")
     return None

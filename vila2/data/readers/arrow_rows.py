@@ -41,8 +41,16 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def count_of(path: Path) -> int | None:
-    """Number of rows according to the footer, or `None` if the format has no count."""
-    return None if path.suffix == ".arrow" else int(pq.read_metadata(path).num_rows)
+    """Number of rows according to the footer; `None` if the format has none or it is damaged.
+
+    The count is for a progress bar: what is wrong with the file is for its reader to report.
+    """
+    if path.suffix == ".arrow":
+        return None
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except Exception:
+        return None  # Arrow raises many types on hostile metadata
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -1,21 +1,24 @@
-"""The reader interface, its options, and shared helpers."""
+"""The reader interface and its options."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from vila2.data.readers.files.tree import Tree, entries_of, tree_of
 from vila2.data.sample import RawSample
-from vila2.data.tar.reading import MAX_MEMBER_BYTES
+from vila2.data.text import check_encoding
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Names of columns or fields; empty means that the reader tries the usual names.
 
+    `split` names one split of a source that has several, or is `all`. `encoding` is that of texts
+    without a mark of their own, such as cp1252; by default UTF-8.
     `captionless` accepts images without text, to be captioned by a model. With `structure_only`,
     admission checks an image's structure without decoding it: three times as fast, for data
     whose images were decoded before.
@@ -26,6 +29,8 @@ class ReadOptions:
     url_field: str = ""
     captionless: bool = False
     structure_only: bool = False
+    encoding: str = ""
+    split: str = ""
 
 
 class Reader(ABC):
@@ -37,6 +42,21 @@ class Reader(ABC):
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         self.path, self.options = path, options or ReadOptions()
+        check_encoding(self.options.encoding)
+
+    def tree(self) -> Tree:
+        """The files that `read` reads: a version is named by them, and the store is sent them."""
+        if self.path.is_dir():
+            return tree_of(self.path, follows=self.follows)
+        if is_pattern(self.path) and not self.path.exists():
+            names = [file.name for file in self.path.parent.glob(self.path.name)]
+            return entries_of(self.path.parent, names, self.follows)
+        held = entries_of(self.path.parent, [self.path.name], self.follows)
+        return replace(held, entry=self.path.name)
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Whether a link to a file, by its path below the folder, is read as the file."""
+        return True
 
     @abstractmethod
     def read(self) -> Iterator[RawSample]:
@@ -50,30 +70,3 @@ class Reader(ABC):
 def is_pattern(path: Path) -> bool:
     """Whether the last part of `path` is a pattern such as `*.tar`."""
     return any(mark in path.name for mark in "*?[")
-
-
-def load_image(root: Path, relative: str) -> tuple[bytes | None, str | None]:
-    """Bytes of `root/relative`, or of `root/images/relative`; else `None` and the problem.
-
-    Links and paths that leave `root` are refused, so a table cannot read files outside its folder.
-    """
-    try:
-        inside = root.resolve()
-        for candidate in (root / relative, root / "images" / relative):
-            target = candidate.resolve()
-            if not target.is_relative_to(inside):
-                return None, (
-                    f"path-outside: {relative!r} lies outside {root}; copy the image into the "
-                    "folder and name it relative to it"
-                )
-            if target.is_file():
-                size = target.stat().st_size
-                if size > MAX_MEMBER_BYTES:
-                    return None, (
-                        f"image-too-large-bytes: the file has {size:,} bytes; save it with more "
-                        "compression"
-                    )
-                return target.read_bytes(), None
-    except (OSError, ValueError) as error:
-        return None, f"image-unreadable: {error}; check the file's name and permissions"
-    return None, f"image-missing: there is no file {relative!r}; add it or drop its row"

@@ -9,7 +9,9 @@ from typing import Any
 
 from vila2.data.benchmark_items import item_problem
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_image
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import inside
 from vila2.data.readers.json_rows import BadRow, read_lines, text_of
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
@@ -24,6 +26,7 @@ class BenchmarkReader(Reader):
     memory, since those of one image need not be adjacent. `docs/benchmarks.md` has all fields.
     """
 
+    fields = ("encoding",)
     looks_like = "a folder with items.jsonl (id, image, benchmark, kind, question, answers, metric)"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
@@ -34,6 +37,10 @@ class BenchmarkReader(Reader):
                 f"has no {TABLE}", file=str(path), fix=f"Give the benchmark as {self.looks_like}"
             )
 
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self.path, path)
+
     def count(self) -> int | None:
         """Unknown until the questions are grouped by image."""
         return None
@@ -42,7 +49,7 @@ class BenchmarkReader(Reader):
         """Malformed lines as problems, then one sample per image with all its questions."""
         grouped: dict[str, list[dict[str, Any]]] = {}
         seen: set[str] = set()
-        for number, row in read_lines(self._table):
+        for number, row in read_lines(self._table, self.options.encoding):
             try:
                 item = _parse(row, seen)
             except BadRow as error:
@@ -50,10 +57,12 @@ class BenchmarkReader(Reader):
                 yield RawSample(f"line-{number}", where, None, problem=f"row-malformed: {error}")
                 continue
             grouped.setdefault(posixpath.normpath(item.pop("image")), []).append(item)
-        keys = Keys()
+        keys, files = Keys(), ImageFiles(self.path)
         for image, items in grouped.items():
-            data, problem = load_image(self.path, image)
-            yield RawSample(keys.of_file(image), image, data, items=tuple(items), problem=problem)
+            loaded = files.load(image)
+            yield RawSample(
+                keys.of_file(image), image, loaded.data, items=tuple(items), problem=loaded.problem
+            )
 
 
 def _parse(row: Any, seen: set[str]) -> dict[str, Any]:

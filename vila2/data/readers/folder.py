@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_image
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.csv_rows import read_csv
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import inside, linked_folders, walk_files
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
+from vila2.data.text import decode
 from vila2.data.writers.csv_cells import unescape_cell
 
 IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -35,7 +38,7 @@ class FolderReader(Reader):
     nothing is ignored silently. Images may be in `images/` even if the table omits that prefix.
     """
 
-    fields = ("image_field", "caption_field")
+    fields = ("image_field", "caption_field", "encoding")
     looks_like = (
         "a folder of images with captions.csv (image,caption), or .txt or .json beside them"
     )
@@ -45,6 +48,7 @@ class FolderReader(Reader):
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix="Give the folder of images")
         self._files, self._links = walk_files(path)
+        self._named = ImageFiles(path)
         self._images = [f for f in self._files if PurePosixPath(f).suffix.lower() in IMAGES]
         if not self._images and not self._links:
             raise DataError(
@@ -57,6 +61,10 @@ class FolderReader(Reader):
         texts = {PurePosixPath(name).suffix.lower() for name in self._files} & {".txt", ".json"}
         return not texts and TABLE not in self._files
 
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self.path, path)
+
     def count(self) -> int | None:
         """Number of image files; `read` yields one sample for each, and the problems."""
         return len(self._images)
@@ -66,51 +74,74 @@ class FolderReader(Reader):
         keys = Keys()
         table = self.path / TABLE
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
-        for name in self._links:
-            problem = "link-to-folder: is not followed; copy the folder itself"
-            yield RawSample(keys.of_file(name), name, None, problem=problem)
+        yield from linked_folders(self.path, keys)
 
     def _read_table(self, table: Path, keys: Keys) -> Iterator[RawSample]:
         captions: dict[str, str] = {}
-        named = (self.options.image_field or "image", self.options.caption_field or "caption")
-        for number, name, caption in _rows(table, *named):
-            where = f"{TABLE} line {number}"
-            if name is None or caption is None:
-                odd = (
-                    "row-malformed: the row has not as many cells as the header; put captions "
-                    'with commas into "quotes"'
-                )
-                yield RawSample(f"line-{number}", where, None, problem=odd)
+        for number, name, caption, wrong in self._rows(table):
+            where, problem = f"{TABLE} line {number}", ""
+            if wrong:
+                problem = f"row-malformed: {wrong}"
             elif name in captions:
-                odd = (
+                problem = (
                     f"caption-extra: a further caption of {name} is not used; use format llava "
                     "for several texts"
                 )
-                yield RawSample(f"line-{number}", where, None, problem=odd)
             else:
                 captions[name] = caption
+            if problem:
+                yield RawSample(f"line-{number}", where, None, problem=problem)
         used: set[str] = set()
         for name, caption in captions.items():
+            loaded = self._named.load(name)
             path = os.path.normpath(name)
-            used.update((path, f"images/{path}") if path not in self._files else (path,))
-            data, problem = load_image(self.path, name)
-            yield RawSample(keys.of_file(path), name, data, caption, problem=problem)
+            used.add(loaded.name if loaded.data is not None else path)
+            if path not in self._files:
+                used.add(f"images/{path}")
+            yield RawSample(keys.of_file(path), name, loaded.data, caption, problem=loaded.problem)
         yield from self._left_over(used, f"no row of {TABLE} names it", keys)
+
+    def _rows(self, table: Path) -> Iterator[tuple[int, str, str, str]]:
+        """Line number, image, caption, and what is wrong with the row."""
+        named = (self.options.image_field or "image", self.options.caption_field or "caption")
+        at = -1
+
+        def begins_row(cells: Sequence[str]) -> bool:
+            return 0 <= at < len(cells) > 1 and self._named.find(cells[at]) is not None
+
+        header, rows = read_csv(table, encoding=self.options.encoding, begins_row=begins_row)
+        missing = [name for name in named if name not in header]
+        if missing:
+            raise _no_column(table, header, missing)
+        at, caption = (header.index(name) for name in named)
+        for row in rows:
+            if row.problem:
+                yield row.line, "", "", row.problem
+            else:
+                cells = unescape_cell(row.cells[at]), unescape_cell(row.cells[caption])
+                yield row.line, *cells, ""
 
     def _read_beside(self, keys: Keys) -> Iterator[RawSample]:
         used: set[str] = set()
         for name in self._images:
             path = PurePosixPath(name)
             beside = [str(path.with_suffix(suffix)) for suffix in (".txt", ".json")]
-            held = [text for text in beside if text in self._files]
+            held = [text for each in beside for text in self._beside(each)]
             if held or self.options.captionless:
                 used.update((name, *held))
-                data, problem = load_image(self.path, name)
-                caption = None
+                loaded = self._named.load(name)
+                caption, problem = None, loaded.problem
                 if problem is None and held:
-                    caption, problem = _text_of(self.path / held[0])
-                yield RawSample(keys.of_file(name), name, data, caption, problem=problem)
+                    caption, problem = _text_of(self.path / held[0], self.options.encoding)
+                yield RawSample(keys.of_file(name), name, loaded.data, caption, problem=problem)
         yield from self._left_over(used, "there is no .txt or .json of its name beside it", keys)
+
+    def _beside(self, text: str) -> list[str]:
+        """The file of this name, or the only one that differs in its Unicode form alone."""
+        if text in self._files:
+            return [text]
+        alike = [] if text.isascii() else self._named.same_name(text)
+        return alike if len(alike) == 1 and alike[0] in self._files else []
 
     def _left_over(self, used: set[str], why: str, keys: Keys) -> Iterator[RawSample]:
         for name in self._files:
@@ -129,48 +160,7 @@ class FolderReader(Reader):
             yield RawSample(keys.of_file(name), name, None, problem=problem)
 
 
-def walk_files(root: Path) -> tuple[dict[str, None], list[str]]:
-    """Relative paths of all files, as an ordered set, and of links to folders; none hidden."""
-    files: list[str] = []
-    links: list[str] = []
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links += [
-            (here / f).relative_to(root).as_posix() for f in folders if (here / f).is_symlink()
-        ]
-        files += [(here / n).relative_to(root).as_posix() for n in names if not n.startswith(".")]
-    return dict.fromkeys(sorted(files)), sorted(links)
-
-
-def _rows(
-    table: Path, image_field: str, caption_field: str
-) -> Iterator[tuple[int, str | None, str | None]]:
-    """Line number, image and caption; `None` twice if cells are missing or too many."""
-    with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        rows = csv.reader(lines)
-        try:
-            header = next(rows, [])
-            missing = [name for name in (image_field, caption_field) if name not in header]
-            if missing:
-                raise _no_column(table, header, missing)
-            image, caption = header.index(image_field), header.index(caption_field)
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    yield rows.line_num, None, None
-                else:
-                    yield rows.line_num, unescape_cell(row[image]), unescape_cell(row[caption])
-        except csv.Error as error:
-            raise DataError(
-                f"line {rows.line_num} is not CSV ({error})",
-                file=str(table),
-                fix='Write a " inside a quoted cell twice, and close every quote',
-            ) from error
-
-
-def _no_column(table: Path, header: list[str], missing: list[str]) -> DataError:
+def _no_column(table: Path, header: Sequence[str], missing: list[str]) -> DataError:
     fix = "Begin the file with the line: image,caption; or name its columns as the options do"
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         fix = "Separate the columns with commas"
@@ -182,13 +172,16 @@ def _no_column(table: Path, header: list[str], missing: list[str]) -> DataError:
     )
 
 
-def _text_of(path: Path) -> tuple[str | None, str | None]:
+def _text_of(path: Path, encoding: str) -> tuple[str | None, str | None]:
     """The caption in a text or JSON file, or `None` and the problem."""
     try:
         with path.open("rb") as opened:
-            text = opened.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "surrogateescape")
+            data = opened.read(_MAX_TEXT_BYTES + 1)
     except OSError as error:
         return None, f"caption-unreadable: {error}; check the file's permissions"
+    if len(data) > _MAX_TEXT_BYTES:
+        return None, f"caption-too-long: {path.name} has more than 1 MiB; shorten it"
+    text = decode(data, encoding)
     if path.suffix.lower() != ".json":
         return text, None
     try:

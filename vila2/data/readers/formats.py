@@ -18,10 +18,12 @@ def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> 
         raise DataError(f"unknown format {format!r}", field="format", fix=f"Use one of {shapes}")
     if not path.exists() and not (format == "webdataset" and is_pattern(path)):
         raise DataError("does not exist", file=str(path), fix="Check the path")
-    for name in ("image_field", "caption_field", "url_field"):
+    for name in ("image_field", "caption_field", "url_field", "encoding", "split"):
         if getattr(options, name, "") and name not in readers[format].fields:
             raise DataError(
-                f"format {format} has no column to name", field=name, fix="Leave this option out"
+                f"format {format} has no column to name, and no {name.removesuffix('_field')}",
+                field=name,
+                fix="Leave this option out",
             )
     return readers[format](path, options)
 

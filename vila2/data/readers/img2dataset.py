@@ -10,14 +10,17 @@ from typing import Any
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.files.tree import is_folder, linked_folders
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys, ids_beside
+from vila2.data.readers.names import is_hidden
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
+_LINK = "member-not-plain: {} is a link, which is not followed; copy the file itself"
 
 
 class Img2DatasetReader(Reader):
@@ -28,6 +31,7 @@ class Img2DatasetReader(Reader):
     as `image-missing`, so that the counts add up to img2dataset's input list.
     """
 
+    fields = ("encoding",)
     looks_like = "img2dataset's output folder: NNNNN.tar or NNNNN/ beside NNNNN.parquet"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
@@ -35,30 +39,39 @@ class Img2DatasetReader(Reader):
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix=f"Give {self.looks_like}")
         self._shards = sorted(
-            {f.stem for f in path.glob("*.tar")}
-            | {f.stem for f in path.glob("*.parquet")}
-            | {f.name for f in path.iterdir() if f.is_dir() and f.name.isdigit()}
+            {
+                f.stem
+                for f in (*path.glob("*.tar"), *path.glob("*.parquet"))
+                if not is_hidden(f.name)
+            }
+            | {f.name for f in path.iterdir() if f.name.isdigit() and is_folder(f)}
         )
         if not self._shards:
             raise DataError("holds no shard", file=str(path), fix=f"Give {self.looks_like}")
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Links to whole shards, but not to single images and texts."""
+        return "/" not in name
 
     def count(self) -> int | None:
         """Rows of all tables, if every shard has one, else `None`."""
         tables = [self.path / f"{stem}.parquet" for stem in self._shards]
         if not all(table.is_file() for table in tables):
             return None
-        return sum(count_of(table) or 0 for table in tables)
+        counts = [count_of(table) for table in tables]
+        return sum(filter(None, counts)) if None not in counts else None
 
     def read(self) -> Iterator[RawSample]:
         """The images of each shard, then the rows of its table that have none."""
         keys = Keys()
+        yield from linked_folders(self.path, keys)
         for stem in self._shards:
             seen: set[str] = set()
             try:
                 for group in self._groups(stem):
                     key = group.stem.rsplit("/", 1)[-1]
                     seen.add(key)
-                    made = sample_of(group, keys, captionless=self.options.captionless)
+                    made = sample_of(group, keys, self.options)
                     ids = ids_beside(made.key, key)
                     yield replace(made, source=_address(group) or made.source, source_ids=ids)
                 yield from self._not_there(stem, seen, keys)
@@ -70,7 +83,7 @@ class Img2DatasetReader(Reader):
         tar, folder = self.path / f"{stem}.tar", self.path / stem
         if tar.is_file():
             yield from groups_of(tar)
-        elif folder.is_dir():
+        elif is_folder(folder):
             yield from _groups_of_folder(folder)
         else:
             yield from _groups_of_table(self.path / f"{stem}.parquet")
@@ -99,18 +112,24 @@ class Img2DatasetReader(Reader):
 
 
 def _groups_of_folder(folder: Path) -> Iterator[Group]:
-    """Neighbouring files of one stem; links are not followed."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.is_symlink())
+    """Neighbouring files of one stem; a link is not followed and makes its sample unfit."""
+    files = sorted(f for f in folder.iterdir() if f.is_symlink() or f.is_file())
+    files = [f for f in files if not is_hidden(f.name)]
     stems: dict[str, list[Path]] = {}
     for file in files:
         stems.setdefault(file.stem, []).append(file)
     for stem, held in stems.items():
-        pairs = []
-        for file in held:
-            limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
-            with file.open("rb") as opened:
-                pairs.append((file.suffix.lower().lstrip("."), opened.read(limit)))
-        yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs))
+        pairs = [(file.suffix.lower().lstrip("."), _bytes_of(file)) for file in held]
+        unfit = next((_LINK.format(file.name) for file in held if file.is_symlink()), "")
+        yield Group(folder.name, f"{folder.name}/{stem}", tuple(pairs), unfit=unfit)
+
+
+def _bytes_of(file: Path) -> bytes:
+    if file.is_symlink():
+        return b""
+    limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
+    with file.open("rb") as opened:
+        return opened.read(limit)
 
 
 def _groups_of_table(table: Path) -> Iterator[Group]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
+from vila2.data.text import decode, open_text
 
 
 class BadRow(ValueError):
@@ -22,12 +23,12 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def read_lines(path: Path, encoding: str = "") -> Iterator[tuple[int, Any]]:
     """Line numbers and values of a JSONL file; a line that is not JSON gives a `BadRow`.
 
-    Bytes that are not UTF-8 are kept as surrogates, which admission replaces and counts.
+    Bytes that are not text in `encoding` (UTF-8) are kept as surrogates, which admission refuses.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+    with open_text(path, encoding) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -38,10 +39,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, value
 
 
-def read_list(path: Path) -> list[Any]:
+def read_list(path: Path, encoding: str = "") -> list[Any]:
     """The rows of a file that holds one JSON list."""
     try:
-        rows = parse_json(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
+        rows = parse_json(decode(path.read_bytes(), encoding))
     except ValueError as error:
         raise DataError(
             f"is not JSON ({error})", file=str(path), fix="Write it again, or as .jsonl"

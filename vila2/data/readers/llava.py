@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
-from vila2.data.readers.base import Reader, ReadOptions, load_image
+from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.tree import Tree, entries_of, inside
 from vila2.data.readers.json_rows import BadRow, read_lines, read_list, text_of
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.sample import RawSample, Turn
 
 TABLES = ("conversations.json", "conversations.jsonl")
+_MARKER = "<image>"
 _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant"}
 
 
@@ -24,6 +28,7 @@ class LlavaReader(Reader):
     and gpt; the `<image>` marker is removed, since every sample has exactly one image.
     """
 
+    fields = ("encoding",)
     looks_like = "a folder with conversations.json (LLaVA's format) and the images it names"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
@@ -38,10 +43,26 @@ class LlavaReader(Reader):
         self._table = held[0] if held else path
         lines = self._table.suffix == ".jsonl"
         self._rows: list[tuple[int, Any]] = (
-            list(read_lines(self._table)) if lines else list(enumerate(read_list(self._table)))
+            list(read_lines(self._table, self.options.encoding))
+            if lines
+            else list(enumerate(read_list(self._table, self.options.encoding)))
         )
         if not self._rows:
             raise DataError("holds no row", file=str(self._table), fix="Write some conversations")
+
+    def tree(self) -> Tree:
+        """Of a file, also the images beside it that it names."""
+        if self.path.is_dir():
+            return super().tree()
+        files, root = ImageFiles(self._table.parent), self._table.parent
+        named = [row["image"] for _, row in self._rows if isinstance(row, dict) and "image" in row]
+        held = [files.place(name) for name in named if isinstance(name, str)]
+        names = [self._table.name, *(name for name in held if name is not None)]
+        return replace(entries_of(root, names, self.follows), entry=self._table.name)
+
+    def follows(self, name: str, path: Path) -> bool:
+        """Only links to files below the folder."""
+        return inside(self._table.parent, path)
 
     def count(self) -> int | None:
         """Number of rows, which is at least the number of samples."""
@@ -64,12 +85,12 @@ class LlavaReader(Reader):
                 continue
             grouped.setdefault(posixpath.normpath(image), []).extend(turns)
             ids.setdefault(posixpath.normpath(image), []).append(_id(row))
-        keys = Keys()
+        keys, files = Keys(), ImageFiles(self._table.parent)
         for image, turns in grouped.items():
-            data, problem = load_image(self._table.parent, image)
+            loaded = files.load(image)
             key = keys.of_file(image)
             yield RawSample(
-                key, image, data, turns=tuple(turns), problem=problem,
+                key, image, loaded.data, turns=tuple(turns), problem=loaded.problem,
                 source_ids=ids_beside(key, *ids[image]),
             )  # fmt: skip
 
@@ -89,10 +110,14 @@ def _parse(row: Any) -> tuple[str, list[Turn]]:
         raise BadRow("field conversations must hold human and gpt messages in pairs")
     if not all(isinstance(message, dict) for message in messages):
         raise BadRow('field conversations must hold objects with "from" and "value"')
+    # Some tools repeat the marker in each question; two in one ask about two images.
+    most = max(str(message.get("value")).count(_MARKER) for message in messages[::2])
+    if most > 1:
+        raise BadRow(f"field conversations has {most} {_MARKER} markers in one question")
     turns = []
     for asked, answered in zip(messages[::2], messages[1::2], strict=True):
         if asked.get("from") not in _ASKS or answered.get("from") not in _ANSWERS:
             raise BadRow("field conversations must alternate from human to gpt")
-        question = text_of(asked, "value").replace("<image>", "").strip()
+        question = text_of(asked, "value").replace(_MARKER, "").strip()
         turns.append(Turn(question, text_of(answered, "value").strip()))
     return text_of(row, "image"), turns

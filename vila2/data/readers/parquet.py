@@ -11,8 +11,11 @@ import pyarrow as pa
 from vila2.data.errors import DataError
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
+from vila2.data.readers.files.splits import files_of_split
+from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import BadRow
 from vila2.data.readers.keys import Keys, ids_beside
+from vila2.data.readers.names import is_hidden
 from vila2.data.sample import RawSample, Turn
 
 IMAGE_FIELDS = ("image", "jpg", "jpeg", "png", "webp", "img", "image", "image_bytes", "bytes")
@@ -35,19 +38,29 @@ class ParquetReader(Reader):
     key's column and the image's `path` are the sample's `source_ids`.
     """
 
-    fields = ("image_field", "caption_field")
+    fields = ("image_field", "caption_field", "split")
     looks_like = "a .parquet file, or a folder of .parquet or .arrow files, with image and caption"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path, options)
-        self._files = _files(path)
+        self._files = files_of_split(path, _files(path), self.options.split)
         if not self._files:
             raise DataError(
                 "holds no .parquet or .arrow file",
                 file=str(path),
                 fix="Give the file, or the folder of a dataset that was saved with its images",
             )
-        self._columns = {file: self._choose(file, schema_of(file)) for file in self._files}
+        self._columns: dict[Path, dict[str, str]] = {}
+        self._damaged: dict[Path, DataError] = {}
+        for file in self._files:
+            try:
+                schema = schema_of(file)
+            except DataError as error:
+                self._damaged[file] = error
+            else:
+                self._columns[file] = self._choose(file, schema)
+        if not self._columns:
+            raise next(iter(self._damaged.values()))
 
     def count(self) -> int | None:
         """Number of rows, if the files have footers, else `None`."""
@@ -58,10 +71,14 @@ class ParquetReader(Reader):
     def read(self) -> Iterator[RawSample]:
         """Rows in order; a file's unreadable rest as one problem."""
         keys = Keys()
+        if self.path.is_dir():
+            yield from linked_folders(self.path, keys)
         for file in self._files:
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
-            columns, number = self._columns[file], 0
+            columns, number = self._columns.get(file, {}), 0
             try:
+                if file in self._damaged:
+                    raise self._damaged[file]
                 for row in rows_of(file, list(dict.fromkeys(columns.values()))):
                     yield from self._samples(row, columns, name, number, keys)
                     number += 1
@@ -146,7 +163,8 @@ def _files(path: Path) -> list[Path]:
         return sorted(f for f in path.parent.glob(path.name) if f.suffix in _SUFFIXES)
     files = [f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file()]
     # The cache files that `datasets` leaves beside a saved dataset repeat its rows.
-    kept = [f for f in files if not f.name.startswith(("cache-", "tmp", "."))]
+    kept = [f for f in files if not f.name.startswith(("cache-", "tmp"))]
+    kept = [f for f in kept if not is_hidden(f.relative_to(path).as_posix())]
     return sorted(kept)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from vila2.data.errors import DataError
 from vila2.data.fetch import Fetcher, FetchRefused
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
+from vila2.data.readers.csv_rows import read_csv
 from vila2.data.readers.json_rows import BadRow, read_lines
 from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.parquet import CAPTION_FIELDS, KEY_FIELDS
@@ -43,7 +43,7 @@ class UrlListReader(Reader):
     one sample or one problem. Reading fetches; `rows` only lists.
     """
 
-    fields = ("url_field", "caption_field")
+    fields = ("url_field", "caption_field", "encoding")
     looks_like = "a .jsonl, .csv or .parquet file with the columns url and caption"
 
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
@@ -71,7 +71,7 @@ class UrlListReader(Reader):
         """The rows, each with a key of its own, in order."""
         keys, options = Keys(), self.options
         names: dict[str, str] | None = None
-        for number, row in _LISTS[self._file.suffix](self._file):
+        for number, row in _LISTS[self._file.suffix](self._file, options.encoding):
             where = f"{self._file.name} row {number}"
             if isinstance(row, BadRow) or not isinstance(row, Mapping):
                 told = row if isinstance(row, BadRow) else "the row is not an object"
@@ -151,28 +151,19 @@ def _fetch(row: UrlRow, fetcher: Fetcher, pause: Callable[[float], None]) -> Raw
     raise AssertionError("the last attempt returns")
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        rows = csv.DictReader(lines)
-        try:
-            for row in rows:
-                odd = None in row or None in row.values()
-                told = 'not as many cells as the header; put captions with commas into "quotes"'
-                yield rows.line_num, BadRow(told) if odd else row
-        except csv.Error as error:
-            raise DataError(
-                f"line {rows.line_num} is not CSV ({error})",
-                file=str(path),
-                fix='Write a " inside a quoted cell twice, and close every quote',
-            ) from error
+def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
+    header, rows = read_csv(path, encoding=encoding)
+    for row in rows:
+        cells = dict(zip(header, row.cells, strict=not row.problem))
+        yield row.line, BadRow(row.problem) if row.problem else cells
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(path: Path, _: str) -> Iterator[tuple[int, Any]]:
     flat = [field.name for field in schema_of(path) if field.type.num_fields == 0]
     yield from enumerate(rows_of(path, flat))
 
 
-_LISTS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
+_LISTS: dict[str, Callable[[Path, str], Iterator[tuple[int, Any]]]] = {
     ".jsonl": read_lines,
     ".csv": _csv_rows,
     ".parquet": _parquet_rows,

@@ -106,9 +106,9 @@ def dataset_card(
         *_facts(
             ("Source", _plain(source)),
             ("Licence", _plain(licence) or "not stated"),
-            ("Digest", f"sha256 `{digest}`"),
+            ("Digest", f"sha256 {_code(digest)}"),
             ("Text", _plain(text)),
-            ("Recipe", f"`{recipe_hash}`" if recipe_hash else ""),
+            ("Recipe", _code(recipe_hash) if recipe_hash else ""),
         ),
         *_section("Files", [FILES[format]] if format else []),
         *_table(
@@ -161,6 +161,11 @@ def dataset_card(
 
 def _plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """In a code span, which nothing in the text can end."""
+    return f"`{' '.join(text.replace('`', '').split())}`"
 
 
 def _facts(*facts: tuple[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from vila2.data.shards import check_key
 from vila2.data.writers.captioned import Captioned
 from vila2.data.writers.folder import write_folder
 from vila2.data.writers.llava import write_llava
+from vila2.data.writers.markers import MARKED, neutralised
 from vila2.data.writers.parquet import write_parquet
 from vila2.data.writers.txt import write_txt
 from vila2.data.writers.vila import write_vila
@@ -34,6 +36,7 @@ class ExportSummary:
     samples: int
     files: int
     bytes: int
+    markers: int = 0  # samples whose text held a marker such as <image>, which was neutralised
 
 
 def export(
@@ -62,6 +65,9 @@ def export(
     partial = directory.parent / f".{directory.name}-{os.getpid()}-{secrets.token_hex(4)}"
     with directory_atomically(directory, partial=partial):
         checked = _checked(samples, progress, turns_are_text=format == "llava")
+        changed: Counter[str] = Counter()
+        if format in MARKED:
+            checked = _without_markers(checked, changed)
         if format in _SHARDED:
             count = _SHARDED[format](checked, partial, shard_size=shard_size)
         else:
@@ -70,7 +76,9 @@ def export(
             raise DataError("there is no sample to export", fix="Choose a version that has some")
         (partial / "README.md").write_text(card, encoding="utf-8")
         sizes = [path.stat().st_size for path in partial.rglob("*") if path.is_file()]
-    return ExportSummary(samples=count, files=len(sizes), bytes=sum(sizes))
+    return ExportSummary(
+        samples=count, files=len(sizes), bytes=sum(sizes), markers=changed["markers"]
+    )
 
 
 def check_target(format: str, directory: Path) -> None:
@@ -109,6 +117,13 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         return True  # the process exists and belongs to another user
     return True
+
+
+def _without_markers(samples: Iterable[Captioned], changed: Counter[str]) -> Iterator[Captioned]:
+    for captioned in samples:
+        made = neutralised(captioned)
+        changed["markers"] += made is not captioned
+        yield made
 
 
 def _checked(

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
-from vila2.data.readers.folder import IMAGES, walk_files
+from vila2.data.readers.files.tree import walk_files
+from vila2.data.readers.folder import IMAGES
 from vila2.data.text import clean_name, clean_text
 from vila2.data.writers.captioned import Captioned
 from vila2.system.files import write_atomically

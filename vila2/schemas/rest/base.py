@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vila2.schemas.base import Typed
+from vila2.schemas.text import text_problem
 
 # A number that fits the databases' integer columns.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -19,7 +20,14 @@ class Model(BaseModel):
 
 
 class Body(Typed, Model):
-    """The body of a request."""
+    """The body of a request; text that no database can hold is rejected wherever it stands."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, given: Any) -> Any:
+        if problem := text_problem(given):
+            raise ValueError(problem)
+        return given
 
 
 class Progress(Model):

@@ -21,6 +21,7 @@ from vila2.schemas.rest.examples import (
 )
 from vila2.schemas.rest.training import Evaluation
 from vila2.schemas.sampling import Gate, Sampling, Task
+from vila2.schemas.text import Prompts
 
 CaptionJobState = Literal["running", "paused", "sealed", "failed", "cancelled"]
 DeploymentState = Literal["deploying", "active", "draining", "retired", "failed"]
@@ -38,7 +39,7 @@ class CaptionJobIn(Body):
     dataset: str
     version: Count = Field(0, description="0 is the newest version.")
     model: str
-    prompts: list[str] = Field(min_length=1)
+    prompts: Prompts
     sampling: Sampling = Sampling()
     gate: Gate = Gate()
     seed: int = 0
@@ -184,7 +185,7 @@ class CaptionsIn(Body):
     images: list[str] = Field(
         min_length=1, max_length=64, description="Data URLs (data:image/...;base64,...) or base64."
     )
-    prompts: list[str] = Field(min_length=1, examples=[["Describe the image briefly."]])
+    prompts: Prompts = Field(examples=[["Describe the image briefly."]])
     sampling: Sampling = Sampling()
     gate: Gate = Gate()
     seed: int = 0
@@ -210,7 +211,7 @@ class PreviewIn(Body):
         8, ge=1, le=64, description="Number of samples to draw with `seed` if `keys` is empty."
     )
     model: str
-    prompts: list[str] = Field(min_length=1)
+    prompts: Prompts
     sampling: Sampling = Sampling()
     gate: Gate = Gate()
     seed: int = 0

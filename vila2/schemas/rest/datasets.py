@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vila2.schemas.refs import DatasetRef, OptionalDatasetRef
 from vila2.schemas.rest.base import Body, Count, Model, Progress
@@ -56,6 +56,12 @@ class ReadOptionsIn(Body):
     structure_only: bool = Field(
         False, description="Check that image files are complete without decoding their pixels."
     )
+    encoding: str = Field(
+        "", max_length=40, description="Of texts without a mark of their own, such as cp1252."
+    )
+    split: str = Field(
+        "", max_length=200, description="The split to read, or `all`, of files with several."
+    )
 
 
 class VersionIn(Body):
@@ -85,6 +91,14 @@ class VersionIn(Body):
         ge=0,
         description="Size of the upload, if known; rejected at once if it exceeds the quota.",
     )
+
+    @field_validator("prefix")
+    @classmethod
+    def _plain(cls, prefix: str) -> str:
+        parts = prefix.strip("/").split("/")
+        if prefix.strip("/") and any(part in ("", ".", "..") for part in parts):
+            raise ValueError("give a path within the source, without . and .. and empty parts")
+        return prefix
 
 
 class StorageQuota(Model):

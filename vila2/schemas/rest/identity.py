@@ -8,11 +8,12 @@ from pydantic import Field
 
 from vila2.schemas.rest.base import Body, Model
 from vila2.schemas.rest.examples import AT, example
+from vila2.schemas.text import Seen
 
 Role = Literal["viewer", "member", "admin"]
 KeyState = Literal["active", "expired", "revoked"]
 TeamName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
-UserName = Annotated[str, Field(pattern=r"^[^\s/]{1,200}$")]
+UserName = Annotated[str, Field(pattern=r"^[^\s/]{1,200}$"), Seen]
 DAY = 24 * 3600.0
 
 

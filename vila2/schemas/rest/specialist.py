@@ -7,16 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from vila2.schemas.refs import DatasetRef
-from vila2.schemas.rest.base import Model, Progress
+from vila2.schemas.rest.base import Body, Model, Progress
 from vila2.schemas.rest.examples import JOB, MODEL, TRAINING, example
 from vila2.schemas.rest.training import STAGE_IN, StageIn
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.schemas.stages import Execution
+from vila2.schemas.text import Prompts
 
 SpecialistState = Literal["training", "captioning", "done", "failed", "cancelled"]
 
 
-class SpecialistIn(Execution):
+class SpecialistIn(Execution, Body):
     """A specialist to finetune and to recaption a dataset with."""
 
     model_config = example(
@@ -34,7 +35,7 @@ class SpecialistIn(Execution):
     parent: str = Field(description="Model to finetune.")
     stage: StageIn
     dataset: DatasetRef = Field(description="Dataset to recaption: NAME or NAME@VERSION.")
-    prompts: list[str] = Field(min_length=1)
+    prompts: Prompts
     sampling: Sampling = Sampling()
     gate: Gate = Gate()
     seed: int = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from vila2.data.assembly import AssemblyCounts, TrainingText, assemble
 from vila2.data.layers import decode_layer_shard
 from vila2.data.random_access import OpenShard, shard_size
+from vila2.data.stored.intact import check_file
 from vila2.schemas.train_spec import Source
 from vila2.training.batches.caption_filter import Kept
 from vila2.training.batches.sampler import Visit
@@ -51,6 +52,7 @@ class SourceStream:
         self.spec, self._indexes, self._seed = spec, cache / "indexes", seed
         self.keep = 0  # samples, set once the distance between neighbouring visits is known
         self._open: OrderedDict[int, Held] = OrderedDict()
+        self._seen: set[str] = set()
         self._lock = threading.Lock()
         self._kept = {layer: Kept(spec, layer) for layer in spec.layers}
 
@@ -69,7 +71,7 @@ class SourceStream:
         with self._lock:
             held = self._open.get(number)
             if held is None:
-                shard = OpenShard(Path(self.spec.shards[number]), self._indexes)
+                shard = self._checked(self.spec.shards[number])
                 held = self._open[number] = Held(shard, self._captions(shard, number))
             self._open.move_to_end(number)
             while len(self._open) > 1 and self._samples_open() > self.keep:
@@ -88,6 +90,21 @@ class SourceStream:
             counts=counts,
         )
 
+    def _checked(self, path: str) -> OpenShard:
+        """A shard whose bytes were read once in this job; its images are checked as they are read.
+
+        Its index may come from a cache, so the tar's bytes are compared first.
+        """
+        if path not in self._seen:
+            self._intact(path)
+            self._seen.add(path)
+        return OpenShard(Path(path), self._indexes, self.spec.stored.get(path))
+
+    def _intact(self, path: str) -> Path:
+        if path in self.spec.stored:
+            check_file(Path(path), self.spec.stored[path])
+        return Path(path)
+
     def _samples_open(self) -> int:
         return sum(len(held.shard) for held in self._open.values())
 
@@ -95,7 +112,7 @@ class SourceStream:
         rows = {
             layer: {
                 row.key: self._kept[layer].caption(row)
-                for row in decode_layer_shard(Path(paths[number]))
+                for row in decode_layer_shard(self._intact(paths[number]))
             }
             for layer, paths in self.spec.layers.items()
         }

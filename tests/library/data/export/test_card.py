@@ -153,3 +153,9 @@ def test_a_card_whose_counts_lose_samples_is_refused():
     """Every admitted sample is exported or left out for a reason."""
     with pytest.raises(ValueError, match="count every sample"):
         dataset_card(**{**GIVEN, "left_out": {}})
+
+
+def test_a_hash_that_somebody_else_wrote_is_no_markup():
+    """It is whatever the maker of a layer sent."""
+    card = dataset_card(**{**GIVEN, "recipe_hash": "x` <img src=y>\n# Title `z"})
+    assert "- Recipe: `x <img src=y> # Title z`" in card.splitlines()

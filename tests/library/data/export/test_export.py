@@ -225,3 +225,33 @@ def test_an_unknown_format_or_size_is_refused_at_once(tmp_path, format, size):
     """Before anything is read or written."""
     with pytest.raises(DataError, match=r"unknown format|shard_size"):
         export(format, iter([]), tmp_path / "out", shard_size=size, card="")
+
+
+@pytest.mark.parametrize("marker", ["<image>", "<video>", "<im_end>"])
+@pytest.mark.parametrize("format", ["llava", "vila"])
+def test_a_caption_that_tells_of_a_marker_holds_none(tmp_path, format, marker):
+    """A trainer would look for a second image; how many were changed is counted."""
+    told = captioned("a", f"put the {marker} tag first", turns=(Turn(f"{marker}?", marker),))
+    summary = export(
+        format, [told, captioned("b", "plain", image=image(9))], tmp_path / "out", card=""
+    )
+    assert summary.markers == 1
+    if format == "llava":
+        rows = json.loads((tmp_path / "out/conversations.json").read_text())
+        texts = [m["value"] for row in rows for m in row["conversations"]]
+        assert sum(text.count("<image>") for text in texts) == 2
+        assert texts[1] == f"put the < {marker[1:]} tag first"
+        assert [s.turns[0].answer for s in read_back("llava", tmp_path / "out")][1] == "plain"
+    else:
+        table = json.loads((tmp_path / "out/000000.tar.json").read_text())
+        assert table["a.png"] == {"output": f"put the < {marker[1:]} tag first"}
+
+
+def test_a_row_with_two_markers_for_one_image_is_malformed(tmp_path):
+    """Dropping one would move what is asked."""
+    talk = [{"from": "human", "value": "<image> or <image>?"}, {"from": "gpt", "value": "x"}]
+    (tmp_path / "a.png").write_bytes(image())
+    rows = [{"image": "a.png", "conversations": talk}]
+    (tmp_path / "conversations.json").write_text(json.dumps(rows))
+    (found,) = open_reader("llava", tmp_path).read()
+    assert str(found.problem).startswith("row-malformed: field conversations has 2 <image>")

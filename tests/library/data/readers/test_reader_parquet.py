@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.support.datasets.samples import image, tar_of
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
+from vila2.data.readers.files.splits import split_of
 from vila2.data.sample import RawSample
 
 
@@ -237,3 +238,62 @@ def test_an_image_that_its_table_promises_is_missed(tmp_path):
     assert sorted(problem.partition(":")[0] for problem in problems) == [
         "download-failed", "image-missing",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("data/train_sft-00000-of-00001-0123456789abcdef.parquet", "train_sft"),
+        ("train/data-00000-of-00001.arrow", "train"),
+        ("validation.parquet", "validation"),
+        ("my_test_set.parquet", "test"),
+        ("dev/0.parquet", "validation"),
+        ("part-0.parquet", ""),
+        ("latest.parquet", ""),
+    ],
+)
+def test_a_files_name_tells_its_split_as_hugging_face_names_it(name, split):
+    assert split_of(name) == split
+
+
+def test_several_splits_are_not_mixed_without_a_word(tmp_path):
+    """One is chosen, or all of them are asked for."""
+    for number, split in enumerate(("test", "train", "train")):
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        rows = [{"image": image(number), "caption": f"{split} {number}"}]
+        pq.write_table(
+            pa.Table.from_pylist(rows), folder / f"{split}-{number:05d}-of-00003.parquet"
+        )
+
+    def captions(split: str) -> list[str | None]:
+        reader = open_reader("parquet", tmp_path, ReadOptions(split=split))
+        return [raw.caption for raw in reader.read()]
+
+    with pytest.raises(DataError, match=r"several splits: test \(1 files\), train \(2 files\)"):
+        captions("")
+    assert captions("train") == ["train 1", "train 2"]
+    assert captions("all") == ["test 0", "train 1", "train 2"]
+    with pytest.raises(DataError, match="no split 'dev'"):
+        captions("dev")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 cut"])
+def test_a_table_of_img2dataset_that_is_damaged_costs_its_own_shard(tmp_path, damage):
+    """A full disk leaves tables of no bytes; the count for the progress bar is then unknown."""
+    path = img2dataset(tmp_path / "out", layout="tars")
+    (path / "00001.parquet").write_bytes(damage)
+    reader = open_reader("img2dataset", path)
+    assert reader.count() is None
+    problems = [raw.problem.partition(":")[0] for raw in reader.read() if raw.problem]
+    assert problems == ["download-failed", "shard-damaged"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 cut"])
+def test_a_file_without_a_footer_costs_its_own_rows_and_no_others(tmp_path, damage):
+    written(tmp_path / "a.parquet", [{"image": image(0), "caption": "x"}])
+    (tmp_path / "b.parquet").write_bytes(damage)
+    reader = open_reader("parquet", tmp_path)
+    assert reader.count() is None
+    assert [(raw.problem or "").partition(":")[0] for raw in reader.read()] == ["", "file-damaged"]

@@ -31,6 +31,7 @@ class LosesReplies(httpx2.BaseTransport):
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(rest, "_RESTART_PAUSES", (0.0, 0.0))
 
 
 def client_that_loses(platform: EmbeddedPlatform, lost: int) -> tuple[TrainingClient, LosesReplies]:
@@ -114,3 +115,40 @@ def test_a_problem_of_another_service_has_the_id_of_the_first_request(
     problem = refused.value.problem
     assert (problem.status, problem.field) == (404, "model")
     assert problem.request_id == "given-by-a-test"
+
+
+class Restarts(httpx2.BaseTransport):
+    """Refuses connections as often as `refused` says, and then answers."""
+
+    def __init__(self, inner: httpx2.BaseTransport) -> None:
+        self._inner, self.refused, self.asked = inner, 0, 0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked += 1
+        if self.refused:
+            self.refused -= 1
+            raise httpx2.ConnectError("connection refused")
+        return self._inner.handle_request(request)
+
+
+def test_a_service_that_has_answered_is_waited_for_while_it_restarts(
+    platform: EmbeddedPlatform,
+) -> None:
+    """A long upload does not end with a restart, and an action is not done twice."""
+    transport = Restarts(platform.transport("training"))
+    http = httpx2.Client(
+        base_url="http://training/",
+        headers={"authorization": f"Bearer {platform.key}"},
+        transport=transport,
+    )
+    client = TrainingClient(http)
+    transport.refused = 1
+    with pytest.raises(Unreachable, match="running"):
+        client.quota()  # it has never answered: the address may be wrong
+    client.quota()
+    transport.refused = 2
+    client.quota()
+    transport.refused = 3
+    with pytest.raises(Unreachable):
+        client.quota()
+    assert transport.asked == 1 + 1 + 3 + 3

@@ -99,3 +99,22 @@ def test_metrics_count_routes_by_their_template(app: ExampleService) -> None:
     assert 'route="/v1/whoami"' in text
     assert "never-heard-of" not in text
     assert key not in text
+
+
+def test_of_many_wrong_values_the_first_are_told_and_the_rest_counted(app: ExampleService) -> None:
+    """A small body would otherwise be answered by a large reply."""
+    many = {"size": 1, "inner": {f"{'k' * 400}{n}": "x" * 400 for n in range(500)}}
+    told = problem(app, "v1/notes", json=many)
+    assert told.detail.endswith("and 480 more")
+    assert told.detail.count("; ") == 20
+    assert len(told.model_dump_json()) < 20_000
+
+
+def test_a_made_up_method_is_counted_as_other(app: ExampleService) -> None:
+    """Else each would be a series of its own for ever, without a key."""
+    for number in range(3):
+        app.send(f"MADEUP{number}", "v1/notes")
+        app.send(f"MADEUP{number}", "healthz")
+    text = app.send("GET", "metrics").text
+    assert 'method="OTHER"' in text
+    assert "MADEUP" not in text

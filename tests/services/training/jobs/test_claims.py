@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,11 @@ def test_a_service_that_is_unwell_makes_a_job_wait_and_one_that_refuses_fails_it
     job = service.submit("succeed")
     service.tick()
     assert service.job(job).state == state
+
+
+def test_time_to_come_has_no_hours(service: Service) -> None:
+    """A job that runs has begun before it: its hours were negative."""
+    service.submit("sleep")
+    service.tick()
+    assert service.context.accounts.usage("local", "team", since=time.time() + 3600) == []
+    assert service.context.accounts.usage("local", "team", since=1e308) == []

@@ -123,6 +123,20 @@ def add(registry: Registry, folder: Path, sha256: str, *, job: str = "job-0001")
     )  # fmt: skip
 
 
+def test_equal_weights_of_jobs_whose_ids_end_alike_are_two_models(
+    service: Service, registry: Registry
+) -> None:
+    """Of two teams too: one would have been given the model of the other."""
+    folder = service.folder / "same"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    jobs = ["job-00000000beef", "job-11111111beef", "job-22221111beef"]
+    names = [add(registry, folder, "ab" * 32, job=job) for job in jobs]
+    assert len(set(names)) == 3
+    assert [add(registry, folder, "ab" * 32, job=job) for job in jobs] == names
+    assert {model.job for model in registry.of_team("local")} == set(jobs)
+
+
 def test_scores_are_kept_with_their_job_once(service: Service, registry: Registry) -> None:
     model = a_model(service)
     for _ in range(2):

@@ -1,0 +1,1 @@
+"""The page that describes a service's operations, without scripts."""

@@ -1,0 +1,1 @@
+"""The files that readers read: which there are, how they are found and sent."""

@@ -1,0 +1,1 @@
+"""Stored bytes: whether they are those that were written."""
