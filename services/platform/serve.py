@@ -19,6 +19,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from services.chassis.process import begin_process
 from services.chassis.storage.settings import StorageSettings
@@ -31,6 +32,7 @@ from services.platform.targets import TARGETS
 from services.platform.wiring import Seams, WorkspaceKeys
 from vila2.client import Client
 from vila2.system.listening import CannotListen, listen
+from vila2.system.program import run_program
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,5 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """`main` as a program."""
+    run_program(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

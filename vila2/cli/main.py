@@ -22,6 +22,7 @@ from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
 from vila2.schemas.endpoint_model import EndpointModel
+from vila2.system.program import run_program
 from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
 
@@ -126,5 +127,10 @@ def _version() -> str:
         return "(not installed)"
 
 
+def program() -> NoReturn:
+    """`vila2` as a program."""
+    run_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

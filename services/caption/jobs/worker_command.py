@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 from prometheus_client import start_http_server
 from pydantic import SecretStr
@@ -32,6 +33,7 @@ from services.chassis.storage.settings import StorageSettings
 from services.chassis.storage.sources import sources_of
 from services.chassis.telemetry.tracing import TracingUnavailable
 from vila2.client import Client
+from vila2.system.program import run_program
 
 
 class PlatformSettings(BaseSettings):
@@ -109,5 +111,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """`main` as a program."""
+    run_program(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

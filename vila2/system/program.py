@@ -1,0 +1,44 @@
+"""The last step of a program: end it without waiting for threads that still compute."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+
+def run_program(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` and exit with its status.
+
+    A daemon thread may be inside a library's C++ code, such as a model's step after Ctrl-C. When
+    the interpreter shuts down it ends that thread by unwinding its stack, which C++ answers with
+    abort (python/cpython issue 87135). So a program that has such threads leaves without a
+    shutdown, after its exit handlers have run and its output is written.
+    """
+    try:
+        status = main() or 0
+    except SystemExit as ended:
+        status = _status(ended)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    if not any(thread.daemon for thread in threading.enumerate()):
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
+            stream.flush()
+    os._exit(status)
+
+
+def _status(ended: SystemExit) -> int:
+    if isinstance(ended.code, int):
+        return ended.code
+    if ended.code is None:
+        return 0
+    sys.stderr.write(f"{ended.code}\n")
+    return 1
