@@ -10,12 +10,13 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from vila2.cli import benchmarks, endpoints, governance, identity, jobs, platform, recipes, runs
+from vila2.cli import benchmarks, endpoints, governance, identity, jobs, platform, recipes
 from vila2.cli.captions import caption, export, imports, layers
 from vila2.cli.captions import jobs as caption_jobs
 from vila2.cli.connection.session import Group, Session, with_options
 from vila2.cli.connection.workspace import CliError
 from vila2.cli.models import models
+from vila2.cli.runs import runs
 from vila2.client import ApiError, Unreachable
 from vila2.client.add_model import ModelRefused
 from vila2.client.training import DownloadDiffers

@@ -14,9 +14,16 @@ import typer
 
 from vila2.cli.connection.embedded import door
 from vila2.cli.connection.session import Group, Session
-from vila2.cli.connection.workspace import CliError, announced, connected, embedded, examined
+from vila2.cli.connection.workspace import (
+    CliError,
+    announced,
+    connected,
+    embedded,
+    examined,
+    server_of,
+)
 from vila2.cli.datasets import examples_of, submit_shown, version_of
-from vila2.cli.runs import finish
+from vila2.cli.runs.runs import finish
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
@@ -99,7 +106,8 @@ def demo(
             f"demo:{body.digest()}:{data[:12]}",
         )
         say("run ", bold(run.id), f": recipe {body.name}, hash {run.recipe_hash}\n")
-        finish(client, run, workspace / "report.html")
+        served = bool(server_of(workspace))
+        finish(client, run, workspace / "report.html", served=served, options=f" -w {workspace}")
         minutes = (time.monotonic() - started) / 60
         say(
             f"took {minutes:.1f} minutes this time; look further with\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from vila2.cli.run_tables import rounds_of
+from vila2.cli.runs.tables import rounds_of
 from vila2.schemas.rest.base import Progress
 from vila2.schemas.rest.controller import Round, Run
 from vila2.system import terminal
