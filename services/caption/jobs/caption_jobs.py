@@ -182,6 +182,7 @@ class CaptionJobs:
             seconds=round(seconds, 3),
             cost=row.cost,
             budget=row.budget,
+            created_at=row.created_at,
             error=row.error or "",
             progress=Progress(
                 done=min(row.samples, under_way + captioned + quarantined.total()),

@@ -84,7 +84,7 @@ def _scores(held: Round) -> str:
 
 def _verdict(held: Round) -> str | Text:
     if held.error:
-        return Text(held.error.splitlines()[0][:60], style="red")
+        return Text(held.error.splitlines()[0], style="red")
     if not held.verdict:
         return ""
     return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+.3f})"
