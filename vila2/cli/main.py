@@ -23,6 +23,7 @@ from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
 from vila2.schemas.endpoint_model import EndpointModel
+from vila2.system.libraries import quiet_libraries
 from vila2.system.program import run_program
 from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
@@ -130,6 +131,7 @@ def _version() -> str:
 
 def program() -> NoReturn:
     """`vila2` as a program."""
+    quiet_libraries()
     run_program(main)
 
 

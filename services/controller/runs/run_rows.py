@@ -12,19 +12,14 @@ from services.chassis.web.errors import Invalid
 from services.chassis.web.idempotency import KeyedRequest
 from services.controller.rounds.planner import RoundFacts
 from services.controller.tables import RecipeRow, RoundRow, RunRow
-from vila2.model.preset import PresetError, load_preset, named_preset
+from vila2.recipes.feasibility import refusals
 from vila2.recipes.recipe import Recipe, explain
 
 
 def valid_recipe(content: dict[str, Any]) -> Recipe:
-    """The recipe; raises `Invalid` naming the first wrong field and listing all."""
+    """The recipe; raises `Invalid` that lists every field that is wrong or fails a job later."""
     try:
         recipe = Recipe.model_validate(content)
-        load_preset(named_preset(recipe.model.preset))
-        return recipe
-    except PresetError as error:
-        fix = "see `vila2 models list --presets`"
-        raise Invalid(str(error), field="recipe.model.preset", fix=fix) from error
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Invalid(
@@ -32,6 +27,14 @@ def valid_recipe(content: dict[str, Any]) -> Recipe:
             field=f"recipe.{first}",
             fix="correct the fields named above",
         ) from error
+    if wrong := refusals(recipe):
+        listed = "; ".join(map(str, wrong))
+        raise Invalid(
+            f"jobs of this recipe would fail: {listed}",
+            field=f"recipe.{wrong[0].field}",
+            fix="correct the fields named above",
+        )
+    return recipe
 
 
 def new_run(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from services.controller.loop.leadership import no_controller
 from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import SPECIALIST, self_name
 from services.controller.rounds.state import ENDED
-from services.controller.runs.carriers import no_controller
 from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import ApiError, Client, Unreachable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from vila2.cli.connection.session import Session
+from vila2.cli.connection.workspace import CliError
 from vila2.cli.runs.figures import range_text
+from vila2.client import ApiError
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.estimates import DeviceName, Estimate, EstimateIn, Line, Range, Total
 from vila2.system.terminal import bold, dim, number, sentence, stack, table
@@ -68,7 +71,10 @@ def estimate(
         captioners=captioners,
     )
     with session.client() as client:
-        made = client.controller.estimate(body)
+        try:
+            made = client.controller.estimate(body)
+        except ApiError as error:
+            raise CliError(str(error).replace("RECIPE", quote(recipe))) from error
         session.show(made, lambda: estimate_of(made))
 
 
