@@ -70,14 +70,11 @@ def up(
         served = opened.enter_context(embedded(session.workspace, triton=engine == "triton"))
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        server = door().server(served.apps)
+        server = door().server(served.apps, stopping=_say_stopping)
         with announced(served.workspace, address, os.getpid()):
             say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
             say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
-            try:
-                server.run(sockets=[listening])
-            finally:
-                say("stopping: work in progress is brought to a point from which it resumes")
+            server.run(sockets=[listening])
 
 
 def demo(
@@ -169,6 +166,13 @@ def serve_triton(
         repository, Path("/dev/stdout"), grpc_port, http_port, metrics_port,
         threads=threads, host=host,
     ).become()  # fmt: skip
+
+
+def _say_stopping() -> None:
+    say(
+        "stopping: requests are answered, and work in progress is brought to a point from which it "
+        "resumes; Ctrl-C again does not wait for requests"
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -42,13 +42,14 @@ def summary(report: RunReport) -> Summary:
     won = winner(report)
     if won is None:
         best = next((held for held in rounds if held.kind == "baseline"), rounds[0])
-        than = _quoted(best.name)
-        headline = (
-            f"No round is measurably better than {than}: use its model, or change the recipe."
-        )
-        commands = [_branch(report, best), *_use(report, best)]
         return Summary(
-            headline, _last(report), best.model, _trust(report, None), _cost(report), commands
+            f"No round is measurably better than {_quoted(best.name)}: "
+            "use its model, or change the recipe.",
+            _last(report),
+            best.model,
+            _trust(report, None),
+            _cost(report),
+            [_branch(report, best), *_use(report, best)],
         )
     since = won.since_baseline or won.verdict
     assert since is not None
