@@ -25,6 +25,7 @@ from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
 from vila2.model.pretrained_parts import load_tokenizer
+from vila2.model.weight_files import check_json
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 
@@ -139,7 +140,9 @@ class VLM:
         """
         file = directory / PRESET_FILE
         if not file.is_file():
+            check_json(directory, "config.json")
             return _open_whole(Preset(name=_slug(directory), model=WholeModel(path=str(directory))))
+        check_json(directory, "config.json", "tokenizer.json", "tokenizer_config.json")
         preset = Preset.model_validate_json(file.read_text())
         if preset.model is not None:
             whole = preset.model.model_copy(update={"path": str(directory)})
