@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from services.training.registry.card import model_card
+from tests.support.models.foreign_models import KINDS
 from tests.support.models.small_presets import small_preset
 from tests.support.training.inputs import source, world
 from vila2.engine.golden_set import GOLDEN_FILE
@@ -93,6 +94,24 @@ def test_the_first_jobs_of_a_recipe_end_well(
     assert VLM.load(trained).image_tokens == VLM.load(base).image_tokens
     said = ran_card(trained)
     assert "newly initialized" not in said, said
+
+
+@pytest.mark.parametrize("kind", ["llava-siglip", "smolvlm"])
+def test_an_existing_model_is_a_base_and_trains_to_its_end(
+    kind: str, tmp_path: Path, shards: dict[str, str]
+) -> None:
+    """Also its reference, for which each family gives its image embeddings in its own way."""
+    KINDS[kind](tmp_path / "theirs")
+    file = tmp_path / "preset.yaml"
+    file.write_text(yaml.safe_dump({"name": kind, "model": {"path": str(tmp_path / "theirs")}}))
+    texts = source(shards["corpus"], "corpus", policy="original")
+    base = run(tmp_path / "base", init={"kind": "new", "preset": str(file)})
+    stage = Stage(
+        name="align", steps=2, batch_size=4, lr=1e-3, trainable=["projector"], sources=[texts]
+    )
+    trained = run(tmp_path / "align", init={"kind": "base", "path": str(base)}, stages=[stage])
+    assert (trained / REFERENCE_FILE).exists()
+    assert "newly initialized" not in ran_card(trained)
 
 
 def ran_card(model: Path) -> str:
