@@ -15,6 +15,7 @@ import atheris
 with atheris.instrument_imports(include=["vila2.data"]):
     from vila2.data.errors import DataError
     from vila2.data.images.decoding import ImageRejected, inspect
+    from vila2.data.images.formats import EXTENSIONS
     from vila2.data.images.trailing_data import end_of, foreign_tail
     from vila2.data.readers import open_reader
     from vila2.data.readers.urls import UrlListReader
@@ -39,7 +40,7 @@ def upload(data: bytes) -> None:
 
 def image(data: bytes) -> None:
     """An image, whole."""
-    for extension in ("jpg", "png", "webp"):
+    for extension in EXTENSIONS:
         foreign_tail(data, end_of(data, extension))
     inspect(data)
 

@@ -13,6 +13,8 @@ from typing import Any
 from vila2.data.benchmark_items import item_problem
 from vila2.data.dedup_index import Seen
 from vila2.data.images.decoding import ImageLimits, ImageRejected, inspect
+from vila2.data.images.formats import FIRST_OF_SEVERAL, SUFFIXES
+from vila2.data.images.opening import has_several
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_name, clean_text, needs_repair, undecoded
@@ -26,7 +28,6 @@ MAX_SOURCE_IDS = 100
 EXAMPLES_PER_REASON = 20
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
-_IMAGE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 
 
 class _NotAdmitted(Exception):
@@ -153,7 +154,8 @@ class Summary:
     """Outcome counts of a version's raw samples: each is accepted or rejected with a reason.
 
     `notes` counts accepted samples with a remark: extension-differs (the file extension does not
-    match the format) and text-repaired (control characters or halves of pairs were removed).
+    match the format), first-of-several (the first page or frame is used, and others follow) and
+    text-repaired (control characters or halves of pairs were removed).
     """
 
     accepted: int
@@ -288,9 +290,11 @@ class Admission:
         return sample
 
     def _note(self, raw: RawSample, sample: Sample) -> None:
-        named = _IMAGE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
+        named = SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
         if named is not None and named != sample.extension:
             self.notes["extension-differs"] += 1
+        if sample.extension in FIRST_OF_SEVERAL and has_several(sample.image):
+            self.notes["first-of-several"] += 1
         if any(needs_repair(text) for text in raw.texts()):
             self.notes["text-repaired"] += 1
         if sample.caption:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vila2.data.errors import ShardError
+from vila2.data.images.formats import EXTENSIONS
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.tar.reading import MAX_MEMBER_BYTES, MAX_MEMBERS, Member, members_of
@@ -30,7 +31,7 @@ __all__ = [
     "write_shard",
 ]
 
-IMAGE_EXTENSIONS = ("jpg", "png", "webp")
+IMAGE_EXTENSIONS = EXTENSIONS
 _KEY = re.compile(r"[A-Za-z0-9_\-]{1,95}")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+\.[a-z0-9]+")
 

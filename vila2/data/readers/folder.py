@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
+from vila2.data.images.formats import FILES, SUFFIXES
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.csv_rows import read_csv
 from vila2.data.readers.files.image_files import ImageFiles
@@ -18,7 +19,7 @@ from vila2.data.sample import RawSample
 from vila2.data.text import decode
 from vila2.data.writers.csv_cells import unescape_cell
 
-IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+IMAGES = SUFFIXES.keys()
 TABLE = "captions.csv"
 _NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
 # What an export of captions beside the images replaced.
@@ -51,9 +52,7 @@ class FolderReader(Reader):
         self._named = ImageFiles(path)
         self._images = [f for f in self._files if PurePosixPath(f).suffix.lower() in IMAGES]
         if not self._images and not self._links:
-            raise DataError(
-                "holds no image", file=str(path), fix="Put .jpg, .png or .webp files into it"
-            )
+            raise DataError("holds no image", file=str(path), fix=f"Put {FILES} files into it")
 
     @property
     def bare(self) -> bool:
@@ -156,7 +155,7 @@ class FolderReader(Reader):
             elif path.suffix.lower() in (".txt", ".json"):
                 problem = "image-missing: a text without an image of its name; add it"
             else:
-                problem = "file-unknown: neither a .jpg, .png or .webp image nor a caption"
+                problem = f"file-unknown: neither a {FILES} image nor a caption"
             yield RawSample(keys.of_file(name), name, None, problem=problem)
 
 

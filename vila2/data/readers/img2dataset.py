@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
+from vila2.data.images.formats import EXTENSIONS, SUFFIXES
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.files.tree import is_folder, linked_folders
@@ -17,7 +18,6 @@ from vila2.data.readers.names import is_hidden
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
 
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
 _LINK = "member-not-plain: {} is a link, which is not followed; copy the file itself"
@@ -127,7 +127,7 @@ def _groups_of_folder(folder: Path) -> Iterator[Group]:
 def _bytes_of(file: Path) -> bytes:
     if file.is_symlink():
         return b""
-    limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
+    limit = -1 if file.suffix.lower() in SUFFIXES else _MAX_TEXT_BYTES
     with file.open("rb") as opened:
         return opened.read(limit)
 
@@ -135,7 +135,7 @@ def _bytes_of(file: Path) -> bytes:
 def _groups_of_table(table: Path) -> Iterator[Group]:
     """The rows of img2dataset's own Parquet output that hold an image."""
     given = set(schema_of(table).names)
-    image = next((name for name in ("jpg", "png", "webp") if name in given), None)
+    image = next((name for name in EXTENSIONS if name in given), None)
     if image is None or "key" not in given:
         return  # the table lists failed downloads only
     columns = [name for name in (image, "key", "url", "caption") if name in given]

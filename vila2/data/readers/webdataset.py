@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vila2.data.errors import DataError, ShardError
+from vila2.data.images.formats import FILES, SUFFIXES
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import parse_json
@@ -18,7 +19,7 @@ from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import BehindEnd, Member, members_of
 from vila2.data.text import decode
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
 _MAX_GROUP = 64
 # More than the limit of uploads.
 _MAX_MEMBERS = 5_000_000
@@ -161,7 +162,7 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         return broken(group.unfit)
     if extension is None:
         held = ", ".join(sorted(members))
-        return broken(f"image-missing: there is only {held}; pack a .jpg, .png or .webp")
+        return broken(f"image-missing: there is only {held}; pack a {FILES}")
     if len(members) < len(group.members):
         return broken("member-duplicate: two members have one name; give each sample its own key")
     image = members[extension]
