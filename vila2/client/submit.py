@@ -21,7 +21,6 @@ from vila2.client.client import Client
 from vila2.data.errors import DataError
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.readers.files.tree import TREE, Tree
-from vila2.data.readers.folder import FolderReader
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 from vila2.schemas.rest.datasets import DatasetIn, Kind, ReadOptionsIn, Version, VersionIn
@@ -34,6 +33,7 @@ KIND_OF_FORMAT: dict[str, Kind] = {
     "img2dataset": "pairs",
     "llava": "conversations",
     "parquet": "pairs",
+    "imagefolder": "pairs",
     "urls": "pairs",
     "benchmark": "benchmark",
 }
@@ -78,7 +78,7 @@ def submit(
         )  # fmt: skip
     dataset = DatasetIn(name=name, kind=kind)  # check the name before anything else
     reader = open_reader(format, path, options)  # reports a wrong path at once
-    if isinstance(reader, FolderReader) and reader.bare:
+    if reader.bare:
         options = replace(options, captionless=True)
         reader = open_reader(format, path, options)
     tree = _readable(reader.tree())

@@ -7,7 +7,16 @@ from pathlib import Path
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 
-FORMATS = ("folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark")
+FORMATS = (
+    "folder",
+    "webdataset",
+    "img2dataset",
+    "llava",
+    "parquet",
+    "imagefolder",
+    "urls",
+    "benchmark",
+)
 
 
 def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> Reader:
@@ -32,6 +41,7 @@ def _readers() -> dict[str, type[Reader]]:
     # Imported here: most programs read no format, and some readers take long to import.
     from vila2.data.readers.benchmark import BenchmarkReader
     from vila2.data.readers.folder import FolderReader
+    from vila2.data.readers.imagefolder import ImageFolderReader
     from vila2.data.readers.img2dataset import Img2DatasetReader
     from vila2.data.readers.llava import LlavaReader
     from vila2.data.readers.parquet import ParquetReader
@@ -44,6 +54,7 @@ def _readers() -> dict[str, type[Reader]]:
         "img2dataset": Img2DatasetReader,
         "llava": LlavaReader,
         "parquet": ParquetReader,
+        "imagefolder": ImageFolderReader,
         "urls": UrlListReader,
         "benchmark": BenchmarkReader,
     }

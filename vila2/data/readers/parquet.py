@@ -33,9 +33,8 @@ class ParquetReader(Reader):
 
     An image is a binary column or the struct of `bytes` and `path` that Hugging Face's `Image`
     feature writes; its column is the one that `options` name, else the first of the usual names. A
-    text is a string, or a list of which the first is taken and the others are reported as
-    `caption-extra`. Columns `turns` (list of question and answer) are taken as conversations. The
-    key's column and the image's `path` are the sample's `source_ids`.
+    text is a string, or a list of them. Columns `turns` (list of question and answer) are taken as
+    conversations. The key's column and the image's `path` are the sample's `source_ids`.
     """
 
     fields = ("image_field", "caption_field", "split")
@@ -149,11 +148,8 @@ class ParquetReader(Reader):
         caption = texts[0] if texts else None
         yield RawSample(
             key, str(source), image, caption, turns=turns, problem=problem,
-            source_ids=ids_beside(key, *listed),
+            source_ids=ids_beside(key, *listed), more_captions=tuple(texts[1:]),
         )  # fmt: skip
-        for _ in texts[1:]:
-            extra = "caption-extra: the row has several texts, of which the first is used"
-            yield RawSample(key, where, None, problem=extra)
 
 
 def _files(path: Path) -> list[Path]:

@@ -47,10 +47,10 @@ class Group:
 class WebDatasetReader(Reader):
     """Reads a tar, all tars of a folder, or those that a pattern names, in name order.
 
-    The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may
-    also hold `turns` ([[question, answer], ...]), `items` and `source_ids` as this package's own
-    shards do. A web address in its `url` or `source` is the sample's source.
-    Other members of a sample are ignored. Tars may be compressed.
+    The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may also
+    hold `turns` ([[question, answer], ...]), `items`, `source_ids` and `more_captions` as this
+    package's own shards do. A web address in its `url` or `source` is the sample's source. Other
+    members of a sample are ignored. Tars may be compressed.
     """
 
     fields = ("encoding",)
@@ -176,6 +176,7 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         about = parse_json(text) if group.about is None else group.about
         turns, items = _turns(about), _items(about)
         source, ids = address_of(about) or source, _ids(key, about) or ids
+        more = _more_captions(about)
     except (ValueError, TypeError, AttributeError) as error:
         if caption is not None:
             # A foreign .json beside a .txt is metadata and is ignored.
@@ -185,7 +186,9 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         caption = next((about[k] for k in _CAPTION_KEYS if isinstance(about.get(k), str)), None)
     if caption is None and not turns and not items and not captionless:
         return broken(f"caption-missing: the .json has none of the fields {_CAPTION_KEYS}; add one")
-    return RawSample(key, source, image, caption, turns=turns, items=items, source_ids=ids)
+    return RawSample(
+        key, source, image, caption, turns=turns, items=items, source_ids=ids, more_captions=more
+    )
 
 
 def address_of(about: Any) -> str:
@@ -198,6 +201,11 @@ def address_of(about: Any) -> str:
 def _ids(key: str, about: Any) -> tuple[str, ...]:
     given = about.get("source_ids", ())
     return ids_beside(key, *given) if isinstance(given, list) else ()
+
+
+def _more_captions(about: Any) -> tuple[str, ...]:
+    given = about.get("more_captions", ())
+    return tuple(text for text in given if isinstance(text, str)) if isinstance(given, list) else ()
 
 
 def _turns(about: Any) -> tuple[Turn, ...]:

@@ -20,8 +20,8 @@ FILES = {
     "each `NNNNNN.tar` a `NNNNNN.tar.json` that maps the image's `url` to its caption: "
     '`{url: {"output": caption}}`. `url` is the web address that the image came from, else its '
     "name in the tar. `provenance.jsonl`: for each image how each layer's caption was made.",
-    "txt": "`KEY.jpg` (or as submitted) and `KEY.txt` (the caption) side by side, 10,000 samples to "
-    "a folder, and `provenance.jsonl`: for each image the original text and how each layer's "
+    "txt": "`KEY.jpg` (or as submitted) and `KEY.txt` (the caption) side by side, 10,000 samples "
+    "to a folder, and `provenance.jsonl`: for each image the original text and how each layer's "
     "caption was made.",
     "llava": "`conversations.json` in LLaVA's format, the images in `images/`, and "
     "`provenance.jsonl`: for each image the original text and how each layer's caption was made.",
