@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,20 @@ from vila2.data.readers.json_rows import BadRow, read_lines
 from vila2.data.readers.parquet import CAPTION_FIELDS
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-NAME_FIELD = "file_name"
+NAME_FIELD, KEY_FIELD = "file_name", "key"
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataRow:
-    """A row: its place in the table, the image's name as written, its texts, or its problem."""
+    """A row: its place in the table, the image's name as written, its texts, or its problem.
+
+    `key` is what the table calls it, in a column of that name; it may be empty.
+    """
 
     where: str
     name: str = ""
     texts: tuple[str, ...] = ()
+    key: str = ""
     problem: str = ""
 
 
@@ -55,7 +59,9 @@ def _row(where: str, row: Mapping[str, Any], named: str, caption: str) -> Metada
     listed = given if isinstance(given, list) else [] if given is None else [given]
     if not all(isinstance(text, str) for text in listed):
         return MetadataRow(where, problem=f"field {caption} must hold text")
-    return MetadataRow(where, name, tuple(text for text in listed if text.strip()))
+    key = row.get(KEY_FIELD)
+    texts = tuple(text for text in listed if text.strip())
+    return MetadataRow(where, name, texts, key if isinstance(key, str) else "")
 
 
 def _columns(table: Path, given: Sequence[str], options: ReadOptions) -> tuple[str, str]:
@@ -110,8 +116,9 @@ def _json(table: Path, options: ReadOptions, _: Callable[[str], bool]) -> _Rows:
 
 
 def _parquet(table: Path, options: ReadOptions, _: Callable[[str], bool]) -> _Rows:
-    columns: Iterable[str] = _columns(table, schema_of(table).names, options)
-    yield from enumerate(rows_of(table, [name for name in columns if name]))
+    given = schema_of(table).names
+    columns = [*_columns(table, given, options), *({KEY_FIELD} & set(given))]
+    yield from enumerate(rows_of(table, list(dict.fromkeys(filter(None, columns)))))
 
 
 _ROWS = {".csv": _csv, ".jsonl": _json, ".parquet": _parquet}

@@ -74,7 +74,7 @@ class ImageFolderReader(Reader):
 
     def read(self) -> Iterator[RawSample]:
         """Images in the order of the tables; then those without a row, and other files."""
-        keys, texts = Keys(), dict[str, list[str]]()
+        keys, texts, ids = Keys(), dict[str, list[str]](), dict[str, str]()
         for table in self._tables:
             for row in self._rows(table):
                 where = posixpath.join(posixpath.dirname(table), row.where)
@@ -87,13 +87,15 @@ class ImageFolderReader(Reader):
                 if split_folder(found) in self._not_chosen:
                     continue
                 texts.setdefault(found, []).extend(row.texts)
+                ids.setdefault(found, row.key)
         for name, held in texts.items():
             loaded = self._named.load(name)
             problem = loaded.problem
             if not held and not self.options.captionless:
                 problem = problem or "caption-missing: its row has no text; give it one"
+            key = keys.of(ids[name], source=name) if ids[name] else keys.of_file(name)
             yield RawSample(
-                keys.of_file(name), name, loaded.data, held[0] if held else None, problem=problem,
+                key, name, loaded.data, held[0] if held else None, problem=problem,
                 more_captions=tuple(held[1:]),
             )  # fmt: skip
         yield from self._left_over(set(texts), keys)
