@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
+from vila2.data.readers.files.tree import walk_files
 
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_TARS = re.compile(r"\.(tar|tgz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 FORMATS = (
     "folder",
     "webdataset",
@@ -30,11 +34,25 @@ def open_reader(format: str, path: Path, options: ReadOptions | None = None) -> 
     for name in ("image_field", "caption_field", "url_field", "encoding", "split"):
         if getattr(options, name, "") and name not in readers[format].fields:
             raise DataError(
-                f"format {format} has no column to name, and no {name.removesuffix('_field')}",
+                f"format {format} has no {name.removesuffix('_field')} to choose",
                 field=name,
                 fix="Leave this option out",
             )
     return readers[format](path, options)
+
+
+def recognised(path: Path) -> tuple[str, str]:
+    """The format that a path looks like, and why; the reason is empty for a plain folder."""
+    if _TARS.search(path.name) and not path.is_dir():
+        return "webdataset", f"{path.name} is a tar"
+    if path.suffix in (".parquet", ".arrow") and not path.is_dir():
+        return "parquet", f"{path.name} is a {path.suffix} file"
+    if path.is_dir() and not (path / "captions.csv").exists():
+        names, _ = walk_files(path)
+        table = next((name for name in names if PurePosixPath(name).name in METADATA), "")
+        if table:
+            return "imagefolder", f"it has {table}"
+    return "folder", ""
 
 
 def _readers() -> dict[str, type[Reader]]:

@@ -17,6 +17,7 @@ from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.names import is_hidden
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
+from vila2.system.numbers import counted
 
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
@@ -76,7 +77,8 @@ class Img2DatasetReader(Reader):
                     yield replace(made, source=_address(group) or made.source, source_ids=ids)
                 yield from self._not_there(stem, seen, keys)
             except (DataError, OSError) as error:
-                problem = f"shard-damaged: after {len(seen)} samples: {error}; the rest is not read"
+                told = counted(len(seen), "sample")
+                problem = f"shard-damaged: after {told}: {error}; the rest is not read"
                 yield RawSample(keys.of(stem, source=stem), stem, None, problem=problem)
 
     def _groups(self, stem: str) -> Iterator[Group]:

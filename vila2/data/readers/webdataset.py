@@ -18,6 +18,7 @@ from vila2.data.readers.names import is_hidden, is_metadata
 from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import BehindEnd, Member, members_of
 from vila2.data.text import decode
+from vila2.system.numbers import counted
 
 _IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
 _MAX_GROUP = 64
@@ -88,7 +89,8 @@ class WebDatasetReader(Reader):
                     yield sample_of(group, keys, self.options)
                     samples += 1
             except (ShardError, OSError) as error:
-                problem = f"tar-damaged: after {samples} samples: {error}; the rest is not read"
+                told = counted(samples, "sample")
+                problem = f"tar-damaged: after {told}: {error}; the rest is not read"
                 yield RawSample(keys.of(tar.stem, source=tar.name), tar.name, None, problem=problem)
         for name in self._unread:
             problem = (

@@ -75,7 +75,7 @@ def test_columns_that_no_comma_separates_are_told(tmp_path, mark):
 def test_an_option_without_a_meaning_is_refused(tmp_path):
     """Not ignored: the caller would believe that it was obeyed."""
     fill(tmp_path, "b.png")
-    with pytest.raises(DataError, match="format folder has no column to name"):
+    with pytest.raises(DataError, match="format folder has no url to choose"):
         open_reader("folder", tmp_path, ReadOptions(url_field="link"))
 
 

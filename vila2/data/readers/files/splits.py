@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
-from vila2.system.plural import counted
+from vila2.system.numbers import counted
 
 _PART = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
 _SPLITS = {

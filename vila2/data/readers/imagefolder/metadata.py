@@ -14,7 +14,6 @@ from vila2.data.readers.csv_rows import read_csv
 from vila2.data.readers.json_rows import BadRow, read_lines
 from vila2.data.readers.parquet import CAPTION_FIELDS
 
-TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NAME_FIELD, KEY_FIELD = "file_name", "key"
 
 

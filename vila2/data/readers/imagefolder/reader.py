@@ -13,11 +13,12 @@ from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.files.image_files import ImageFiles
 from vila2.data.readers.files.splits import chosen_splits, split_folder
 from vila2.data.readers.files.tree import inside, linked_folders, walk_files
-from vila2.data.readers.imagefolder.metadata import TABLES, MetadataRow, metadata_rows
+from vila2.data.readers.formats import METADATA
+from vila2.data.readers.imagefolder.metadata import MetadataRow, metadata_rows
 from vila2.data.readers.keys import Keys
 from vila2.data.sample import RawSample
 
-_NOT_DATA = {*TABLES, "README.md", "LICENSE", "provenance.jsonl"}
+_NOT_DATA = {*METADATA, "README.md", "LICENSE", "provenance.jsonl"}
 
 
 class ImageFolderReader(Reader):
@@ -48,14 +49,14 @@ class ImageFolderReader(Reader):
         # A table above the folders of splits may name images of all of them.
         self._tables = [
             name for name in files
-            if PurePosixPath(name).name in TABLES
+            if PurePosixPath(name).name in METADATA
             and split_folder(name) not in self._not_chosen - {""}
         ]  # fmt: skip
         folders = Counter(posixpath.dirname(name) for name in self._tables)
         twice = next((folder for folder, held in folders.items() if held > 1), None)
         if twice is not None:
             raise DataError(
-                f"holds several of {', '.join(TABLES)}", file=str(path / twice), fix="Keep one"
+                f"holds several of {', '.join(METADATA)}", file=str(path / twice), fix="Keep one"
             )
         self._named = ImageFiles(path)
 
@@ -90,12 +91,12 @@ class ImageFolderReader(Reader):
                 ids.setdefault(found, row.key)
         for name, held in texts.items():
             loaded = self._named.load(name)
-            problem = loaded.problem
+            missing = loaded.problem
             if not held and not self.options.captionless:
-                problem = problem or "caption-missing: its row has no text; give it one"
+                missing = missing or "caption-missing: its row has no text; give it one"
             key = keys.of(ids[name], source=name) if ids[name] else keys.of_file(name)
             yield RawSample(
-                key, name, loaded.data, held[0] if held else None, problem=problem,
+                key, name, loaded.data, held[0] if held else None, problem=missing,
                 more_captions=tuple(held[1:]),
             )  # fmt: skip
         yield from self._left_over(set(texts), keys)

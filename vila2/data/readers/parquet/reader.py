@@ -19,6 +19,7 @@ from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.names import is_hidden
 from vila2.data.readers.parquet.columns import choose_columns, has_paths, is_path
 from vila2.data.sample import RawSample, Turn
+from vila2.system.numbers import counted
 
 _SUFFIXES = (".parquet", ".arrow")
 
@@ -94,7 +95,9 @@ class ParquetReader(Reader):
                     yield self._sample(row, columns, file, number, keys)
                     number += 1
             except DataError as error:
-                problem = f"file-damaged: after {number} rows: {error}; the rest is not read"
+                problem = (
+                    f"file-damaged: after {counted(number, 'row')}: {error}; the rest is not read"
+                )
                 yield RawSample(keys.of(file.stem, source=name), name, None, problem=problem)
 
     def _sample(
