@@ -74,6 +74,16 @@ def addresses(data: bytes) -> None:
                 assert row.key
 
 
+def imagefolder(data: bytes) -> None:
+    """Hugging Face's tables of captions, beside an image."""
+    for name in ("metadata.csv", "metadata.jsonl"):
+        root = _ROOT / name.partition(".")[2]
+        root.mkdir(exist_ok=True)
+        (root / "a.png").write_bytes(b"x")
+        with contextlib.suppress(DataError):
+            _through("imagefolder", f"{root.name}/{name}", data, root=root)
+
+
 def parquet(data: bytes) -> None:
     """Parquet, most of which is not ours to instrument."""
     _through("parquet", "a.parquet", data)
@@ -89,7 +99,7 @@ def _through(format: str, name: str, data: bytes, *, root: Path | None = None) -
 TARGETS = {
     target.__name__: target
     for target in (
-        tar, upload, image, webdataset, table, conversations, addresses, parquet,
+        tar, upload, image, webdataset, table, conversations, addresses, imagefolder, parquet,
     )
 }  # fmt: skip
 

@@ -9,9 +9,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from tests.support.datasets.samples import image, tar_of
+from tests.support.datasets.samples import encoded, image, tar_of
 from tests.support.waiting import until
 from vila2.client import ApiError, Client
 from vila2.client.joined import joined
@@ -152,11 +155,52 @@ def downloaded(root: Path) -> Path:
     return root
 
 
+def image_folder(root: Path) -> Path:
+    """Hugging Face's: a table in a folder, a row too many, an image too many, a link."""
+    for n in range(3):
+        write(root / f"cats/p{n}.png", image(n))
+    (root / "cats/out.png").symlink_to(write(root.with_name("outside") / "o.png", image(7)))
+    rows = "".join(f"p{n}.png,fox {n}\np{n}.png,another {n}\n" for n in (0, 2))
+    write(root / "cats/metadata.csv", f"file_name,text\n{rows}gone.png,x\nout.png,x\n".encode())
+    return root
+
+
+def table_of_paths(root: Path) -> Path:
+    """A Parquet file of paths, given by itself, beside images that it names and one it does not."""
+    for n in range(3):
+        write(root / f"pics/p{n}.png", image(n))
+    names = ["pics/p0.png", "pics/p1.png", "gone.png", "../outside/o.png", "out.png"]
+    (root / "out.png").symlink_to(write(root.with_name("outside") / "o.png", image(7)))
+    held = pa.table({"image": names, "caption": [f"about {name}" for name in names]})
+    pq.write_table(held, root / "t.parquet")
+    return root / "t.parquet"
+
+
+def folder_of_tables(root: Path) -> Path:
+    table_of_paths(root)
+    return root
+
+
+def many_formats(root: Path) -> Path:
+    """Each with pages or frames behind the first where there can be."""
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    for kind, name in (("TIFF", "a.tiff"), ("GIF", "b.gif"), ("BMP", "c.bmp"), ("AVIF", "d.avif")):
+        write(root / name, image(len(name), kind=kind))
+        if kind in ("TIFF", "GIF"):
+            more = {"save_all": True, "append_images": frames[1:]}
+            write(root / f"more-{name}", encoded(frames[0], kind, **more))
+    write(root / "e.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for path in list(root.iterdir()):
+        write(path.with_suffix(".txt"), path.name.encode())
+    return root
+
+
 INPUTS: dict[Callable[[Path], Path], str] = {
     beside: "folder", empty_files: "folder", odd_names: "folder", links: "folder",
     links_in_a_table: "folder", forms: "folder", bad_rows: "folder", conversations: "llava",
     conversations_folder: "llava", tars: "webdataset", one_tar: "webdataset",
-    downloaded: "img2dataset",
+    downloaded: "img2dataset", image_folder: "imagefolder", table_of_paths: "parquet",
+    folder_of_tables: "parquet", many_formats: "folder",
 }  # fmt: skip
 
 

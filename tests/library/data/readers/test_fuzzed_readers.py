@@ -30,9 +30,9 @@ def upload() -> bytes:
     return out.getvalue()
 
 
-def parquet() -> bytes:
+def parquet(held: bytes | str) -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.table({"image": [image(0)], "caption": ["a fox"]}), out)
+    pq.write_table(pa.table({"image": [held], "caption": ["a fox"]}), out)
     return out.getvalue()
 
 
@@ -47,7 +47,9 @@ SEEDS = {
     "conversations": [json.dumps(TALK).encode(), json.dumps(TALK[0]).encode()],
     "addresses": [b'{"url": "https://example.org/a.png", "caption": "a"}\n',
                   b"url,caption\nhttps://example.org/a.png,a\n"],
-    "parquet": [parquet()],
+    "imagefolder": [b'file_name,text\na.png,"a fox, red"\n',
+                    b'{"file_name": "a.png", "text": ["a fox", "red"]}\n'],
+    "parquet": [parquet(image(0)), parquet("a.png")],
 }  # fmt: skip
 
 

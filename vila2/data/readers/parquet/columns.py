@@ -94,8 +94,9 @@ def _pick(
 def is_image(kind: pa.DataType) -> bool:
     """Whether a column holds images' bytes, alone or as Hugging Face's `Image` feature."""
     if pa.types.is_struct(kind):
-        names = [kind.field(n).name for n in range(kind.num_fields)]
-        return "bytes" in names and is_image(kind.field(names.index("bytes")).type)
+        held = {kind.field(n).name: kind.field(n).type for n in range(kind.num_fields)}
+        only_paths = "path" in held and pa.types.is_null(held.get("bytes"))
+        return only_paths or ("bytes" in held and is_image(held["bytes"]))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
