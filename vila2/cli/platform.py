@@ -66,9 +66,9 @@ def up(
         address = f"http://{shown}:{listening.getsockname()[1]}"
         server = door().server(served.apps)
         with announced(served.workspace, address, os.getpid()):
-            say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
-            say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
             try:
+                say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
+                say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
                 server.run(sockets=[listening])
             finally:
                 say("stopping: work in progress is brought to a point from which it resumes")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -69,6 +69,18 @@ class VLM:
     def image_token_id(self) -> int:
         """The placeholder token for one image embedding in the language model's input."""
         return int(self.model.config.image_token_id)
+
+    @property
+    def opens_with(self) -> Literal["transformers", "vila2"]:
+        """The library that opens what `save` writes.
+
+        transformers reads any tower of a composed model as InternVL's own, and fills another kind
+        with random weights without an error (see `ComposedConfig`).
+        """
+        if self.foreign is not None:
+            return "transformers"
+        own = self.model.config.vision_config.model_type == "internvl_vision"
+        return "transformers" if own else "vila2"
 
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or an external model's own template."""
