@@ -15,8 +15,9 @@ import typer
 from vila2.cli.connection.embedded import door
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError, announced, connected, embedded, examined
-from vila2.cli.datasets import examples_of, submit_shown, version_of
+from vila2.cli.datasets import examples_of, version_of
 from vila2.cli.runs import finish
+from vila2.cli.submissions import submit_shown
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report

@@ -13,6 +13,7 @@ from rich.text import Text
 from vila2.client import Client
 from vila2.schemas.rest.controller import Comparison, Event, Round, Run
 from vila2.schemas.rest.estimates import CostLine, Costs, Estimate, Line, Range, Total
+from vila2.system.numbers import counted
 from vila2.system.terminal import (
     bold,
     console,
@@ -124,7 +125,7 @@ def _verdict(held: Round) -> str | Text:
         return Text(held.error.splitlines()[0][:60], style="red")
     if not held.verdict:
         return ""
-    return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+.3f})"
+    return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+z.3f})"
 
 
 def events_of(events: list[Event]) -> RenderableType:
@@ -161,7 +162,7 @@ def difference_of(found: Comparison) -> RenderableType:
 def _points(value: float | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
-    return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+    return f"{100 * value:+z.1f}" if sign else f"{100 * value:z.1f}"
 
 
 def estimate_of(made: Estimate) -> RenderableType:
@@ -197,7 +198,7 @@ def _sample(made: Estimate) -> str:
     held = made.sampled
     assert held is not None
     return (
-        f"sample: {held.images} images by {held.captioner}, {held.captioned} captioned; "
+        f"sample: {counted(held.images, 'image')} by {held.captioner}, {held.captioned} captioned; "
         f"{held.tokens.mid:.1f} tokens each ({held.tokens.low:.1f} to {held.tokens.high:.1f}), "
         f"{held.tokens.mid / held.seconds.mid:,.0f} tokens/s"
     )
@@ -230,7 +231,7 @@ def costs_of(found: Costs) -> RenderableType:
     )  # fmt: skip
     money = "" if found.money is None else f", {found.money:,.2f} in money"
     used = (
-        f"{found.images:,} images and {found.tokens:,} tokens captioned in "
+        f"{counted(found.images, 'image')} and {counted(found.tokens, 'token')} captioned in "
         f"{_number(found.captioning_hours)} h; jobs: {_number(found.gpu_hours)} GPU-hours, "
         f"{_number(found.process_hours)} process-hours{money}"
     )

@@ -61,8 +61,8 @@ def render_html(report: RunReport) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        points=lambda value: f"{100 * value:.1f}",
-        signed=lambda value: f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}"),
+        points=lambda value: f"{100 * value:z.1f}",
+        signed=lambda value: f"{100 * value:+z.1f}".replace("-", "\N{MINUS SIGN}"),
         number=lambda value: f"{value:,}",
         duration=duration,
     )
