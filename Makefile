@@ -22,6 +22,8 @@ setup: $(STAMP)  ## make the virtual environment
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@[ -n "$(TORCH_INDEX)" ] || command -v nvidia-smi >/dev/null || echo \
+	  "no GPU was found: if pip chooses PyTorch's CUDA build, TORCH_INDEX (see the Makefile) saves 6 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt -e '.[embedded,photos,dev]'

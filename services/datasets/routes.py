@@ -202,9 +202,9 @@ def get_lineage(
     **answers("image/*"),
 )
 def get_image(name: str, number: Number, key: str, caller: Reader, context: Context) -> Response:
-    """The image as it was submitted: a JPEG, PNG or WebP file."""
+    """The image as it was submitted, in its own format."""
     data, extension = context.reading.image(caller.team, name, number, key)
-    kind = {"jpg": "jpeg"}.get(extension, extension)
+    kind = {"jpg": "jpeg", "tif": "tiff"}.get(extension, extension)
     headers = {"x-content-type-options": "nosniff", "cache-control": "private, max-age=3600"}
     return Response(data, media_type=f"image/{kind}", headers=headers)
 

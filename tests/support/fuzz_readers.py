@@ -15,6 +15,7 @@ import atheris
 with atheris.instrument_imports(include=["vila2.data"]):
     from vila2.data.errors import DataError
     from vila2.data.images.decoding import ImageRejected, inspect
+    from vila2.data.images.formats import EXTENSIONS
     from vila2.data.images.trailing_data import end_of, foreign_tail
     from vila2.data.readers import open_reader
     from vila2.data.readers.urls import UrlListReader
@@ -39,7 +40,7 @@ def upload(data: bytes) -> None:
 
 def image(data: bytes) -> None:
     """An image, whole."""
-    for extension in ("jpg", "png", "webp"):
+    for extension in EXTENSIONS:
         foreign_tail(data, end_of(data, extension))
     inspect(data)
 
@@ -73,6 +74,16 @@ def addresses(data: bytes) -> None:
                 assert row.key
 
 
+def imagefolder(data: bytes) -> None:
+    """Hugging Face's tables of captions, beside an image."""
+    for name in ("metadata.csv", "metadata.jsonl"):
+        root = _ROOT / name.partition(".")[2]
+        root.mkdir(exist_ok=True)
+        (root / "a.png").write_bytes(b"x")
+        with contextlib.suppress(DataError):
+            _through("imagefolder", f"{root.name}/{name}", data, root=root)
+
+
 def parquet(data: bytes) -> None:
     """Parquet, most of which is not ours to instrument."""
     _through("parquet", "a.parquet", data)
@@ -88,7 +99,7 @@ def _through(format: str, name: str, data: bytes, *, root: Path | None = None) -
 TARGETS = {
     target.__name__: target
     for target in (
-        tar, upload, image, webdataset, table, conversations, addresses, parquet,
+        tar, upload, image, webdataset, table, conversations, addresses, imagefolder, parquet,
     )
 }  # fmt: skip
 

@@ -39,16 +39,20 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 # What else than a reply to valid data may be: the made request names things that are not there.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
+# What a reply to data that the schema forbids may be: it may be too large before it is read.
+REFUSED = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429"]
 _RECIPE = "a recipe's parts must fit together, and its datasets be there"
 _GATE = "a gate that no caption can pass is refused"
 # Operations that may refuse, with 422, what their JSON schema allows, and why.
 BEYOND_THE_SCHEMA = {
+    "add_model": "exactly one of files, objects and endpoint; files that make a model",
     "amend_recipe": _RECIPE,
     "branch_run": _RECIPE,
     "make_estimate": _RECIPE,
     "start_run": _RECIPE,
     "caption_images": "what is sent must be an image, and the gate let some caption pass",
     "preview_captions": _GATE,
+    "estimate_captions": _GATE,
     "start_job": _GATE,
     "start_specialist": _GATE,
     "create_key": "one of role, scopes and service; scopes that exist",
@@ -97,7 +101,10 @@ def fuzz(platform: EmbeddedPlatform, service: str, *, max_examples: int, seed: i
             "generation": {"max-examples": max_examples, "database": "none"},
             "output": {"sanitization": {"enabled": False}},
             # The framework's 405 names the methods of the first route of a path alone.
-            "checks": {"allow_header_conformance": {"enabled": False}},
+            "checks": {
+                "allow_header_conformance": {"enabled": False},
+                "negative_data_rejection": {"expected-statuses": REFUSED},
+            },
             "phases": {
                 "coverage": {"unexpected-methods": ["OPTIONS", "TRACE"]},
                 "stateful": {

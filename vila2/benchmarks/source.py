@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
+from vila2.data.images.formats import SUFFIXES
 from vila2.data.readers.benchmark import TABLE
 from vila2.data.readers.files.image_files import load_image
 from vila2.data.readers.json_rows import parse_json
 
 MAX_FILE_BYTES = 1024**3
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _copied(folder: Path, question: Question) -> str:
     if data is None:
         return question.image
     suffix = Path(question.image).suffix.lower()
-    name = hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in _SUFFIXES else ".image")
+    name = hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in SUFFIXES else ".image")
     (folder / name).write_bytes(data)
     return name
 

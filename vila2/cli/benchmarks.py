@@ -21,8 +21,9 @@ from vila2.benchmarks.lmms_results import SOURCE, read_run
 from vila2.benchmarks.source import Where
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
-from vila2.cli.datasets import dataset_ref, examples_of, submit_shown, version_of
+from vila2.cli.datasets import dataset_ref, examples_of, version_of
 from vila2.cli.models.models import scores_of
+from vila2.cli.submissions import submit_shown
 from vila2.client import Client
 from vila2.schemas.rest.datasets import Version
 from vila2.schemas.rest.training import EvaluateIn, Evaluation, ImportIn, JobIn

@@ -1,10 +1,7 @@
-"""`vila2 datasets`: submit data and choose between its versions; see also `governance`."""
+"""`vila2 datasets`: versions of datasets and their samples; see `submissions`, `governance` too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,101 +11,12 @@ from rich.table import Column
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
 from vila2.client import Client
-from vila2.client.submit import Report, register
-from vila2.client.submit import submit as submit_dataset
-from vila2.data.readers import FORMATS, ReadOptions
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
-from vila2.system.terminal import bold, moment, number, progress_bar, say, sentence, stack, table
+from vila2.system.numbers import counted
+from vila2.system.terminal import bold, moment, number, sentence, stack, table
 
 app = Group("Submit datasets, look at them, keep them clean.")
-
-
-@app.command("submit")
-def submit(
-    session: Session,
-    path: Annotated[str, typer.Argument(help="Folder or file, or s3://SOURCE/PREFIX.")],
-    name: Annotated[str, typer.Option(help="Dataset name; default: the folder's name.")] = "",
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "folder",
-    shard_samples: Annotated[int, typer.Option(help="Number of samples per shard.", min=1)] = 2000,
-    caption_field: Annotated[
-        str, typer.Option(help="Column that holds captions (folder, parquet, urls).")
-    ] = "",
-    image_field: Annotated[
-        str, typer.Option(help="Column that holds images (folder, parquet).")
-    ] = "",
-    url_field: Annotated[str, typer.Option(help="Column that holds addresses (urls).")] = "",
-    encoding: Annotated[
-        str, typer.Option(help="Encoding of texts that do not state it, e.g. cp1252; else UTF-8.")
-    ] = "",
-    split: Annotated[
-        str, typer.Option(help="Split to read, or all, if the files have several (parquet).")
-    ] = "",
-    captionless: Annotated[
-        bool, typer.Option("--captionless", help="Also admit images without text.")
-    ] = False,
-    structure_only: Annotated[
-        bool,
-        typer.Option(
-            "--structure-only", help="Check only that image files are complete; do not decode them."
-        ),
-    ] = False,
-    source: Annotated[str, typer.Option(help="Source of the data, for the card.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the data, for the card.")] = "",
-    by_store: Annotated[
-        bool,
-        typer.Option("--by-store", help="Upload the files unchanged and let the store read them."),
-    ] = False,
-    again: Annotated[
-        bool,
-        typer.Option("--again", help="Create a new version even if the data was submitted before."),
-    ] = False,
-) -> None:
-    """Check every image and caption, and store the dataset as an immutable version.
-
-    Formats: `folder` images with captions.csv (image,caption), or a .txt or .json beside each, or
-    images alone, to be captioned; `webdataset` tars; `img2dataset` its output folder; `llava`
-    conversations.json; `parquet` files or a Hugging Face dataset with the images' bytes; `urls` a
-    .jsonl, .csv or .parquet list that the store fetches; `benchmark` an items.jsonl.
-    `s3://SOURCE/PREFIX` registers WebDataset tars of a configured source in place. Samples that
-    cannot be admitted are quarantined with a reason and counted. Submitting the same data again has
-    no effect, and an interrupted submission resumes.
-    """
-    options = ReadOptions(
-        image_field,
-        caption_field,
-        url_field,
-        captionless,
-        structure_only=structure_only,
-        encoding=encoding,
-        split=split,
-    )
-    with session.client() as client:
-        before = {held.name: held.latest for held in client.datasets.all()}
-        if path.startswith("s3://"):
-            version = _register(client, path, name, options, licence)
-        else:
-            version = submit_shown(
-                client,
-                Path(path),
-                name=name or _name_of(Path(path)),
-                format=format,
-                shard_samples=shard_samples,
-                options=options,
-                source=source,
-                licence=licence,
-                by_store=by_store,
-                again=again,
-            )
-        _show_version(session, client, version)
-        was = before.get(version.dataset, 0)
-        if version.state == "ready" and 0 < was < version.version and not session.json:
-            say(
-                f"{version.dataset} now means version {version.version}; it was {was}. To go back: "
-                f"vila2 datasets use {version.dataset}@{was}"
-            )
-        if version.state != "ready":
-            raise CliError(version.error or f"the version is {version.state}")
 
 
 @app.command("list")
@@ -147,7 +55,7 @@ def show(
             found = client.datasets.lineage(dataset, number, sample)
             session.show(found, lambda: _lineage(found))
         else:
-            _show_version(session, client, client.datasets.version(dataset, number))
+            show_version(session, client, client.datasets.version(dataset, number))
 
 
 @app.command("use")
@@ -165,43 +73,14 @@ def use(
         session.show(used, lambda: f"{dataset} now means version {number}")
 
 
-def submit_shown(
-    client: Client,
-    path: Path,
-    *,
-    name: str,
-    format: str,
-    shard_samples: int = 2000,
-    options: ReadOptions | None = None,
-    source: str = "",
-    licence: str = "",
-    by_store: bool = False,
-    again: bool = False,
-) -> Version:
-    """Submit with a progress bar."""
-    with _reported(name) as report:
-        return submit_dataset(
-            client,
-            path,
-            name=name,
-            format=format,
-            shard_samples=shard_samples,
-            options=options,
-            source=source,
-            licence=licence,
-            by_store=by_store,
-            again=again,
-            report=report,
-        )
-
-
 def version_of(version: Version, examples: list[RejectedExample]) -> RenderableType:
     """One line, and a table of rejected samples by reason, each with an example."""
     rejected = sum(version.rejected.values())
     head = sentence(
         bold(f"{version.dataset}@{version.version}"),
-        f" {version.state}: {version.samples:,} samples in {version.shards} shards, "
-        f"{rejected:,} quarantined, {version.repeated_captions:,} repeated captions",
+        f" {version.state}: {counted(version.samples, 'sample')} in "
+        f"{counted(version.shards, 'shard')}, {rejected:,} quarantined, "
+        f"{counted(version.repeated_captions, 'repeated caption')}",
     )
     lines: list[RenderableType] = [head]
     lines += [f"  registered in place: {version.source}"] if version.origin else []
@@ -238,7 +117,8 @@ def dataset_ref(name: str) -> DatasetRef:
         raise CliError(str(error)) from error
 
 
-def _show_version(session: Session, client: Client, version: Version) -> None:
+def show_version(session: Session, client: Client, version: Version) -> None:
+    """Print a version with what was not admitted."""
     session.show(version, lambda: version_of(version, examples_of(client, version)))
 
 
@@ -277,29 +157,3 @@ def _counts(version: Version | None) -> tuple[str, ...]:
     rejected = sum(version.rejected.values())
     counts = (f"{version.samples:,}", f"{version.shards:,}", f"{rejected:,}")
     return (str(version.version), *counts, moment(version.created_at))
-
-
-def _register(client: Client, path: str, name: str, options: ReadOptions, licence: str) -> Version:
-    origin, _, prefix = path.removeprefix("s3://").partition("/")
-    chosen = name or prefix.strip("/").rsplit("/", 1)[-1].lower() or origin
-    with _reported(chosen) as report:
-        return register(
-            client, origin, prefix, name=chosen, options=options, licence=licence, report=report
-        )
-
-
-@contextmanager
-def _reported(name: str) -> Iterator[Report]:
-    """A progress bar, and the callback that advances it."""
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda phase, done, total: bar.update(
-            task, description=f"{name}: {phase}", completed=done, total=total
-        )
-
-
-def _name_of(path: Path) -> str:
-    plain = path.resolve().name.lower().replace(" ", "-")
-    for suffix in (".tar", ".parquet", ".jsonl", ".json", ".csv"):
-        plain = plain.removesuffix(suffix)
-    return plain

@@ -13,6 +13,7 @@ from vila2.cli.connection.workspace import CliError
 from vila2.cli.datasets import app, dataset_ref, split_version
 from vila2.client import Client
 from vila2.schemas.rest.datasets import Audit, AuditIn, Takedown, TakedownIn
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, moment, number, progress_bar, sentence, stack, table
 
 __all__ = ["app"]
@@ -47,8 +48,8 @@ def audit(
     leaks = sum(held.exact + held.near for each in found for held in each.contamination)
     if against and leaks:
         raise CliError(
-            f"{leaks:,} images of {', '.join(against)} are in training data: submit that data "
-            "again without them, or evaluate on another benchmark"
+            f"{counted(leaks, 'image')} of {', '.join(against)} in training data: submit that data "
+            "again without, or evaluate on another benchmark"
         )
 
 
@@ -129,8 +130,8 @@ def _audit(found: Audit) -> RenderableType:
         sentence(
             bold(f"{found.dataset}@{found.version}"),
             f": {found.near_duplicates:,} of {found.samples:,} images are near-duplicates of "
-            f"another, in {found.clusters:,} groups (at most {found.max_distance} of 64 bits "
-            "differ)",
+            f"another, in {counted(found.clusters, 'group')} (at most {found.max_distance} of 64 "
+            "bits differ)",
         )
     ]
     if found.uncompared:
@@ -172,7 +173,7 @@ def _takedown(found: Takedown) -> RenderableType:
     return stack(
         head,
         f"  image sha256 {found.sha256}",
-        f"  {found.samples:,} samples out of {', '.join(found.versions) or 'no version'}",
-        f"  {found.captions:,} captions out of {', '.join(found.layers) or 'no layer'}",
+        f"  {counted(found.samples, 'sample')} out of {', '.join(found.versions) or 'no version'}",
+        f"  {counted(found.captions, 'caption')} out of {', '.join(found.layers) or 'no layer'}",
         *(f"  {what}: {', '.join(names)}" for what, names in left if names),
     )

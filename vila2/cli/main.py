@@ -17,6 +17,7 @@ from vila2.cli.connection.session import Group, Session, with_options
 from vila2.cli.connection.workspace import CliError
 from vila2.cli.models import models
 from vila2.cli.runs import runs
+from vila2.cli.submissions import submit
 from vila2.client import ApiError, Unreachable
 from vila2.client.add_model import ModelRefused
 from vila2.client.training import DownloadDiffers
@@ -51,6 +52,7 @@ Every command works on the workspace folder `.vila2` in this one process. With `
 `vila2 up` runs this workspace, it talks to that server.
 """
 )
+governance.app.command("submit")(submit)
 app.add_typer(governance.app, name="datasets")
 caption_jobs.register(layers.app)
 layers.app.command("import")(imports.import_file)

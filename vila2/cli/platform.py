@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,8 +23,9 @@ from vila2.cli.connection.workspace import (
     examined,
     server_of,
 )
-from vila2.cli.datasets import examples_of, submit_shown, version_of
+from vila2.cli.datasets import examples_of, version_of
 from vila2.cli.runs.runs import finish
+from vila2.cli.submissions import submit_shown
 from vila2.client import Client
 from vila2.doctor import machine, platform
 from vila2.doctor.finding import as_table, healthy, report
@@ -70,11 +72,15 @@ def up(
         served = opened.enter_context(embedded(session.workspace, triton=engine == "triton"))
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        server = door().server(served.apps, stopping=_say_stopping)
+        stopping = cache(_say_stopping)  # by the signal, or by one that came before the server
+        server = door().server(served.apps, stopping=stopping)
         with announced(served.workspace, address, os.getpid()):
-            say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
-            say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
-            server.run(sockets=[listening])
+            try:
+                say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
+                say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
+                server.run(sockets=[listening])
+            finally:
+                stopping()
 
 
 def demo(

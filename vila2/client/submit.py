@@ -14,31 +14,26 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from vila2.client.client import Client
+from vila2.client.submission.opening import (
+    KIND_OF_FORMAT,
+    READ_BY_STORE,
+    About,
+    open_version,
+    opened_source,
+)
 from vila2.data.errors import DataError
-from vila2.data.readers import ReadOptions, open_reader
+from vila2.data.readers import ReadOptions
 from vila2.data.readers.files.tree import TREE, Tree
-from vila2.data.readers.folder import FolderReader
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 from vila2.schemas.rest.datasets import DatasetIn, Kind, ReadOptionsIn, Version, VersionIn
 
 PART_BYTES = 48 * 1024 * 1024
 PART_SAMPLES = 4000
-KIND_OF_FORMAT: dict[str, Kind] = {
-    "folder": "pairs",
-    "webdataset": "pairs",
-    "img2dataset": "pairs",
-    "llava": "conversations",
-    "parquet": "pairs",
-    "urls": "pairs",
-    "benchmark": "benchmark",
-}
-# URLs are fetched by the store, which resumes after a crash and enforces the limits.
-READ_BY_STORE = ("urls",)
 # Above this size, files are identified by name, size and time instead of a second read.
 _READ_FOR_TOKEN = 20 * 1024**3
 
@@ -68,41 +63,36 @@ def submit(
     `state` and `rejected`. A folder of images without any text is submitted as images to be
     captioned.
     """
-    options = options or ReadOptions()
     by_store = by_store or format in READ_BY_STORE
-    kind = KIND_OF_FORMAT.get(format)
-    if kind is None:
-        raise DataError(
-            f"unknown format {format!r}", field="format",
-            fix=f"Use one of {', '.join(KIND_OF_FORMAT)}",
-        )  # fmt: skip
-    dataset = DatasetIn(name=name, kind=kind)  # check the name before anything else
-    reader = open_reader(format, path, options)  # reports a wrong path at once
-    if isinstance(reader, FolderReader) and reader.bare:
-        options = replace(options, captionless=True)
-        reader = open_reader(format, path, options)
+    # Checks the name before anything else.
+    dataset = DatasetIn(name=name, kind=KIND_OF_FORMAT.get(format, "pairs"))
+    reader, options = opened_source(format, path, options)
     tree = _readable(reader.tree())
-    client.datasets.create(dataset)
-    wanted = VersionIn(
-        source=source or path.name,
-        licence=licence,
-        shard_samples=shard_samples,
-        format=format if by_store else None,  # type: ignore[arg-type]
-        options=ReadOptionsIn(**asdict(options)),
-        # The size of parts is known only once they are made; the store checks each of them.
-        upload_bytes=tree.bytes() if by_store else 0,
-    )
-    how = f"{format}:{wanted.model_dump_json()}" + (f":{time.time_ns()}" if again else "")
-    opened = client.datasets.open_version(name, wanted, _token(tree, how))
-    if opened.state == "failed":
-        # The same bytes may be admitted now: a link has become a file, or a limit was raised.
-        opened = client.datasets.open_version(name, wanted, _token(tree, f"{how}:{time.time_ns()}"))
+    about = About(format, options, source or path.name, licence, shard_samples, again)
+    # The size of parts is known only once they are made; the store checks each of them.
+    opened = open_version(
+        client, dataset, about, lambda how: token_of(tree, how),
+        by_store=by_store, upload_bytes=tree.bytes() if by_store else 0,
+    )  # fmt: skip
     total = reader.count()
+    if not by_store:
+        return fill(client, opened, reader.read(), total, report, poll_seconds)
     if opened.state == "open":
-        if by_store:
-            _send_files(client, opened, tree, report)
-        else:
-            total = _send_parts(client, opened, reader.read(), total, report)
+        _send_files(client, opened, tree, report)
+    return _ingested(client, opened, report, poll_seconds, total)
+
+
+def fill(
+    client: Client,
+    opened: Version,
+    raws: Iterator[RawSample],
+    total: int | None,
+    report: Report,
+    poll_seconds: float,
+) -> Version:
+    """Upload samples to a version if it is open, and seal it; returns it once it is ingested."""
+    if opened.state == "open":
+        total = _send_parts(client, opened, raws, total, report)
     return _ingested(client, opened, report, poll_seconds, total)
 
 
@@ -213,7 +203,7 @@ def _ingested(
     return version
 
 
-def _token(tree: Tree, how: str) -> str:
+def token_of(tree: Tree, how: str) -> str:
     """Identifies a submission by its content and options; above 20 GiB, by its file listing."""
     read = tree.bytes() <= _READ_FOR_TOKEN
     digest = hashlib.sha256(how.encode() + tree.listing())

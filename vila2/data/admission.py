@@ -13,6 +13,8 @@ from typing import Any
 from vila2.data.benchmark_items import item_problem
 from vila2.data.dedup_index import Seen
 from vila2.data.images.decoding import ImageLimits, ImageRejected, inspect
+from vila2.data.images.formats import FIRST_OF_SEVERAL, SUFFIXES
+from vila2.data.images.opening import has_several
 from vila2.data.readers.keys import clean_key
 from vila2.data.sample import RawSample, Rejected, Sample, Turn
 from vila2.data.text import clean_name, clean_text, needs_repair, undecoded
@@ -26,7 +28,6 @@ MAX_SOURCE_IDS = 100
 EXAMPLES_PER_REASON = 20
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,39}")
-_IMAGE_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 
 
 class _NotAdmitted(Exception):
@@ -58,6 +59,7 @@ def admit(
         _decoded(raw)
         info = inspect(raw.image, limits=limits or ImageLimits(), decoded=decoded)
         image = raw.image or b""
+        captions = _captions(raw, captionless=captionless)
         return Sample(
             key=clean_key(raw.key),
             image=image,
@@ -65,11 +67,12 @@ def admit(
             sha256=hashlib.sha256(image).hexdigest(),
             width=info.width,
             height=info.height,
-            caption=_caption(raw, captionless=captionless),
+            caption=captions[0],
             turns=tuple(_turn(turn) for turn in raw.turns),
             items=tuple(_item(item) for item in raw.items),
             source=clean_name(raw.source)[:MAX_SOURCE_CHARACTERS],
             source_ids=_ids(raw.source_ids),
+            more_captions=captions[1:],
         )
     except (ImageRejected, _NotAdmitted) as error:
         return _rejected(raw.key, raw.source, error.reason, error.detail)
@@ -90,20 +93,23 @@ def _decoded(raw: RawSample) -> None:
         )
 
 
-def _caption(raw: RawSample, *, captionless: bool) -> str:
-    caption = clean_text(raw.caption or "")
-    if not caption and not raw.turns and not raw.items and not captionless:
+def _captions(raw: RawSample, *, captionless: bool) -> tuple[str, ...]:
+    """The caption, which may be empty, and further ones that differ."""
+    given = (clean_text(text or "") for text in (raw.caption, *raw.more_captions))
+    captions = tuple(dict.fromkeys(text for text in given if text))
+    if not captions and not raw.turns and not raw.items and not captionless:
         raise _NotAdmitted(
             "caption-empty",
             "field caption is empty; give some text, drop the row, or say --captionless",
         )
-    if len(caption) > MAX_CAPTION_CHARACTERS:
+    longest = max(map(len, captions), default=0)
+    if longest > MAX_CAPTION_CHARACTERS:
         raise _NotAdmitted(
             "caption-too-long",
-            f"field caption has {len(caption):,} characters, the limit is "
+            f"field caption has {longest:,} characters, the limit is "
             f"{MAX_CAPTION_CHARACTERS:,}; shorten it",
         )
-    return caption
+    return captions or ("",)
 
 
 def _ids(given: Iterable[str]) -> tuple[str, ...]:
@@ -153,7 +159,9 @@ class Summary:
     """Outcome counts of a version's raw samples: each is accepted or rejected with a reason.
 
     `notes` counts accepted samples with a remark: extension-differs (the file extension does not
-    match the format) and text-repaired (control characters or halves of pairs were removed).
+    match the format), further-captions (the sample has several), first-of-several (the first page
+    or frame is used, and others follow) and text-repaired (control characters or halves of pairs
+    were removed).
     """
 
     accepted: int
@@ -258,7 +266,7 @@ class Admission:
         if self.taken_down(sample.sha256):
             return refused("taken-down", "this image was taken down and is not taken in again")
         turns = [(turn.question, turn.answer) for turn in sample.turns]
-        texts = _digest(canonical_json([sample.caption, turns, sample.items]))
+        texts = _digest(canonical_json([_texts_of(sample), turns, sample.items]))
         digest = bytes.fromhex(sample.sha256)
         held = self._seen.image(digest)
         if held is not None:
@@ -288,13 +296,21 @@ class Admission:
         return sample
 
     def _note(self, raw: RawSample, sample: Sample) -> None:
-        named = _IMAGE_SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
+        named = SUFFIXES.get("." + sample.source.rpartition(".")[2].lower())
         if named is not None and named != sample.extension:
             self.notes["extension-differs"] += 1
+        if sample.extension in FIRST_OF_SEVERAL and has_several(sample.image):
+            self.notes["first-of-several"] += 1
+        if sample.more_captions:
+            self.notes["further-captions"] += 1
         if any(needs_repair(text) for text in raw.texts()):
             self.notes["text-repaired"] += 1
         if sample.caption:
             self.repeated_captions += self._seen.add_caption(_digest(sample.caption.encode()))
+
+
+def _texts_of(sample: Sample) -> str | list[str]:
+    return [sample.caption, *sample.more_captions] if sample.more_captions else sample.caption
 
 
 def _digest(data: bytes) -> bytes:

@@ -11,8 +11,9 @@ The policies are those of the VILA² paper (section 2.1 and appendix A.5) and of
   per sample, each question drawn from that specialist's paraphrases.
 - `conversations`: the sample's own supervised turns (SFT and specialist data), shuffled per sample.
 
-If there are several layers of general captions, each visit draws one of them (accumulate
-instead of replace, as LaCLIP draws one of several texts).
+If the source has several captions of an image, the first is its alt-text, or with `originals: any`
+each visit draws one. If there are several layers of general captions, each visit draws one of them
+(accumulate instead of replace, as LaCLIP draws one of several texts).
 
 A sample whose caption was quarantined is handled as `missing` declares: an error, or a fallback to
 the original text, which is counted.
@@ -87,8 +88,9 @@ def assemble(
 
     if assembly.policy == "conversations":
         return TrainingText("", _at_most(_shuffled(sample.turns, rng), assembly))
+    own = _own_caption(sample, assembly, seed=seed, visit=visit)
     if assembly.policy == "original":
-        return TrainingText(sample.caption, ())
+        return TrainingText(own, ())
 
     caption = None
     if assembly.caption_layer:
@@ -103,7 +105,7 @@ def assemble(
     draws = assembly.policy == "mix" or assembly.p < 1
     if draws and caption is not None and rng.random() >= assembly.p:
         caption, keep_original = None, True
-    original = sample.caption if keep_original else ""
+    original = own if keep_original else ""
 
     answers = [
         Turn(rng.choice(assembly.questions[layer]), answer)
@@ -116,6 +118,14 @@ def assemble(
     else:
         plain = _joined(original, caption, caption_first=assembly.caption_first)
     return TrainingText(plain, _at_most(_shuffled(answers, rng), assembly))
+
+
+def _own_caption(sample: Sample, assembly: Assembly, *, seed: int, visit: int) -> str:
+    """The sample's alt-text in a visit; its draw leaves the other draws as they are."""
+    if assembly.originals == "first" or not sample.more_captions:
+        return sample.caption
+    rng = random.Random(_stable_seed(seed, sample.key, visit, "originals"))
+    return rng.choice((sample.caption, *sample.more_captions))
 
 
 def _joined(original: str, caption: str | None, *, caption_first: bool) -> str:

@@ -52,6 +52,8 @@ def index_row(sample: Sample, offset: int) -> IndexRow:
         about["items"] = [dict(item) for item in sample.items]
     if sample.source_ids:
         about["source_ids"] = list(sample.source_ids)
+    if sample.more_captions:
+        about["more_captions"] = list(sample.more_captions)
     return IndexRow(
         key=sample.key,
         sha256=sample.sha256,
@@ -81,6 +83,7 @@ def sample_of(row: IndexRow, image: bytes) -> Sample:
         items=tuple(about.get("items", ())),
         source=row.source,
         source_ids=tuple(about.get("source_ids", ())),
+        more_captions=tuple(about.get("more_captions", ())),
     )
 
 

@@ -19,11 +19,12 @@ class Turn:
 class Sample:
     """An admitted sample of a dataset version.
 
-    `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded image
-    as it was submitted, `sha256` its digest, `width` and `height` its size in pixels; `caption` is
-    the original text and empty if the sample has only `turns` (supervised data) or `items`
-    (benchmark questions). `source` is the path or address that it came from, `source_ids` the ids
-    under which its source lists it, such as LLaVA's `id`; none if that is `key` itself.
+    `key` is unique within the version and matches `[A-Za-z0-9_-]+`; `image` is the encoded image as
+    it was submitted, `sha256` its digest, `width` and `height` its size in pixels; `caption` is the
+    original text and empty if the sample has only `turns` (supervised data) or `items` (benchmark
+    questions); `more_captions` are further ones of the source, which an assembly may draw from.
+    `source` is the path or address that it came from, `source_ids` the ids under which its source
+    lists it, such as LLaVA's `id`; none if that is `key` itself.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Sample:
     items: tuple[Mapping[str, Any], ...] = ()
     source: str = ""
     source_ids: tuple[str, ...] = ()
+    more_captions: tuple[str, ...] = ()
 
     @property
     def source_id(self) -> str:
@@ -60,10 +62,12 @@ class RawSample:
     items: tuple[Mapping[str, Any], ...] = ()
     problem: str | None = None
     source_ids: tuple[str, ...] = ()
+    more_captions: tuple[str, ...] = ()
 
     def texts(self) -> Iterator[str]:
-        """Every text of the sample: caption, turns and the fields of questions."""
+        """Every text of the sample: captions, turns and the fields of questions."""
         yield self.caption or ""
+        yield from self.more_captions
         for turn in self.turns:
             yield from (turn.question, turn.answer)
         for item in self.items:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vila2.data.errors import ShardError
+from vila2.data.images.formats import EXTENSIONS
 from vila2.data.index import SUFFIX, IndexRow, index_row, read_indexed
 from vila2.data.sample import RawSample, Sample, Turn
 from vila2.data.tar.reading import MAX_MEMBER_BYTES, MAX_MEMBERS, Member, members_of
@@ -30,7 +31,7 @@ __all__ = [
     "write_shard",
 ]
 
-IMAGE_EXTENSIONS = ("jpg", "png", "webp")
+IMAGE_EXTENSIONS = EXTENSIONS
 _KEY = re.compile(r"[A-Za-z0-9_\-]{1,95}")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+\.[a-z0-9]+")
 
@@ -82,6 +83,8 @@ def write_shard(samples: Iterable[Sample], out: BinaryIO) -> ShardSummary:
             }
             if sample.source_ids:
                 about["source_ids"] = list(sample.source_ids)
+            if sample.more_captions:
+                about["more_captions"] = list(sample.more_captions)
             text = json.dumps(about, sort_keys=True, ensure_ascii=False)
             tar.add(f"{sample.key}.json", text.encode())
     return ShardSummary(len(keys), tar.size, tar.digest, tuple(index))
@@ -126,6 +129,7 @@ def _placed(source: bytes | BinaryIO | Path) -> Iterator[tuple[Sample, int]]:
                 items=tuple(about["items"]),
                 source=about["source"],
                 source_ids=tuple(about.get("source_ids", ())),
+                more_captions=tuple(about.get("more_captions", ())),
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ShardError(
@@ -161,6 +165,7 @@ def write_raw_shard(raws: Iterable[RawSample], out: BinaryIO) -> int:
                 "items": [dict(item) for item in raw.items],
                 "problem": problem,
                 **({"source_ids": list(raw.source_ids)} if raw.source_ids else {}),
+                **({"more_captions": list(raw.more_captions)} if raw.more_captions else {}),
             }
             # Unpaired surrogates (undecodable file names) survive only as ASCII escapes.
             tar.add(f"{stem}.json", json.dumps(about).encode())
@@ -188,6 +193,7 @@ def read_raw_shard(
                 items=tuple({_text(k): v for k, v in item.items()} for item in about["items"]),
                 problem=None if about["problem"] is None else _text(about["problem"]),
                 source_ids=tuple(_text(each) for each in about.get("source_ids", ())),
+                more_captions=tuple(_text(each) for each in about.get("more_captions", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ShardError(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
 from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
 from vila2.model.pretrained_parts import load_tokenizer
+from vila2.model.weight_files import check_json
 
 __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 
@@ -69,6 +70,18 @@ class VLM:
     def image_token_id(self) -> int:
         """The placeholder token for one image embedding in the language model's input."""
         return int(self.model.config.image_token_id)
+
+    @property
+    def opens_with(self) -> Literal["transformers", "vila2"]:
+        """The library that opens what `save` writes.
+
+        transformers reads any tower of a composed model as InternVL's own, and fills another kind
+        with random weights without an error (see `ComposedConfig`).
+        """
+        if self.foreign is not None:
+            return "transformers"
+        own = self.model.config.vision_config.model_type == "internvl_vision"
+        return "transformers" if own else "vila2"
 
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or an external model's own template."""
@@ -127,7 +140,9 @@ class VLM:
         """
         file = directory / PRESET_FILE
         if not file.is_file():
+            check_json(directory, "config.json")
             return _open_whole(Preset(name=_slug(directory), model=WholeModel(path=str(directory))))
+        check_json(directory, "config.json", "tokenizer.json", "tokenizer_config.json")
         preset = Preset.model_validate_json(file.read_text())
         if preset.model is not None:
             whole = preset.model.model_copy(update={"path": str(directory)})

@@ -85,7 +85,13 @@ def open_foreign(directory: Path, whole: WholeModel) -> tuple[Any, Any, Foreign]
 
     config, kind = _config(directory)
     _check_forward(directory, config, kind)
-    tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
+    except (OSError, ValueError, TypeError) as error:
+        raise ForeignModelError(
+            f"{directory}: its tokenizer cannot be opened ({str(error).strip().splitlines()[0]}); "
+            "copy tokenizer.json and tokenizer_config.json there"
+        ) from error
     _find_template(directory, tokenizer)
     processor = _image_processor(directory)
     size = _square(config.vision_config.image_size, directory)

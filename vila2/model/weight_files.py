@@ -73,6 +73,24 @@ def check_files(directory: Path) -> None:
         read_header(path)
 
 
+def check_json(directory: Path, *needed: str) -> None:
+    """Raise `CheckpointError` if a needed file is missing, or any JSON file is damaged.
+
+    Libraries take a missing configuration for a default one.
+    """
+    for name in needed:
+        if not (directory / name).is_file():
+            raise CheckpointError(
+                f"{directory / name} is missing; copy it there, or give a directory that "
+                "`save_pretrained` wrote"
+            )
+    for path in sorted(directory.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+
+
 def examine(directory: Path) -> Checkpoint:
     """Check that every weight is present, complete and finite; return what was found.
 

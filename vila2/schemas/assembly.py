@@ -33,6 +33,11 @@ class Assembly(Strict):
         default_factory=dict,
         description="For `qa_turns`: layer name -> paraphrases of its question.",
     )
+    originals: Literal["first", "any"] = Field(
+        "first",
+        description="Of a sample with several captions of its source: the first is its alt-text, "
+        "or each visit draws any.",
+    )
     missing: Literal["error", "original"] = Field(
         "error", description="What to do if a layer has no caption for a sample."
     )

@@ -128,6 +128,7 @@ class Trainer:
             "model": str(final),
             "sha256": folder_digest(final),
             "parameters": sum(p.numel() for p in vlm.model.parameters()),
+            "opens_with": vlm.opens_with,
             "stages": self._done,
         }
         write_atomically(self._out / "result.json", json.dumps(result, indent=1))

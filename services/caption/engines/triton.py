@@ -299,7 +299,8 @@ class TritonEngines:
         with self._lock:
             engine = self._known.get(prefix)
             if engine is None:
-                prompts = PromptFormat.of_model(self._objects, prefix)
+                whole = self._served.backend == "vllm"
+                prompts = PromptFormat.of_model(self._objects, prefix, whole=whole)
                 engine = TritonEngine(
                     self._connection, self._served, prefix, prompts, patience=self._patience
                 )

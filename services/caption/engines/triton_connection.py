@@ -148,7 +148,7 @@ class Connection:
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": model, "inputs": inputs, "outputs": _WANTED}
 
-        said, last = "", None
+        said, counted, last = "", 0, None
         try:
             # Triton's own spans, if it records any, join the request's trace.
             answers: Any = self._client.stream_infer(
@@ -159,10 +159,12 @@ class Connection:
                     raise _kind(error.message())
                 piece = _text(result.as_numpy("text_output"))
                 said += piece
+                # Of a stream, vLLM counts each response's tokens; ours counts them in the last.
+                counted += int(_last(result.as_numpy("num_output_tokens")))
                 if piece and stream:
                     yield piece
                 if _text(result.as_numpy("finish_reason")):
-                    last = _answer(said, result)
+                    last = _answer(said, result, counted)
             # Raise only now: leaving a stream early cancels it, and a race in Triton's cancellation
             # can crash the server (triton-inference-server/server#8034).
             if last is not None:
@@ -203,9 +205,8 @@ def _input(name: str, value: str | bool) -> Any:
     return tensor
 
 
-def _answer(text: str, result: Any) -> Generation:
+def _answer(text: str, result: Any, counted: int) -> Generation:
     finish = _text(result.as_numpy("finish_reason"))
-    counted = int(_last(result.as_numpy("num_output_tokens")))
     return Generation(
         text=text.strip(),
         # vLLM's count includes the end-of-sequence token.

@@ -63,14 +63,17 @@ class Direct:
         check_present(model)
         abilities = self._engines.abilities(model.object_prefix)
         asked = question_of(body.messages, most_images=abilities.most_images)
-        if asked.system and abilities.no_system:
-            raise Invalid(abilities.no_system, field="messages[0]", fix="leave it out")
+        # OpenAI's clients send instructions as a system message. A model without that role gets
+        # them before the question.
+        system, question = asked.system, asked.text
+        if system and abilities.no_system:
+            system, question = "", f"{system}\n{question}"
         samples = [_sample(image, "image", field=asked.field) for image in asked.images]
         engine = self._engines.get(model.object_prefix)
         first, *more = (prepared(sample.image, engine.image_input) for sample in samples)
         request = Request(
             image=first,
-            question=asked.text,
+            question=question,
             seed=body.seed or 0,
             sampling=Sampling(
                 temperature=body.temperature or 0.0,
@@ -79,7 +82,7 @@ class Direct:
             ),
             sha256=samples[0].sha256,
             more_images=tuple(more),
-            system=asked.system,
+            system=system,
         )
         self._quotas.admit(team, 1)
         return _completing(body, engine, request)

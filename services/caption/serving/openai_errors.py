@@ -25,19 +25,22 @@ class OpenAIErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add `error` to a problem document on OpenAI's paths; pass on everything else."""
+        """Add `error` to problem documents on OpenAI's paths and on paths without a route.
+
+        Clients also try routes that this service does not have, such as `/v1/embeddings`.
+        """
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or not path.startswith(_PATHS):
+        if scope["type"] != "http" or not path.startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, _Adding(send))
+        await self._app(scope, receive, _Adding(send, always=path.startswith(_PATHS)))
 
 
 class _Adding:
     """A `send` that buffers a problem document until it is complete."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, *, always: bool) -> None:
+        self._send, self._always = send, always
         self._start: Message | None = None
         self._body = b""
 
@@ -53,7 +56,10 @@ class _Adding:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        data = json.dumps(with_error(json.loads(self._body))).encode()
+        problem = json.loads(self._body)
+        if self._always or problem["type"] == "about:blank":  # no route took the request
+            problem = with_error(problem)
+        data = json.dumps(problem).encode()
         MutableHeaders(raw=self._start["headers"])["content-length"] = str(len(data))
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": data})

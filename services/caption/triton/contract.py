@@ -72,6 +72,8 @@ def sampling_text(sampling: Sampling, *, seed: int) -> str:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
             "seed": seed,
+            # vLLM sums log-probabilities only if some are asked for; the sum is NaN otherwise.
+            "logprobs": 0,
         }
     )
 

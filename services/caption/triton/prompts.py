@@ -20,9 +20,12 @@ class PromptFormat:
     template: Template
     tokens: dict[str, str]
     image_size: int
+    special: tuple[str, ...] = ()  # texts that the tokenizer takes for one token
+    adds_bos: bool = False  # the tokenizer itself begins every text with `bos_token`
+    whole: bool = False  # the server tokenizes the prompt as a whole, as vLLM does
 
     @classmethod
-    def of_model(cls, objects: ObjectStore, prefix: str) -> PromptFormat:
+    def of_model(cls, objects: ObjectStore, prefix: str, *, whole: bool = False) -> PromptFormat:
         """Read the format from the model's small files, without downloading the weights."""
         tokenizer: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer_config.json"))
         preset = json.loads(objects.get(f"{prefix}/{PRESET_FILE}"))
@@ -34,13 +37,48 @@ class PromptFormat:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         names = ("bos_token", "eos_token")
         tokens = {name: _content(tokenizer.get(name)) for name in names}
-        return cls(environment.from_string(source), tokens, int(preset["image_size"]))
+        tokens_file: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer.json"))
+        special = [str(token["content"]) for token in tokens_file.get("added_tokens", ())]
+        return cls(
+            environment.from_string(source),
+            tokens,
+            int(preset["image_size"]),
+            tuple(sorted(special, key=len, reverse=True)),
+            _begins_with(tokens_file.get("post_processor"), tokens["bos_token"]),
+            whole,
+        )
 
     def render(self, question: str) -> str:
-        """The prompt for one image and one question."""
+        """The prompt for one image and one question.
+
+        If the server tokenizes it as a whole, markup in the question is broken up to stay text
+        (`<image>` becomes `< image>`), and the first token is left to a tokenizer that adds it.
+        """
+        if not self.whole:
+            return self._rendered(question)
+        for text in self.special:
+            if len(text) > 1:
+                question = question.replace(text, f"{text[0]} {text[1:]}")
+        prompt = self._rendered(question)
+        return prompt.removeprefix(self.tokens["bos_token"]) if self.adds_bos else prompt
+
+    def _rendered(self, question: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         return self.template.render(messages=messages, add_generation_prompt=True, **self.tokens)
+
+
+def _begins_with(processor: Any, token: str) -> bool:
+    """Whether a tokenizer's post-processor puts this token before a single text.
+
+    The JSON is that of the library `tokenizers`: a `TemplateProcessing`, alone or in a sequence.
+    """
+    if not isinstance(processor, dict) or not token:
+        return False
+    if processor.get("type") == "Sequence":
+        return any(_begins_with(each, token) for each in processor.get("processors", ()))
+    first: Any = next(iter(processor.get("single", ())), {})
+    return first.get("SpecialToken", {}).get("id") == token if isinstance(first, dict) else False
 
 
 def _content(token: Any) -> str:

@@ -7,7 +7,7 @@ it in place, from a folder or S3.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Literal
 
@@ -47,9 +47,17 @@ def publish(objects: ObjectStore, name: str, model_prefix: str, options: EngineO
     if options.backend == "python":
         code = resources.files("services.caption.triton").joinpath("model.py").read_bytes()
         objects.put(f"{folder}/model.py", code)
+    options = replace(options, max_model_len=_longest(objects, model_prefix, options))
     objects.put(f"{folder}/model.json", engine_text(name, options).encode())
     # Written last: its presence marks the model as complete.
     objects.put(config, config_text(name, options).encode())
+
+
+def _longest(objects: ObjectStore, model_prefix: str, options: EngineOptions) -> int:
+    """The most tokens of a prompt and its answer: vLLM refuses more than the model's positions."""
+    config = json.loads(objects.get(f"{model_prefix}/config.json"))
+    positions = config.get("text_config", config).get("max_position_embeddings")
+    return min(options.max_model_len, int(positions)) if positions else options.max_model_len
 
 
 def engine_text(name: str, options: EngineOptions) -> str:

@@ -48,7 +48,7 @@ def _trained_here(model: ModelDetails) -> list[str]:
     return [
         *_section("Training data", _data(model.lineage)),
         *_section("Training", _training(model)),
-        *_section("Use", _USE.splitlines()),
+        *_section("Use", _use(model)),
         *_section("Limits", [f"- {limit}" for limit in LIMITS]),
         *_section("Licence", [_licence_text(model.lineage)]),
     ]
@@ -77,9 +77,36 @@ def _of_elsewhere(origin: ModelOrigin) -> list[str]:
     ]
 
 
-_USE = """The weights are safetensors in the layout of transformers' InternVL classes; load with
-`AutoModelForImageTextToText.from_pretrained(FOLDER)` and `AutoTokenizer.from_pretrained(FOLDER)`.
-`vila2_golden.json` holds a few questions with the trainer's own greedy answers to compare with."""
+_LOADING = {
+    "transformers": """The weights are safetensors in a layout of transformers:
+
+```python
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+model = AutoModelForImageTextToText.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```""",
+    "vila2": """The weights are safetensors. The vision tower is not one that transformers' InternVL
+classes know: they would fill it with random weights without an error. Open the model with
+`vila2[train]`, which prepares images and prompts as well:
+
+```python
+from pathlib import Path
+
+from vila2.model.build import VLM
+
+vlm = VLM.load(Path("FOLDER"))
+```""",
+}
+_GOLDEN = """
+`vila2_golden.json`, if it is there, holds a few questions with the trainer's own greedy answers to
+compare with."""
+
+
+def _use(model: ModelDetails) -> list[str]:
+    """How to load it."""
+    opens_with = str(model.result.get("opens_with", "vila2"))
+    return (_LOADING[opens_with] + "\n" + _GOLDEN).splitlines()
 
 
 _USE_OF_ANY = """Load with `AutoModelForImageTextToText.from_pretrained(FOLDER)` and

@@ -260,7 +260,7 @@ def test_a_sliding_window_is_refused(folders: dict[str, Path], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("config.json", "no config.json"),
+        ("config.json", r"config\.json is missing"),
         ("processor_config.json", "how images are prepared is unknown"),
         ("chat_template.jinja", "no chat template"),
         ("model.safetensors", "safetensors"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.models.foreign_models import KINDS
 from tests.support.models.tiny_preset import model
 from vila2.model.build import VLM
+from vila2.model.external_models import ForeignModelError
 from vila2.model.weight_files import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -94,6 +95,22 @@ def test_a_cut_file_is_named(folder: Path) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or cut"):
+        VLM.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_cut_configuration_is_named(folder: Path, name: str) -> None:
+    text = (folder / name).read_text()
+    (folder / name).write_text(text[: len(text) // 2])
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged or cut"):
+        VLM.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_configuration_is_named(folder: Path, name: str) -> None:
+    """A library would take its own default for it."""
+    (folder / name).unlink()
+    with pytest.raises((CheckpointError, ForeignModelError), match=name):
         VLM.load(folder)
 
 

@@ -120,7 +120,7 @@ def test_an_image_of_the_benchmark_in_training_data_is_found(tmp_path: Path) -> 
     (folder / "a.txt").write_text("a leak")
     with EmbeddedPlatform(workspace) as platform:
         submitted(platform.client, folder, name="leaking")
-    assert "1 images of pope are in training data" in error(workspace, *check)
+    assert "1 image of pope in training data" in error(workspace, *check)
     assert "clean" in error(workspace, "datasets", "audit", "--against", "clean")
 
 

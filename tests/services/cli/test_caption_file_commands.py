@@ -32,9 +32,9 @@ def test_an_import_tells_the_layer_the_counts_and_the_next_command(
     """And the next command works."""
     path = table(tmp_path, "image,caption\np0.png,a red fox\np1.png,\nzebra.png,x\n")
     shown = told(workspace, "captions", "import", "foxes", path)
-    for words in ("hand: captions for 1 samples of foxes@1", "3 samples without a caption: "
-                  "not-in-import", "3 rows: 1 matched", "1 rows without a caption",
-                  "1 rows match no sample", "line 4: zebra.png"):  # fmt: skip
+    for words in ("hand: captions for 1 sample of foxes@1", "3 samples without a caption: "
+                  "not-in-import", "3 rows: 1 matched", "1 row without a caption",
+                  "1 row without a matching sample", "line 4: zebra.png"):  # fmt: skip
         assert words in shown
     command = shown.split("`")[1].split()
     assert command[:3] == ["vila2", "captions", "show"]
@@ -60,8 +60,8 @@ def test_captions_are_written_beside_the_images(workspace: Path, tmp_path: Path)
     (foxes / "p0.txt").unlink()
     base = ("export", "foxes", str(foxes), "--format", "sidecars", "--layer", "hand")
     shown = told(workspace, *base)
-    for words in ("1 captions written", "1 were there already", "--overwrite replaces them",
-                  "p1.txt", "1 images of the folder have no caption", "p3.png",
+    for words in ("1 caption written", "1 were there already", "--overwrite replaces them",
+                  "p1.txt", "1 image of the folder without a caption", "p3.png",
                   "1 left out: not-in-import"):  # fmt: skip
         assert words in shown
     assert (foxes / "p0.txt").read_text() == "a red fox"

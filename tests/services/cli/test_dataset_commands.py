@@ -12,6 +12,7 @@ from services.platform.embedded import EmbeddedPlatform
 from tests.support.datasets.captioned_datasets import dataset, layer
 from tests.support.embedded_platform import images
 from vila2.cli.main import app
+from vila2.data.writers import FORMATS
 
 RUN = CliRunner(env={"COLUMNS": "200"})
 
@@ -74,7 +75,7 @@ def test_an_image_is_taken_down_by_command(workspace: Path) -> None:
     base = ("datasets", "takedown", "foxes", "p1")
     assert "--requested-by" in error(workspace, *base, "--yes")
     shown = told(workspace, *base, "--yes", "--reason", "asked", "--requested-by", "legal")
-    assert "1 samples out of foxes@1" in shown
+    assert "1 sample out of foxes@1" in shown
     assert "3 captions out of" in shown or "2 captions out of" in shown
     assert "legal" in told(workspace, "datasets", "history", "--takedowns")
 
@@ -110,7 +111,7 @@ def test_an_earlier_version_is_used_again(workspace: Path, tmp_path: Path) -> No
     assert "give dataset@version" in error(workspace, "datasets", "use", "foxes")
 
 
-@pytest.mark.parametrize("format", ["webdataset", "parquet", "vila", "llava", "folder", "txt"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_every_format_goes_out_with_its_card(workspace: Path, tmp_path: Path, format: str) -> None:
     """And how each caption was made beside it."""
     out = tmp_path / "out"

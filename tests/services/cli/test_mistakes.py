@@ -37,7 +37,7 @@ def said(
         (["export", "photos", "out", "--text", "original", "--format", "nope"], "unknown format"),
         (["export", "photos", "out"], "--text original exports without one"),
         (
-            ["datasets", "submit", ".", "--name", "x", "--format", "imagefolder"],
+            ["datasets", "submit", ".", "--name", "x", "--format", "tfrecord"],
             "Use one of folder",
         ),
         (["datasets", "submit", ".", "--name", "x", "--format", "nope"], "unknown format"),

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
@@ -96,12 +97,19 @@ def server(workspace: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        until(lambda: bool(server_of(workspace)) or process.poll() is not None, seconds=120)
+        until(lambda: answers(workspace) or process.poll() is not None, seconds=120)
         assert process.poll() is None, process.communicate()
         try:
             yield process
         finally:
             process.kill()
+
+
+def answers(workspace: Path) -> bool:
+    url = server_of(workspace)
+    with suppress(httpx2.TransportError):
+        return bool(url) and httpx2.get(f"{url}/controller/healthz").is_success
+    return False
 
 
 @pytest.fixture

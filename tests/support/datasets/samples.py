@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from vila2.data.images.formats import reads_heif
 from vila2.data.layers import CAPTIONED, CaptionRow
 from vila2.data.sample import Sample
 
@@ -21,6 +23,14 @@ def image(seed: int = 0, *, size: tuple[int, int] = (16, 12), kind: str = "PNG")
     """An encoded image of noise; another seed gives another image."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return encoded(Image.fromarray(pixels), kind)
+
+
+def image_of(kind: str, seed: int = 0) -> bytes:
+    """An image of noise in any format that is read; the test is skipped if that needs an extra."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+        assert reads_heif()
+    return image(seed, kind=kind)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import TypeGuard
 
 from fastapi import FastAPI
 from pydantic_settings import BaseSettings
-from services.chassis.web.body_settings import BodySettings
 
-from services.caption.jobs.worker_command import PlatformSettings
-from services.caption.settings import CaptionSettings
-from services.chassis.storage.settings import StorageSettings
-from services.identity.settings import IdentitySettings
-from services.training.settings import TrainingSettings
 from tests.support.paths import REPOSITORY
 
-SETTINGS: tuple[type[BaseSettings], ...] = (
-    BodySettings, CaptionSettings, IdentitySettings, PlatformSettings, StorageSettings,
-    TrainingSettings,
-)  # fmt: skip
 VARIABLE = re.compile(r"VILA2_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 # `VILA2_SLURM_PARTITION`, `_ACCOUNT`: the second stands for VILA2_SLURM_ACCOUNT.
 _SHORT = re.compile(r"(?<![A-Za-z0-9_$])(?:VILA2)?(?:_[A-Z0-9]+)+(?![A-Za-z0-9_])")
@@ -29,8 +21,27 @@ _ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) +`?(?:[A-Z.$a-z/{}]*?)(/v1/[
 
 
 def settings() -> set[str]:
-    """Variables that a service reads through its settings."""
-    return {f"VILA2_{name.upper()}" for made in SETTINGS for name in made.model_fields}
+    """Variables that a service reads through a class of settings."""
+    return {
+        f"{kind.model_config['env_prefix']}{name}".upper()
+        for kind in settings_classes()
+        for name in kind.model_fields
+    }
+
+
+def settings_classes() -> set[type[BaseSettings]]:
+    """Every class of settings below services/."""
+    sources = sorted((REPOSITORY / "services").rglob("*.py"))
+    modules = (
+        import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+        for path in sources
+        if "(BaseSettings)" in path.read_text()
+    )
+    return {kind for module in modules for kind in vars(module).values() if _is_settings(kind)}
+
+
+def _is_settings(kind: object) -> TypeGuard[type[BaseSettings]]:
+    return isinstance(kind, type) and issubclass(kind, BaseSettings) and kind is not BaseSettings
 
 
 def used_in_python(folder: str) -> set[str]:
@@ -103,5 +114,5 @@ def text_of(paths: list[Path]) -> str:
 
 if __name__ == "__main__":
     # What a page sets in the environment has to be what the services take.
-    for made in SETTINGS:
+    for made in settings_classes():
         made()

@@ -32,6 +32,7 @@ STAND_INS: dict[str, dict[str, str]] = {
         "IMAGES": "{folder}/images",
         "QA": "{world}/sft",
         "TEST": "{world}/test",
+        "sft=300,test=300": "sft=4,test=4",
         # "then set its data and benchmarks to your names"
         "show photos > mine.yaml": "show photos | sed 's/photos-/mine-/; s/pretrain: photos/"
         "pretrain: mine/' > mine.yaml",

@@ -54,7 +54,7 @@ def submitted(client: Client, path: Path, *, name: str, format: str, **options):
 
 
 def test_a_folder_with_a_table_of_five_captions_each(client: Client, tmp_path: Path) -> None:
-    """The first caption of each counts, the others are reported."""
+    """All of them are kept."""
     (tmp_path / "d").mkdir()
     with (tmp_path / "d" / "captions.csv").open("w", newline="") as out:
         table = csv.writer(out)
@@ -64,7 +64,8 @@ def test_a_folder_with_a_table_of_five_captions_each(client: Client, tmp_path: P
             table.writerow((path.name, text))
             table.writerow((path.name, f"{text} again"))
     version = submitted(client, tmp_path / "d", name="flickr", format="folder")
-    assert (version.samples, version.rejected) == (COUNT, {"caption-extra": COUNT})
+    assert (version.samples, version.rejected) == (COUNT, {})
+    assert version.notes == {"further-captions": COUNT}
 
 
 def test_a_hugging_face_dataset(client: Client, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vila2.schemas.canonical import canonical_json
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, Estimate, PreviewIn
 from vila2.schemas.rest.datasets import Layer
 from vila2.schemas.sampling import Gate, Sampling
+from vila2.system.numbers import counted
 from vila2.system.terminal import duration, progress_bar, say
 
 Dataset = Annotated[str, typer.Argument(help="Dataset, or dataset@version.")]
@@ -149,9 +150,9 @@ def in_words(found: Estimate) -> str:
     """An estimate as a sentence."""
     cost = f", cost {found.cost:,.2f}" if found.cost else ""
     return (
-        f"{found.samples:,} images: about {duration(found.seconds)}, "
+        f"{counted(found.samples, 'image')}: about {duration(found.seconds)}, "
         f"{found.prompt_tokens:,} prompt and {found.tokens:,} generated tokens{cost}\n"
-        f"(from {found.sampled} images; a job's larger batches are faster)"
+        f"(from {counted(found.sampled, 'image')}; a job's larger batches are faster)"
     )
 
 

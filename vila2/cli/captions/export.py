@@ -14,6 +14,7 @@ from vila2.client.sidecars import export_sidecars
 from vila2.data.writers import FORMATS
 from vila2.data.writers.export import ExportSummary
 from vila2.data.writers.sidecars import FORMAT, Left, SidecarSummary
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, progress_bar, say
 
 
@@ -77,7 +78,8 @@ def export(
     if isinstance(summary, SidecarSummary):
         _tell_sidecars(out, summary)
     else:
-        say(f"{summary.samples:,} samples in {summary.files} files, {summary.bytes:,} bytes: ",
+        say(f"{counted(summary.samples, 'sample')} in {counted(summary.files, 'file')}, "
+            f"{summary.bytes:,} bytes: ",
             bold(str(out)))  # fmt: skip
         if summary.markers:
             say(f"  {summary.markers:,} with a marker such as <image> in the text, written as "
@@ -94,21 +96,21 @@ def _tell_plan(plan: ExportPlan) -> None:
 
 
 def _tell_sidecars(out: Path, summary: SidecarSummary) -> None:
-    say(f"{summary.written:,} captions written beside their images: ", bold(str(out)))
+    say(f"{counted(summary.written, 'caption')} written beside images: ", bold(str(out)))
     if summary.unchanged:
         say(f"  {summary.unchanged:,} were there already")
     if summary.replaced:
         say(f"  {summary.replaced:,} replaced another text, which is kept as .txt.bak")
-    _tell_left(summary.kept, "hold another text and are kept; --overwrite replaces them")
-    _tell_left(summary.missing, "samples have no image in this folder")
-    _tell_left(summary.changed, "images are not those that were captioned; submit them again")
-    _tell_left(summary.shared, "share their .txt with an image of another caption; rename one")
-    _tell_left(summary.extra, "images of the folder have no caption in this export")
+    _tell_left(summary.kept, "other text", "kept; --overwrite replaces them")
+    _tell_left(summary.missing, "sample", "without an image in this folder")
+    _tell_left(summary.changed, "image", "changed since they were captioned; submit them again")
+    _tell_left(summary.shared, "image", "with the .txt of another; rename one of each pair")
+    _tell_left(summary.extra, "image", "of the folder without a caption in this export")
 
 
-def _tell_left(left: Left, why: str) -> None:
+def _tell_left(left: Left, noun: str, why: str) -> None:
     if left.count:
-        say(f"  {left.count:,} {why}:", style="yellow")
+        say(f"  {counted(left.count, noun)} {why}:", style="yellow")
         for name in left.examples:
             say(f"    {name}")
         if left.count > len(left.examples):

@@ -10,6 +10,7 @@ import typer
 from vila2.cli.connection.session import Session
 from vila2.client.caption_import import import_captions
 from vila2.schemas.rest.datasets import CaptionFile, CaptionFileRow
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, say
 
 
@@ -51,16 +52,16 @@ def import_file(
 def _tell_import(made: CaptionFile) -> None:
     layer = made.layer
     state = "" if layer.state == "sealed" else f", {layer.state}"
-    say(bold(layer.id), f"  {layer.name}: captions for {layer.captioned:,} samples of "
+    say(bold(layer.id), f"  {layer.name}: captions for {counted(layer.captioned, 'sample')} of "
         f"{layer.dataset}@{layer.version}{state}")  # fmt: skip
     for reason, count in layer.quarantined.items():
-        say(f"  {count:,} samples without a caption: {reason}")
-    say(f"  {made.rows:,} rows: {made.matched:,} matched")
-    for count, why in ((made.empty, "without a caption"), (made.repeated, "say the same again")):
+        say(f"  {counted(count, 'sample')} without a caption: {reason}")
+    say(f"  {counted(made.rows, 'row')}: {made.matched:,} matched")
+    for count, why in ((made.empty, "without a caption"), (made.repeated, "with the same again")):
         if count:
-            say(f"  {count:,} rows {why}")
-    _tell_rows(made.unmatched, "rows match no sample", made.unmatched_examples)
-    _tell_rows(made.ambiguous, "rows match several samples, so none", made.ambiguous_examples)
+            say(f"  {counted(count, 'row')} {why}")
+    _tell_rows(made.unmatched, "without a matching sample", made.unmatched_examples)
+    _tell_rows(made.ambiguous, "with several matching samples, so none", made.ambiguous_examples)
     if layer.state == "withdrawn":
         say(f"  it was withdrawn; `vila2 captions withdraw {layer.id} --undo` puts it back")
     else:
@@ -69,7 +70,7 @@ def _tell_import(made: CaptionFile) -> None:
 
 def _tell_rows(count: int, why: str, examples: list[CaptionFileRow]) -> None:
     if count:
-        say(f"  {count:,} {why}:", style="yellow")
+        say(f"  {counted(count, 'row')} {why}:", style="yellow")
         for row in examples:
             say(f"    {row.row}: {row.key}")
         if count > len(examples):

@@ -29,6 +29,7 @@ from vila2.client import Client
 from vila2.client.gallery import Shown, write_gallery
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, PreviewCaption, PreviewIn
 from vila2.schemas.sampling import Gate, Sampling
+from vila2.system.numbers import counted
 from vila2.system.terminal import moment, number, say, sentence, table
 
 JobId = Annotated[str, typer.Argument(help="Id of a job, as listed by `vila2 captions jobs`.")]
@@ -100,7 +101,7 @@ def preview(
             say(f"images and captions: {html}")
     if not session.json:
         cost = f", cost {found.cost:.4f}" if found.cost else ""
-        say(f"{len(found.captions)} images in {found.seconds:.1f} s{cost}", style="dim")
+        say(f"{counted(len(found.captions), 'image')} in {found.seconds:.1f} s{cost}", style="dim")
 
 
 def _row(made: PreviewCaption) -> tuple[str, Text, str]:

@@ -15,6 +15,7 @@ from vila2.cli.models.add import add
 from vila2.cli.models.plan import plan
 from vila2.model.preset import load_preset, shipped
 from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, moment, number, sentence, show_file, stack, table
 
 app = Group(
@@ -109,7 +110,10 @@ def download(
         size = sum(file.bytes for file in held.files)
         session.show(
             held,
-            lambda: f"{len(held.files)} files, {size:,} bytes in {folder}: sha256 as registered",
+            lambda: (
+                f"{counted(len(held.files), 'file')}, {size:,} bytes in {folder}: sha256 as "
+                "registered"
+            ),
         )
 
 
@@ -126,14 +130,14 @@ def scores_of(found: Sequence[Evaluation], *, figures: bool) -> Table:
     rows: list[tuple[str, ...]] = []
     for score in found:
         rows.append((
-            score.benchmark, score.version, score.metric, f"{score.value:.3f}", score.interval(),
+            score.benchmark, score.version, score.metric, f"{score.value:z.3f}", score.interval(),
             f"{score.items:,}", score.job,
         ))  # fmt: skip
         for figure in score.figures if figures else ():
             known = figure.low is not None and figure.high is not None
-            spread = f"{figure.low:.3f} to {figure.high:.3f}" if known else ""
+            spread = f"{figure.low:z.3f} to {figure.high:z.3f}" if known else ""
             rows.append((
-                f"  {figure.kind}", "", figure.name, f"{figure.value:.3f}", spread,
+                f"  {figure.kind}", "", figure.name, f"{figure.value:z.3f}", spread,
                 f"{figure.n:,}", "",
             ))  # fmt: skip
     columns = ("version", "metric", number("score"), "interval (95%)", number("items"), "from")

@@ -14,6 +14,7 @@ from vila2.cli.connection.session import Session
 from vila2.cli.connection.workspace import CliError
 from vila2.model.memory import GIB, ORDER, USABLE, Hardware, Plan, Stage, StagePlan
 from vila2.model.preset import FromCheckpoint, Preset, PresetError, load_preset
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, number, sentence, stack, table
 
 if TYPE_CHECKING:
@@ -153,8 +154,8 @@ def _stages_shown(made: Plan) -> Iterator[RenderableType]:
         "\nstage", "\nspread", *map(number, numbers), rows=map(_cells, rows),
     )  # fmt: skip
     yield (
-        f"+ckpt: activation checkpointing. {hardware.gpus} GPUs of {hardware.memory:g} GiB "
-        f"({USABLE:.0%} usable) and {hardware.peak / 1e12:g} TFLOP/s at "
+        f"+ckpt: activation checkpointing. {counted(hardware.gpus, 'GPU')} of "
+        f"{hardware.memory:g} GiB ({USABLE:.0%} usable) and {hardware.peak / 1e12:g} TFLOP/s at "
         f"{hardware.utilisation:.0%}; {made.batch} samples a step, accumulated if the "
         "micro-batch is smaller."
     )

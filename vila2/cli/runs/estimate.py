@@ -15,6 +15,7 @@ from vila2.cli.runs.figures import range_text
 from vila2.client import ApiError
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.estimates import DeviceName, Estimate, EstimateIn, Line, Range, Total
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, dim, number, sentence, stack, table
 
 
@@ -111,7 +112,7 @@ def _sample(made: Estimate) -> str:
     held = made.sampled
     assert held is not None
     return (
-        f"sample: {held.images} images by {held.captioner}, {held.captioned} captioned; "
+        f"sample: {counted(held.images, 'image')} by {held.captioner}, {held.captioned} captioned; "
         f"{held.tokens.mid:.1f} tokens each ({held.tokens.low:.1f} to {held.tokens.high:.1f}), "
         f"{held.tokens.mid / held.seconds.mid:,.0f} tokens/s"
     )

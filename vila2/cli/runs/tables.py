@@ -12,6 +12,7 @@ from rich.text import Text
 from vila2.cli.runs.figures import range_text, short
 from vila2.schemas.rest.controller import Comparison, Event, Round, Run
 from vila2.schemas.rest.estimates import CostLine, Costs
+from vila2.system.numbers import counted
 from vila2.system.terminal import bold, dim, duration, moment, number, sentence, stack, table
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("–", "yellow")}
@@ -87,7 +88,7 @@ def _verdict(held: Round) -> str | Text:
         return Text(held.error.splitlines()[0], style="red")
     if not held.verdict:
         return ""
-    return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+.3f})"
+    return f"{held.verdict['kind'].replace('_', ' ')} ({held.verdict['difference']:+z.3f})"
 
 
 def events_of(events: list[Event]) -> RenderableType:
@@ -124,7 +125,7 @@ def difference_of(found: Comparison) -> RenderableType:
 def _points(value: float | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
-    return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+    return f"{100 * value:+z.1f}" if sign else f"{100 * value:z.1f}"
 
 
 def costs_of(found: Costs) -> RenderableType:
@@ -144,7 +145,7 @@ def costs_of(found: Costs) -> RenderableType:
     )  # fmt: skip
     money = "" if found.money is None else f", {found.money:,.2f} in money"
     used = (
-        f"{found.images:,} images and {found.tokens:,} tokens captioned in "
+        f"{counted(found.images, 'image')} and {counted(found.tokens, 'token')} captioned in "
         f"{short(found.captioning_hours)} h; jobs: {short(found.gpu_hours)} GPU-hours, "
         f"{short(found.process_hours)} process-hours{money}"
     )

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import imagehash
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from vila2.data.images.decoding import decode_within
 from vila2.data.images.side_data import without_large_side_data
 
 SURE_DISTANCE = 7
@@ -23,13 +24,19 @@ _BANDS = 4
 _BITS = 16
 # Blank pages all look alike: comparing thousands of them pairwise is useless.
 MAX_BUCKET = 2_000
+_HASHED_PIXELS = 512 * 512
 
 
 def perceptual_hash(image: bytes) -> int:
     """The DCT hash of an admitted image: 64 bits, the same for its resized and recompressed."""
-    with Image.open(
-        io.BytesIO(without_large_side_data(image)), formats=("JPEG", "PNG", "WEBP")
-    ) as opened:
+    opened: Image.Image
+    try:
+        opened = Image.open(
+            io.BytesIO(without_large_side_data(image)), formats=("JPEG", "PNG", "WEBP")
+        )
+    except UnidentifiedImageError:
+        opened = decode_within(image, _HASHED_PIXELS)
+    with opened:
         opened.draft("L", (128, 128))
         bits = imagehash.phash(opened.convert("RGB")).hash.flatten()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -3,7 +3,7 @@
 Cameras append previews, gain maps and short videos to a JPEG, and some tools pad with zeros; these
 are allowed. An archive, HTML page or program there makes the file a polyglot, which would be passed
 on by anyone who serves or unpacks the dataset. Structure: ITU T.81 annex B for JPEG, the PNG
-specification's chunks, and RIFF's size for WebP.
+specification's chunks, and RIFF's size for WebP; others are in `structure.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+
+from vila2.data.images.structure import end_of_bmp, end_of_boxes, end_of_gif, end_of_tiff
 
 # A marker within the coded data: 0xFF followed by neither a stuffed zero, a restart nor a fill.
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -29,8 +31,8 @@ _FOREIGN = (
 
 def end_of(data: bytes, extension: str) -> int | None:
     """Return the offset of the image's structural end; `None` if the file is truncated."""
-    if extension == "png":
-        return _end_of_png(data)
+    if extension in _END_OF:
+        return _END_OF[extension](data)
     if extension == "webp":
         size = int.from_bytes(data[4:8], "little") + 8
         return None if size > len(data) else min(len(data), size + size % 2)
@@ -88,3 +90,9 @@ def _end_of_png(data: bytes) -> int | None:
         if name == b"IEND":
             return at if at <= len(data) else None
     return None
+
+
+_END_OF = {
+    "png": _end_of_png, "gif": end_of_gif, "bmp": end_of_bmp, "tif": end_of_tiff,
+    "avif": end_of_boxes, "heic": end_of_boxes,
+}  # fmt: skip

@@ -84,6 +84,7 @@ class Meter:
 def size_of(raw: RawSample) -> int:
     """About how many bytes a sample takes: its image and its texts."""
     texts = [raw.key, raw.source, raw.caption or "", raw.problem or "", *raw.source_ids]
+    texts += raw.more_captions
     texts += [text for turn in raw.turns for text in (turn.question, turn.answer)]
     items = (str(value) for item in raw.items for value in item.values())
     return len(raw.image or b"") + sum(map(len, texts)) + sum(map(len, items))

@@ -44,6 +44,11 @@ class Reader(ABC):
         self.path, self.options = path, options or ReadOptions()
         check_encoding(self.options.encoding)
 
+    @property
+    def bare(self) -> bool:
+        """Whether the source has images and not a single text: they are to be captioned."""
+        return False
+
     def tree(self) -> Tree:
         """The files that `read` reads: a version is named by them, and the store is sent them."""
         if self.path.is_dir():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
+from vila2.data.images.formats import FILES, SUFFIXES
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.csv_rows import read_csv
 from vila2.data.readers.files.image_files import ImageFiles
+from vila2.data.readers.files.splits import chosen_splits, split_folder
 from vila2.data.readers.files.tree import inside, linked_folders, walk_files
 from vila2.data.readers.json_rows import parse_json
 from vila2.data.readers.keys import Keys
@@ -18,7 +21,7 @@ from vila2.data.sample import RawSample
 from vila2.data.text import decode
 from vila2.data.writers.csv_cells import unescape_cell
 
-IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+IMAGES = SUFFIXES.keys()
 TABLE = "captions.csv"
 _NOT_DATA = {TABLE, "README.md", "LICENSE", "SOURCE.txt", "provenance.jsonl"}
 # What an export of captions beside the images replaced.
@@ -31,14 +34,15 @@ class FolderReader(Reader):
     """Reads images below a folder, recursively; hidden files are left out.
 
     With a `captions.csv` (columns `image`, `caption`, or those that the options name; others
-    ignored) the table is authoritative: the first caption of an image is its text, further ones
-    are reported as `caption-extra`, an image without a row as `caption-missing`. Else a `.txt` or
-    `.json` of the same name holds the text (`.txt` first). Files that are neither images
-    nor captions are reported as `file-unknown`, links to folders as `link-to-folder`, so that
-    nothing is ignored silently. Images may be in `images/` even if the table omits that prefix.
+    ignored) the table is authoritative: all captions of an image are kept, in order; an image
+    without a row is reported as `caption-missing`. Else a `.txt` or `.json` of the same name holds
+    the text (`.txt` first). Files that are neither images nor captions are reported as `file-
+    unknown`, links to folders as `link-to-folder`, so that nothing is ignored silently. Images may
+    be in `images/` even if the table omits that prefix. Without a table, of several folders of
+    splits (`train/`, `test/`) one must be chosen, or all.
     """
 
-    fields = ("image_field", "caption_field", "encoding")
+    fields = ("image_field", "caption_field", "encoding", "split")
     looks_like = (
         "a folder of images with captions.csv (image,caption), or .txt or .json beside them"
     )
@@ -47,13 +51,11 @@ class FolderReader(Reader):
         super().__init__(path, options)
         if not path.is_dir():
             raise DataError("is not a folder", file=str(path), fix="Give the folder of images")
-        self._files, self._links = walk_files(path)
+        self._files, self._links = self._of_split(*walk_files(path))
         self._named = ImageFiles(path)
-        self._images = [f for f in self._files if PurePosixPath(f).suffix.lower() in IMAGES]
+        self._images = [name for name in self._files if _is_image(name)]
         if not self._images and not self._links:
-            raise DataError(
-                "holds no image", file=str(path), fix="Put .jpg, .png or .webp files into it"
-            )
+            raise DataError("holds no image", file=str(path), fix=f"Put {FILES} files into it")
 
     @property
     def bare(self) -> bool:
@@ -76,29 +78,42 @@ class FolderReader(Reader):
         yield from self._read_table(table, keys) if table.is_file() else self._read_beside(keys)
         yield from linked_folders(self.path, keys)
 
+    def _of_split(
+        self, files: dict[str, None], links: list[str]
+    ) -> tuple[dict[str, None], list[str]]:
+        """The files to read: all of them, or those that are not in folders of other splits."""
+        splits = Counter(split_folder(name) for name in files if _is_image(name))
+        named = {name: count for name, count in splits.items() if name}
+        wanted = self.options.split
+        if TABLE in files and wanted:
+            raise DataError(
+                f"{TABLE} says what is read, not a split", file=str(self.path), field="split",
+                fix="Leave --split out, and leave rows out of the table",
+            )  # fmt: skip
+        if TABLE in files or (len(named) < 2 and not wanted):
+            return files, links
+        left_out = named.keys() - chosen_splits(self.path, named, wanted)
+        return {name: None for name in files if split_folder(name) not in left_out}, links
+
     def _read_table(self, table: Path, keys: Keys) -> Iterator[RawSample]:
-        captions: dict[str, str] = {}
+        captions: dict[str, list[str]] = {}
         for number, name, caption, wrong in self._rows(table):
-            where, problem = f"{TABLE} line {number}", ""
             if wrong:
-                problem = f"row-malformed: {wrong}"
-            elif name in captions:
-                problem = (
-                    f"caption-extra: a further caption of {name} is not used; use format llava "
-                    "for several texts"
-                )
-            else:
-                captions[name] = caption
-            if problem:
+                where, problem = f"{TABLE} line {number}", f"row-malformed: {wrong}"
                 yield RawSample(f"line-{number}", where, None, problem=problem)
+            else:
+                captions.setdefault(name, []).append(caption)
         used: set[str] = set()
-        for name, caption in captions.items():
+        for name, texts in captions.items():
             loaded = self._named.load(name)
             path = os.path.normpath(name)
             used.add(loaded.name if loaded.data is not None else path)
             if path not in self._files:
                 used.add(f"images/{path}")
-            yield RawSample(keys.of_file(path), name, loaded.data, caption, problem=loaded.problem)
+            yield RawSample(
+                keys.of_file(path), name, loaded.data, texts[0], problem=loaded.problem,
+                more_captions=tuple(texts[1:]),
+            )  # fmt: skip
         yield from self._left_over(used, f"no row of {TABLE} names it", keys)
 
     def _rows(self, table: Path) -> Iterator[tuple[int, str, str, str]]:
@@ -156,8 +171,12 @@ class FolderReader(Reader):
             elif path.suffix.lower() in (".txt", ".json"):
                 problem = "image-missing: a text without an image of its name; add it"
             else:
-                problem = "file-unknown: neither a .jpg, .png or .webp image nor a caption"
+                problem = f"file-unknown: neither an image ({FILES}) nor a caption"
             yield RawSample(keys.of_file(name), name, None, problem=problem)
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGES
 
 
 def _no_column(table: Path, header: Sequence[str], missing: list[str]) -> DataError:

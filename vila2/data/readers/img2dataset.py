@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vila2.data.errors import DataError
+from vila2.data.images.formats import EXTENSIONS, SUFFIXES
 from vila2.data.readers.arrow_rows import count_of, rows_of, schema_of
 from vila2.data.readers.base import Reader, ReadOptions
 from vila2.data.readers.files.tree import is_folder, linked_folders
@@ -16,8 +17,8 @@ from vila2.data.readers.keys import Keys, ids_beside
 from vila2.data.readers.names import is_hidden
 from vila2.data.readers.webdataset import Group, groups_of, sample_of
 from vila2.data.sample import RawSample
+from vila2.system.numbers import counted
 
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _TABLE_COLUMNS = ("key", "url", "caption", "status", "error_message")
 _MAX_TEXT_BYTES = 1 << 20
 _LINK = "member-not-plain: {} is a link, which is not followed; copy the file itself"
@@ -76,7 +77,8 @@ class Img2DatasetReader(Reader):
                     yield replace(made, source=_address(group) or made.source, source_ids=ids)
                 yield from self._not_there(stem, seen, keys)
             except (DataError, OSError) as error:
-                problem = f"shard-damaged: after {len(seen)} samples: {error}; the rest is not read"
+                told = counted(len(seen), "sample")
+                problem = f"shard-damaged: after {told}: {error}; the rest is not read"
                 yield RawSample(keys.of(stem, source=stem), stem, None, problem=problem)
 
     def _groups(self, stem: str) -> Iterator[Group]:
@@ -127,7 +129,7 @@ def _groups_of_folder(folder: Path) -> Iterator[Group]:
 def _bytes_of(file: Path) -> bytes:
     if file.is_symlink():
         return b""
-    limit = -1 if file.suffix.lower() in _IMAGES else _MAX_TEXT_BYTES
+    limit = -1 if file.suffix.lower() in SUFFIXES else _MAX_TEXT_BYTES
     with file.open("rb") as opened:
         return opened.read(limit)
 
@@ -135,7 +137,7 @@ def _bytes_of(file: Path) -> bytes:
 def _groups_of_table(table: Path) -> Iterator[Group]:
     """The rows of img2dataset's own Parquet output that hold an image."""
     given = set(schema_of(table).names)
-    image = next((name for name in ("jpg", "png", "webp") if name in given), None)
+    image = next((name for name in EXTENSIONS if name in given), None)
     if image is None or "key" not in given:
         return  # the table lists failed downloads only
     columns = [name for name in (image, "key", "url", "caption") if name in given]

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vila2.data.errors import DataError, ShardError
+from vila2.data.images.formats import FILES, SUFFIXES
 from vila2.data.readers.base import Reader, ReadOptions, is_pattern
 from vila2.data.readers.files.tree import linked_folders
 from vila2.data.readers.json_rows import parse_json
@@ -17,8 +18,9 @@ from vila2.data.readers.names import is_hidden, is_metadata
 from vila2.data.sample import RawSample, Turn
 from vila2.data.tar.reading import BehindEnd, Member, members_of
 from vila2.data.text import decode
+from vila2.system.numbers import counted
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
 _MAX_GROUP = 64
 # More than the limit of uploads.
 _MAX_MEMBERS = 5_000_000
@@ -46,10 +48,10 @@ class Group:
 class WebDatasetReader(Reader):
     """Reads a tar, all tars of a folder, or those that a pattern names, in name order.
 
-    The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may
-    also hold `turns` ([[question, answer], ...]), `items` and `source_ids` as this package's own
-    shards do. A web address in its `url` or `source` is the sample's source.
-    Other members of a sample are ignored. Tars may be compressed.
+    The caption is `key.txt`, else the `caption`, `text` or `alt_text` of `key.json`, which may also
+    hold `turns` ([[question, answer], ...]), `items`, `source_ids` and `more_captions` as this
+    package's own shards do. A web address in its `url` or `source` is the sample's source. Other
+    members of a sample are ignored. Tars may be compressed.
     """
 
     fields = ("encoding",)
@@ -87,7 +89,8 @@ class WebDatasetReader(Reader):
                     yield sample_of(group, keys, self.options)
                     samples += 1
             except (ShardError, OSError) as error:
-                problem = f"tar-damaged: after {samples} samples: {error}; the rest is not read"
+                told = counted(samples, "sample")
+                problem = f"tar-damaged: after {told}: {error}; the rest is not read"
                 yield RawSample(keys.of(tar.stem, source=tar.name), tar.name, None, problem=problem)
         for name in self._unread:
             problem = (
@@ -161,7 +164,7 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         return broken(group.unfit)
     if extension is None:
         held = ", ".join(sorted(members))
-        return broken(f"image-missing: there is only {held}; pack a .jpg, .png or .webp")
+        return broken(f"image-missing: there is only {held}; pack a {FILES}")
     if len(members) < len(group.members):
         return broken("member-duplicate: two members have one name; give each sample its own key")
     image = members[extension]
@@ -175,6 +178,7 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         about = parse_json(text) if group.about is None else group.about
         turns, items = _turns(about), _items(about)
         source, ids = address_of(about) or source, _ids(key, about) or ids
+        more = _more_captions(about)
     except (ValueError, TypeError, AttributeError) as error:
         if caption is not None:
             # A foreign .json beside a .txt is metadata and is ignored.
@@ -184,7 +188,9 @@ def sample_of(group: Group, keys: Keys, options: ReadOptions) -> RawSample:
         caption = next((about[k] for k in _CAPTION_KEYS if isinstance(about.get(k), str)), None)
     if caption is None and not turns and not items and not captionless:
         return broken(f"caption-missing: the .json has none of the fields {_CAPTION_KEYS}; add one")
-    return RawSample(key, source, image, caption, turns=turns, items=items, source_ids=ids)
+    return RawSample(
+        key, source, image, caption, turns=turns, items=items, source_ids=ids, more_captions=more
+    )
 
 
 def address_of(about: Any) -> str:
@@ -197,6 +203,11 @@ def address_of(about: Any) -> str:
 def _ids(key: str, about: Any) -> tuple[str, ...]:
     given = about.get("source_ids", ())
     return ids_beside(key, *given) if isinstance(given, list) else ()
+
+
+def _more_captions(about: Any) -> tuple[str, ...]:
+    given = about.get("more_captions", ())
+    return tuple(text for text in given if isinstance(text, str)) if isinstance(given, list) else ()
 
 
 def _turns(about: Any) -> tuple[Turn, ...]:

@@ -36,7 +36,8 @@ class Captioned:
     def record(self, **more: str) -> str:
         """One line of JSON with everything about the sample except its image.
 
-        `caption` is the assembled text, `original` the submitted one; `captions` holds for each
+        `caption` is the assembled text, `original` the submitted one, and
+        `more_captions` further ones of the source; `captions` holds for each
         layer its `caption`, `status` and `reason`, the model, prompt, seed, attempt and
         temperature that made it, its tokens, log-probability, finish reason and consistency score
         (null: not scored). `more` adds or overrides fields.
@@ -47,6 +48,7 @@ class Captioned:
             "image": self.file_name,
             "caption": self.text,
             "original": sample.caption,
+            "more_captions": list(sample.more_captions),
             "captions": {name: _row(row) for name, row in self.captions.items()},
             "turns": [[turn.question, turn.answer] for turn in sample.turns],
             "items": [dict(item) for item in sample.items],

@@ -8,21 +8,24 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from vila2.data.writers.hub import card_metadata
+from vila2.data.writers.hub import DATA_FILES, card_metadata
 
 FILES = {
-    "webdataset": "Tars with `KEY.jpg` (or png, webp), `KEY.txt` (the caption) and `KEY.json` (all "
-    "else, for each layer also how its caption was made).",
+    "webdataset": "Tars with `KEY.jpg` (or as submitted), `KEY.txt` (the caption) and `KEY.json` "
+    "(all else, for each layer also how its caption was made).",
     "parquet": "Parquet files in `data/`, which `datasets.load_dataset` reads: `image` with the "
     "image's bytes, `caption`, `original`, and in `captions` for each layer how its caption was "
     "made. `items` is a list as JSON.",
-    "vila": "Tars with `KEY.jpg` (or png, webp), `KEY.txt` (the caption) and `KEY.json`; beside "
+    "vila": "Tars with `KEY.jpg` (or as submitted), `KEY.txt` (the caption) and `KEY.json`; beside "
     "each `NNNNNN.tar` a `NNNNNN.tar.json` that maps the image's `url` to its caption: "
     '`{url: {"output": caption}}`. `url` is the web address that the image came from, else its '
     "name in the tar. `provenance.jsonl`: for each image how each layer's caption was made.",
-    "txt": "`KEY.jpg` (or png, webp) and `KEY.txt` (the caption) side by side, 10,000 samples to a "
-    "folder, and `provenance.jsonl`: for each image the original text and how each layer's "
+    "txt": "`KEY.jpg` (or as submitted) and `KEY.txt` (the caption) side by side, 10,000 samples "
+    "to a folder, and `provenance.jsonl`: for each image the original text and how each layer's "
     "caption was made.",
+    "imagefolder": "`train/metadata.jsonl` (file_name, caption, original, ...) and the images in "
+    "`train/00000/`, ..., which `datasets.load_dataset` reads, and `provenance.jsonl`: for each "
+    "image how each layer's caption was made.",
     "llava": "`conversations.json` in LLaVA's format, the images in `images/`, and "
     "`provenance.jsonl`: for each image the original text and how each layer's caption was made.",
     "folder": "`captions.csv` (image, caption, original, sha256, source_id, source), the images in "
@@ -97,7 +100,7 @@ def dataset_card(
         f"pretty_name: {json.dumps(f'{dataset}, version {version}', ensure_ascii=False)}",
         f"size_categories: [{_size(exported)}]",
         *(["tags: [synthetic-captions]"] if layer else []),
-        *(_yaml(card_metadata()) if format == "parquet" else []),
+        *(_yaml(card_metadata(format)) if format in DATA_FILES else []),
         "---",
         "",
         f"# {_plain(dataset)}, version {version}",

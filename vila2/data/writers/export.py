@@ -16,6 +16,7 @@ from vila2.data.layers import CaptionRow
 from vila2.data.shards import check_key
 from vila2.data.writers.captioned import Captioned
 from vila2.data.writers.folder import write_folder
+from vila2.data.writers.imagefolder import write_imagefolder
 from vila2.data.writers.llava import write_llava
 from vila2.data.writers.markers import MARKED, neutralised
 from vila2.data.writers.parquet import write_parquet
@@ -25,7 +26,10 @@ from vila2.data.writers.webdataset import write_webdataset
 from vila2.system.files import directory_atomically
 
 _SHARDED = {"webdataset": write_webdataset, "parquet": write_parquet, "vila": write_vila}
-_WHOLE = {"llava": write_llava, "folder": write_folder, "txt": write_txt}
+_WHOLE = {
+    "llava": write_llava, "imagefolder": write_imagefolder, "folder": write_folder,
+    "txt": write_txt,
+}  # fmt: skip
 FORMATS = (*_SHARDED, *_WHOLE)
 
 

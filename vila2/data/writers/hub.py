@@ -11,7 +11,8 @@ from typing import Any
 
 from vila2.data.layers import CaptionRow
 
-DATA_FILES = "data/train-*.parquet"
+# Files of the split by the format of the export.
+DATA_FILES = {"parquet": "data/train-*.parquet", "imagefolder": "train/**"}
 _KINDS = {"str": "string", "int": "int64", "float": "float64", "float | None": "float64"}
 # The key and the image's digest are in the row already.
 PROVENANCE_FIELDS = {
@@ -26,6 +27,7 @@ COLUMNS: Mapping[str, str | Mapping[str, str]] = {
     "image": "image",
     "caption": "string",
     "original": "string",
+    "more_captions": "strings",
     "width": "int32",
     "height": "int32",
     "sha256": "string",
@@ -42,13 +44,11 @@ def features() -> dict[str, Any]:
     return {"info": {"features": {name: _feature(kind) for name, kind in COLUMNS.items()}}}
 
 
-def card_metadata() -> dict[str, Any]:
-    """The card's YAML block by which `load_dataset` finds files and columns."""
-    files = [{"split": "train", "path": DATA_FILES}]
-    return {
-        "configs": [{"config_name": "default", "data_files": files}],
-        "dataset_info": {"features": _named(COLUMNS)},
-    }
+def card_metadata(format: str) -> dict[str, Any]:
+    """The card's YAML block by which `load_dataset` finds files, and columns of Parquet."""
+    files = [{"split": "train", "path": DATA_FILES[format]}]
+    columns = {"dataset_info": {"features": _named(COLUMNS)}} if format == "parquet" else {}
+    return {"configs": [{"config_name": "default", "data_files": files}], **columns}
 
 
 def _feature(kind: str | Mapping[str, str]) -> Any:

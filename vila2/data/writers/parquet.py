@@ -91,6 +91,7 @@ def _row(captioned: Captioned) -> dict[str, Any]:
         "image": {"bytes": sample.image, "path": captioned.file_name},
         "caption": captioned.text,
         "original": sample.caption,
+        "more_captions": list(sample.more_captions),
         "width": sample.width,
         "height": sample.height,
         "sha256": sample.sha256,

@@ -42,7 +42,7 @@ def findings(report: RunReport) -> list[str]:
 
 def points(score: MacroScore) -> str:
     """Write a score with its range, in points of 100."""
-    return f"{100 * score.score:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+    return f"{100 * score.score:z.1f} ({100 * score.low:z.1f} to {100 * score.high:z.1f})"
 
 
 def and_list(names: Sequence[str]) -> str:
@@ -62,9 +62,9 @@ def _verdicts(report: RunReport) -> list[str]:
     for name, verdict in judged:
         if verdict.kind == "improved":
             sentences.append(
-                f"{name} improved on the best round before it by {100 * verdict.difference:.1f}"
-                f" points of the macro score (interval {100 * verdict.low:+.1f} to"
-                f" {100 * verdict.high:+.1f})."
+                f"{name} improved on the best round before it by {100 * verdict.difference:z.1f}"
+                f" points of the macro score (interval {100 * verdict.low:+z.1f} to"
+                f" {100 * verdict.high:+z.1f})."
             )
     if not sentences:
         sentences.append("No round improved measurably on the best round before it.")
@@ -83,7 +83,7 @@ def _seeds(report: RunReport) -> list[str]:
         return []
     counts = sorted({len(r.seeds) for r in several})
     return [
-        f"Trainings that differ in their seed only differ by {100 * report.seed_sd:.1f} points of"
+        f"Trainings that differ in their seed only differ by {100 * report.seed_sd:z.1f} points of"
         f" the macro score (standard deviation, over {len(several)} round(s) of"
         f" {and_list([str(count) for count in counts])} seeds, beyond what chance answers explain)."
     ]
@@ -136,7 +136,7 @@ def _control(control: Round, gained: Collection[str]) -> str:
     direction = "below" if above.difference < 0 else "above"
     return (
         f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
-        f" (interval {100 * above.low:+.1f} to {100 * above.high:+.1f}):"
+        f" (interval {100 * above.low:+z.1f} to {100 * above.high:+z.1f}):"
         f" {control_shows(control, gained)}."
     )
 

@@ -85,9 +85,9 @@ def _row(report: RunReport, round_: Round, *, bounds: bool) -> list[RenderableTy
 def _score(score: MacroScore | None, *, bounds: bool) -> Text:
     if score is None:
         return Text("–", style="dim")
-    found = Text(f"{100 * score.score:.1f}")
+    found = Text(f"{100 * score.score:z.1f}")
     if bounds:
-        found.append(f"\n{100 * score.low:.1f}–{100 * score.high:.1f}", style="dim")
+        found.append(f"\n{100 * score.low:z.1f}–{100 * score.high:z.1f}", style="dim")
     return found
 
 
@@ -97,8 +97,8 @@ def _verdict(round_: Round, *, bounds: bool) -> Text:
     verdict = round_.verdict
     found = Text(verdict.kind.replace("_", " "), style=_STYLES[verdict.kind])
     if bounds:
-        interval = f"({100 * verdict.low:+.1f} to {100 * verdict.high:+.1f})"
-        found = Text.assemble(found, f"\n{100 * verdict.difference:+.1f} {interval}")
+        interval = f"({100 * verdict.low:+z.1f} to {100 * verdict.high:+z.1f})"
+        found = Text.assemble(found, f"\n{100 * verdict.difference:+z.1f} {interval}")
     return found
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 def signed(difference: float) -> str:
     """A difference in points of 100, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def points(score: float) -> str:
     """A score in points of 100."""
-    return f"{100 * score:.1f}"
+    return f"{100 * score:z.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,9 @@ from vila2.schemas.rest.base import Body, Count, Model, Progress
 from vila2.schemas.rest.examples import AT, CAPTION, DIGEST, DONE, LAYER, MODEL, example
 
 Kind = Literal["pairs", "conversations", "benchmark"]
-Format = Literal["folder", "webdataset", "img2dataset", "llava", "parquet", "urls", "benchmark"]
+Format = Literal[
+    "folder", "webdataset", "img2dataset", "llava", "parquet", "imagefolder", "urls", "benchmark"
+]  # fmt: skip
 VersionState = Literal["open", "ingesting", "ready", "failed"]
 LayerState = Literal["open", "sealed", "withdrawn"]
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"

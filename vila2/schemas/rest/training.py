@@ -310,7 +310,7 @@ class Evaluation(Model):
         """The interval as text."""
         if self.low is None or self.high is None:
             return "no interval"
-        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
+        return f"{self.low:z.{digits}f} to {self.high:z.{digits}f}"
 
 
 class ImportedScore(Body):

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.datasets.samples import image, tar_of
 from tests.support.paths import REPOSITORY
+from vila2.data.images.formats import FORMATS
 from vila2.data.sample import RawSample
 from vila2.data.shards import write_raw_shard
 
@@ -29,9 +30,9 @@ def upload() -> bytes:
     return out.getvalue()
 
 
-def parquet() -> bytes:
+def parquet(held: bytes | str) -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.table({"image": [image(0)], "caption": ["a fox"]}), out)
+    pq.write_table(pa.table({"image": [held], "caption": ["a fox"]}), out)
     return out.getvalue()
 
 
@@ -40,13 +41,15 @@ TALK = [{"id": 1, "image": "a.png", "conversations": [
 SEEDS = {
     "tar": [tar_of(("a.png", b"x")), tar_of(("a.png", b"x"), mode="w:gz")],
     "upload": [upload()],
-    "image": [image(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP")],
+    "image": [image(0, kind=kind) for kind in FORMATS if kind not in ("HEIF", "MPO")],
     "webdataset": [tar_of(("a.png", image(0)), ("a.json", b'{"caption": "a fox"}'))],
     "table": [b'image,caption\na.png,"a fox, red"\n'],
     "conversations": [json.dumps(TALK).encode(), json.dumps(TALK[0]).encode()],
     "addresses": [b'{"url": "https://example.org/a.png", "caption": "a"}\n',
                   b"url,caption\nhttps://example.org/a.png,a\n"],
-    "parquet": [parquet()],
+    "imagefolder": [b'file_name,text\na.png,"a fox, red"\n',
+                    b'{"file_name": "a.png", "text": ["a fox", "red"]}\n'],
+    "parquet": [parquet(image(0)), parquet("a.png")],
 }  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def test_a_damaged_tar_is_reported_and_the_next_is_read(tmp_path: Path) -> None:
     tar_of(*pair("c"), path=tmp_path / "1.tar")
     cut, damaged, last = read(tmp_path)
     assert str(cut.problem).startswith("sample-cut: ")
-    assert str(damaged.problem).startswith("tar-damaged: after 1 samples: ")
+    assert str(damaged.problem).startswith("tar-damaged: after 1 sample: ")
     assert last.caption == "x"
 
 

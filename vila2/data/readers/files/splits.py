@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 
 from vila2.data.errors import DataError
+from vila2.system.numbers import counted
 
 _PART = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
 _SPLITS = {
@@ -31,15 +33,31 @@ def split_of(name: str) -> str:
     return ""
 
 
+def split_folder(name: str) -> str:
+    """The split whose folder a path is in: `train/a.jpg`, `data/test/a.jpg`; else empty. Pure."""
+    folders = PurePosixPath(name).parent.parts
+    at = 1 if folders[:1] == ("data",) else 0
+    return _SPLITS.get(folders[at].lower(), "") if len(folders) > at else ""
+
+
 def files_of_split(path: Path, files: list[Path], wanted: str) -> list[Path]:
     """The files of one split; raises `DataError` if there are several and none is chosen."""
     splits: dict[str, list[Path]] = {}
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         splits.setdefault(split_of(name), []).append(file)
+    chosen = chosen_splits(path, {name: len(held) for name, held in splits.items()}, wanted)
+    return files if chosen == splits.keys() else [f for name in chosen for f in splits[name]]
+
+
+def chosen_splits(path: Path, splits: Mapping[str, int], wanted: str) -> Set[str]:
+    """The splits to read, of those that there are with their number of files.
+
+    Raises `DataError` if there are several and none is chosen, or if the chosen one is not there.
+    """
     if wanted == "all" or (not wanted and len(splits) <= 1):
-        return files
-    shown = ", ".join(f"{name or 'none'} ({len(held)} files)" for name, held in splits.items())
+        return splits.keys()
+    shown = ", ".join(f"{name or 'none'} ({counted(n, 'file')})" for name, n in splits.items())
     if not wanted:
         raise DataError(
             f"holds several splits: {shown[:600]}",
@@ -51,4 +69,4 @@ def files_of_split(path: Path, files: list[Path], wanted: str) -> list[Path]:
         raise DataError(
             f"has no split {wanted!r}", file=str(path), field="split", fix=f"It has {shown[:600]}"
         )
-    return splits[wanted]
+    return {wanted}

@@ -1,0 +1,1 @@
+"""Divides one source of captioned images into several datasets."""
