@@ -162,15 +162,25 @@ def named_preset(name: str) -> str:
 
     The operator's presets are NAME.yaml in the folder VILA2_PRESETS. Recipes and jobs come from
     users, so they may give only a name, not a path: the operator decides which files are read.
-    Raises `PresetError` for a name that no preset has.
+    Raises `PresetError` for an invalid name; an unknown one is an error when it is loaded.
     """
-    if name in shipped():
-        return name
+    if not re.fullmatch(PRESET_NAME, name):
+        raise _unnamed(name)
     folder = os.environ.get("VILA2_PRESETS", "")
     own = Path(folder) / f"{name}.yaml"
-    if folder and re.fullmatch(PRESET_NAME, name) and own.is_file():
-        return str(own)
-    raise PresetError(
+    return str(own) if folder and name not in shipped() and own.is_file() else name
+
+
+def recipe_preset(name: str) -> Preset:
+    """The preset that a recipe names; raises `PresetError`, which offers no path."""
+    found = named_preset(name)
+    if found == name and name not in shipped():
+        raise _unnamed(name)
+    return load_preset(found)
+
+
+def _unnamed(name: str) -> PresetError:
+    return PresetError(
         f"no preset is named {name!r}: use one of {', '.join(shipped())}, or NAME for a file "
         "NAME.yaml in the folder that VILA2_PRESETS names to the services"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from vila2.model.preset import Preset, PresetError, load_preset, named_preset
+from vila2.model.preset import Preset, PresetError, recipe_preset
 from vila2.recipes.recipe import Recipe, StageRecipe
 
 
@@ -24,7 +24,7 @@ class Refusal:
 def refusals(recipe: Recipe) -> list[Refusal]:
     """Every reason for which a job of the recipe would fail, whatever its data."""
     try:
-        preset = load_preset(named_preset(recipe.model.preset))
+        preset = recipe_preset(recipe.model.preset)
     except PresetError as error:
         return [Refusal("model.preset", str(error))]
     found: list[Refusal] = []
