@@ -181,7 +181,7 @@ def recipe_preset(name: str) -> Preset:
 
 def _unnamed(name: str) -> PresetError:
     return PresetError(
-        f"no preset is named {name!r}: use one of {', '.join(shipped())}, or NAME for a file "
+        f"{name!r} is no preset's name: use one of {', '.join(shipped())}, or NAME for a file "
         "NAME.yaml in the folder that VILA2_PRESETS names to the services"
     )
 

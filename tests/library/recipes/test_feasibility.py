@@ -68,4 +68,4 @@ def test_the_command_names_the_line(tmp_path: Path) -> None:
     path.write_text(recipe_text("tiny").replace("preset: tiny", "preset: tinny"))
     told = CliRunner().invoke(app, ["recipes", "check", str(path)])
     line = path.read_text()[: path.read_text().index("preset: tinny")].count("\n") + 1
-    assert f"line {line}, model.preset: no preset is named 'tinny'" in str(told.exception)
+    assert f"line {line}, model.preset: 'tinny' is no preset's name" in str(told.exception)
