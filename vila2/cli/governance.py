@@ -47,8 +47,8 @@ def audit(
     leaks = sum(held.exact + held.near for each in found for held in each.contamination)
     if against and leaks:
         raise CliError(
-            f"{leaks:,} images of {', '.join(against)} are in training data: submit that data "
-            "again without them, or evaluate on another benchmark"
+            f"{leaks:,} images of {', '.join(against)} are in training data: leave them out with "
+            "`vila2 datasets exclude`, or evaluate on another benchmark"
         )
 
 

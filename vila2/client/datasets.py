@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from vila2.client.http import PAGE, Rest, segment
+from vila2.client.dataset_upkeep import DatasetUpkeep
+from vila2.client.http import PAGE, segment
 from vila2.schemas.rest import datasets as api
 
 
-class DatasetsClient(Rest):
+class DatasetsClient(DatasetUpkeep):
     """The dataset store."""
 
     def create(self, body: api.DatasetIn) -> api.Dataset:
