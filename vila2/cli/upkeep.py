@@ -75,11 +75,12 @@ def delete(
 def exclude(
     session: Session,
     name: Annotated[str, typer.Argument(help="Dataset or dataset@version.")],
-    key: Annotated[
-        list[str] | None, typer.Option(help="Key of a sample to leave out; may be repeated.")
+    samples: Annotated[
+        list[str] | None, typer.Argument(help="Keys of the samples to leave out.")
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="File of such keys, one a line; - reads standard input.")
+        Path | None,
+        typer.Option(help="File of keys to leave out, one a line; - for standard input."),
     ] = None,
     reason: Annotated[str, typer.Option(help="Reason, kept in the history.")] = "",
 ) -> None:
@@ -88,11 +89,11 @@ def exclude(
     Shards that hold none of them are shared with the old version. To remove an image from every
     version because its owner asks for it, use `vila2 datasets takedown`.
 
-        vila2 datasets exclude photos --key p17 --reason "also in pope"
+        vila2 datasets exclude photos p17 p21 --reason "also in pope"
     """
-    chosen = [*(key or []), *(_lines(keys) if keys else [])]
+    chosen = [*(samples or []), *(_lines(keys) if keys else [])]
     if not chosen:
-        raise CliError("give --key or --keys: the samples to leave out")
+        raise CliError("give the keys of samples to leave out, or --keys FILE")
     dataset, version = split_version(name)
     with session.client() as client:
         body = ExcludeIn(keys=list(dict.fromkeys(chosen)), reason=reason)
@@ -114,7 +115,8 @@ def exclude(
 def usage(session: Session) -> None:
     """Show what each dataset and version stores, and the quota.
 
-    `own` is what deleting the version would free; `shared` is in another version too.
+    `own` is what deleting the version would free of shards; `shared` is in another version of the
+    team too. Versions that are open or have failed are submissions that hold uploads only.
 
         vila2 datasets usage
     """
@@ -130,7 +132,8 @@ def collect(
 ) -> None:
     """Find uploads that were abandoned a day ago, and objects that nothing refers to.
 
-    Nothing is deleted without `--yes`, and never an object that is younger than an hour.
+    Nothing is deleted without `--yes`, and never an object that is younger than an hour. What
+    belongs to no team is shown and deleted only with the scope `platform:admin`.
 
         vila2 datasets gc
         vila2 datasets gc --yes

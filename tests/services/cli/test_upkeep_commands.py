@@ -54,15 +54,15 @@ def test_deleting_asks_first(workspace: Path) -> None:
 def test_samples_are_excluded_by_key_and_by_file(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("p1\n\np2\n")
     base = ("datasets", "exclude", "foxes")
-    shown = told(workspace, *base, "--keys", str(tmp_path / "keys.txt"), "--key", "p0")
+    shown = told(workspace, *base, "p0", "--keys", str(tmp_path / "keys.txt"))
     assert "foxes@2 ready: 1 samples" in shown
     assert "foxes now means version 2" in shown
-    assert "has no sample 'p9'" in error(workspace, *base, "--key", "p9")
-    assert "give --key" in error(workspace, *base)
+    assert "has no sample 'p9'" in error(workspace, *base, "p9")
+    assert "give the keys" in error(workspace, *base)
 
 
 def test_usage_is_shown_by_version(workspace: Path) -> None:
-    told(workspace, "datasets", "exclude", "foxes", "--key", "p0")
+    told(workspace, "datasets", "exclude", "foxes", "p0")
     shown = told(workspace, "datasets", "usage")
     for word in ("foxes@1", "foxes@2 *", "owls@1", "quota:", "no limit"):
         assert word in shown
