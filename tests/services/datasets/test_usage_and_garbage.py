@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from services.chassis.storage.settings import StorageSettings
 from services.datasets.tables import VersionRow
 from services.platform.embedded import EmbeddedPlatform
 from tests.services.datasets.test_takedown import held
@@ -21,6 +24,17 @@ from vila2.schemas.rest.datasets import DatasetIn, ExportIn, VersionIn
 from vila2.schemas.rest.identity import DAY
 
 LONG_AGO = time.time() - 2 * DAY
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedPlatform]:
+    """Both databases: sums and JSON are not the same in them."""
+    storage = StorageSettings()
+    if request.param == "postgres":
+        url = SecretStr(request.getfixturevalue("postgres_url"))
+        storage = StorageSettings(database_url=url)
+    with EmbeddedPlatform(tmp_path / "workspace", storage=storage) as made:
+        yield made
 
 
 def versions(client: Client, name: str = "foxes") -> list[VersionUsage]:
