@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from services.chassis.web.errors import Forbidden
 from services.chassis.web.idempotency import IdempotencyKey
@@ -19,6 +19,8 @@ from vila2.schemas.rest import dataset_upkeep as api
 from vila2.schemas.rest.datasets import Version
 
 router = APIRouter(prefix="/v1")
+# Not 0, the version in use: a repeated request would delete another one.
+Numbered = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Asked = Annotated[api.DeletionIn, Query()]
 
 
@@ -37,7 +39,7 @@ def delete_dataset(
 @router.delete("/datasets/{name}/versions/{number}", summary="Delete a version", status_code=202)
 def delete_version(
     name: str,
-    number: Number,
+    number: Numbered,
     caller: Writer,
     asked: Asked,
     context: Context,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database
-from services.chassis.web.errors import Conflict, Invalid, NotFound
+from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.paging import Page
 from services.chassis.work.units import FAILED, WorkUnits
 from services.datasets.governance.deletion_steps import INTERNAL, mark_deleted
@@ -52,8 +52,6 @@ class Deletions:
         unless `asked` says otherwise, caption jobs and runs in progress, an ingest, and the
         dataset's name if it refers to this version while another one is ready.
         """
-        if number == 0:
-            raise Invalid("version 0 is no version", field="number", fix="give its number")
         with self._database.transaction() as session:
             known = self._known(session, caller.team, name, number)
             if known is not None:

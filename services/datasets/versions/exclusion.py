@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
-from services.chassis.web.errors import Invalid
+from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.idempotency import KeyedRequest
 from services.chassis.work.units import WorkUnits
 from services.datasets.governance.history import record
@@ -46,7 +46,8 @@ class Exclusions:
     ) -> Version:
         """Open the new version and start to fill it; the same `token` returns the same version.
 
-        Raises `Invalid` that names keys which the version does not have, or if none would be left.
+        Raises `NotFound` that names keys which the version does not have, and `Conflict` if no
+        sample would be left.
         """
         asked = KeyedRequest.of(token, body, str(number))
         with self._database.reading() as session:
@@ -68,13 +69,13 @@ class Exclusions:
         if missing:
             named = ", ".join(repr(key) for key in sorted(missing)[:_NAMED])
             more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
-            raise Invalid(
+            raise NotFound(
                 f"{name} has no sample {named}{more}",
                 field="keys",
                 fix="give keys as the audit or an export names them",
             )
         if samples == len(keys):
-            raise Invalid(
+            raise Conflict(
                 f"these are all {samples:,} samples of {name}",
                 field="keys",
                 fix=f"`vila2 datasets delete {name}` deletes it",

@@ -65,14 +65,14 @@ def test_a_shard_without_samples_is_left_out(foxes: Client) -> None:
 
 def test_unknown_keys_are_named(foxes: Client) -> None:
     problem = refused(foxes, "p1", "p17", "x").problem
-    assert (problem.status, problem.field) == (422, "keys")
+    assert (problem.status, problem.field) == (404, "keys")
     assert "foxes@1 has no sample 'p17', 'x'" in problem.detail
     assert foxes.datasets.get("foxes").latest == 1
 
 
 def test_a_version_without_any_sample_is_refused(foxes: Client) -> None:
     problem = refused(foxes, *(f"p{n}" for n in range(6))).problem
-    assert problem.status == 422
+    assert problem.status == 409
     assert "vila2 datasets delete foxes@1" in (problem.fix or "")
 
 
