@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from services.controller.access import Context, Reader, Writer
 from services.controller.estimates.service import costs, estimate
 from services.controller.runs.pins import pinned
-from services.controller.runs.runs import valid_recipe
+from services.controller.runs.run_rows import valid_recipe
 from vila2.schemas.rest import estimates as api
 
 router = APIRouter(prefix="/v1")

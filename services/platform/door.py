@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ class EmbeddedDoor:
                 "--workspace"
             ) from error
 
-    def server(self, apps: Mapping[str, Any]) -> uvicorn.Server:
+    def server(self, apps: Mapping[str, Any], *, stopping: Callable[[], None]) -> uvicorn.Server:
         """A server of one app with each service, already started, mounted under its name."""
-        return create_server(front(dict(apps)), lifespan=False)
+        return create_server(front(dict(apps)), lifespan=False, stopping=stopping)
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The server-side findings of `vila2 doctor`."""

@@ -168,6 +168,20 @@ def figures() -> dict[str, Any]:
             }
             for index, colour in enumerate(["#c03028", "#207048", "#d0a020"])
         ],
+        "worst": [
+            {
+                "key": "images/000777", "image_png_base64": png(colour="#404040"),
+                "original": "buy now", "captions": CAPTIONS,
+            }
+        ],
+        "recipe_yaml": "name: tiny\nrounds:\n  maximum: 2\n",
+        "sources": [
+            {
+                "dataset": "shapes@1", "used_for": ["recaptioned, pretrain"], "kind": "pairs",
+                "samples": 4000, "licence": "CC-BY-4.0", "source": "a crawl of June",
+            },
+            {"dataset": "shapes-test@1", "used_for": ["benchmark"], "kind": "benchmark"},
+        ],
         "costs": {
             "run": "run-7f3a", "estimate": "estimate-1",
             "lines": [

@@ -31,6 +31,7 @@ from vila2.system.terminal import (
     bold,
     dim,
     errors,
+    moment,
     number,
     progress_bar,
     say,
@@ -208,11 +209,12 @@ def _benchmarks(held: list[Version]) -> RenderableType:
         lines += [dim(f"    --from {source.needs}")] if source.needs else []
     if not held:
         return stack(*lines, "The store holds no benchmark yet.")
-    columns = ("version", number("images"), number("not admitted"), "licence")
+    columns = ("version", number("images"), number("not admitted"), "licence", "created (UTC)")
     stored = table("in the store", *columns, rows=[
         (
             version.dataset, str(version.version), f"{version.samples:,}",
             f"{sum(version.rejected.values()):,}", version.licence,
+            moment(version.created_at),
         )
         for version in held
     ])  # fmt: skip

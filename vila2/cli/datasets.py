@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.table import Column
 
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
@@ -13,7 +14,7 @@ from vila2.client import Client
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest.datasets import CaptionOf, LatestIn, Lineage, RejectedExample, Version
 from vila2.system.numbers import counted
-from vila2.system.terminal import bold, number, sentence, stack, table
+from vila2.system.terminal import bold, moment, number, sentence, stack, table
 
 app = Group("Submit datasets, look at them, keep them clean.")
 
@@ -29,8 +30,9 @@ def list_datasets(
         versions = {}
         if not session.json:
             versions = {d.name: client.datasets.version(d.name) for d in found if d.latest}
-        columns = map(number, ("version", "samples", "shards", "quarantined"))
-        session.show(found, lambda: table("dataset", "kind", *columns, rows=[
+        counts = map(number, ("version", "samples", "shards", "quarantined"))
+        columns: tuple[str | Column, ...] = ("dataset", "kind", *counts, "created (UTC)")
+        session.show(found, lambda: table(*columns, rows=[
             (dataset.name, dataset.kind, *_counts(versions.get(dataset.name)))
             for dataset in found
         ]))  # fmt: skip
@@ -151,6 +153,7 @@ def _caption_lineage(made: CaptionOf) -> RenderableType:
 
 def _counts(version: Version | None) -> tuple[str, ...]:
     if version is None:
-        return ("-", "-", "-", "-")
+        return ("-", "-", "-", "-", "")
     rejected = sum(version.rejected.values())
-    return (str(version.version), f"{version.samples:,}", f"{version.shards:,}", f"{rejected:,}")
+    counts = (f"{version.samples:,}", f"{version.shards:,}", f"{rejected:,}")
+    return (str(version.version), *counts, moment(version.created_at))

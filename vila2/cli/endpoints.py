@@ -67,8 +67,9 @@ def list_endpoints(session: Session) -> None:
     for endpoint in found:
         last = endpoint.deployments[0]
         said = f"{last.model}: {last.state}" + (f", {last.error}" if last.error else "")
-        rows.append((endpoint.name, endpoint.model, endpoint.previous, said))
-    session.show(found, lambda: table("endpoint", "model", "before", "last deployment", rows=rows))
+        rows.append((endpoint.name, endpoint.model, endpoint.previous, moment(last.at), said))
+    heads = ("endpoint", "model", "before", "when (UTC)", "last deployment")
+    session.show(found, lambda: table(*heads, rows=rows))
 
 
 @app.command("show")

@@ -35,7 +35,7 @@ def list_jobs(
         session.show(jobs, lambda: table(*columns, rows=[
             (
                 job.id, job.name, job.kind, job.run, f"{job.state} {job.progress.fraction:.0%}",
-                moment(job.created_at), job.error[:60] or job.progress.phase,
+                moment(job.created_at), job.error.partition("\n")[0] or job.progress.phase,
             )
             for job in jobs
         ]))  # fmt: skip

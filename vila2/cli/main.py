@@ -10,21 +10,13 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from vila2.cli import (
-    benchmarks,
-    endpoints,
-    identity,
-    jobs,
-    platform,
-    recipes,
-    runs,
-    upkeep,
-)
+from vila2.cli import benchmarks, endpoints, identity, jobs, platform, recipes, upkeep
 from vila2.cli.captions import caption, export, imports, layers
 from vila2.cli.captions import jobs as caption_jobs
 from vila2.cli.connection.session import Group, Session, with_options
 from vila2.cli.connection.workspace import CliError
 from vila2.cli.models import models
+from vila2.cli.runs import runs
 from vila2.cli.submissions import submit
 from vila2.client import ApiError, Unreachable
 from vila2.client.add_model import ModelRefused
@@ -32,6 +24,7 @@ from vila2.client.training import DownloadDiffers
 from vila2.data.errors import DataError
 from vila2.recipes.recipe import RecipeError
 from vila2.schemas.endpoint_model import EndpointModel
+from vila2.system.libraries import quiet_libraries
 from vila2.system.program import run_program
 from vila2.system.terminal import errors, say, sentence
 from vila2.triton.install import TritonMissing
@@ -140,6 +133,7 @@ def _version() -> str:
 
 def program() -> NoReturn:
     """`vila2` as a program."""
+    quiet_libraries()
     run_program(main)
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,9 +15,16 @@ import typer
 
 from vila2.cli.connection.embedded import door
 from vila2.cli.connection.session import Group, Session
-from vila2.cli.connection.workspace import CliError, announced, connected, embedded, examined
+from vila2.cli.connection.workspace import (
+    CliError,
+    announced,
+    connected,
+    embedded,
+    examined,
+    server_of,
+)
 from vila2.cli.datasets import examples_of, version_of
-from vila2.cli.runs import finish
+from vila2.cli.runs.runs import finish
 from vila2.cli.submissions import submit_shown
 from vila2.client import Client
 from vila2.doctor import deep, machine, platform
@@ -64,14 +72,15 @@ def up(
         served = opened.enter_context(embedded(session.workspace, triton=engine == "triton"))
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        server = door().server(served.apps)
+        stopping = cache(_say_stopping)  # by the signal, or by one that came before the server
+        server = door().server(served.apps, stopping=stopping)
         with announced(served.workspace, address, os.getpid()):
             try:
                 say("VILA² at ", bold(address), f"  (docs: {address}/controller/docs)")
                 say(f"key: {served.workspace / 'key'}   stop: Ctrl-C")
                 server.run(sockets=[listening])
             finally:
-                say("stopping: work in progress is brought to a point from which it resumes")
+                stopping()
 
 
 def demo(
@@ -100,7 +109,8 @@ def demo(
             f"demo:{body.digest()}:{data[:12]}",
         )
         say("run ", bold(run.id), f": recipe {body.name}, hash {run.recipe_hash}\n")
-        finish(client, run, workspace / "report.html")
+        served = bool(server_of(workspace))
+        finish(client, run, workspace / "report.html", served=served, options=f" -w {workspace}")
         minutes = (time.monotonic() - started) / 60
         say(
             f"took {minutes:.1f} minutes this time; look further with\n"
@@ -174,6 +184,13 @@ def serve_triton(
         repository, Path("/dev/stdout"), grpc_port, http_port, metrics_port,
         threads=threads, host=host,
     ).become()  # fmt: skip
+
+
+def _say_stopping() -> None:
+    say(
+        "stopping: requests are answered, and work in progress is brought to a point from which it "
+        "resumes; Ctrl-C again does not wait for requests"
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

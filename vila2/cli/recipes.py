@@ -10,7 +10,8 @@ from rich.text import Text
 
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.connection.workspace import CliError
-from vila2.model.preset import PresetError, load_preset, named_preset
+from vila2.recipes.errors import line_numbers, located
+from vila2.recipes.feasibility import missing_extras, refusals
 from vila2.recipes.fields import REQUIRED, FieldView, differences, fields_of, schema
 from vila2.recipes.recipe import RecipeError, load_recipe, recipe_text, shipped_recipes
 from vila2.system.terminal import bold, plain, sentence, show_file, show_json, stack, table
@@ -80,15 +81,17 @@ def show(
 def check(session: Session, recipe: Name) -> None:
     """Validate a recipe and print its hash; every wrong field is named with its fix.
 
-    Also checks that the model's preset exists. Datasets are looked up when a run starts.
+    Also checks what a job would refuse later: the preset, batches that cannot be divided among the
+    processes, rows too short for a sample. Datasets are looked up when a run starts.
     """
     checked = load_recipe(recipe)
-    try:
-        load_preset(named_preset(checked.model.preset))
-    except PresetError as error:
-        raise RecipeError(f"recipe {recipe}:\n  model.preset: {error}") from error
+    if wrong := {refusal.field: refusal.reason for refusal in refusals(checked)}:
+        told = located(wrong, line_numbers(recipe_text(recipe)))
+        raise RecipeError(f"recipe {recipe}: jobs of it would fail:\n{told}")
     found = {"name": checked.name, "recipe_hash": checked.digest()}
-    session.show(found, lambda: f"{checked.name}: valid, hash {checked.digest()}")
+    extras = missing_extras(checked)
+    needs = f"; where its jobs run it needs vila2[{','.join(extras)}]" if extras else ""
+    session.show(found, lambda: f"{checked.name}: valid, hash {checked.digest()}{needs}")
 
 
 def _views(recipe: str, part: str, *, changed: bool) -> list[FieldView]:

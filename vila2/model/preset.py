@@ -162,16 +162,18 @@ def named_preset(name: str) -> str:
 
     The operator's presets are NAME.yaml in the folder VILA2_PRESETS. Recipes and jobs come from
     users, so they may give only a name, not a path: the operator decides which files are read.
-    Raises `PresetError` for an invalid name; an unknown one is an error when it is loaded.
+    Raises `PresetError` for a name that no preset has.
     """
-    if not re.fullmatch(PRESET_NAME, name):
-        raise PresetError(
-            f"{name!r} is no preset's name: use one of {', '.join(shipped())}, or NAME for a file "
-            "NAME.yaml in the folder that VILA2_PRESETS names to the services"
-        )
+    if name in shipped():
+        return name
     folder = os.environ.get("VILA2_PRESETS", "")
     own = Path(folder) / f"{name}.yaml"
-    return str(own) if folder and name not in shipped() and own.is_file() else name
+    if folder and re.fullmatch(PRESET_NAME, name) and own.is_file():
+        return str(own)
+    raise PresetError(
+        f"no preset is named {name!r}: use one of {', '.join(shipped())}, or NAME for a file "
+        "NAME.yaml in the folder that VILA2_PRESETS names to the services"
+    )
 
 
 def load_preset(name_or_path: str) -> Preset:

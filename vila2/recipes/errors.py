@@ -92,6 +92,15 @@ def repeated_keys(text: str) -> list[str]:
     return told
 
 
+def located(problems: Mapping[str, str], lines: Mapping[str, int]) -> str:
+    """One line per field of a valid recipe (path -> what is wrong), with its line number."""
+    told = []
+    for where, reason in problems.items():
+        line = _line(where, lines)
+        told.append(f"  {f'line {line}, ' if line else ''}{where}: {reason}")
+    return "\n".join(told)
+
+
 def _line(where: str, lines: Mapping[str, int]) -> int | None:
     """The field's line, or that of its nearest enclosing field."""
     while where:

@@ -18,6 +18,8 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
+from vila2.system.records import records
+
 # Terminal commands (C0, C1, DEL), lone surrogates, and characters that are invisible or change the
 # direction of what follows. The joiners U+200C and U+200D stay: scripts and emoji need them.
 _UNSAFE = re.compile(
@@ -26,6 +28,8 @@ _UNSAFE = re.compile(
 )
 # Width in columns of output into a pipe; a wider table is not cut.
 _PIPED = 200
+# A longer word, such as an address in a message, may be broken.
+_WORD = 48
 # Blanks between two columns of a table.
 _GAP = 2
 
@@ -84,17 +88,24 @@ def say(*parts: str | Text, style: str = "") -> None:
 
 
 class _Table(Table):
-    """A table that breaks lines between words as long as its width allows."""
+    """A table whose words stay whole; if they do not fit, each row is shown as a record.
+
+    Words are names and ids, which a user copies. Only a table without headings breaks them.
+    """
 
     def __init__(self, **layout: Any) -> None:
         super().__init__(**layout)
         self.words: list[int] = []
+        self.texts: list[list[Any]] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for most in (24, 16, 12, 8, 1):
+        for most in (_WORD, 24, 16, 12, 8, 1):
             least = [self.words[0], *(min(words, most) for words in self.words[1:])]
             if sum(least) + _GAP * len(least) <= options.max_width:
                 break
+            if self.show_header and self.texts:
+                headings = [str(column.header) for column in self.columns]
+                return iter(records(headings, self.texts, width=options.max_width))
         for column, width in zip(self.columns, least, strict=True):
             column.min_width = width
         return super().__rich_console__(console, options)
@@ -108,8 +119,8 @@ def table(
 ) -> Table:
     """A table in which every string is plain text; empty columns are omitted.
 
-    The first column is never wrapped, so that it can be copied; the others are wrapped between
-    words as long as there is room.
+    Text is wrapped between words. If a terminal has no room for them, every row is shown as a
+    record, so that no id is cut.
     """
     cells = [_texts(row) for row in rows]
     compact: dict[str, Any] = {
@@ -135,7 +146,8 @@ def table(
         )
         made.words.append(_longest_word([header, *held], whole=place == 0))
     for row in cells:
-        made.add_row(*(row[place] for place in kept))
+        made.texts.append([row[place] for place in kept])
+        made.add_row(*made.texts[-1])
     if not cells:
         made.add_row(dim("(none)"))
     return made

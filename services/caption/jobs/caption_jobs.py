@@ -27,6 +27,7 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.web.errors import Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.chassis.web.paging import Page
+from services.chassis.work.stalls import at, stall
 from services.chassis.work.units import DONE, WorkUnits
 from vila2.client import Client
 from vila2.client.datasets import DatasetsClient
@@ -168,6 +169,13 @@ class CaptionJobs:
                 seconds += result.get("seconds", 0.0)
             else:
                 under_way += progress
+        waiting, wait_until = row.waiting, row.waiting_until or None
+        if row.state == "running" and not waiting:
+            now = self._database.time(session)
+            held_up = stall(session, self._units, row.id, now=now)
+            if held_up is not None:
+                waiting = f"waiting until {at(held_up.until)}: {held_up.why}"
+                wait_until = held_up.until
         return api.CaptionJob(
             id=row.id,
             layer=row.layer,
@@ -182,13 +190,14 @@ class CaptionJobs:
             seconds=round(seconds, 3),
             cost=row.cost,
             budget=row.budget,
+            created_at=row.created_at,
             error=row.error or "",
             progress=Progress(
                 done=min(row.samples, under_way + captioned + quarantined.total()),
                 total=row.samples,
-                phase=row.waiting or "captioning",
+                phase=waiting or "captioning",
             ),
-            waiting_until=row.waiting_until or None,
+            waiting_until=wait_until,
         )
 
 

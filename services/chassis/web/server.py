@@ -6,6 +6,8 @@ import logging
 import resource
 import time
 from collections import Counter
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.datastructures import Headers
@@ -27,8 +29,11 @@ def create_server(
     limits: ConnectionSettings | None = None,
     lifespan: bool = True,
     port: int = 8000,
+    stopping: Callable[[], None] = lambda: None,
 ) -> uvicorn.Server:
     """A server of `app`; without `lifespan`, the app has been started elsewhere.
+
+    `stopping` is called once a signal tells it to stop, before it waits for requests.
 
     Raises the process's limit of open files as far as it may, and takes fewer connections if that
     is not enough.
@@ -48,7 +53,18 @@ def create_server(
     # After the configuration, which sets up the first of them.
     for name in ("uvicorn.error", "asyncio"):
         _limit_lines(logging.getLogger(name))
-    return uvicorn.Server(config)
+    return _Server(config, stopping)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            self._stopping()
+        super().handle_exit(sig, frame)
 
 
 def connections_within(wanted: int, files: int) -> int:

@@ -116,8 +116,8 @@ class WorkUnits:
         self, database: Database, table: type[Any], *, lease_seconds: float = LEASE_SECONDS
     ) -> None:
         self._database = database
-        self._table: type[Any] = table
-        self._lease = lease_seconds
+        self.table: type[Any] = table
+        self.lease_seconds = lease_seconds
 
     def add(self, session: Session, units: Iterable[DeclarativeBase]) -> None:
         """Add units in the caller's transaction; existing units are left unchanged.
@@ -136,7 +136,7 @@ class WorkUnits:
                 values["payload"] = {**values["payload"], TRACE: tracing.current()}
         if given:
             given.sort(key=lambda values: str(values["id"]))
-            adding = insert(self._table.__table__).on_conflict_do_nothing()
+            adding = insert(self.table.__table__).on_conflict_do_nothing()
             if not any("not_before" in values for values in given):
                 adding = adding.values(not_before=self._database.now())
             session.execute(adding, given)
@@ -146,7 +146,7 @@ class WorkUnits:
 
         If the lease of its last attempt expired, the unit fails here: it may be crashing workers.
         """
-        table, now = self._table, self._database.now()
+        table, now = self.table, self._database.now()
         spent = _expired(table, now) & (table.attempts >= table.max_attempts)
         with self._database.transaction() as session:
             # Only for the metric: UPDATE does not return a row's previous values.
@@ -159,7 +159,7 @@ class WorkUnits:
                     fence=table.fence + 1,
                     attempts=table.attempts + 1,
                     lease_owner=owner,
-                    lease_until=now + self._lease,
+                    lease_until=now + self.lease_seconds,
                 )
                 .returning(table.task, table.subject, table.payload, table.fence, table.attempts)
             ).first()
@@ -177,7 +177,7 @@ class WorkUnits:
 
     def heartbeat(self, claim: Claim, *, progress: int | None = None) -> bool:
         """Extend the lease; False if it was lost and the work should stop."""
-        values: dict[str, Any] = {"lease_until": self._database.now() + self._lease}
+        values: dict[str, Any] = {"lease_until": self._database.now() + self.lease_seconds}
         if progress is not None:
             values["progress"] = progress
         with self._database.transaction() as session:
@@ -185,7 +185,7 @@ class WorkUnits:
 
     def holds(self, session: Session, claim: Claim) -> bool:
         """Whether the claim is still valid; locks the unit until the transaction ends."""
-        table = self._table
+        table = self.table
         held = (table.id == claim.unit_id) & (table.state == LEASED) & (table.fence == claim.fence)
         return session.scalar(select(table.id).where(held).with_for_update()) is not None
 
@@ -196,7 +196,7 @@ class WorkUnits:
     def fail(self, claim: Claim, error: str, *, final: bool = False) -> None:
         """Return the unit for another attempt with back-off, or fail it permanently."""
         with self._database.transaction() as session:
-            unit = session.get(self._table, claim.unit_id)
+            unit = session.get(self.table, claim.unit_id)
             spent = unit is not None and claim.attempt >= unit.max_attempts
             pause = min(60.0, 2.0 ** (claim.attempt - 1))
             self._end(
@@ -222,7 +222,7 @@ class WorkUnits:
 
     def waiting_subjects(self, *, after: str = "", limit: int = 100) -> list[str]:
         """Subjects after `after` that have ready units, in order; one index seek each."""
-        table = self._table
+        table = self.table
         found: list[str] = []
         with self._database.reading() as session:
             while len(found) < limit:
@@ -241,7 +241,7 @@ class WorkUnits:
         self, subject: str, *, after: tuple[float, str] = (0.0, ""), limit: int = 100
     ) -> list[Waiting]:
         """Ready units of a subject, longest wait first, after cursor `after` (since, unit id)."""
-        table = self._table
+        table = self.table
         with self._database.reading() as session:
             rows = session.execute(
                 select(table.id, table.task, table.not_before, table.payload)
@@ -263,7 +263,7 @@ class WorkUnits:
         self, session: Session, subject: str, *, page: int = 1000
     ) -> Iterator[tuple[str, dict[str, Any], int]]:
         """(state, result, progress) of units that are leased, or done but not yet recorded."""
-        table = self._table
+        table = self.table
         # Read in pages in index order: with statistics from a time when many rows were done,
         # PostgreSQL would scan the whole table for the few that remain.
         for state in (LEASED, DONE):
@@ -282,7 +282,7 @@ class WorkUnits:
 
     def expired(self, *, limit: int = 100) -> list[tuple[str, str]]:
         """(unit id, task) of units whose lease has expired."""
-        table = self._table
+        table = self.table
         lapsed = _expired(table, self._database.now())
         with self._database.reading() as session:
             rows = session.execute(select(table.id, table.task).where(lapsed).limit(limit))
@@ -300,7 +300,7 @@ class WorkUnits:
 
     def ages(self) -> Ages:
         """How long the oldest unit has waited, and the time since the stalest lease was renewed."""
-        table = self._table
+        table = self.table
         oldest = [
             unit.since
             for subject in self.waiting_subjects()
@@ -311,12 +311,12 @@ class WorkUnits:
             lease = session.scalar(select(func.min(table.lease_until)).where(table.state == LEASED))
         return Ages(
             oldest_claimable=max(0.0, now - min(oldest)) if oldest else 0.0,
-            oldest_lease=now - (lease - self._lease) if lease else 0.0,
+            oldest_lease=now - (lease - self.lease_seconds) if lease else 0.0,
         )
 
     def unfinished(self, session: Session, subject: str) -> bool:
         """Whether any unit of the subject has not ended; the fan-in check made after each unit."""
-        table = self._table
+        table = self.table
         # One query per state, in index order: for any row in the three states, PostgreSQL expects
         # to find one early and scans the table.
         return any(
@@ -332,7 +332,7 @@ class WorkUnits:
 
     def record(self, session: Session, unit_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Mark done units as recorded; returns the results of those not recorded before."""
-        table = self._table
+        table = self.table
         rows = session.scalars(
             update(table)
             # Written so that PostgreSQL looks the units up by id and not through the index on
@@ -345,7 +345,7 @@ class WorkUnits:
 
     def counts(self, session: Session, subject: str) -> dict[str, int]:
         """Number of units by state; reads one index entry per unit, so call it rarely."""
-        table = self._table
+        table = self.table
         rows = session.execute(
             select(table.state, func.count())
             .where(_of(table, subject, *STATES))
@@ -355,7 +355,7 @@ class WorkUnits:
 
     def cancel(self, session: Session, subject: str) -> None:
         """Cancel unfinished units; workers running one lose their fence."""
-        table = self._table
+        table = self.table
         waiting = _of(table, subject, READY, PAUSED, LEASED)
         self._lock(session, waiting)
         session.execute(update(table).where(waiting).values(state=CANCELLED, fence=table.fence + 1))
@@ -369,14 +369,14 @@ class WorkUnits:
         self._move(session, subject, PAUSED, READY)
 
     def _move(self, session: Session, subject: str, state: str, to: str) -> None:
-        table = self._table
+        table = self.table
         held = _of(table, subject, state)
         self._lock(session, held)
         session.execute(update(table).where(held).values(state=to))
 
     def retry(self, session: Session, subject: str) -> bool:
         """Reset the attempts of a subject's failed units; returns whether there were any."""
-        table = self._table
+        table = self.table
         failed = _of(table, subject, FAILED)
         self._lock(session, failed)
         changed = session.execute(
@@ -388,7 +388,7 @@ class WorkUnits:
 
     def release_all(self) -> None:
         """Release every lease; only valid when the sole process starts, as no owner is alive."""
-        table = self._table
+        table = self.table
         with self._database.transaction() as session:
             session.execute(
                 update(table)
@@ -398,7 +398,7 @@ class WorkUnits:
 
     def _lock(self, session: Session, which: Any) -> None:
         """Lock the rows in id order, so that overlapping changes cannot deadlock."""
-        table = self._table
+        table = self.table
         held = select(table.id).where(which).order_by(table.id).with_for_update().subquery()
         # Select a count, so that up to a million ids are not transferred.
         session.execute(select(func.count()).select_from(held))
@@ -410,7 +410,7 @@ class WorkUnits:
         return held
 
     def _hold(self, session: Session, claim: Claim, values: dict[str, Any]) -> bool:
-        table = self._table
+        table = self.table
         changed = session.execute(
             update(table)
             .where(table.id == claim.unit_id, table.state == LEASED, table.fence == claim.fence)

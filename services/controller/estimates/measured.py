@@ -44,6 +44,12 @@ from vila2.schemas.rest.training import Job, ModelDetails, TrainIn
 JOBS = 200
 # Images of one preview, and shards that the sample is taken from: each is read whole.
 CALL, SHARDS = 50, 4
+_OTHERS = " or ".join(name for name in ASSUMED_DEVICE if name != "cpu")
+# The command line puts in the recipe.
+_MEASURE = (
+    "`vila2 runs start --recipe RECIPE` measures it once round 0 is done: Ctrl-C, then estimate "
+    "again; the run continues later"
+)
 # Of a prompt with its markup, beside the image's own tokens.
 _PROMPT_TOKENS = 20
 
@@ -244,7 +250,8 @@ class AssumedSpeeds:
             raise Invalid(
                 f"no job of the preset {self._preset!r} has run here, so its speed is not known",
                 field="device",
-                fix=f"name the device to assume: one of {', '.join(ASSUMED_DEVICE)}",
+                fix=f"`vila2 runs estimate RECIPE --device cpu` (or {_OTHERS}) assumes one; "
+                f"{_MEASURE}",
             )
         return self._device
 
@@ -257,9 +264,10 @@ class AssumedSpeeds:
             return shapes(meta_model(preset), preset)
         except (PresetError, ModuleNotFoundError) as error:
             raise Invalid(
-                f"the preset {self._preset!r} has no plan here: {error}",
+                f"the speed of {self._preset!r} cannot be computed, and no job of it has run "
+                f"here: {error}",
                 field="recipe.model.preset",
-                fix="train with it once, so that its speed can be measured, or take another preset",
+                fix=_MEASURE,
             ) from error
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import or_, update
@@ -24,6 +25,7 @@ from services.controller.tables import LeaseRow
 
 _log = structlog.get_logger()
 LEASE_SECONDS = 15.0
+ROLE = "reconciler"
 
 
 class Leadership:
@@ -33,7 +35,7 @@ class Leadership:
         self,
         database: Database,
         *,
-        role: str = "reconciler",
+        role: str = ROLE,
         seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -104,3 +106,16 @@ class Leadership:
                 .where(LeaseRow.role == self._role, whose)  # type: ignore[arg-type]
                 .values(until=0.0)
             )
+
+
+def no_controller(database: Database) -> str:
+    """Why nothing carries a running run on; empty if a controller holds the lease."""
+    with database.reading() as session:
+        lease = session.get(LeaseRow, ROLE)
+        if lease is None or lease.until > database.time(session):
+            return ""
+        ended = datetime.fromtimestamp(lease.until, UTC)
+    return (
+        f"no controller carries it on: the last one's lease ended at {ended:%Y-%m-%d %H:%M:%S} "
+        "UTC. It continues when `vila2 up` or the controller service runs again"
+    )

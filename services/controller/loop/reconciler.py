@@ -21,7 +21,8 @@ from services.controller.rounds.state import ENDED
 from services.controller.runs.gauges import RunWatch
 from services.controller.runs.operations import cancel
 from services.controller.runs.run_budgets import budget_exceeded
-from services.controller.runs.runs import Runs, facts_of
+from services.controller.runs.run_rows import facts_of
+from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import ApiError, Client
 from vila2.recipes.recipe import Recipe

@@ -16,7 +16,8 @@ from services.controller.loop.judging import judge_round, outcomes_of, round_sco
 from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import RoundFacts, best_round, self_name, self_rounds
 from services.controller.rounds.state import next_state
-from services.controller.runs.runs import Runs, facts_of
+from services.controller.runs.run_rows import facts_of
+from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import ApiError, Client
 from vila2.recipes.recipe import ControlRecipe, Recipe, SpecialistRecipe, StageName

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import yaml
+
 from services.controller.estimates.service import Estimates, costs
 from services.controller.loop import caption_figures
-from services.controller.report.lineage import lineage
+from services.controller.report.examples import drawn, newest_captions, worst
+from services.controller.report.lineage import data_sources, lineage
 from services.controller.report.rounds import (
     Known,
     captions_of_round,
@@ -22,14 +23,9 @@ from services.controller.report.rounds import (
 from services.controller.runs.runs import Runs
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import Client
-from vila2.data.images.decoding import decode
-from vila2.data.layers import CaptionRow, captions_of
-from vila2.data.sample import Sample
 from vila2.evaluation.report import model as report
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.refs import DatasetRef
-
-EXAMPLES = 8
 
 
 class Reports:
@@ -76,7 +72,10 @@ class Reports:
             benchmarks=[report.Benchmark(name=name) for name in names],
             rounds=rounds_of(known, trained),
             specialists=self._specialists(platform, recipe, trained),
-            examples=_examples(first_shard, texts),
+            examples=drawn(first_shard, texts, seed=recipe.seed),
+            worst=worst(first_shard, texts, newest_captions(trained, texts)),
+            recipe_yaml=_yaml(recipe),
+            sources=data_sources(platform, recipe),
             notes=_notes(version.rejected, every),
             costs=costs(platform, run, every, self._estimates.newest(run.team, run.recipe_hash)),
             lineage=lineage(platform, rows),
@@ -102,32 +101,6 @@ class Reports:
         return found
 
 
-def _examples(
-    samples: list[Sample], captions: Mapping[str, list[CaptionRow]]
-) -> list[report.Example]:
-    from PIL import Image
-
-    texts = {name: captions_of(rows) for name, rows in captions.items() if rows}
-    made = []
-    for sample in samples[:EXAMPLES]:
-        buffer = io.BytesIO()
-        image = Image.fromarray(decode(sample.image))
-        image.thumbnail((256, 256))
-        image.save(buffer, format="PNG")
-        made.append(
-            report.Example(
-                key=sample.key,
-                image_png_base64=base64.b64encode(buffer.getvalue()).decode(),
-                original=sample.caption,
-                captions={
-                    name: text if (text := held.get(sample.key)) is not None else "(quarantined)"
-                    for name, held in texts.items()
-                },
-            )
-        )
-    return made
-
-
 def _notes(rejected: Mapping[str, int], rows: Sequence[RoundRow]) -> list[str]:
     notes = []
     if rejected:
@@ -137,3 +110,9 @@ def _notes(rejected: Mapping[str, int], rows: Sequence[RoundRow]) -> list[str]:
         f"Failed and left out: {row.name} ({row.error})." for row in rows if row.state == "failed"
     ]
     return notes
+
+
+def _yaml(recipe: Recipe) -> str:
+    """What a recipe sets, without the citations of its values."""
+    content = recipe.model_dump(mode="json", exclude={"cites"}, exclude_defaults=True)
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=88))

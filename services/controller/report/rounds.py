@@ -11,7 +11,7 @@ from services.controller.loop import caption_figures
 from services.controller.loop.judging import SeedOutcomes, outcomes_over_seeds
 from services.controller.rounds.planner import BASELINE, SPECIALIST, best_round
 from services.controller.rounds.seeds import first, models_of, trainings
-from services.controller.runs.runs import facts_of
+from services.controller.runs.run_rows import facts_of
 from services.controller.tables import RoundRow
 from vila2.client import ApiError, Client
 from vila2.data.layers import CaptionRow

@@ -9,15 +9,11 @@ from services.chassis.web.errors import Conflict, Invalid, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.controller.runs import events
 from services.controller.runs.amendments import at_the_versions_of, forbidden
-from services.controller.runs.runs import (
-    Runs,
-    new_round,
-    new_run,
-    recipe_row,
-    rounds_of,
-    valid_recipe,
-)
+from services.controller.runs.run_names import free_name
+from services.controller.runs.run_rows import new_round, new_run, recipe_row, valid_recipe
+from services.controller.runs.runs import Runs, rounds_of
 from services.controller.tables import RecipeRow, RoundRow, RunRow
+from vila2.client.run_commands import branching
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
 
@@ -49,9 +45,10 @@ def branch(
         known = asked.find(session, RunRow, team=run.team)
         if known is not None:
             return known
-        shared = _shared(rounds_of(session, run.id), body.round)
+        shared = _shared(run.id, rounds_of(session, run.id), body.round)
+        name = free_name(session, run.team, body.name, default=f"{run.name}-branch"[:100])
         made = new_run(
-            team=run.team, asked=asked, name=body.name or f"{run.name}-branch", recipe=after,
+            team=run.team, asked=asked, name=name, recipe=after,
             recipe_hash=given.digest(), origin={"run": run.id, "round": body.round},
         )  # fmt: skip
         made.recipe_number = run.recipe_number + 1
@@ -83,19 +80,17 @@ def branch(
     return create_once(runs.database, found_or_made)
 
 
-def _shared(rows: list[RoundRow], last: str) -> list[RoundRow]:
+def _shared(run: str, rows: list[RoundRow], last: str) -> list[RoundRow]:
     """The loop's rounds up to the last one, controls left out; all of them must be done."""
-    names = [row.name for row in rows]
-    if last not in names:
-        raise NotFound(f"the run has no round {last!r}", field="round",
-                       fix=f"one of {', '.join(names)}")  # fmt: skip
+    if last not in {row.name for row in rows}:
+        raise NotFound(f"the run has no round {last!r}", field="round", fix=branching(run, rows))
     end = next(row for row in rows if row.name == last)
     if end.kind == "control":
-        raise Invalid(f"{last} is a control, nothing grows from it", field="round",
-                      fix="name a round of the loop")  # fmt: skip
+        raise Invalid(f"{last} is a control, which no branch can share", field="round",
+                      fix=branching(run, rows))  # fmt: skip
     shared = [row for row in rows if row.kind != "control" and row.position <= end.position]
     waiting = [row.name for row in shared if row.state != "done"]
     if waiting:
-        raise Conflict(f"{', '.join(waiting)} is not done", field="round",
-                       fix="wait, or branch from an earlier round")  # fmt: skip
+        raise Conflict(f"{', '.join(waiting)} is not finished", field="round",
+                       fix=branching(run, rows))  # fmt: skip
     return shared

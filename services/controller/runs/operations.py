@@ -17,16 +17,11 @@ from services.controller.rounds.planner import bars_overruling
 from services.controller.rounds.state import ENDED
 from services.controller.runs import events, retries
 from services.controller.runs.amendments import at_the_versions_of, forbidden
-from services.controller.runs.runs import (
-    Runs,
-    facts_of,
-    recipe_row,
-    rounds_of,
-    set_round,
-    valid_recipe,
-)
+from services.controller.runs.run_rows import facts_of, recipe_row, valid_recipe
+from services.controller.runs.runs import Runs, rounds_of, set_round
 from services.controller.tables import RoundRow, RunRow
 from vila2.client import ApiError, Client
+from vila2.client.run_commands import continuing
 from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
 
@@ -45,7 +40,7 @@ def resume(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
     """Resume a paused run; the reason for its pause counts as reviewed."""
     if run.state != "paused":
         raise Conflict(f"run {run.id} is {run.state}, not paused", field="run",
-                       fix="a failed run goes on with `retry`")  # fmt: skip
+                       fix=continuing(run.id, run.state, runs.rounds(run.id)))  # fmt: skip
     with runs.database.transaction() as session:
         for row in rounds_of(session, run.id):
             if row.verdict and row.verdict.get("stop") and not row.verdict.get("seen_by"):
@@ -75,12 +70,13 @@ def cancel(runs: Runs, platform: Client, run: RunRow, *, by: str = "", reason: s
 
 def retry(runs: Runs, platform: Client, run: RunRow, *, by: str) -> None:
     """Retry every failed round from the step that failed."""
-    failed = [row for row in runs.rounds(run.id) if row.state == "failed"]
+    rows = runs.rounds(run.id)
+    failed = [row for row in rows if row.state == "failed"]
     if run.state not in ("failed", "finished", "running") or not failed:
         raise Conflict(
             f"run {run.id} is {run.state} and {len(failed)} of its rounds have failed",
             field="run",
-            fix="only what failed is tried again",
+            fix=continuing(run.id, run.state, rows),
         )
     again = {row.name: retries.prepare(platform, row) for row in failed}
     with runs.database.transaction() as session:

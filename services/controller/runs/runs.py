@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database
-from services.chassis.web.errors import Conflict, Invalid, NotFound
+from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.chassis.web.paging import WHOLE, Page
-from services.controller.rounds.planner import RoundFacts
 from services.controller.rounds.state import ENDED, is_legal, run_may_move
 from services.controller.runs import events
+from services.controller.runs.run_names import free_name, named
+from services.controller.runs.run_rows import new_round, new_run, recipe_row, valid_recipe
 from services.controller.tables import RecipeRow, RoundRow, RunRow
-from vila2.model.preset import PresetError, load_preset, named_preset
-from vila2.recipes.recipe import Recipe, explain
+from vila2.client.run_commands import continuing
+from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
 
 
@@ -41,6 +40,7 @@ class Runs:
         """Validate the recipe and create a run; a known token returns its run.
 
         `pin` fixes the versions of the recipe's datasets; the hash is of the recipe as it came.
+        Raises `Conflict` if the team has a run of the name that was given.
         """
         recipe = valid_recipe(body.recipe)
         asked = KeyedRequest.of(token, body)
@@ -53,10 +53,10 @@ class Runs:
         def found_or_made(session: Session) -> RunRow:
             row = asked.find(session, RunRow, team=team)
             if row is None:
+                name = free_name(session, team, body.name, default=recipe.name)
                 row = new_run(
-                    team=team, asked=asked, name=body.name or recipe.name, recipe=fixed,
-                    recipe_hash=recipe.digest(),
-                )  # fmt: skip
+                    team=team, asked=asked, name=name, recipe=fixed, recipe_hash=recipe.digest()
+                )
                 session.add(row)
                 session.flush()
                 session.add(recipe_row(row))
@@ -66,13 +66,9 @@ class Runs:
         return create_once(self.database, found_or_made)
 
     def get(self, team: str, run_id: str) -> RunRow:
-        """A run by id, or the newest of that name."""
+        """A run by id or name; raises `Conflict` if several have the name."""
         with self.database.transaction() as session:
-            row = session.get(RunRow, run_id) or session.scalar(
-                select(RunRow)
-                .where(RunRow.team == team, RunRow.name == run_id)
-                .order_by(RunRow.created_at.desc())
-            )
+            row = session.get(RunRow, run_id) or named(session, team, run_id)
             if row is None or row.team != team:
                 raise NotFound(f"no run {run_id!r}", field="run", fix="`vila2 runs list`")
             return row
@@ -158,7 +154,8 @@ class Runs:
         Cancelling cancels its rounds with it. Raises `Conflict` for a move that is not legal.
         """
         if not run_may_move(run.state, state):  # type: ignore[arg-type]
-            raise Conflict(f"run {run.id} is {run.state}", field="run", fix=_FIXES[state])
+            fix = continuing(run.id, run.state, self.rounds(run.id))
+            raise Conflict(f"run {run.id} is {run.state}", field="run", fix=fix)
         ended = time.time() if state in ("finished", "failed", "cancelled") else 0.0
         with self.database.transaction() as session:
             if not _step_on(session, run, state=run.state, to=state, error=error, ended=ended):
@@ -180,15 +177,6 @@ class Runs:
             return
         with self.database.transaction() as session:
             session.execute(update(RunRow).where(RunRow.id == run.id).values(trouble=reason))
-
-
-_FIXES: dict[str, str] = {
-    "running": "a run goes on that is paused, has failed, or was opened again by an overruling",
-    "paused": "only a running run can be paused",
-    "cancelled": "a run that has ended cannot be stopped",
-    "finished": "",
-    "failed": "",
-}
 
 
 def _step_on(
@@ -222,81 +210,7 @@ def set_round(session: Session, row: RoundRow, values: Mapping[str, Any]) -> boo
     return bool(changed.rowcount)  # type: ignore[attr-defined]
 
 
-def valid_recipe(content: dict[str, Any]) -> Recipe:
-    """The recipe; raises `Invalid` naming the first wrong field and listing all."""
-    try:
-        recipe = Recipe.model_validate(content)
-        load_preset(named_preset(recipe.model.preset))
-        return recipe
-    except PresetError as error:
-        fix = "see `vila2 models list --presets`"
-        raise Invalid(str(error), field="recipe.model.preset", fix=fix) from error
-    except ValidationError as error:
-        first = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Invalid(
-            f"the recipe is not valid:\n{explain(error, schema=Recipe.model_json_schema())}",
-            field=f"recipe.{first}",
-            fix="correct the fields named above",
-        ) from error
-
-
 def rounds_of(session: Session, run_id: str) -> list[RoundRow]:
     """A run's rounds in order."""
     chosen = select(RoundRow).where(RoundRow.run_id == run_id).order_by(RoundRow.position)
     return list(session.scalars(chosen))
-
-
-def new_run(
-    *,
-    team: str,
-    asked: KeyedRequest,
-    name: str,
-    recipe: Recipe,
-    recipe_hash: str,
-    origin: dict[str, str] | None = None,
-) -> RunRow:
-    """A run that has not been added yet."""
-    return RunRow(
-        id=f"run-{uuid.uuid4().hex[:8]}", team=team, **asked.columns, name=name,
-        recipe=recipe.model_dump(mode="json"), recipe_hash=recipe_hash, recipe_number=1,
-        origin=origin, state="running", version=0, trouble="", events=0, created_at=time.time(),
-    )  # fmt: skip
-
-
-def recipe_row(run: RunRow, *, by: str = "", reason: str = "") -> RecipeRow:
-    """The record of the recipe that a run has now."""
-    return RecipeRow(
-        run_id=run.id, number=run.recipe_number, recipe=run.recipe, recipe_hash=run.recipe_hash,
-        by=by, reason=reason, at=time.time(),
-    )  # fmt: skip
-
-
-def new_round(run: RunRow, *, name: str, kind: str, position: int, recipe_number: int) -> RoundRow:
-    """A round that has not been added yet."""
-    return RoundRow(
-        run_id=run.id, name=name, kind=kind, position=position, state="pending", version=0,
-        recipe_number=recipe_number, failed_in="", tries={}, specialists={}, skill_layers={},
-        seed_models={}, seed_evaluations={}, scores={}, created_at=time.time(),
-    )  # fmt: skip
-
-
-def facts_of(row: RoundRow) -> RoundFacts:
-    """What the planner needs to know of a round."""
-    verdict = row.verdict or {}
-    return RoundFacts(
-        name=row.name,
-        kind=row.kind,  # type: ignore[arg-type]
-        position=row.position,
-        state=row.state,  # type: ignore[arg-type]
-        has_layer=bool(row.layer),
-        verdict=verdict.get("kind"),
-        stop=_stop(verdict),
-        error=row.error or "",
-    )
-
-
-def _stop(verdict: dict[str, Any]) -> str:
-    """Why the recipe wants the run stopped after this round, until a person has seen it."""
-    if not verdict.get("stop") or verdict.get("seen_by"):
-        return ""
-    return "; ".join(warning["message"] for warning in verdict["warnings"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from services.controller.loop.leadership import no_controller
 from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import SPECIALIST, self_name
 from services.controller.rounds.state import ENDED
@@ -15,8 +16,8 @@ from vila2.recipes.recipe import Recipe
 from vila2.schemas.rest import controller as api
 from vila2.schemas.rest.base import Progress
 
-# What share of a round each step takes, roughly: training is nearly all of it.
-_BEFORE = {"pending": 0.0, "captioning": 0.0, "specialising": 0.0, "training": 0.15}
+# Share of a round that its captions take, roughly: training is nearly all of the rest.
+_CAPTIONS = 0.15
 
 
 def run_view(runs: Runs, platform: Client, run: RunRow) -> api.Run:
@@ -37,7 +38,7 @@ def run_view(runs: Runs, platform: Client, run: RunRow) -> api.Run:
         phase=", ".join(f"{r.name}: {r.progress.phase or r.state}" for r in active) or run.state,
         rounds=rounds,
         error=run.error or "",
-        trouble=run.trouble or "",
+        trouble=run.trouble or (no_controller(runs.database) if run.state == "running" else ""),
         created_at=run.created_at,
         finished_at=run.finished_at or 0.0,
         progress=_run_progress(recipe, run, rows, rounds),
@@ -73,7 +74,7 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
     """Progress of a round as reported by the service that works on it."""
     try:
         if row.state == "captioning" and row.layer_job:
-            return platform.caption.job(row.layer_job).progress
+            return _captioning(row, platform.caption.job(row.layer_job).progress)
         if row.state == "specialising" and row.specialists:
             held = [platform.specialist.get(i) for i in row.specialists.values()]
             phases = ", ".join(f"{s.specialist} {s.progress.phase or s.state}" for s in held)
@@ -96,6 +97,16 @@ def _round_progress(platform: Client, row: RoundRow) -> Progress:
     except Unreachable:
         return _unknown(row)
     return Progress(phase=row.state)
+
+
+def _captioning(row: RoundRow, found: Progress) -> Progress:
+    """A caption job's progress, with the time left at the rate since the round began."""
+    if not found.done or found.done >= found.total:
+        return found
+    elapsed = time.time() - row.created_at
+    return found.model_copy(
+        update={"unit": "images", "eta_seconds": elapsed * (found.total - found.done) / found.done}
+    )
 
 
 def _unknown(row: RoundRow) -> Progress:
@@ -153,5 +164,9 @@ def _run_progress(
 def _share(row: RoundRow, view: api.Round) -> float:
     if row.state == "evaluating":
         return 0.95
-    before = _BEFORE.get(row.state, 0.0) if row.kind in ("self", "specialist") else 0.0
-    return before + (0.95 - before) * view.progress.fraction * (row.state == "training")
+    if row.state in ("captioning", "specialising"):
+        return _CAPTIONS * view.progress.fraction
+    if row.state != "training":
+        return 0.0
+    before = _CAPTIONS if row.kind in ("self", "specialist") else 0.0
+    return before + (0.95 - before) * view.progress.fraction

@@ -271,6 +271,7 @@ def _layer(session: Session, row: LayerRow) -> api.Layer:
         quarantined=row.quarantined or {},
         shards=version.shards or 0,
         recorded=row.recorded or 0,
+        created_at=row.created_at,
     )
 
 

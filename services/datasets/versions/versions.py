@@ -223,6 +223,7 @@ class Versions:
             rejected=row.rejected or {},
             repeated_captions=row.repeated_captions or 0,
             notes=row.notes or {},
+            created_at=row.created_at,
             taken_down=row.taken_down or 0,
             sha256=row.sha256 or "",
             error=row.error or (unit.error if unit is not None else "") or "",

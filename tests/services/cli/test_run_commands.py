@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from tests.services.controller.runs.test_operations import bare
-from tests.support.runs.stepped_platform import SteppedPlatform, recipe, start, workspace
-from tests.support.servers.platform_http import served
+from tests.support.runs.run_commands import RUN, Commands
+from tests.support.runs.stepped_platform import recipe, start
 from vila2.cli.main import app
 from vila2.evaluation.report.model import RunReport
 from vila2.schemas.rest.controller import Comparison, Event, Run
 from vila2.schemas.rest.estimates import Costs
-
-RUN = CliRunner()
-
-
-@dataclass
-class Commands:
-    """A platform over HTTP, whose loops turn only by hand."""
-
-    stepped: SteppedPlatform
-    env: dict[str, str]
-
-    def told(self, *arguments: str) -> str:
-        result = RUN.invoke(app, [*arguments], env=self.env)
-        assert result.exit_code == 0, result.output or result.exception
-        return result.stdout
-
-    def error(self, *arguments: str) -> str:
-        result = RUN.invoke(app, [*arguments], env=self.env)
-        assert result.exit_code != 0
-        return str(result.exception)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workspace(tmp_path_factory.mktemp("stepped"))
-
-
-@pytest.fixture(scope="module")
-def commands(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    folder = tmp_path_factory.mktemp("commands") / "workspace"
-    shutil.copytree(world, folder)
-    with SteppedPlatform(folder) as stepped, served(stepped.platform) as url:
-        yield Commands(stepped, {"VILA2_URL": url, "VILA2_KEY": stepped.platform.key})
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +83,6 @@ def test_resume_tries_failed_rounds_again(commands: Commands) -> None:
     commands.told("runs", "cancel", run)
 
 
-def test_a_cancelled_run_cannot_be_resumed_and_says_what_can_be_done(commands: Commands) -> None:
-    run = start(commands.stepped, bare(), name="ended")
-    commands.told("runs", "cancel", run)
-    assert "vila2 runs branch" in commands.error("runs", "resume", run)
-
-
 def test_following_is_interrupted_with_the_command_that_continues(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,8 +91,9 @@ def test_following_is_interrupted_with_the_command_that_continues(
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vila2.cli.run_tables.time.sleep", interrupt)
+    monkeypatch.setattr("vila2.cli.runs.follow.time.sleep", interrupt)
     told = RUN.invoke(app, ["runs", "resume", run], env=commands.env)
-    assert f"`vila2 runs resume {run}` continues" in told.stdout
+    assert "the run continues on the server" in told.stdout
+    assert f"`vila2 runs resume {run}` continues to follow it" in told.stdout
     assert told.exit_code == 130
     commands.told("runs", "cancel", run)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,14 +74,18 @@ def test_commands_work_after_the_server_was_killed(tmp_path: Path) -> None:
     assert (workspace / "server.json").exists()
     told = RUN.invoke(app, ["datasets", "list", "-w", str(workspace)])
     assert told.exit_code == 0, told.exception
+    assert "was killed: its entry server.json is removed" in told.stderr
+    assert not (workspace / "server.json").exists()
     with pytest.raises(CliError, match="no platform runs on"):
         address_of(workspace)
 
 
 def test_ctrl_c_ends_the_server_with_a_word(tmp_path: Path) -> None:
     with server(tmp_path / "w") as process:
+        began = time.monotonic()
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[0]
+    assert time.monotonic() - began < 10, "an idle server stops in a second or two on idle cores"
     assert "stopping" in said
     assert "Traceback" not in said
 

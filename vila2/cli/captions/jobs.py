@@ -30,7 +30,7 @@ from vila2.client.gallery import Shown, write_gallery
 from vila2.schemas.rest.caption import CaptionJob, CaptionJobIn, PreviewCaption, PreviewIn
 from vila2.schemas.sampling import Gate, Sampling
 from vila2.system.numbers import counted
-from vila2.system.terminal import number, say, sentence, table
+from vila2.system.terminal import moment, number, say, sentence, table
 
 JobId = Annotated[str, typer.Argument(help="Id of a job, as listed by `vila2 captions jobs`.")]
 
@@ -127,12 +127,16 @@ def jobs(
     """List caption jobs, newest first."""
     with session.client() as client:
         found = [job for job, _ in zip(client.caption.jobs(page=count), range(count), strict=False)]
-    columns = ("job", "name", "dataset", "state", number("done"), number("of"), number("cost"), "")
+    columns = (
+        "job", "name", "dataset", "state", number("done"), number("of"), number("cost"),
+        "created (UTC)", "",
+    )  # fmt: skip
     session.show(found, lambda: table(*columns, rows=[
         (
             job.id, job.name, f"{job.dataset}@{job.version}", job.state,
             f"{job.progress.done:,}", f"{job.progress.total:,}",
-            f"{job.cost:.2f}" if job.cost else "", job.error or _waiting(job),
+            f"{job.cost:.2f}" if job.cost else "", moment(job.created_at),
+            job.error or _waiting(job),
         )
         for job in found
     ]))  # fmt: skip

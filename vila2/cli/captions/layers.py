@@ -20,7 +20,7 @@ from vila2.client.gallery import Shown, write_gallery
 from vila2.data.layers import CaptionRow
 from vila2.data.sample import Sample
 from vila2.schemas.rest.datasets import DiffExample, Layer
-from vila2.system.terminal import number, plain, say, sentence, stack, table
+from vila2.system.terminal import moment, number, plain, say, sentence, stack, table
 
 app = Group("Captions: previews, jobs, and layers with what is in them.")
 _COUNTS = ("same", "changed", "gained", "lost", "neither", "words_before", "words_after")
@@ -32,11 +32,12 @@ def list_layers(session: Session) -> None:
     with session.client() as client:
         found = client.datasets.layers()
         counts = (number("captioned"), number("quarantined"))
-        columns = ("layer", "name", "dataset", "captioner", "state", *counts)
+        columns = ("layer", "name", "dataset", "captioner", "state", *counts, "created (UTC)")
         session.show(found, lambda: table(*columns, rows=[
             (
                 layer.id, layer.name, f"{layer.dataset}@{layer.version}", layer.captioner,
                 layer.state, f"{layer.captioned:,}", f"{sum(layer.quarantined.values()):,}",
+                moment(layer.created_at),
             )
             for layer in found
         ]))  # fmt: skip

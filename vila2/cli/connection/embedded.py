@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -43,8 +43,8 @@ class Door(Protocol):
     def open(self, workspace: Path, *, triton: bool) -> AbstractContextManager[Platform]:
         """The platform on a workspace; raises `PlatformRefused`."""
 
-    def server(self, apps: Mapping[str, Any]) -> Server:
-        """An HTTP server that serves every service below its own name."""
+    def server(self, apps: Mapping[str, Any], *, stopping: Callable[[], None]) -> Server:
+        """An HTTP server of every service below its own name; `stopping` is called by a signal."""
 
     def findings(self, workspace: Path) -> list[Finding]:
         """The checks of `vila2 doctor` on databases, objects, engine and backend."""

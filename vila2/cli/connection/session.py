@@ -16,6 +16,7 @@ from collections.abc import Callable, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
@@ -81,6 +82,12 @@ class Session:
     def key(self) -> str:
         """The given key; empty to use that of the workspace."""
         return os.environ.get("VILA2_KEY", "") if self.typed_key is None else self.typed_key
+
+    @property
+    def options(self) -> str:
+        """The typed workspace and URL, for commands that a message suggests; no key."""
+        typed = (("-w", self.typed_workspace), ("--url", self.typed_url))
+        return "".join(f" {name} {quote(str(value))}" for name, value in typed if value)
 
     @property
     def is_served(self) -> bool:

@@ -12,6 +12,7 @@ from vila2.cli.connection.embedded import Platform, PlatformRefused, door
 from vila2.client import Client, addresses
 from vila2.doctor.finding import Finding
 from vila2.system.processes import handle_of, start_time
+from vila2.system.terminal import errors
 
 DEFAULT_WORKSPACE = Path(".vila2")
 
@@ -79,6 +80,18 @@ def announced(workspace: Path, url: str, pid: int) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _remove_stale(workspace: Path) -> None:
+    """Remove the entry of a killed server; call it while this process holds the workspace."""
+    path = _server_file(workspace)
+    if path.exists() and not server_of(workspace):
+        path.unlink(missing_ok=True)
+        errors().print(
+            f"the server that ran {workspace} was killed: its entry server.json is removed",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
 def _server_file(workspace: Path) -> Path:
     return workspace / "server.json"
 
@@ -105,6 +118,7 @@ def embedded(workspace: Path, *, triton: bool = False) -> Iterator[Platform]:
     except PlatformRefused as error:
         raise CliError(str(error)) from error
     with opened as platform:
+        _remove_stale(workspace)
         yield platform
 
 

@@ -1,4 +1,4 @@
-"""The parts of a report that are about what a model came from, and what all parts are made of."""
+"""What a model came from and what a run read: parts of a report, and what all parts are made of."""
 
 from __future__ import annotations
 
@@ -45,3 +45,14 @@ class Lineage(Strict):
     parent: str = ""
     job: str = ""
     reads: list[DataRead] = []
+
+
+class DataSource(Strict):
+    """A dataset version that a run reads, for which purposes, and under which licence."""
+
+    dataset: str = Field(description="NAME@VERSION")
+    used_for: list[str] = Field(description="Fields of the recipe that name it.")
+    kind: str = ""
+    samples: Count = 0
+    licence: str = ""
+    source: str = Field("", description="Where it came from, as was said when it was submitted.")

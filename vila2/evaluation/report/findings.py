@@ -103,8 +103,29 @@ def _controls(report: RunReport) -> list[str]:
             "This run trained no control, so it cannot tell the effect of new captions from that of"
             " more training."
         ]
-    gained = {r.name for r in report.main_rounds if r.verdict and r.verdict.kind == "improved"}
-    return [_control(control, gained) for control in report.controls]
+    return [_control(control, gained(report)) for control in report.controls]
+
+
+def control_shows(control: Round, gained: Collection[str]) -> str:
+    """What a control says about the gain, as a clause; empty if it has not been compared."""
+    above = control.best_above
+    if above is None:
+        return ""
+    if above.high < 0:
+        return "the control did better than the method"
+    if above.round not in gained:
+        return "that round did not improve, so there is no gain to explain"
+    if above.low > 0:
+        return "what this control has does not explain the gain"
+    return (
+        "the two cannot be told apart, so these figures do not show that the method, rather than "
+        "what this control has, made the difference"
+    )
+
+
+def gained(report: RunReport) -> set[str]:
+    """Rounds of the method that were judged improved."""
+    return {r.name for r in report.main_rounds if r.verdict and r.verdict.kind == "improved"}
 
 
 def _control(control: Round, gained: Collection[str]) -> str:
@@ -113,19 +134,10 @@ def _control(control: Round, gained: Collection[str]) -> str:
     if above is None:
         return f"{name[0].upper()}{name[1:]}{says} has not been compared with the best round yet."
     direction = "below" if above.difference < 0 else "above"
-    facts = (
-        f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
-        f" (interval {100 * above.low:+z.1f} to {100 * above.high:+z.1f})"
-    )
-    if above.high < 0:
-        return f"{facts}: the control did better than the method."
-    if above.round not in gained:
-        return f"{facts}. That round did not improve, so there is no gain to explain."
-    if above.low > 0:
-        return f"{facts}: what this control has does not explain the gain."
     return (
-        f"{facts}: the two cannot be told apart, so these figures do not show that the method, "
-        "rather than what this control has, made the difference."
+        f"“{above.round}” scored {100 * abs(above.difference):.1f} points {direction} {name}{says}"
+        f" (interval {100 * above.low:+z.1f} to {100 * above.high:+z.1f}):"
+        f" {control_shows(control, gained)}."
     )
 
 

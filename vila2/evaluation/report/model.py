@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vila2.evaluation.metrics.captions import CaptionMetrics
 from vila2.evaluation.metrics.claims import ClaimMetrics
-from vila2.evaluation.report.facts import Count, Lineage, Seconds, Strict
+from vila2.evaluation.report.facts import Count, DataSource, Lineage, Seconds, Strict
 from vila2.evaluation.verdict import VerdictKind
 from vila2.evaluation.warnings import CaptionWarning
 from vila2.schemas.rest.estimates import Costs
@@ -189,7 +189,12 @@ class RunReport(Strict):
     benchmarks: list[Annotated[Benchmark, BeforeValidator(_named)]]
     rounds: list[Round]
     specialists: list[Specialist] = []
-    examples: list[Example] = []
+    examples: list[Example] = Field([], description="Images drawn at random.")
+    worst: list[Example] = Field(
+        [], description="Images of the newest captions that their captioner was least sure of."
+    )
+    recipe_yaml: str = Field("", description="What the recipe sets, as YAML.")
+    sources: list[DataSource] = []
     notes: list[str] = []
     costs: Costs | None = None
     lineage: list[Lineage] = []

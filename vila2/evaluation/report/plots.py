@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 
 _INK, FAINT, GRID, _PAPER = "#a1b2c0", "#a1b2c1", "#a1b2c2", "#a1b2c3"
 KINDS = {"baseline": "#a1b2d0", "self": "#a1b2d1", "specialist": "#a1b2d2", "control": "#a1b2d3"}
-_LINES = tuple(f"#a1b2e{digit}" for digit in range(8))
 _VARIABLES = {
     _INK: "--ink", FAINT: "--faint", GRID: "--rule", _PAPER: "--paper",
     **{colour: f"--{kind}" for kind, colour in KINDS.items()},
-    **{colour: f"--line-{number}" for number, colour in enumerate(_LINES)},
 }  # fmt: skip
 _MARKERS = {"baseline": "o", "self": "o", "specialist": "D", "control": "s"}
-_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -41,6 +38,8 @@ _SETTINGS: Any = {
 }
 WIDTH = 9.2  # inches; the page scales it
 PER_LINE = 4  # panels beside one another
+CHARTS_PER_LINE = 6
+_TITLE = 22  # letters above a small chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,11 @@ class DotRow:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One model's losses in one stage, as (step, loss)."""
+    """The losses of one model in one stage, as (step, loss)."""
 
-    name: str
+    model: str
+    stage: str
     points: Sequence[tuple[int, float]]
-    control: bool = False
 
 
 def dot_panels(
@@ -109,40 +108,46 @@ def dot_panels(
         return as_svg(figure, description)
 
 
-def curve_panels(stages: Sequence[tuple[str, Sequence[Curve]]], *, description: str) -> str:
-    """Draw one panel per stage with each model's training loss; controls are dashed."""
-    names = list(dict.fromkeys(curve.name for _, curves in stages for curve in curves))
-    lines = -(-len(stages) // PER_LINE)
+def curve_charts(curves: Sequence[Curve], *, description: str) -> str:
+    """Draw a small chart for each curve; those of the same stage have the same scale."""
+    tops = {curve.stage: 0.0 for curve in curves}
+    for curve in curves:
+        tops[curve.stage] = max(tops[curve.stage], *(loss for _, loss in curve.points))
+    columns = min(CHARTS_PER_LINE, len(curves))
+    lines = -(-len(curves) // columns)
     with drawing(description) as make_figure:
-        size = (WIDTH, 2.5 * lines + 0.3 * (-(-len(names) // 4)))
-        figure = make_figure(figsize=size)
-        grid = figure.subplots(lines, min(PER_LINE, len(stages)), squeeze=False)
-        handles: dict[str, Any] = {}
+        # The layout of so many charts takes seconds to compute, and is the same for all.
+        height = 1.25 * lines
+        figure = make_figure(figsize=(WIDTH * columns / CHARTS_PER_LINE, height), layout="none")
+        figure.subplots_adjust(
+            left=0.04 * CHARTS_PER_LINE / columns, right=0.99, top=1 - 0.32 / height,
+            bottom=0.2 / height, wspace=0.3, hspace=0.8,
+        )  # fmt: skip
+        grid = figure.subplots(lines, columns, squeeze=False)
         for index, axes in enumerate(grid.flat):
-            if index >= len(stages):
+            if index >= len(curves):
                 axes.set_visible(False)
                 continue
-            title, curves = stages[index]
-            for curve in curves:
-                number = names.index(curve.name)
-                (handles[curve.name],) = axes.plot(
-                    [step for step, _ in curve.points],
-                    [loss for _, loss in curve.points],
-                    color=_LINES[number % len(_LINES)],
-                    linestyle=_DASHES[min(number // len(_LINES) + curve.control, 2)],
-                    linewidth=1.4,
-                )
-            axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-            axes.set_xlabel("step")
-            axes.tick_params(length=0, labelcolor=FAINT)
+            curve = curves[index]
+            steps, losses = zip(*curve.points, strict=True)
+            axes.plot(steps, losses, color=_INK, linewidth=1.1)
+            axes.annotate(
+                f"{losses[-1]:.2f}", (steps[-1], losses[-1]), xytext=(0, 4), ha="right",
+                textcoords="offset points", fontsize=7, color=FAINT,
+            )  # fmt: skip
+            axes.set_title(_short(curve.model), loc="left", fontsize=7.5, fontweight="bold", pad=9)
+            axes.text(0, 1.03, curve.stage, transform=axes.transAxes, fontsize=7, color=FAINT)
+            axes.set_ylim(0, 1.15 * tops[curve.stage] or 1.0)
+            axes.set_xticks([steps[-1]])
+            axes.locator_params(axis="y", nbins=2)
+            axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
             axes.grid(axis="y", color=GRID, linewidth=0.7)
-            axes.margins(x=0.01)
-            axes.set_ylim(bottom=0)
-        figure.legend(
-            [handles[name] for name in names], names, loc="outside lower left",
-            ncols=min(4, len(names)), frameon=False, fontsize=9, handlelength=1.8,
-        )  # fmt: skip
         return as_svg(figure, description)
+
+
+def _short(name: str) -> str:
+    """A name that fits above a small chart."""
+    return name if len(name) <= _TITLE else f"{name[: _TITLE - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _dots(axes: Axes, rows: Sequence[DotRow], places: Sequence[float], *, panel: int) -> None:

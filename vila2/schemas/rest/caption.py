@@ -104,6 +104,7 @@ class CaptionJob(Model):
         0.0, description="Cost of all answers, including rejected attempts, at the model's prices."
     )
     budget: float | None = Field(None, description="The job pauses before its cost exceeds this.")
+    created_at: float = Field(0.0, description="Seconds since 1970.")
     error: str = ""
     progress: Progress
     waiting_until: float | None = Field(

@@ -170,6 +170,7 @@ class Version(Model):
     rejected: dict[str, int] = Field(description="Quarantined samples by reason.")
     repeated_captions: int = Field(0, description="Samples that share their caption with another.")
     notes: dict[str, int] = Field(default_factory=dict, description="Admitted samples by remark.")
+    created_at: float = Field(0.0, description="Seconds since 1970.")
     taken_down: int = Field(0, description="Samples taken down since the version became ready.")
     sha256: str = ""
     error: str = ""
@@ -269,6 +270,7 @@ class Layer(Model):
     quarantined: dict[str, int]
     shards: int = Field(description="Shards of the version.")
     recorded: int = Field(description="Shards whose captions are recorded.")
+    created_at: float = Field(0.0, description="Seconds since 1970.")
 
 
 class LayerImport(Body):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from services.caption.context import CaptionContext
 from services.caption.engines.engine import EngineInfo, EngineUnavailable
@@ -332,3 +334,23 @@ def test_another_team_cannot_see_or_stop_a_job(
         with pytest.raises(NotFound, match="no caption job"):
             look("blue", job.id)
     assert service.jobs.get("local", job.id).state == "running"
+
+
+def test_a_job_whose_worker_is_gone_says_until_when_it_waits(
+    service: Service, captioning: CaptionPlatform
+) -> None:
+    """Its lease is no longer renewed; one that has just been taken is worked on."""
+    job = service.jobs.start("local", captioning.job())
+    service.context.jobs.steps.take_all()
+    units = service.context.units
+    for unit in service.waiting():
+        service.claimed(units, unit)
+    assert service.jobs.get("local", job.id).progress.phase == "captioning"
+    with units._database.transaction() as session:
+        session.execute(update(WorkUnitRow).values(lease_until=WorkUnitRow.lease_until - 20))
+    held = service.jobs.get("local", job.id)
+    assert re.fullmatch(
+        r"waiting until \d\d:\d\d:\d\d UTC: its worker no longer answers, and another takes over",
+        held.progress.phase,
+    )
+    assert held.waiting_until is not None

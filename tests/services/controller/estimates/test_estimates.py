@@ -92,6 +92,8 @@ def test_speeds_that_nobody_knows_are_not_guessed(platform: EmbeddedPlatform) ->
     with pytest.raises(ApiError, match="no job of the preset 'tiny' has run here") as refused:
         platform.client.controller.estimate(asked(captioner=captioner(platform)))
     assert refused.value.problem.field == "device"
+    assert "`vila2 runs estimate RECIPE --device cpu`" in str(refused.value)
+    assert "`vila2 runs start --recipe RECIPE` measures it" in str(refused.value)
     assert "h100" in (refused.value.problem.fix or "")
 
 

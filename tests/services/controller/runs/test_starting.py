@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.platform.embedded import EmbeddedPlatform
+from tests.support.runs.stepped_platform import recipe as small_recipe
+from tests.support.runs.stepped_platform import workspace
 from vila2.client import ApiError, Client
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.controller import RunIn
@@ -60,3 +62,34 @@ def test_a_missing_dataset_is_named_before_anything_is_started(client: Client) -
 def test_a_run_that_does_not_exist_is_a_clear_error(client: Client) -> None:
     with pytest.raises(ApiError, match="no run 'nothing'"):
         client.controller.run("nothing")
+
+
+def test_a_dataset_of_another_kind_is_refused_before_anything_is_started(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Training would fail on it, after hours of other work."""
+    made = workspace(tmp_path_factory.mktemp("kinds"))
+    with EmbeddedPlatform(made) as platform:
+        for wrong, field in (
+            ({"benchmarks": ["scenes-sft"]}, "recipe.benchmarks.0"),
+            ({"data": {"pretrain": "scenes-corpus", "sft": "scenes-corpus"}}, "recipe.data.sft"),
+        ):
+            content = {**small_recipe().model_dump(mode="json"), **wrong}
+            with pytest.raises(ApiError, match="Name another dataset") as told:
+                platform.client.controller.start_run(RunIn(recipe=content))
+            assert told.value.problem.field == field
+        control = {"name": "other", "says": "others", "captions": "layer", "layer": "layer-none"}
+        content = {**small_recipe().model_dump(mode="json"), "controls": [control]}
+        with pytest.raises(ApiError, match="vila2 captions list") as told:
+            platform.client.controller.start_run(RunIn(recipe=content))
+        assert told.value.problem.field == "recipe.controls.0.layer"
+        assert platform.client.controller.runs() == []
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_anything_is_started(
+    client: Client,
+) -> None:
+    recipe = load_recipe("tiny").model_dump(mode="json")
+    recipe["training"]["processes"] = 7
+    with pytest.raises(ApiError, match="cannot be divided among the 7 processes"):
+        client.controller.start_run(RunIn(recipe=recipe))

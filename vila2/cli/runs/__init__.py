@@ -1,0 +1,1 @@
+"""`vila2 runs`: commands that start, follow, control and compare runs, and their tables."""
