@@ -8,7 +8,7 @@ from services.chassis.storage.database import Database
 from services.chassis.telemetry.health_gauges import Watch
 from services.chassis.work.loop import Loop
 from services.controller.estimates.service import Estimates
-from services.controller.loop.leadership import Leadership
+from services.controller.leadership import Leadership
 from services.controller.loop.reconciler import Reconciler
 from services.controller.report.report import Reports
 from services.controller.runs.event_relay import EventRelay, EventSink, LogSink

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from services.chassis.web.app_factory import create_service
-from services.datasets import routes, routes_layers
+from services.datasets import routes, routes_layers, routes_upkeep
 from services.datasets.context import DatasetsContext
 from services.identity.identity import Identity
 
@@ -15,7 +15,7 @@ def create_app(context: DatasetsContext, *, identity: Identity) -> FastAPI:
     return create_service(
         "datasets",
         title="dataset store",
-        routers=[routes.router, routes_layers.router],
+        routers=[routes.router, routes_layers.router, routes_upkeep.router],
         context=context,
         identity=identity,
     )

@@ -16,15 +16,21 @@ from services.chassis.work.team_share import TeamShare
 from services.chassis.work.units import WorkUnits
 from services.chassis.work.worker import Worker
 from services.datasets.governance.audits import AUDIT_TASK, Audits
+from services.datasets.governance.deletion_steps import DeletionSweep
+from services.datasets.governance.deletions import DELETION_TASK, Deletions
 from services.datasets.governance.exports import Exports
+from services.datasets.governance.garbage import GarbageCollection
 from services.datasets.governance.history import History
 from services.datasets.governance.quotas import Storage
 from services.datasets.governance.takedowns import TAKEDOWN_TASK, Takedowns
+from services.datasets.governance.usage import StorageUse
 from services.datasets.layers.imports import LayerImports
 from services.datasets.layers.layers import Layers
 from services.datasets.layers.lineage import Reading
 from services.datasets.settings import DatasetsSettings
 from services.datasets.tables import WorkUnitRow
+from services.datasets.versions.exclusion import Exclusions
+from services.datasets.versions.exclusion_shards import EXCLUSION_TASK, ExclusionShards
 from services.datasets.versions.in_place import InPlace
 from services.datasets.versions.incoming import Incoming
 from services.datasets.versions.ingest import INGEST_TASK, Ingest
@@ -36,7 +42,7 @@ from vila2.schemas.rest.identity import DAY, Limits
 
 
 class DatasetsContext:
-    """Built once per process; `start` begins ingests, audits and take-downs.
+    """Built once per process; `start` begins ingests, audits, take-downs and deletions.
 
     `spool` is a folder for incoming uploads; `limits` returns a team's limits.
     """
@@ -72,6 +78,12 @@ class DatasetsContext:
         self.history = History(database)
         self.audits = Audits(database, objects, self.units)
         self.takedowns = Takedowns(database, objects, self.units, self.layers, platform)
+        self.deletions = Deletions(database, self.units, platform)
+        self.exclusions = Exclusions(
+            database, objects, self.units, versions=self.versions, storage=self.storage
+        )
+        self.usage = StorageUse(database, objects, self.storage)
+        self.garbage = GarbageCollection(database, objects, self.deletions)
         ingest = Ingest(
             database,
             objects,
@@ -80,6 +92,7 @@ class DatasetsContext:
             in_place=InPlace(sources),
             uploads=self.uploads,
         )
+        exclusion = ExclusionShards(database, objects, self.units)
         # Take-downs are not held back by anything.
         share = TeamShare(settings.ingest_workers - 1)
         self.worker = Worker(
@@ -87,8 +100,10 @@ class DatasetsContext:
             queue,
             {
                 INGEST_TASK: share.of(ingest.run),
+                EXCLUSION_TASK: share.of(exclusion.run),
                 AUDIT_TASK: share.of(self.audits.run),
                 TAKEDOWN_TASK: self.takedowns.run,
+                DELETION_TASK: share.of(DeletionSweep(database, objects, self.units).run),
             },
         )
         self.watch = Watch("datasets", units=self.units, objects=objects)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import Conflict, NotFound
-from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow
+from services.chassis.work.units import FAILED
+from services.datasets.tables import DatasetRow, LayerRow, ShardRow, VersionRow, WorkUnitRow
 from vila2.schemas.refs import DatasetRef
 
 PAGE = 1000  # shards read at a time
+GONE = ("deleting", "deleted")  # states of versions that only their deletion sees
 
 
 def find_dataset(session: Session, team: str, name: str) -> DatasetRow | None:
-    """A dataset by name, or `None`."""
+    """A dataset by name, also a deleted one, or `None`."""
     return session.scalar(
         select(DatasetRow).where(DatasetRow.team == team, DatasetRow.name == name)
     )
@@ -25,9 +27,11 @@ def find_dataset(session: Session, team: str, name: str) -> DatasetRow | None:
 def dataset_row(session: Session, team: str, name: str) -> DatasetRow:
     """A dataset by name, or `NotFound`."""
     row = find_dataset(session, team, name)
-    if row is None:
+    if row is None or row.deleted:
         raise NotFound(
-            f"no dataset {name!r}", field="dataset", fix="`vila2 datasets list` shows yours"
+            f"no dataset {name!r}" + ("" if row is None else ": it was deleted"),
+            field="dataset",
+            fix="`vila2 datasets list` shows yours",
         )
     return row
 
@@ -38,19 +42,36 @@ def version_row(session: Session, dataset: DatasetRow, number: int) -> VersionRo
     row = session.scalar(
         select(VersionRow).where(VersionRow.dataset_id == dataset.id, VersionRow.number == wanted)
     )
-    if row is None:
+    if row is None or row.state in GONE:
         newest = session.scalar(
             select(VersionRow)
-            .where(VersionRow.dataset_id == dataset.id)
+            .where(VersionRow.dataset_id == dataset.id, VersionRow.state.not_in(GONE))
             .order_by(VersionRow.number.desc())
             .limit(1)
         )
         which = f"version {number}" if number else "ready version"
+        which += "" if row is None else ": it was deleted"
         fix = "submit data to it"
         if newest is not None:
             fix = f"the newest is {dataset.name}@{newest.number}, which is {newest.state}"
         raise NotFound(f"dataset {dataset.name} has no {which}", field="version", fix=fix)
     return row
+
+
+def locked_version(session: Session, dataset: DatasetRow, number: int) -> VersionRow:
+    """As `version_row`; no other transaction changes the row until this one ends."""
+    row = version_row(session, dataset, number)
+    session.refresh(row, with_for_update=True)
+    # It may have been deleted before the lock was free.
+    return version_row(session, dataset, row.number) if row.state in GONE else row
+
+
+def next_number(session: Session, dataset: DatasetRow) -> int:
+    """The number of a new version; the numbers of deleted ones are not used again."""
+    newest = session.scalar(
+        select(func.max(VersionRow.number)).where(VersionRow.dataset_id == dataset.id)
+    )
+    return (newest or 0) + 1
 
 
 def ready_version(session: Session, team: str, name: str, number: int = 0) -> VersionRow:
@@ -64,6 +85,27 @@ def ready_version(session: Session, team: str, name: str, number: int = 0) -> Ve
 def named_version(session: Session, team: str, ref: DatasetRef) -> VersionRow:
     """The ready version of that name."""
     return ready_version(session, team, ref.name, ref.version)
+
+
+def shown_state(session: Session, row: VersionRow) -> tuple[str, WorkUnitRow | None]:
+    """A version's state as clients see it, and the unit of work that makes its shards."""
+    unit = session.get(WorkUnitRow, f"ingest-{row.id}")
+    # Ingest marks versions with invalid data; if it failed otherwise, only its unit shows it.
+    gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
+    return ("failed" if gave_up else row.state), unit
+
+
+def version_ever(session: Session, team: str, ref: DatasetRef) -> VersionRow:
+    """The row of a numbered version that once was there, also if it was deleted since."""
+    return session.execute(
+        select(VersionRow)
+        .join(DatasetRow, DatasetRow.id == VersionRow.dataset_id)
+        .where(
+            DatasetRow.team == team,
+            DatasetRow.name == ref.name,
+            VersionRow.number == ref.version,
+        )
+    ).scalar_one()
 
 
 def version_name(session: Session, version_id: int) -> str:

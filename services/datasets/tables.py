@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     String,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -26,7 +27,10 @@ class Base(DeclarativeBase):
 
 
 class DatasetRow(Base):
-    """A named dataset of a team; `latest` is the version that its bare name means."""
+    """A named dataset of a team; `latest` is the version that its bare name means.
+
+    The row of a deleted dataset stays, so that its versions' numbers are not used again.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = (UniqueConstraint("team", "name"),)
@@ -36,10 +40,13 @@ class DatasetRow(Base):
     name: Mapped[str] = mapped_column(String(63))
     kind: Mapped[str] = mapped_column(String(20))
     latest: Mapped[int] = mapped_column(Integer, default=0)
+    deleted: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class VersionRow(TokenColumns, Base):
     """A version: open for uploads, then ingesting, then ready and immutable.
+
+    If it is deleted it is `deleting`, then `deleted`; its row and its number stay.
 
     `format` is "" where a client read the data and uploads raw samples, else the format that the
     store reads itself; `origin` names the configured source whose tars stay where they are.
@@ -182,6 +189,22 @@ class TakedownRow(Base):
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
+class DeletionRow(Base):
+    """The deletion of a version, or of a whole dataset (`version` is 0), and what was done."""
+
+    __tablename__ = "deletions"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    team: Mapped[str] = mapped_column(String(60), index=True)
+    dataset: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str] = mapped_column(String(2000), default="")
+    by_key: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(12), default="running")
+    effects: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
 class ExportRow(TokenColumns, Base):
     """A recorded export, with its waiver if the layer was not sealed."""
 
@@ -214,6 +237,6 @@ class HistoryRow(Base):
 
 
 class WorkUnitRow(WorkUnitColumns, Base):
-    """Ingest, audits and take-downs."""
+    """Ingest, exclusions, audits, take-downs and deletions."""
 
     __tablename__ = "work_units"

@@ -48,8 +48,8 @@ def audit(
     leaks = sum(held.exact + held.near for each in found for held in each.contamination)
     if against and leaks:
         raise CliError(
-            f"{counted(leaks, 'image')} of {', '.join(against)} in training data: submit that data "
-            "again without, or evaluate on another benchmark"
+            f"{counted(leaks, 'image')} of {', '.join(against)} in training data: leave them out "
+            "with `vila2 datasets exclude`, or evaluate on another benchmark"
         )
 
 

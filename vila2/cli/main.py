@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from vila2.cli import benchmarks, endpoints, governance, identity, jobs, platform, recipes
+from vila2.cli import benchmarks, endpoints, identity, jobs, platform, recipes, upkeep
 from vila2.cli.captions import caption, export, imports, layers
 from vila2.cli.captions import jobs as caption_jobs
 from vila2.cli.connection.session import Group, Session, with_options
@@ -52,8 +52,8 @@ Every command works on the workspace folder `.vila2` in this one process. With `
 `vila2 up` runs this workspace, it talks to that server.
 """
 )
-governance.app.command("submit")(submit)
-app.add_typer(governance.app, name="datasets")
+upkeep.app.command("submit")(submit)
+app.add_typer(upkeep.app, name="datasets")
 caption_jobs.register(layers.app)
 layers.app.command("import")(imports.import_file)
 app.add_typer(layers.app, name="captions")

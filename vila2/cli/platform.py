@@ -27,12 +27,12 @@ from vila2.cli.datasets import examples_of, version_of
 from vila2.cli.runs.runs import finish
 from vila2.cli.submissions import submit_shown
 from vila2.client import Client
-from vila2.doctor import machine, platform
+from vila2.doctor import deep, machine, platform
 from vila2.doctor.finding import as_table, healthy, report
 from vila2.recipes.recipe import load_recipe
 from vila2.schemas.rest.controller import RunIn
 from vila2.system.listening import CannotListen, listen, reached_by_others
-from vila2.system.terminal import bold, errors, say, sentence, show
+from vila2.system.terminal import bold, errors, progress_bar, say, sentence, show
 from vila2.triton.install import Installed, install
 from vila2.triton.server import TritonServer
 
@@ -119,7 +119,13 @@ def demo(
         )
 
 
-def doctor(session: Session) -> None:
+def doctor(
+    session: Session,
+    read_all: Annotated[
+        bool,
+        typer.Option("--deep", help="Read all data and layers of the team, to find damaged bytes."),
+    ] = False,
+) -> None:
     """Check Python, packages, workspace, keys and the platform; exit status 1 on a problem.
 
     With `--url`, or if `vila2 up` runs this workspace, the checks are those of its services.
@@ -131,6 +137,12 @@ def doctor(session: Session) -> None:
         found += platform.findings(*_served(session))
     elif session.workspace.exists():
         found += examined(session.workspace)
+    if read_all:
+        with session.client() as client, progress_bar() as bar:
+            task = bar.add_task("reading", total=None)
+            found += deep.findings(
+                client, lambda name: bar.update(task, description=f"reading {name}")
+            )
     session.show(report(found), lambda: as_table(found))
     if not healthy(found):
         raise typer.Exit(1)

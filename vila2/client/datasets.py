@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from vila2.client.http import PAGE, Rest, segment
+from vila2.client.http import PAGE, SLOW, Rest, segment
+from vila2.schemas.rest import dataset_upkeep as upkeep
 from vila2.schemas.rest import datasets as api
 
 
@@ -204,3 +205,44 @@ class DatasetsClient(Rest):
         """The Parquet of one shard's captions; `export` is the id of one that waived sealing."""
         path = f"layers/{segment(layer)}/shards/{shard}/content"
         return self.send("GET", path, params={"export": export}).content
+
+    def delete(
+        self,
+        name: str,
+        version: int = 0,
+        *,
+        with_layers: bool = False,
+        despite_models: bool = False,
+        reason: str = "",
+    ) -> upkeep.Deletion:
+        """Begin to delete a version, or with version 0 the whole dataset."""
+        path = f"datasets/{segment(name)}" + (f"/versions/{version}" if version else "")
+        asked = {"with_layers": with_layers, "despite_models": despite_models, "reason": reason}
+        return self.one(upkeep.Deletion, "DELETE", path, params=asked)
+
+    def deletion(self, deletion: str) -> upkeep.Deletion:
+        """The record of a deletion."""
+        return self.one(upkeep.Deletion, "GET", f"deletions/{segment(deletion)}")
+
+    def deletions(self) -> list[upkeep.Deletion]:
+        """All deletions, newest first."""
+        return self.many(upkeep.Deletion, "deletions")
+
+    def exclude(
+        self, name: str, version: int, body: upkeep.ExcludeIn, token: str | None = None
+    ) -> api.Version:
+        """Begin to make a new version without some samples; the same token returns it again."""
+        path = f"datasets/{segment(name)}/versions/{version}/exclude"
+        return self.create_one(api.Version, path, body, token=token)
+
+    def usage(self) -> upkeep.StorageUsage:
+        """What the team stores, by dataset and version."""
+        return self.one(upkeep.StorageUsage, "GET", "usage", timeout=SLOW)
+
+    def garbage(self) -> upkeep.Garbage:
+        """Abandoned uploads and objects that no row refers to."""
+        return self.one(upkeep.Garbage, "GET", "garbage", timeout=SLOW)
+
+    def collect_garbage(self) -> upkeep.Garbage:
+        """Delete what `garbage` returns."""
+        return self.one(upkeep.Garbage, "DELETE", "garbage", timeout=SLOW)

@@ -205,6 +205,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{left:02d}"
 
 
+def size(count: int) -> str:
+    """A number of bytes with three digits or fewer, and a unit of powers of 1,000."""
+    scaled, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if scaled < 999.5:
+            break
+        scaled, unit = scaled / 1000, larger
+    return f"{scaled:.0f} {unit}" if unit == "B" or scaled >= 99.5 else f"{scaled:.3g} {unit}"
+
+
 def progress_bar() -> Progress:
     """A progress bar on stderr, with task, share and elapsed time; removed at the end."""
     out = errors()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _KEY = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9._\-]*(/[A-Za-z0-9_\-][A-Za-z0-9._\-]*)*")
@@ -19,6 +20,15 @@ def checked(key: str) -> str:
     if not _KEY.fullmatch(key) or len(key) > 900:
         raise ValueError(f"not an object key: {key!r}")
     return key
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's key, its size in bytes, and when it was written (Unix time, seconds)."""
+
+    key: str
+    bytes: int
+    written_at: float
 
 
 class ObjectStore(ABC):
@@ -55,6 +65,10 @@ class ObjectStore(ABC):
     @abstractmethod
     def keys(self, prefix: str | None = None) -> Iterator[str]:
         """Keys below `prefix`, or all keys, sorted."""
+
+    @abstractmethod
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        """The objects below `prefix` with their sizes and times, in no particular order."""
 
     @abstractmethod
     def put_directory(self, prefix: str, directory: Path) -> None:

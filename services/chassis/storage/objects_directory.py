@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.chassis.storage.objects import ObjectStore, checked
+from services.chassis.storage.objects import ObjectStore, StoredObject, checked
 from vila2.system.files import (
     create_atomically,
     directory_atomically,
@@ -67,6 +68,17 @@ class DirectoryObjects(ObjectStore):
         found = (path.relative_to(self._root) for path in base.rglob("*") if path.is_file())
         whole = (path for path in found if not any(map(is_partial, path.parts)))
         yield from sorted(path.as_posix() for path in whole)
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        """Files below a directory; one that is deleted meanwhile is left out."""
+        for path in self._path(prefix).rglob("*"):
+            inside = path.relative_to(self._root)
+            if any(map(is_partial, inside.parts)):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if stat.S_ISREG(found.st_mode):
+                    yield StoredObject(inside.as_posix(), found.st_size, found.st_mtime)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Copy a directory to a temporary one, then rename it into place."""

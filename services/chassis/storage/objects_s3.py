@@ -13,7 +13,7 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
-from services.chassis.storage.objects import ObjectStore, checked
+from services.chassis.storage.objects import ObjectStore, StoredObject, checked
 from vila2.schemas.canonical import canonical_json
 from vila2.system.files import directory_atomically
 
@@ -118,6 +118,13 @@ class S3Objects(ObjectStore):
         """Keys below `prefix`, sorted locally: not every server sorts by the key's bytes."""
         below = "" if prefix is None else checked(prefix)
         yield from sorted(key for key, _ in self._listed(below))
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        """Objects below `prefix`, as the server lists them."""
+        for held in self._client.list_objects(self._bucket, f"{checked(prefix)}/", recursive=True):
+            if held.last_modified is not None and not (held.object_name or "").endswith(_WHOLE):
+                written = held.last_modified.timestamp()
+                yield StoredObject(held.object_name or "", held.size or 0, written)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Upload a directory's files, then a marker that it is complete.

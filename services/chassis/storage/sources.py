@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from services.chassis.storage.objects import ObjectStore
+from services.chassis.storage.objects import ObjectStore, StoredObject
 from services.chassis.web.errors import Invalid
 
 if TYPE_CHECKING:
@@ -145,6 +145,10 @@ class SourcedObjects(ObjectStore):
     def keys(self, prefix: str | None = None) -> Iterator[str]:
         """Delegated to the store."""
         return self._inner.keys(prefix)
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        """Delegated to the store."""
+        return self._inner.entries(prefix)
 
     def put_directory(self, prefix: str, directory: Path) -> None:
         """Delegated to the store."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from services.controller.loop.leadership import no_controller
+from services.controller.leadership import no_controller
 from services.controller.rounds import requests, seeds
 from services.controller.rounds.planner import SPECIALIST, self_name
 from services.controller.rounds.state import ENDED

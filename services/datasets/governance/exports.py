@@ -12,7 +12,7 @@ from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.chassis.web.paging import Page
 from services.datasets.lookup import layer_row, ready_version
-from services.datasets.tables import DatasetRow, ExportRow, LayerRow, VersionRow
+from services.datasets.tables import DatasetRow, ExportRow, VersionRow
 from services.identity.require import Principal
 from vila2.schemas.rest import datasets as api
 
@@ -98,12 +98,11 @@ class Exports:
 
 def _export(session: Session, row: ExportRow) -> api.Export:
     version = session.get_one(VersionRow, row.version_id)
-    layer = session.get(LayerRow, row.layer_id) if row.layer_id else None
     return api.Export(
         id=row.id,
         dataset=session.get_one(DatasetRow, version.dataset_id).name,
         version=version.number,
-        layer=layer.id if layer is not None else "",
+        layer=row.layer_id,
         format=row.format,
         text=row.text,
         waiver=row.waiver,

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.web.errors import TooLarge
+from services.datasets.lookup import GONE
 from services.datasets.tables import DatasetRow, ReservationRow, UploadRow, VersionRow
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.identity import Limits
@@ -79,7 +80,9 @@ def _used(session: Session, team: str) -> int:
     of_team = select(DatasetRow.id).where(DatasetRow.team == team)
     shards = session.scalar(
         select(func.sum(VersionRow.bytes)).where(
-            VersionRow.dataset_id.in_(of_team), VersionRow.origin == ""
+            VersionRow.dataset_id.in_(of_team),
+            VersionRow.origin == "",
+            VersionRow.state.not_in(GONE),
         )
     )
     uploads = session.scalar(

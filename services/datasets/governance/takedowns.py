@@ -25,7 +25,13 @@ from services.chassis.work.worker import Report
 from services.datasets.governance.effects import Effects
 from services.datasets.governance.erasure import Erased, Erasing
 from services.datasets.layers.layers import Layers
-from services.datasets.lookup import each_shard, named_version, shards_of, version_name
+from services.datasets.lookup import (
+    each_shard,
+    named_version,
+    shards_of,
+    version_ever,
+    version_name,
+)
 from services.datasets.manifests import dataset_manifest, digest_of, put_manifest, shard_ref
 from services.datasets.tables import (
     DatasetRow,
@@ -214,7 +220,7 @@ class Takedowns:
             named = {*effects.versions, *(version.name for version in effects.versions)}
             named |= set(effects.layers)
             for name in effects.versions:
-                version = named_version(session, row.team, name)
+                version = version_ever(session, row.team, name)
                 exports = session.scalars(
                     select(ExportRow.id).where(
                         ExportRow.version_id == version.id, ExportRow.created_at < row.created_at
@@ -237,12 +243,13 @@ class Takedowns:
         """Rewrite manifests outside any transaction, since it is slow for large datasets."""
         with self._database.transaction() as session:
             effects = Effects(session.get_one(TakedownRow, row.id))
-            versions = [named_version(session, row.team, name).id for name in effects.versions]
-            layers = [session.get_one(LayerRow, layer) for layer in effects.layers]
+            versions = [version_ever(session, row.team, name) for name in effects.versions]
+            layers = [session.get(LayerRow, layer) for layer in effects.layers]
         for version in versions:
-            self._write_manifest(version)
+            if version.state == "ready":  # else it was deleted since
+                self._write_manifest(version.id)
         for layer in layers:
-            if layer.state != "open":
+            if layer is not None and layer.state != "open":
                 self._layers.write_manifest(layer.id)
 
     def _write_manifest(self, version_id: int) -> None:

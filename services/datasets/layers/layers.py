@@ -46,6 +46,9 @@ class Layers:
             if known is not None:
                 return _layer(session, known)
             version = ready_version(session, team, body.dataset, body.version)
+            # A deletion of the version either sees this layer or comes first.
+            session.refresh(version, with_for_update={"read": True})
+            version = ready_version(session, team, body.dataset, version.number)
             row = LayerRow(
                 id=f"layer-{uuid.uuid4().hex[:12]}",
                 version_id=version.id,
@@ -100,7 +103,7 @@ class Layers:
         for body in new.values():
             self._check_object(row, body)
         with self._database.transaction() as session:
-            session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
+            row = _locked(session, row.id)
             shards = _numbered(session, ShardRow, ShardRow.version_id, row.version_id, new)
             held = _numbered(session, LayerShardRow, LayerShardRow.layer_id, row.id, new)
             quarantined = Counter(row.quarantined)
@@ -142,7 +145,7 @@ class Layers:
                 return layer
             self.write_manifest(row.id)
             with self._database.transaction() as session:
-                session.refresh(row := session.get_one(LayerRow, row.id), with_for_update=True)
+                row = _locked(session, row.id)
                 now = _layer(session, row)
                 if now == layer:
                     row.state = "sealed"
@@ -185,8 +188,7 @@ class Layers:
         self, caller: Principal, layer_id: str, state: str, to: str, reason: str
     ) -> api.Layer:
         with self._database.transaction() as session:
-            row = layer_row(session, caller.team, layer_id)
-            session.refresh(row, with_for_update=True)
+            row = _locked(session, layer_row(session, caller.team, layer_id).id)
             if row.state == state:
                 row.state = to
                 record(session, caller, f"layer-{to}", row.id, reason)
@@ -235,6 +237,15 @@ class Layers:
                 field="object_key",
                 fix=f"write the captions below layers/{row.id}/ first",
             )
+
+
+def _locked(session: Session, layer_id: str) -> LayerRow:
+    """The layer, unchanged by others until this transaction ends; it may have been deleted."""
+    chosen = select(LayerRow).where(LayerRow.id == layer_id).with_for_update()
+    row = session.scalar(chosen.execution_options(populate_existing=True))
+    if row is None:
+        raise NotFound(f"layer {layer_id} was deleted", field="layer")
+    return row
 
 
 def _numbered(

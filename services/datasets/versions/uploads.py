@@ -19,7 +19,7 @@ from services.chassis.web.contents import Received
 from services.chassis.web.errors import Conflict, Invalid
 from services.chassis.web.paging import Page
 from services.datasets.governance.quotas import Storage
-from services.datasets.lookup import dataset_row, version_row
+from services.datasets.lookup import dataset_row, locked_version, version_row
 from services.datasets.tables import UploadRow, VersionRow
 from vila2.data.errors import ShardError
 from vila2.data.readers.files.tree import ODD, TREE, is_sent
@@ -120,8 +120,8 @@ class Uploads:
 
         Without a digest any content of the piece counts as the one that it has.
         """
-        row = version_row(session, dataset_row(session, piece.team, piece.dataset), piece.version)
-        session.refresh(row, with_for_update=True)
+        dataset = dataset_row(session, piece.team, piece.dataset)
+        row = locked_version(session, dataset, piece.version)
         held = session.get(UploadRow, (row.id, piece.file, piece.number))
         if held is not None and sha256 in ("", held.sha256):
             return None

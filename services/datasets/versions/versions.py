@@ -10,13 +10,16 @@ from services.chassis.storage.sources import Sources
 from services.chassis.web.errors import Conflict, Invalid, NotFound, TooManyRequests
 from services.chassis.web.idempotency import KeyedRequest
 from services.chassis.web.paging import Page
-from services.chassis.work.units import FAILED, WorkUnits
+from services.chassis.work.units import WorkUnits
 from services.datasets.governance.history import record
 from services.datasets.governance.quotas import Storage
 from services.datasets.lookup import (
     dataset_row,
     find_dataset,
+    locked_version,
+    next_number,
     ready_version,
+    shown_state,
     version_row,
 )
 from services.datasets.tables import DatasetRow, ShardRow, UploadRow, VersionRow, WorkUnitRow
@@ -51,6 +54,9 @@ class Versions:
             if row is None:
                 row = DatasetRow(team=team, name=body.name, kind=body.kind, latest=0)
                 session.add(row)
+            elif row.deleted:
+                # Its versions' numbers go on, so that none means two versions.
+                row.deleted, row.kind = False, body.kind
             elif row.kind != body.kind:
                 raise Conflict(
                     f"dataset {body.name} exists with kind {row.kind}",
@@ -62,7 +68,9 @@ class Versions:
     def list_datasets(self, team: str, page: Page, *, query: str) -> list[api.Dataset]:
         """The team's datasets whose name contains `query`, by name."""
         chosen = select(DatasetRow).where(
-            DatasetRow.team == team, DatasetRow.name.contains(query, autoescape=True)
+            DatasetRow.team == team,
+            DatasetRow.name.contains(query, autoescape=True),
+            DatasetRow.deleted.is_(False),
         )
         with self._database.reading() as session:
             return [_dataset(row) for row in page.rows(session, chosen, DatasetRow.name)]
@@ -89,17 +97,15 @@ class Versions:
             dataset = dataset_row(session, team, name)
             # Concurrent requests must not get the same number.
             session.refresh(dataset, with_for_update=True)
+            dataset = dataset_row(session, team, name)
             known = asked.find(session, VersionRow, dataset_id=dataset.id)
             if known is not None:
                 return self._version(session, dataset, known)
             if not body.origin:
                 self._storage.check(session, team, body.upload_bytes, field="upload_bytes")
-            newest = session.scalar(
-                select(func.max(VersionRow.number)).where(VersionRow.dataset_id == dataset.id)
-            )
             row = VersionRow(
                 dataset_id=dataset.id,
-                number=(newest or 0) + 1,
+                number=next_number(session, dataset),
                 **asked.columns,
                 source=body.source,
                 licence=body.licence,
@@ -120,13 +126,12 @@ class Versions:
         """
         with self._database.transaction() as session:
             dataset = dataset_row(session, team, name)
-            row = version_row(session, dataset, number)
-            session.refresh(row, with_for_update=True)
+            row = locked_version(session, dataset, number)
             if row.state == "open":
                 pieces = select(UploadRow.number).where(UploadRow.version_id == row.id).limit(1)
                 if not row.origin and session.scalar(pieces) is None:
                     raise Conflict(f"version {number} of {name} has no parts", fix="upload first")
-                self._check_waiting(session, team)
+                self.check_waiting(session, team)
                 row.state = "ingesting"
                 unit = WorkUnitRow(
                     id=f"ingest-{row.id}",
@@ -140,7 +145,7 @@ class Versions:
                 row.state, row.error = "ingesting", ""
             return self._version(session, dataset, row)
 
-    def _check_waiting(self, session: Session, team: str) -> None:
+    def check_waiting(self, session: Session, team: str) -> None:
         """Raise `TooManyRequests` if too many of the team's versions wait for their ingest."""
         waiting = session.scalar(
             select(func.count())
@@ -158,8 +163,10 @@ class Versions:
     def use(self, caller: Principal, name: str, body: api.LatestIn) -> api.Dataset:
         """Make a version, possibly an earlier one, the one that the bare name refers to."""
         with self._database.transaction() as session:
-            row = ready_version(session, caller.team, name, body.version)
             dataset = dataset_row(session, caller.team, name)
+            # A version that is being deleted must not become the one in use.
+            session.refresh(dataset, with_for_update=True)
+            row = ready_version(session, caller.team, name, body.version)
             if dataset.latest != row.number:
                 subject = f"{name}: {dataset.latest} -> {row.number}"
                 record(session, caller, "version-in-use", subject, body.reason)
@@ -195,10 +202,7 @@ class Versions:
             return page.numbered([api.RejectedExample(**example) for example in row.examples])
 
     def _version(self, session: Session, dataset: DatasetRow, row: VersionRow) -> api.Version:
-        unit = session.get(WorkUnitRow, f"ingest-{row.id}")
-        # Ingest marks versions with invalid data; if it failed otherwise, only its unit shows it.
-        gave_up = row.state == "ingesting" and unit is not None and unit.state == FAILED
-        state = "failed" if gave_up else row.state
+        state, unit = shown_state(session, row)
         parts = session.scalars(
             select(UploadRow.number)
             .where(UploadRow.version_id == row.id, UploadRow.file == "")

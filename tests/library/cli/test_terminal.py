@@ -148,3 +148,11 @@ def test_a_bar_does_not_share_its_line_with_the_table_below_it() -> None:
     _, bar, headings, *_ = out.export_text().splitlines()
     assert set(bar.strip()) <= set("━╸╺")
     assert headings.startswith("round")
+
+
+@pytest.mark.parametrize(("count", "shown"), [
+    (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (99_960_000, "100 MB"),
+    (999_999, "1 MB"), (193_331_200, "193 MB"),
+])  # fmt: skip
+def test_sizes_have_three_digits_at_most(count: int, shown: str) -> None:
+    assert terminal.size(count) == shown

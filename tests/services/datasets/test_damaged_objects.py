@@ -23,6 +23,7 @@ from vila2.client import ApiError, Client
 from vila2.client.joined import joined
 from vila2.data.errors import Damaged
 from vila2.data.stored.intact import check_bytes, check_file
+from vila2.doctor import deep
 from vila2.schemas.rest.datasets import AuditIn, TakedownIn
 from vila2.schemas.stored import Stored
 
@@ -157,6 +158,22 @@ def test_no_changed_byte_passes(data: bytes, draw: st.DataObject) -> None:
     for other in (bytes(changed), data[:at], data + b"\0"):
         with pytest.raises(Damaged):
             check_bytes(other, what)
+
+
+def test_the_doctor_reads_everything_and_names_what_is_damaged(
+    platform: EmbeddedPlatform, client: Client
+) -> None:
+    """Every damaged shard, whatever else is."""
+    objects = platform.apps["datasets"].state.context.objects
+    made = layer(client, objects, name="short", dataset="web")
+    assert {finding.state for finding in deep.findings(client)} == {"ok"}
+    for folder, number in (("shards", 0), ("shards", 1), (f"layers/{made.id}", 1)):
+        flip(stored(platform, folder, number))
+    data, captions = deep.findings(client)
+    assert (data.check, captions.check) == ("data web@1", "layer short of web@1")
+    assert all(f"shard {n} of web@1 is damaged" in data.found for n in (0, 1))
+    assert f"captions of shard 1 in layer {made.id} is damaged" in captions.found
+    assert "deploy/restore.sh BACKUP" in data.fix
 
 
 def test_an_object_without_a_digest_is_not_taken_for_whole(tmp_path: Path) -> None:

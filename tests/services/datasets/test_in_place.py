@@ -20,6 +20,7 @@ from vila2.client import ApiError
 from vila2.client.submit import register
 from vila2.data.layers import decode_layer_shard
 from vila2.data.shards import read_shard
+from vila2.schemas.rest.dataset_upkeep import ExcludeIn
 from vila2.schemas.rest.datasets import TakedownIn, Version
 
 
@@ -144,3 +145,16 @@ def test_a_prefix_without_tars_is_a_clear_error(lab: Lab) -> None:
     version = lab.register("nothing")
     assert version.state == "failed"
     assert "nothing" in version.error
+
+
+def test_samples_are_excluded_without_copying_a_tar(lab: Lab) -> None:
+    """Each version has indexes of its own, and deleting one leaves the other and the tars."""
+    lab.register()
+    datasets = lab.platform.client.datasets
+    made = datasets.exclude("web", 1, ExcludeIn(keys=["00001"]))
+    until(lambda: datasets.version("web", made.version).state != "ingesting")
+    assert [sample.image for sample in samples(lab)] == [image(n) for n in (0, 2, 3)]
+    deletion = datasets.delete("web", 1)
+    until(lambda: datasets.deletion(deletion.id).state == "done")
+    assert [sample.image for sample in samples(lab)] == [image(n) for n in (0, 2, 3)]
+    assert len(list(lab.bucket.list_objects("images", recursive=True))) == 2

@@ -29,6 +29,7 @@ from tests.support.waiting import until
 from vila2.client import Client
 from vila2.data.readers import ReadOptions, open_reader
 from vila2.data.shards import write_raw_shard
+from vila2.schemas.rest.dataset_upkeep import ExcludeIn
 from vila2.schemas.rest.datasets import DatasetIn, TakedownIn, VersionIn
 
 
@@ -138,6 +139,53 @@ def test_a_shard_that_is_being_deleted_is_not_found_by_an_ingest(
     replica.join()
     assert held(store.blue) == [image(n) for n in range(4)]
     assert held(store.red) == [image(n) for n in (0, 2, 3)]
+
+
+def test_a_shard_that_an_ingest_has_found_is_kept_by_a_deletion(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red deletes its dataset right after blue's ingest saw the shard in the store."""
+    ingest = store.given_to(store.blue, tmp_path / "foxes")
+    deletion = store.red.datasets.delete("foxes").id
+    meanwhile(monkeypatch, store.objects, "exists", lambda: store.take(deletion))
+    store.take(ingest)
+    assert store.red.datasets.deletion(deletion).state == "done"
+    assert held(store.blue) == [image(n) for n in range(4)]
+
+
+def test_a_shard_that_a_deletion_removes_is_stored_again_by_an_ingest(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ingest comes after the deletion saw that nobody uses the object."""
+    ingest = store.given_to(store.blue, tmp_path / "foxes")
+    deletion = store.red.datasets.delete("foxes").id
+    replica = threading.Thread(target=store.take, args=(ingest,))
+
+    def begin() -> None:
+        replica.start()
+        replica.join(timeout=2)
+
+    meanwhile(monkeypatch, store.objects, "delete", begin, after=False)
+    store.take(deletion)
+    replica.join()
+    assert store.red.datasets.deletion(deletion).state == "done"
+    assert held(store.blue) == [image(n) for n in range(4)]
+
+
+def test_a_version_that_shares_shards_is_copied_while_they_are_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either the copy has them all, or it fails and says why."""
+    made = store.red.datasets.exclude("foxes", 1, ExcludeIn(keys=["p0"]))
+    copy = next(unit for unit, task in store.claimable() if task == "datasets.exclusion")
+
+    def delete() -> None:
+        store.take(store.red.datasets.delete("foxes", 1).id)
+
+    meanwhile(monkeypatch, store.objects, "put", delete, of="indexes/")
+    store.take(copy)
+    until(lambda: store.take(copy) or store.red.datasets.version("foxes", 2).state == "failed")
+    assert "was deleted" in store.red.datasets.version("foxes", made.version).error
 
 
 def test_a_copy_that_another_take_down_deletes_is_made_again(

@@ -122,7 +122,7 @@ def test_a_method_that_a_path_does_not_have_is_a_problem(platform: EmbeddedPlatf
 # What creates a row that has no name of its own; anything else may be repeated as it is.
 KEYED = {
     "create_version", "open_layer", "begin_export", "start_job", "start_specialist", "submit_job",
-    "add_model", "start_run", "branch_run",
+    "add_model", "start_run", "branch_run", "exclude_samples",
 }  # fmt: skip
 
 

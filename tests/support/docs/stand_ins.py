@@ -118,7 +118,10 @@ def _keys(page: Page) -> None:
     page.stand_ins["3830e8a2"] = next(word for word in made if "." in word).partition(".")[0]
 
 
-def _piece(page: Page) -> None:
+def _store(page: Page) -> None:
+    """A piece to upload, and a dataset to exclude a sample from and to delete."""
+    images(page.folder / "photos", count=4, first=16)
+    page.shell.run("vila2 datasets submit photos --name photos")
     page.shell.run("vila2 export scenes-corpus parquet --format parquet --text original")
     (found,) = sorted((page.folder / "parquet").rglob("*.parquet"))[:1]
     (page.folder / "piece").write_bytes(found.read_bytes())
@@ -130,5 +133,5 @@ PREPARATIONS: dict[str, Callable[[Page], None]] = {
     "docs/captioning.md": _captioning,
     "docs/estimates.md": _estimates,
     "docs/identity.md": _keys,
-    "docs/store.md": _piece,
+    "docs/store.md": _store,
 }

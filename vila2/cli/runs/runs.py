@@ -24,8 +24,6 @@ from vila2.schemas.rest.controller import Run, RunIn
 from vila2.system.terminal import bold, moment, say, sentence, show, stack, table
 
 app = Group("Runs: one recipe over one dataset, round by round.")
-app.command("estimate")(estimate.estimate)
-control.register(app)
 Page = Annotated[
     Path | None,
     typer.Option(
@@ -199,3 +197,8 @@ def _state(session: Session, client: Client, run: Run) -> Iterator[RenderableTyp
 
 def _report(client: Client, run: str) -> RunReport:
     return RunReport.model_validate(client.controller.report(run))
+
+
+# After `start` and `resume`, so that the help lists those first.
+app.command("estimate")(estimate.estimate)
+control.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_keys_come_sorted_and_only_from_below_the_prefix(objects: ObjectStore) -
 def test_keys_below_nothing_are_none(objects: ObjectStore) -> None:
     """A prefix that nobody wrote to is empty, not an error."""
     assert list(objects.keys("nothing")) == []
+
+
+def test_entries_have_sizes_and_times(objects: ObjectStore) -> None:
+    """Those below the prefix; S3 counts whole seconds, by its own clock."""
+    objects.put("a/b", b"four")
+    objects.put("a/c/d", b"")
+    objects.put("ab/e", b"x")
+    found = {entry.key: entry for entry in objects.entries("a")}
+    assert {key: entry.bytes for key, entry in found.items()} == {"a/b": 4, "a/c/d": 0}
+    assert all(abs(entry.written_at - time.time()) < 60 for entry in found.values())
+    assert list(objects.entries("nothing")) == []
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)

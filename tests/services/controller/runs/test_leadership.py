@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.storage.database import Database
-from services.controller.loop.leadership import Leadership
+from services.controller.leadership import Leadership
 from services.controller.tables import Base
 
 
