@@ -121,7 +121,7 @@ def _keys(page: Page) -> None:
 def _store(page: Page) -> None:
     """A piece to upload, and a dataset to exclude a sample from and to delete."""
     images(page.folder / "photos", count=4, first=16)
-    page.shell.run("vila2 datasets submit photos --name photos")
+    page.shell.run("vila2 datasets submit photos --name street-photos")
     page.shell.run("vila2 export scenes-corpus parquet --format parquet --text original")
     (found,) = sorted((page.folder / "parquet").rglob("*.parquet"))[:1]
     (page.folder / "piece").write_bytes(found.read_bytes())
