@@ -35,26 +35,41 @@ def _version(client: Client, name: str, dataset: str, number: int) -> Finding:
         content = client.datasets.shard_content(dataset, number, index)
         return len(content) + len(client.datasets.shard_index(dataset, number, index))
 
-    return _read(f"data {name}", client.datasets.version(dataset, number).shards, read)
+    return _read(f"data {name}", lambda: client.datasets.version(dataset, number).shards, read)
 
 
 def _layer(client: Client, layer: LayerUsage, name: str) -> Finding:
     return _read(
         f"layer {layer.name} of {name}",
-        len(client.datasets.layer_shards(layer.id)),
+        lambda: len(client.datasets.layer_shards(layer.id)),
         lambda index: len(client.datasets.layer_content(layer.id, index)),
     )
 
 
-def _read(what: str, shards: int, read: Callable[[int], int]) -> Finding:
-    """Read every shard, also after a damaged one: the fix names all of them."""
-    size, damaged, fix = 0, [], ""
-    for index in range(shards):
+def _read(what: str, shards: Callable[[], int], read: Callable[[int], int]) -> Finding:
+    """Read every shard, also after a damaged one; what was deleted meanwhile is no problem."""
+    size, count, damaged, fix = 0, 0, [], ""
+    try:
+        count = shards()
+    except ApiError as error:
+        return _unread(what, error)
+    for index in range(count):
         try:
             size += read(index)
         except ApiError as error:
+            if not error.problem.type.endswith(":damaged"):
+                return _unread(what, error)
             damaged.append(f"shard {index}: {error.problem.detail}")
             fix = fix or error.problem.fix or "restore it from a backup"
     if damaged:
         return problem(what, "; ".join(damaged)[:1000], fix=fix)
-    return ok(what, f"{counted(shards, 'shard')}, {counted(size, 'byte')} as they were stored")
+    return ok(what, f"{counted(count, 'shard')}, {counted(size, 'byte')} as they were stored")
+
+
+def _unread(what: str, error: ApiError) -> Finding:
+    """It was deleted meanwhile, or it could not be read for another reason than damage."""
+    if error.problem.status == 404:
+        return ok(what, "was deleted meanwhile")
+    return problem(
+        what, f"cannot be read: {error}", fix="see the log of the service, and try again"
+    )

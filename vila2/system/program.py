@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
 
@@ -29,10 +28,20 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     if not any(thread.daemon for thread in threading.enumerate()):
         sys.exit(status)
     atexit._run_exitfuncs()
+    os._exit(status or _flushed())
+
+
+def _flushed() -> int:
+    """Write what is buffered; 120, as the interpreter's own, if it cannot be written."""
+    lost = 0
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
+        try:
             stream.flush()
-    os._exit(status)
+        except (BrokenPipeError, ValueError):  # the reader is gone, or the stream is closed
+            continue
+        except OSError:
+            lost = 120
+    return lost
 
 
 def _status(ended: SystemExit) -> int:

@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from services.chassis.storage.database import Database
 from services.chassis.web.errors import Conflict, NotFound
 from services.chassis.web.paging import Page
-from services.chassis.work.units import FAILED, WorkUnits
+from services.chassis.work.units import CANCELLED, DONE, FAILED, WorkUnits
 from services.datasets.governance.deletion_steps import INTERNAL, mark_deleted
 from services.datasets.governance.dependents import Target, dependents, trained_on
 from services.datasets.governance.history import record
 from services.datasets.lookup import GONE, dataset_row, find_dataset, shown_state, version_row
 from services.datasets.tables import DeletionRow, LayerRow, VersionRow, WorkUnitRow
+from services.datasets.versions.exclusion_shards import EXCLUSION_TASK
 from services.identity.require import Principal
 from vila2.client import Client
 from vila2.schemas.refs import DatasetRef
@@ -45,8 +46,12 @@ class Deletions:
         name: str,
         number: int | None = None,
         asked: api.DeletionIn = _PLAIN,
+        *,
+        only_if: Callable[[VersionRow], bool] = lambda _: True,
     ) -> api.Deletion:
         """Delete a version, or the whole dataset; one that was deleted returns its record.
+
+        `only_if` is asked of each version while it is locked; if it says no, this is a `Conflict`.
 
         Raises `Conflict` that names what depends on it: caption layers and models trained on it,
         unless `asked` says otherwise, caption jobs and runs in progress, an ingest, and the
@@ -59,8 +64,9 @@ class Deletions:
                 return self._deletion(session, known)
             chosen, target = _target(session, caller.team, name, number)
         models: list[str] = []
-        # Nothing else can depend on data that was never ready.
-        if any(version.samples for version in chosen):
+        # Nothing else can depend on data that was never ready. What was ready may have no samples
+        # left, and layers all the same.
+        if any(version.state == "ready" for version in chosen):
             platform = self._platform(caller.team)
             models = trained_on(platform, target)
             dependents(
@@ -76,7 +82,7 @@ class Deletions:
             for version in chosen:
                 session.refresh(session.get_one(VersionRow, version.id), with_for_update=True)
             chosen, now = _target(session, caller.team, name, number)
-            if now != target:
+            if now != target or not all(map(only_if, chosen)):
                 raise Conflict(f"{target.what} was changed meanwhile", fix="delete it again")
             effects = mark_deleted(session, self._units, dataset, chosen, now.layers)
             dataset.deleted = number is None
@@ -122,12 +128,13 @@ class Deletions:
         dataset = find_dataset(session, team, name)
         if dataset is None or (number is None and not dataset.deleted):
             return None
+        held = None
         if number is not None:
             of = VersionRow.dataset_id == dataset.id
-            state = session.scalar(select(VersionRow.state).where(of, VersionRow.number == number))
-            if state not in GONE:
+            held = session.scalar(select(VersionRow).where(of, VersionRow.number == number))
+            if held is None or held.state not in GONE:
                 return None
-        return session.scalar(
+        records = session.scalars(
             select(DeletionRow)
             .where(
                 DeletionRow.team == team,
@@ -136,8 +143,11 @@ class Deletions:
                 DeletionRow.version.in_((0, number or 0)),
             )
             .order_by(DeletionRow.version.desc(), DeletionRow.created_at.desc())
-            .limit(1)
-        )
+        ).all()
+        if held is None:
+            return next(iter(records), None)
+        # The name may have been used again, and deleted again, since.
+        return next((row for row in records if held.id in row.effects["ids"]), None)
 
     def _deletion(self, session: Session, row: DeletionRow) -> api.Deletion:
         unit = session.get(WorkUnitRow, row.id)
@@ -184,6 +194,12 @@ def _target(
             field="number",
             fix=f"choose another one first: `vila2 datasets use {name}@{others[-1]}`",
         )
+    if copy := _copied_to(session, {row.id for row in chosen}):
+        raise Conflict(
+            f"{what} is being copied, without some samples, to {DatasetRef(name, copy)}",
+            field="number",
+            fix="wait until that version is ready or has failed",
+        )
     layers = session.execute(
         select(LayerRow.id, LayerRow.name)
         .where(LayerRow.version_id.in_([row.id for row in chosen]))
@@ -195,3 +211,17 @@ def _target(
         tuple((layer, called) for layer, called in layers),
         bare=name if in_use else "",
     )
+
+
+def _copied_to(session: Session, versions: set[int]) -> int:
+    """Number of the version that an exclusion makes of one of these; 0 if there is none."""
+    units = session.scalars(
+        select(WorkUnitRow).where(
+            WorkUnitRow.task == EXCLUSION_TASK,
+            WorkUnitRow.state.not_in((DONE, FAILED, CANCELLED)),
+        )
+    )
+    for unit in units:
+        if int(unit.payload["from"]) in versions:
+            return session.get_one(VersionRow, int(unit.payload["version_id"])).number
+    return 0

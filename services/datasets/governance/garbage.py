@@ -15,10 +15,12 @@ from sqlalchemy.orm import Session
 
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore, StoredObject
+from services.chassis.web.errors import Conflict, NotFound
+from services.chassis.work.units import FAILED
 from services.datasets.governance.deletions import Deletions
 from services.datasets.governance.references import PREFIXES, SHARED, Orphan, orphans
 from services.datasets.governance.takedowns import lock_takedowns
-from services.datasets.tables import DatasetRow, TakedownRow, VersionRow
+from services.datasets.tables import DatasetRow, TakedownRow, VersionRow, WorkUnitRow
 from services.datasets.versions.shard_objects import ShardObjects
 from services.identity.require import Principal
 from vila2.schemas.rest import dataset_upkeep as api
@@ -51,11 +53,27 @@ class GarbageCollection:
             old = entry.written_at < time.time() - HOUR
             if not old or self._delete(orphan):
                 found.add(orphan, entry)
-        abandoned = self._abandoned(caller.team)
-        for upload in abandoned:
-            asked = api.DeletionIn(reason=_REASON)
-            self._deletions.start(caller, upload.dataset, upload.version, asked)
+        abandoned = [
+            upload for upload in self._abandoned(caller.team) if self._give_up(caller, upload)
+        ]
         return found.shown(abandoned, collected=True, unowned=unowned)
+
+    def _give_up(self, caller: Principal, upload: api.AbandonedUpload) -> bool:
+        """Delete the version unless somebody has gone on with it meanwhile."""
+
+        def still_abandoned(version: VersionRow) -> bool:
+            held = self._objects.entries(f"uploads/{version.id}")
+            before = time.time() - DAY
+            return version.state == "open" and all(entry.written_at < before for entry in held)
+
+        asked = api.DeletionIn(reason=_REASON)
+        try:
+            self._deletions.start(
+                caller, upload.dataset, upload.version, asked, only_if=still_abandoned
+            )
+        except (Conflict, NotFound):
+            return False
+        return True
 
     def _abandoned(self, team: str) -> list[api.AbandonedUpload]:
         """The team's open versions that nothing was uploaded to for a day."""
@@ -148,5 +166,11 @@ class _Found:
 
 
 def _is_taking_down(session: Session, team: str) -> bool:
-    running = select(TakedownRow.id).where(TakedownRow.team == team, TakedownRow.state == "running")
+    running = (
+        select(TakedownRow.id)
+        .join(WorkUnitRow, WorkUnitRow.subject == TakedownRow.id)
+        .where(
+            TakedownRow.team == team, TakedownRow.state == "running", WorkUnitRow.state != FAILED
+        )
+    )
     return session.scalar(running.limit(1)) is not None

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy import select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from services.chassis.crashpoint import crashpoint
@@ -26,6 +27,7 @@ from services.datasets.governance.effects import Effects
 from services.datasets.governance.erasure import Erased, Erasing
 from services.datasets.layers.layers import Layers
 from services.datasets.lookup import (
+    GONE,
     each_shard,
     named_version,
     shards_of,
@@ -48,6 +50,7 @@ from services.datasets.versions.sample_lookup import find_sample
 from services.datasets.versions.shard_objects import ShardObjects, lock_object
 from services.identity.require import Principal
 from vila2.client import Client
+from vila2.data.errors import Damaged
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.base import Progress
@@ -131,14 +134,23 @@ class Takedowns:
         for version in versions:
             with self._database.reading() as session:
                 name = version_name(session, version.id)
-            for shard in each_shard(self._database, version.id):
-                held = index_rows(self._objects, name, shard, ("sha256",))
-                if any(sample["sha256"] == row.sha256 for sample in held):
-                    self._take_out(row, name, shard)
-                seen += 1
-                report(seen)
+            try:
+                for shard in each_shard(self._database, version.id):
+                    held = index_rows(self._objects, name, shard, ("sha256",))
+                    if any(sample["sha256"] == row.sha256 for sample in held):
+                        self._take_out(row, name, shard)
+                    seen += 1
+                    report(seen)
+            except (Damaged, NoResultFound):
+                if not self._is_gone(version.id):
+                    raise
         self._sweep(row.id)
         self._close(row, claim)
+
+    def _is_gone(self, version_id: int) -> bool:
+        """Whether the version is being deleted, and the image with it."""
+        with self._database.reading() as session:
+            return session.get_one(VersionRow, version_id).state in GONE
 
     def _digest(self, team: str, body: api.TakedownIn) -> str:
         if not body.dataset or not body.key:

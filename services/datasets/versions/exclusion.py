@@ -22,6 +22,7 @@ from services.identity.require import Principal
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import dataset_upkeep as api
 from vila2.schemas.rest.datasets import Version
+from vila2.system.numbers import counted
 
 _NAMED = 5
 
@@ -112,7 +113,7 @@ class Exclusions:
             session.flush()
             self._add_unit(session, caller.team, row, source, body)
             change = f"{DatasetRef(name, source.number)} -> {DatasetRef(name, row.number)}"
-            what = f"{change} without {len(set(body.keys)):,} samples"
+            what = f"{change} without {counted(len(set(body.keys)), 'sample')}"
             record(session, caller, "samples-excluded", what, body.reason)
             return row
 

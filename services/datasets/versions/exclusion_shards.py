@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from vila2.data.shards import read_shard, write_shard
 from vila2.schemas.refs import DatasetRef
 
 EXCLUSION_TASK = "datasets.exclusion"
-EXCLUDED = "excluded"
+EXCLUDED, TAKEN_DOWN = "excluded", "taken-down"
 
 
 class ExclusionShards:
@@ -51,17 +53,15 @@ class ExclusionShards:
             dataset = session.get_one(DatasetRow, source.dataset_id)
             gone = taken_down(session, dataset.team)
         name = DatasetRef(dataset.name, source.number)
-        if source.state != "ready":
-            message = f"{name} was deleted before its samples were copied"
-            self._publication.settle_failed(claim, version_id, message)
-            raise PermanentError(message)
+        self._check_source(claim, version_id, name, source)
         shards: list[ShardRow] = []
         counted = _Counted(str(claim.payload.get("reason", "")))
         with closing(counted), tempfile.TemporaryDirectory(prefix="vila2-exclude-") as scratch:
             for shard in each_shard(self._database, source_id):
                 rows = self._rows(name, shard)
-                kept = [row for row in rows if row.key not in keys]
-                counted.add(rows, kept)
+                # A take-down in progress may not have reached this shard.
+                kept = [row for row in rows if row.key not in keys and row.sha256 not in gone]
+                counted.add(rows, kept, keys)
                 report(counted.accepted)
                 if kept:
                     whole = len(kept) == len(rows)
@@ -71,11 +71,24 @@ class ExclusionShards:
                     if not self._publication.keep(claim, new):
                         return
                     shards.append(new.row)
+        with self._database.reading() as session:
+            source = session.get_one(VersionRow, source_id)
+        # A deletion removes rows only after it has marked the version, so all of them were read.
+        self._check_source(claim, version_id, name, source)
         if not shards:
             # Those that were to stay have been taken down since.
             self._publication.settle_failed(claim, version_id, "no sample is left")
             raise PermanentError("no sample is left")
         self._publication.publish(claim, version_id, shards, counted.summary(), gone)
+
+    def _check_source(
+        self, claim: Claim, version_id: int, name: DatasetRef, source: VersionRow
+    ) -> None:
+        """Give up if the version to copy from was deleted."""
+        if source.state != "ready":
+            message = f"{name} was deleted before its samples were copied"
+            self._publication.settle_failed(claim, version_id, message)
+            raise PermanentError(message)
 
     def _new_shard(
         self,
@@ -135,31 +148,37 @@ class _Counted:
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
-        self.accepted, self._excluded, self._repeated = 0, 0, 0
-        self._examples: list[Rejected] = []
+        self.accepted, self._repeated = 0, 0
+        self._rejected: Counter[str] = Counter()
+        self._examples: dict[str, list[Rejected]] = {}
         self._seen = Seen()
 
-    def add(self, rows: Sequence[IndexRow], kept: Sequence[IndexRow]) -> None:
-        """Count the samples of a shard, and those that are kept of it."""
+    def add(
+        self, rows: Sequence[IndexRow], kept: Sequence[IndexRow], keys: AbstractSet[str]
+    ) -> None:
+        """Count the samples of a shard, those that are kept of it, and why the others are not."""
         self.accepted += len(kept)
-        self._excluded += len(rows) - len(kept)
         stay = {row.key for row in kept}
         for row in rows:
             if row.key in stay:
                 if row.caption:
                     digest = hashlib.sha256(row.caption.encode()).digest()
                     self._repeated += self._seen.add_caption(digest)
-            elif len(self._examples) < EXAMPLES_PER_REASON:
-                self._examples.append(Rejected(row.key, row.source, EXCLUDED, self._reason))
+                continue
+            reason, detail = (EXCLUDED, self._reason) if row.key in keys else (TAKEN_DOWN, "")
+            self._rejected[reason] += 1
+            examples = self._examples.setdefault(reason, [])
+            if len(examples) < EXAMPLES_PER_REASON:
+                examples.append(Rejected(row.key, row.source, reason, detail))
 
     def summary(self) -> Summary:
         """The counts so far. Notes are not known of single samples, and are left out."""
         return Summary(
             accepted=self.accepted,
-            rejected={EXCLUDED: self._excluded},
+            rejected=dict(self._rejected),
             notes={},
             repeated_captions=self._repeated,
-            examples={EXCLUDED: tuple(self._examples)},
+            examples={reason: tuple(held) for reason, held in self._examples.items()},
         )
 
     def close(self) -> None:

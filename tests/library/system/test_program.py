@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,16 @@ run_program(main)
 """
     ended, out, error = ran(code)
     assert (ended, out, error.endswith(told)) == (status, "bye\n", True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_output_that_could_not_be_written_is_a_failure() -> None:
+    code = """
+import threading
+from vila2.system.program import run_program
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+run_program(lambda: print("lost"))
+"""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, check=False, timeout=60)
+    assert done.returncode != 0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from services.datasets.lookup import each_shard
+from services.datasets.tables import ShardRow, TakedownRow, VersionRow
+from services.datasets.versions import exclusion_shards
 from services.platform.embedded import EmbeddedPlatform
 from tests.services.datasets.test_takedown import held, taken_down
 from tests.support.datasets.captioned_datasets import dataset
@@ -79,7 +85,7 @@ def test_a_version_without_any_sample_is_refused(foxes: Client) -> None:
 def test_the_history_says_why(foxes: Client) -> None:
     excluded(foxes, "p1", reason="also in a benchmark")
     (entry,) = foxes.datasets.history()
-    assert entry.subject == "foxes@1 -> foxes@2 without 1 samples"
+    assert entry.subject == "foxes@1 -> foxes@2 without 1 sample"
     assert entry.detail == "also in a benchmark"
     (example,) = foxes.datasets.rejected("foxes", 2)
     assert (example.key, example.reason, example.detail) == (
@@ -120,23 +126,6 @@ def test_a_take_down_reaches_the_new_version(foxes: Client) -> None:
     assert held(foxes) == [image(n) for n in (0, 2, 3, 5)]
 
 
-def test_a_source_that_is_deleted_meanwhile_fails_the_version(
-    platform: EmbeddedPlatform, foxes: Client
-) -> None:
-    """With the reason, and the failed version can be deleted."""
-    worker = platform.apps["datasets"].state.context.worker
-    excluded(foxes, "p1")
-    worker.stop()
-    made = foxes.datasets.exclude("foxes", 1, ExcludeIn(keys=["p2"]))
-    foxes.datasets.delete("foxes", 1)
-    worker.take("ingest-3")
-    failed = foxes.datasets.version("foxes", made.version)
-    assert (failed.state, failed.error) == (
-        "failed", "foxes@1 was deleted before its samples were copied",
-    )  # fmt: skip
-    assert foxes.datasets.delete("foxes", made.version).versions == ["foxes@3"]
-
-
 def test_a_copy_that_was_cut_is_made_again(
     platform: EmbeddedPlatform, foxes: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,3 +142,61 @@ def test_a_copy_that_was_cut_is_made_again(
     made = excluded(foxes, "p1")
     assert (made.state, cut["left"]) == ("ready", 0)
     assert held(foxes) == [image(n) for n in (0, 2, 3, 4, 5)]
+
+
+def test_an_image_that_is_being_taken_down_is_not_copied(
+    platform: EmbeddedPlatform, foxes: Client
+) -> None:
+    """The take-down lists the versions when it begins, and would pass over the new one."""
+    context = platform.apps["datasets"].state.context
+    with context.versions._database.transaction() as session:
+        session.add(
+            TakedownRow(
+                id="takedown-1", team="local", sha256=hashlib.sha256(image(4)).hexdigest(),
+                reason="asked", requested_by="legal", by_key="", state="running", effects={},
+            )
+        )  # fmt: skip
+    made = excluded(foxes, "p1")
+    assert made.rejected == {"excluded": 1, "taken-down": 1}
+    assert held(foxes) == [image(n) for n in (0, 2, 3, 5)]
+
+
+def test_a_version_that_is_deleted_while_it_is_copied_fails_the_copy(
+    platform: EmbeddedPlatform, foxes: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples that were not read are neither lost nor forgotten."""
+    database = platform.apps["datasets"].state.context.versions._database
+
+    def marked_and_cut(*asked: object) -> Iterator[ShardRow]:
+        shards = each_shard(*asked)  # type: ignore[arg-type]
+        yield next(shards)
+        with database.transaction() as session:
+            session.get_one(VersionRow, 1).state = "deleting"
+
+    monkeypatch.setattr(exclusion_shards, "each_shard", marked_and_cut)
+    made = excluded(foxes, "p1")
+    assert (made.state, made.error) == (
+        "failed", "foxes@1 was deleted before its samples were copied",
+    )  # fmt: skip
+    assert foxes.datasets.delete("foxes", made.version).versions == ["foxes@2"]
+
+
+def test_a_version_that_is_being_copied_is_not_deleted(
+    platform: EmbeddedPlatform, foxes: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, may_end = threading.Event(), threading.Event()
+
+    def slowly(*asked: object) -> Iterator[ShardRow]:
+        copying.set()
+        may_end.wait(30)
+        yield from each_shard(*asked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exclusion_shards, "each_shard", slowly)
+    made = foxes.datasets.exclude("foxes", 0, ExcludeIn(keys=["p1"]))
+    copying.wait(30)
+    try:
+        with pytest.raises(ApiError, match="foxes@1 is being copied, without some samples, to"):
+            foxes.datasets.delete("foxes", 1)
+    finally:
+        may_end.set()
+    until(lambda: foxes.datasets.version("foxes", made.version).state == "ready")

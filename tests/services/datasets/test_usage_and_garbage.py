@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.chassis.storage.settings import StorageSettings
+from services.datasets.governance.garbage import GarbageCollection
 from services.datasets.tables import VersionRow
 from services.platform.embedded import EmbeddedPlatform
 from tests.services.datasets.test_takedown import held
@@ -19,7 +20,7 @@ from tests.support.datasets.samples import image
 from tests.support.embedded_platform import client_with, submitted
 from tests.support.waiting import until
 from vila2.client import Client
-from vila2.schemas.rest.dataset_upkeep import Garbage, VersionUsage
+from vila2.schemas.rest.dataset_upkeep import AbandonedUpload, Garbage, VersionUsage
 from vila2.schemas.rest.datasets import DatasetIn, ExportIn, VersionIn
 from vila2.schemas.rest.identity import DAY
 
@@ -222,3 +223,15 @@ def test_an_upload_in_progress_is_not_abandoned(platform: EmbeddedPlatform) -> N
     datasets.create(DatasetIn(name="foxes", kind="pairs"))
     datasets.open_version("foxes", VersionIn(format="folder"))
     assert datasets.garbage().abandoned == []
+
+
+def test_a_version_that_somebody_has_gone_on_with_is_not_collected(
+    platform: EmbeddedPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the list of what was abandoned and its turn."""
+    client = platform.client
+    dataset(client, tmp_path / "foxes")
+    stale = [AbandonedUpload(dataset="foxes", version=1, bytes=0, created_at=LONG_AGO)]
+    monkeypatch.setattr(GarbageCollection, "_abandoned", lambda *_: stale)
+    assert client.datasets.collect_garbage().abandoned == []
+    assert client.datasets.version("foxes", 1).state == "ready"

@@ -61,6 +61,8 @@ def submit_splits(
         return hashlib.sha256(f"{known}:{plan.sizes}:{plan.seed}:{how}".encode()).hexdigest()[:32]
 
     about = About(format, options, source or path.name, licence, shard_samples, again)
+    for dataset in datasets.values():  # so that one of another kind is refused before all others
+        client.datasets.create(dataset)
     return [
         fill(
             client,
