@@ -11,12 +11,12 @@ from typing import NoReturn
 
 
 def run_program(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` and exit with its status.
+    """Run `main` and exit with its status, without the interpreter's shutdown.
 
-    A daemon thread may be inside a library's C++ code, such as a model's step after Ctrl-C. When
-    the interpreter shuts down it ends that thread by unwinding its stack, which C++ answers with
-    abort (python/cpython issue 87135). So a program that has such threads leaves without a
-    shutdown, after its exit handlers have run and its output is written.
+    A daemon thread may be inside a library's C++ code, such as a model's step after Ctrl-C. The
+    shutdown ends that thread by unwinding its stack, which C++ answers with abort (python/cpython
+    issue 87135); so do libraries whose own threads still live when C++ ends. So the program leaves
+    after other threads have ended, exit handlers have run, and its output is written.
     """
     try:
         status = main() or 0
@@ -25,8 +25,7 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    if not any(thread.daemon for thread in threading.enumerate()):
-        sys.exit(status)
+    threading._shutdown()  # type: ignore[attr-defined]  # joins all threads but daemons
     atexit._run_exitfuncs()
     os._exit(status or _flushed())
 
