@@ -59,9 +59,20 @@ def _caption(folder: Path, spans: Collector) -> str:
             job = client.caption.start_job(captioning.job(run="run-1a2b3c4d")).id
         until(lambda: client.caption.job(job).state == "sealed", seconds=300)
         # Triton sends them every few seconds, and none of the last if its end takes too long.
-        until(lambda: any(span.process == "vila2-triton" for span in spans.spans), seconds=60)
+        until(lambda: _inferred(spans), seconds=60)
         client.close()
     return job
+
+
+def _inferred(spans: Collector) -> bool:
+    """Whether Triton's span below the first of the engine's has come: it comes after its parts."""
+    told = Told("", spans.of_trace(tracing.trace_id(ASKED)), [])
+    try:
+        request = told.below(ASKED[36:52], "POST /v1/jobs")
+        unit = told.below(request.span, "unit caption.shard")
+        return bool(told.below(told.below(unit.span, "engine answer").span, "InferRequest"))
+    except StopIteration:
+        return False
 
 
 def _told(job: str, spans: Collector, log: Path) -> Told:
