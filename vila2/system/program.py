@@ -27,7 +27,8 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
         status = 1
     threading._shutdown()  # type: ignore[attr-defined]  # joins all threads but daemons
     atexit._run_exitfuncs()
-    os._exit(status or _flushed())
+    lost = _flushed()
+    os._exit(status or lost)
 
 
 def _flushed() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +29,15 @@ run_program(main)
 """
 
 
+# As users have it: what is printed into a file or a pipe waits in a buffer.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def ran(code: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120,
+        env=BUFFERED,
+    )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
@@ -77,5 +83,7 @@ threading.Thread(target=threading.Event().wait, daemon=True).start()
 run_program(lambda: print("lost"))
 """
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, check=False, timeout=60)
-    assert done.returncode != 0
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, check=False, timeout=60, env=BUFFERED
+        )
+    assert done.returncode == 120
