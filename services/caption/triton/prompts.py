@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import Template
@@ -20,9 +20,10 @@ class PromptFormat:
     template: Template
     tokens: dict[str, str]
     image_size: int
-    special: tuple[str, ...] = ()  # texts that the tokenizer takes for one token
-    adds_bos: bool = False  # the tokenizer itself begins every text with `bos_token`
-    whole: bool = False  # the server tokenizes the prompt as a whole, as vLLM does
+    # Of a server that tokenizes the prompt as a whole, as vLLM does: texts that its tokenizer takes
+    # for one token, and whether it begins every text with `bos_token` by itself.
+    special: tuple[str, ...] = ()
+    adds_bos: bool = False
 
     @classmethod
     def of_model(cls, objects: ObjectStore, prefix: str, *, whole: bool = False) -> PromptFormat:
@@ -37,15 +38,15 @@ class PromptFormat:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         names = ("bos_token", "eos_token")
         tokens = {name: _content(tokenizer.get(name)) for name in names}
-        tokens_file: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer.json"))
-        special = [str(token["content"]) for token in tokens_file.get("added_tokens", ())]
-        return cls(
-            environment.from_string(source),
-            tokens,
-            int(preset["image_size"]),
-            tuple(sorted(special, key=len, reverse=True)),
-            _begins_with(tokens_file.get("post_processor"), tokens["bos_token"]),
-            whole,
+        made = cls(environment.from_string(source), tokens, int(preset["image_size"]))
+        if not whole:
+            return made
+        vocabulary: dict[str, Any] = json.loads(objects.get(f"{prefix}/tokenizer.json"))
+        special = [str(token["content"]) for token in vocabulary.get("added_tokens", ())]
+        return replace(
+            made,
+            special=tuple(sorted(special, key=len, reverse=True)),
+            adds_bos=_begins_with(vocabulary.get("post_processor"), tokens["bos_token"]),
         )
 
     def render(self, question: str) -> str:
@@ -54,8 +55,6 @@ class PromptFormat:
         If the server tokenizes it as a whole, markup in the question is broken up to stay text
         (`<image>` becomes `< image>`), and the first token is left to a tokenizer that adds it.
         """
-        if not self.whole:
-            return self._rendered(question)
         for text in self.special:
             if len(text) > 1:
                 question = question.replace(text, f"{text[0]} {text[1:]}")

@@ -47,7 +47,8 @@ def publish(objects: ObjectStore, name: str, model_prefix: str, options: EngineO
     if options.backend == "python":
         code = resources.files("services.caption.triton").joinpath("model.py").read_bytes()
         objects.put(f"{folder}/model.py", code)
-    options = replace(options, max_model_len=_longest(objects, model_prefix, options))
+    if options.backend == "vllm":
+        options = replace(options, max_model_len=_longest(objects, model_prefix, options))
     objects.put(f"{folder}/model.json", engine_text(name, options).encode())
     # Written last: its presence marks the model as complete.
     objects.put(config, config_text(name, options).encode())

@@ -38,17 +38,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_history_team"), ["team"], unique=False)
 
     op.create_table(
-        "reservations",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("team", sa.String(length=60), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.Column("until", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("reservations", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_reservations_team"), ["team"], unique=False)
-
-    op.create_table(
         "takedowns",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("team", sa.String(length=60), nullable=False),
@@ -260,10 +249,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_takedowns_sha256"))
 
     op.drop_table("takedowns")
-    with op.batch_alter_table("reservations", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_reservations_team"))
-
-    op.drop_table("reservations")
     with op.batch_alter_table("history", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_history_team"))
 

@@ -1,4 +1,4 @@
-"""Deletions of versions and datasets."""
+"""Reservations of storage, and deletions of versions and datasets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply this step."""
+    op.create_table(
+        "reservations",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("team", sa.String(length=60), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("reservations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reservations_team"), ["team"], unique=False)
+
     op.create_table(
         "deletions",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -44,3 +55,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_deletions_team"))
 
     op.drop_table("deletions")
+    with op.batch_alter_table("reservations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_reservations_team"))
+
+    op.drop_table("reservations")
