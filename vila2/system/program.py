@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -16,7 +15,8 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     A daemon thread may be inside a library's C++ code, such as a model's step after Ctrl-C. The
     shutdown ends that thread by unwinding its stack, which C++ answers with abort (python/cpython
     issue 87135); so do libraries whose own threads still live when C++ ends. So the program leaves
-    after other threads have ended, exit handlers have run, and its output is written.
+    once exit handlers have run and its output is written. It waits for no thread: when `main` has
+    returned, nobody would use what one still computes.
     """
     try:
         status = main() or 0
@@ -25,7 +25,6 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    threading._shutdown()  # type: ignore[attr-defined]  # joins all threads but daemons
     atexit._run_exitfuncs()
     lost = _flushed()
     os._exit(status or lost)

@@ -16,6 +16,12 @@ import httpx2
 from fastapi import FastAPI
 
 T = TypeVar("T")
+# How often a caller that waits looks whether the loop still runs, in seconds.
+_LOOK_SECONDS = 1.0
+
+
+class Stopped(RuntimeError):
+    """The loop has stopped, so nothing will answer any more."""
 
 
 class AppThread:
@@ -40,8 +46,20 @@ class AppThread:
             self._thread.join(timeout=30)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and return its result, or raise its exception."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run a coroutine on the loop and return its result, or raise its exception.
+
+        Raises `Stopped` if the loop stops meanwhile: a thread of a service would wait for ever, and
+        the process with it.
+        """
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while True:
+            try:
+                return asked.result(_LOOK_SECONDS)
+            except TimeoutError:
+                if asked.done():
+                    raise  # the coroutine's own
+                if not self._thread.is_alive():
+                    raise Stopped("the platform of this process has stopped") from None
 
 
 class InProcessTransport(httpx2.BaseTransport):
@@ -59,5 +77,8 @@ class InProcessTransport(httpx2.BaseTransport):
             response = await self._transport.handle_async_request(request)
             return response, await response.aread()
 
-        response, body = self._thread.call(send())
+        try:
+            response, body = self._thread.call(send())
+        except Stopped as error:
+            raise httpx2.ConnectError(str(error), request=request) from error
         return httpx2.Response(response.status_code, headers=response.headers, content=body)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -268,6 +270,19 @@ def test_an_import_that_must_wait_delays_no_other(
         assert add_directory(opened.client, folder, name="second").state == "ready"
         held = training.model_import(first.id)
         assert (held.state, "not now" in held.phase + held.error) == (state, True)
+
+
+def test_a_command_ends_while_an_import_is_in_progress(good: Path, tmp_path: Path) -> None:
+    """Its platform takes the import up, and leaves it to the next when the command is done."""
+    with EmbeddedPlatform(tmp_path / "w") as first:
+        made = add_directory(first.client, good, name="left")
+        context = first.apps["training"].state.context
+        context.importer.stop()
+        with context.registry._database.transaction() as session:
+            session.get_one(ModelImportRow, made.id).state = "waiting"
+    for _ in range(3):
+        command = [sys.executable, "-m", "vila2.cli.main", "datasets", "list", "-w", tmp_path / "w"]
+        subprocess.run(command, check=True, capture_output=True, timeout=90)
 
 
 def test_pieces_that_were_not_declared_are_refused(platform: EmbeddedPlatform, good: Path) -> None:
