@@ -18,6 +18,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from services.chassis.reference.page import HEADERS, reference_page
@@ -75,7 +76,8 @@ def create_service(
         try:
             yield
         finally:
-            context.stop()
+            # In a thread: work in progress may still ask this loop's apps, and is waited for.
+            await run_in_threadpool(context.stop)
 
     app = FastAPI(
         title=f"VILA² {title}",
