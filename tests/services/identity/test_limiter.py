@@ -14,7 +14,7 @@ from services.identity.limiter import Limiter
 from services.identity.require import ACT_AS
 from tests.support.chassis.example_service import ExampleService
 from tests.support.identity.principals import PLATFORM
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.servers.valkey import Broker, valkey
 from vila2.schemas.rest.identity import LimitsIn
 

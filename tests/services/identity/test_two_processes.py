@@ -13,8 +13,9 @@ from functools import partial
 import httpx2
 import pytest
 
+from tests.support.servers.ports import free_port
 from tests.support.servers.postgres import PostgresServer
-from tests.support.servers.process import free_port, running
+from tests.support.servers.process import running
 from tests.support.servers.valkey import valkey
 from tests.support.waiting import until
 from vila2.client import ApiError, Client

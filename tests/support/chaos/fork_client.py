@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
 class Process:
-    """One that was forked; it is known by its number alone."""
+    """One that was forked.
 
-    pid: int
+    It is held by a descriptor: its number may be another's, or a thread's, as soon as it has ended.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self._held = pid, os.pidfd_open(pid)
+
+    def __del__(self) -> None:
+        os.close(self._held)
 
     @property
     def lives(self) -> bool:
         """Whether it has not ended."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return not select.select([self._held], [], [], 0)[0]
 
     def signal(self, sign: signal.Signals) -> None:
         """Send a signal, if it is there."""
         with suppress(ProcessLookupError):
-            os.kill(self.pid, sign)
+            signal.pidfd_send_signal(self._held, sign)
 
     def end(self, *, seconds: float = 20.0) -> None:
         """Ask it to end, and make it."""
@@ -49,12 +50,7 @@ class Process:
 
     def gone(self, seconds: float) -> bool:
         """Wait until it has ended; False where it has not."""
-        end = time.monotonic() + seconds
-        while self.lives:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
-        return True
+        return bool(select.select([self._held], [], [], seconds)[0])
 
 
 class ForkClient:

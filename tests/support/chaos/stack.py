@@ -17,13 +17,13 @@ from pathlib import Path
 from services.platform.targets import TARGETS
 from tests.support.chaos.fork_client import ForkClient, Process
 from tests.support.chaos.proxy import Mode, Proxy
+from tests.support.servers.ports import free_ports
 from tests.support.servers.postgres import PostgresServer, postgres
 from tests.support.servers.process import ServerProcess
 from tests.support.servers.seaweedfs import S3Server, seaweedfs
 from tests.support.servers.valkey import Broker, valkey
 from tests.support.waiting import until
 from vila2.client import Client
-from vila2.triton.server import free_ports
 
 WORKERS = ("caption-worker", "caption-worker-2")
 SERVERS = ("postgres", "redis", "s3")
@@ -121,10 +121,10 @@ class Stack:
 
     def answers(self, name: str) -> bool:
         """Whether a process listens."""
+        assert self.children[name].lives, self.log(name)
         try:
             socket.create_connection(("127.0.0.1", self.ports[name]), timeout=1).close()
         except OSError:
-            assert self.children[name].lives, self.log(name)
             return False
         return True
 
@@ -153,6 +153,11 @@ class Stack:
     def client(self) -> Client:
         """A user's client, which no fault touches."""
         return Client.connect(self.address, key=(self.workspace / "key").read_text().strip())
+
+    def casualties(self) -> str:
+        """What the processes wrote last that have ended and were not killed; mostly nothing."""
+        ended = [name for name, child in self.children.items() if not child.lives]
+        return "".join(f"\n{name} has ended:\n{self.log(name)}" for name in ended)
 
     def log(self, name: str) -> str:
         """The end of a process's log."""

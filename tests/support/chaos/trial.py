@@ -135,7 +135,7 @@ def undisturbed(stack: Stack, *, specialists: bool) -> Reference:
     # Lower case, as models' names are: they hold the run's.
     name = f"chaos-reference-{int(specialists)}"
     run = _start(client, name, specialists=specialists)
-    said = _ended(client, run)
+    said = _ended(stack, client, run)
     assert not said, said
     held = Reference(outcome(client, run), _captions(client, run), time.monotonic() - began)
     client.close()
@@ -156,7 +156,7 @@ def tried(stack: Stack, fault: Fault, reference: Reference) -> Trial:
         with fault.breaks(stack):
             time.sleep(fault.seconds)
             mended = time.monotonic()
-        said = _ended(client, run)
+        said = _ended(stack, client, run)
         ended = time.monotonic()
     got = Counter[str]() if said else _captions(client, run)
     made = {} if said else outcome(client, run)
@@ -185,7 +185,7 @@ def _start(client: Client, name: str, *, specialists: bool) -> str:
     return client.controller.start_run(body, name).id
 
 
-def _ended(client: Client, run: str) -> str:
+def _ended(stack: Stack, client: Client, run: str) -> str:
     """Wait for the run's end; why it did not come to the one that was wanted."""
     end, phase = time.monotonic() + PATIENCE, ""
     while time.monotonic() < end:
@@ -199,7 +199,7 @@ def _ended(client: Client, run: str) -> str:
                 return "" if held.state == "finished" else f"{held.state}: {held.error}"
             phase = f"{held.phase} {held.trouble}"
         time.sleep(0.5)
-    return f"not over after {PATIENCE:.0f} s: {phase}"
+    return f"not over after {PATIENCE:.0f} s: {phase}{stack.casualties()}"
 
 
 def _captions(client: Client, run: str) -> Counter[str]:

@@ -28,7 +28,7 @@ from tests.support.embedded_platform import submitted
 from tests.support.runs.instant_engine_and_backend import InstantEngines, instant_training
 from tests.support.runs.instant_jobs import WEIGHTS
 from tests.support.runs.stepped_platform import SIZES, recipe, submitted_world
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.tiny_families import build
 from tests.support.waiting import until
 from vila2.cli.connection.workspace import announced

@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from services.platform.targets import TARGETS
+from tests.support.servers.ports import free_port, free_ports
 from tests.support.servers.postgres import postgres
-from tests.support.servers.process import free_port
 from tests.support.servers.seaweedfs import seaweedfs
 from tests.support.servers.valkey import valkey
 from tests.support.waiting import until
 from vila2.client import Client
-from vila2.triton.server import TritonServer, free_ports
+from vila2.triton.server import TritonServer
 
 WORKER = "caption-worker"
 

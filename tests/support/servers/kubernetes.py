@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from tests.support.servers.kubernetes_pod import Pod
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.servers.trainjob_schema import unknown_fields, wrong_values
 
 TOKEN = "of-the-service-account"

@@ -10,7 +10,7 @@ from services.chassis.web.limit_settings import ConnectionSettings
 from services.chassis.web.server import create_server
 from services.platform.embedded import EmbeddedPlatform
 from services.platform.mount import front
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.waiting import until
 
 

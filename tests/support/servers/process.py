@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,19 +15,6 @@ import pytest
 
 # The test that runs now, if it may not start a server (set by tests/support/suites.py).
 unmarked = ""
-
-
-def free_port(*, room: int = 1) -> int:
-    """A port that is free now, with the next `room - 1` free as well."""
-    for _ in range(200):
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-        # Below those that the system gives to whoever connects.
-        wanted = [20000 + port % 12000 + offset for offset in range(room)]
-        if all(_is_free(candidate) for candidate in wanted):
-            return wanted[0]
-    raise RuntimeError("no free ports")
 
 
 def check_marked() -> None:
@@ -127,12 +113,3 @@ def running(
         yield server
     finally:
         server.end()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

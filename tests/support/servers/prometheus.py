@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers.process import free_port, missing, running
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import missing, running
 
 
 def tool(name: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers.process import ServerProcess, free_port, missing, running
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import ServerProcess, missing, running
 
 ACCESS_KEY = "tester"
 SECRET_KEY = "tester-secret"
@@ -76,3 +77,7 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
         command, log=directory / "weed.log", ready=healthy, env=env, stop=signal.SIGKILL
     ) as process:
         yield S3Server(f"127.0.0.1:{port}", process=process)
+    # Its processes also talk by these, wherever its data is; another user could not take them over.
+    for number in range(port, port + 8):
+        for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):
+            left.unlink(missing_ok=True)

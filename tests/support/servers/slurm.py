@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tests.support.servers.process import free_port, missing, running
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import missing, running
 
 NODES = ("n1", "n2")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.servers.process import check_marked, free_port, missing
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import check_marked, missing
 from vila2.triton.install import Installed, TritonMissing
 from vila2.triton.server import TritonServer
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.servers.process import ServerProcess, free_port, missing, running
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import ServerProcess, missing, running
 
 
 @dataclass(frozen=True, slots=True)

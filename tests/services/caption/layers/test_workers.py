@@ -20,7 +20,7 @@ from services.caption.settings import CaptionSettings
 from services.chassis.storage.settings import StorageSettings
 from tests.support.caption_platform import CaptionPlatform, caption_platform
 from tests.support.servers.platform_http import served
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.servers.triton import triton_server
 from tests.support.servers.valkey import valkey
 from tests.support.waiting import until

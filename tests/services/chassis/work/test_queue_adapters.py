@@ -15,7 +15,7 @@ import pytest
 from services.chassis.work.queue import Queue
 from services.chassis.work.queue_celery import CeleryQueue
 from services.chassis.work.queue_inprocess import InProcessQueue
-from tests.support.servers.process import free_port
+from tests.support.servers.ports import free_port
 from tests.support.servers.valkey import Broker, valkey
 from tests.support.waiting import until
 
