@@ -5,6 +5,7 @@ VENV   ?= .venv
 # set it to the index address that PyTorch's install page gives for CPU or for your CUDA version.
 TORCH_INDEX ?=
 WORKSPACE   ?= .demo
+VLLM_BUILD  ?= cpu
 # Test processes at a time; each may use a gigabyte of memory.
 JOBS        ?= 4
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-full quick check fmt wire migration setup clean help
+.PHONY: demo test test-full vllm quick check fmt wire migration setup clean help
 
 help:            ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +39,9 @@ test: check      ## every check, and every test but the long ones
 
 test-full: $(STAMP) ## the long tests: crashes, chaos, fuzzing, whole runs
 	$(PYTEST) -m full
+
+vllm:            ## make vLLM's environment, for tests of it: VLLM_BUILD=cuda for GPUs
+	PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) deploy/vllm/install.sh .venv-vllm $(VLLM_BUILD)
 
 quick: $(STAMP)  ## the tests that train nothing and start no server
 	$(PYTEST) -n logical --maxprocesses $(JOBS) -m 'not slow'

@@ -28,10 +28,10 @@ def preset(
             "vision": {
                 "kind": "config", "model_type": "internvl_vision",
                 "config": {"image_size": [side, side], "patch_size": [14, 14],
-                           "use_mean_pooling": False, **vision},
+                           "use_mean_pooling": True, **vision},
             },
             "language": {"kind": "config", "model_type": kind, "config": language},
-            "downsample_ratio": 0.5,
+            "downsample_factor": 2,
             "vocabulary": 2000,
             "initializer_range": 0.05,
             "max_length": 512,

@@ -1,9 +1,10 @@
 """Build, save and load a vision-language model, and name its three parts.
 
-Composed models are transformers' `InternVLForConditionalGeneration`: vision tower -> 2x2 pixel
-shuffle -> LayerNorm -> MLP -> language model, which is VILA's `mlp_downsample` in a layout that
-transformers and vLLM serve without custom code. All presets, from tiny to 40B, take this path.
-An existing model is loaded unchanged (`vila2.model.external_models`).
+Composed models are transformers' `AyaVisionForConditionalGeneration`: vision tower -> 2x2 pixel
+shuffle -> LayerNorm -> gated MLP -> language model. It is VILA's `mlp_downsample` with a gate, in a
+layout that transformers and vLLM serve without custom code, whatever the tower (decision 0001).
+All presets, from tiny to 40B, take this path. An existing model is loaded unchanged
+(`vila2.model.external_models`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from vila2.model.chat import IMAGE, ChatFormat, add_chat_tokens, train_tokenizer
 from vila2.model.external_models import Foreign, open_foreign
 from vila2.model.loading import LOCAL, load_model
 from vila2.model.parts import PARTS, output_parameters
-from vila2.model.preset import PRESET_FILE, FromCheckpoint, Preset, PresetError, WholeModel
+from vila2.model.preset import (
+    PRESET_FILE,
+    FromCheckpoint,
+    FromWheel,
+    Preset,
+    PresetError,
+    WholeModel,
+)
 from vila2.model.pretrained_parts import load_tokenizer
 from vila2.model.weight_files import check_json
 
@@ -34,10 +42,9 @@ __all__ = ["LATE_IMPORTS", "PARTS", "VLM", "compose", "fresh_projector"]
 LATE_IMPORTS = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
-    "transformers.models.internvl.modeling_internvl",
+    "transformers.models.aya_vision.modeling_aya_vision",
     "transformers.models.llama.modeling_llama",
     "vila2.engine.captioner",
-    "vila2.model.towers.composed",
 )
 
 _COMPOSED_PARTS = {
@@ -64,7 +71,7 @@ class VLM:
         """Tokens that one image takes in the language model's input."""
         if self.foreign is not None:
             return self.foreign.image_tokens
-        return int(self.model.config.image_seq_length)
+        return composition.image_tokens(self.model.config)
 
     @property
     def image_token_id(self) -> int:
@@ -75,13 +82,9 @@ class VLM:
     def opens_with(self) -> Literal["transformers", "vila2"]:
         """The library that opens what `save` writes.
 
-        transformers reads any tower of a composed model as InternVL's own, and fills another kind
-        with random weights without an error (see `ComposedConfig`).
+        Only a tower of this package's own (`FromWheel`) is unknown to transformers.
         """
-        if self.foreign is not None:
-            return "transformers"
-        own = self.model.config.vision_config.model_type == "internvl_vision"
-        return "transformers" if own else "vila2"
+        return "vila2" if isinstance(self.preset.vision, FromWheel) else "transformers"
 
     def chat(self) -> ChatFormat:
         """The chat format of this model's tokenizer: ours, or an external model's own template."""
@@ -148,14 +151,10 @@ class VLM:
             whole = preset.model.model_copy(update={"path": str(directory)})
             return _open_whole(preset.model_copy(update={"model": whole}))
         from transformers import AutoTokenizer
-        from transformers import InternVLForConditionalGeneration as Composed
-
-        from vila2.model.towers.composed import ComposedConfig
+        from transformers import AyaVisionForConditionalGeneration as Composed
 
         composition.register_towers(preset)
-        model = load_model(
-            Composed, directory, config=ComposedConfig.from_pretrained(directory, **LOCAL)
-        )
+        model = load_model(Composed, directory)
         tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
         return cls(model, tokenizer, preset)
 
@@ -169,7 +168,7 @@ def compose(preset: Preset, *, texts: Iterable[str], seed: int) -> VLM:
     """
     if preset.model is not None:
         return _open_whole(preset)
-    from transformers import InternVLForConditionalGeneration as Composed
+    from transformers import AyaVisionForConditionalGeneration as Composed
 
     torch.manual_seed(seed)
     if preset.vocabulary:
@@ -221,21 +220,30 @@ def _slug(directory: Path) -> str:
 def _processor(preset: Preset, images: dict[str, Any], *, image_tokens: int) -> dict[str, Any]:
     """Configuration for transformers' `AutoProcessor` to build the same prompts as `ChatFormat`.
 
-    Llava's processor writes one image token per patch, so the patch size is set to match.
+    Aya Vision's processor writes tokens around an image; here they are empty. Its patches are those
+    that remain after joining.
     """
+    around = ("start_of_img_token", "end_of_img_token", "img_line_break_token", "tile_token")
     return {
-        "processor_class": "LlavaProcessor",
+        "processor_class": "AyaVisionProcessor",
         "image_processor": images,
         "image_token": IMAGE,
+        "img_patch_token": IMAGE,
+        "img_size": preset.image_size,
         "patch_size": preset.image_size // math.isqrt(image_tokens),
-        "num_additional_image_tokens": 0,
-        "vision_feature_select_strategy": "full",
+        "downsample_factor": 1,
+        "tile_global_token": "",
+        **dict.fromkeys(around, ""),
     }
 
 
 def _preprocessor(preset: Preset) -> dict[str, Any]:
     return {
-        "image_processor_type": "SiglipImageProcessor",
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "crop_to_patches": False,
+        # Also where a caller turns cropping on: there is one tile.
+        "min_patches": 1,
+        "max_patches": 1,
         "do_resize": True,
         "size": {"height": preset.image_size, "width": preset.image_size},
         "resample": 3,

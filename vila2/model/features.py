@@ -45,10 +45,10 @@ class FeatureTower(nn.Module):
     """Replaces the vision tower and returns its input, cached features, as the output."""
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
-        """Return the features (B, tokens, hidden) as the tower's `last_hidden_state`."""
+        """Return the features (B, tokens, hidden) as the tower's last hidden state."""
         from transformers.modeling_outputs import BaseModelOutput
 
-        return BaseModelOutput(last_hidden_state=pixel_values)
+        return BaseModelOutput(last_hidden_state=pixel_values, hidden_states=(pixel_values,))
 
 
 class Bypass:
@@ -96,7 +96,8 @@ def compute_features(vlm: VLM, pixels: np.ndarray, *, batch_size: int = 32) -> n
     made = []
     for start in range(0, len(pixels), batch_size):
         batch = vlm.normalise(torch.from_numpy(pixels[start : start + batch_size]))
-        made.append(tower(pixel_values=batch).last_hidden_state.half().numpy())
+        seen = tower(pixel_values=batch, output_hidden_states=True).hidden_states[-1]
+        made.append(seen.half().numpy())
     return np.concatenate(made)
 
 

@@ -48,7 +48,7 @@ def meta_model(preset: Preset, *, device: str = "meta") -> Any:
 
     Raises `PresetError` if the preset names a checkpoint without declaring its configuration.
     """
-    from transformers import InternVLForConditionalGeneration as Composed
+    from transformers import AyaVisionForConditionalGeneration as Composed
 
     if preset.model is not None:
         raise PresetError(
@@ -90,7 +90,7 @@ def shapes(model: Any, preset: Preset) -> Model:
     return Model(
         parts=parts,
         patches=grid + int(config.vision_feature_select_strategy == "default"),
-        image_tokens=config.image_seq_length,
+        image_tokens=composition.image_tokens(config),
         vocabulary=language.vocab_size,
         outside_layers=total - in_layers,
     )

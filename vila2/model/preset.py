@@ -100,8 +100,8 @@ class Preset(_Strict):
     vision: Part | None = None
     language: Part | None = None
     model: WholeModel | None = None
-    downsample_ratio: float = Field(
-        0.5, description="0.5 joins 2x2 patches into one image token (VILA's mlp_downsample)."
+    downsample_factor: Literal[1, 2] = Field(
+        2, description="2 joins 2x2 patches into one image token (VILA's mlp_downsample); 1 none."
     )
     vocabulary: int = Field(
         0,
@@ -131,8 +131,6 @@ class Preset(_Strict):
             raise ValueError("set `vision` and `language`, or `model` for one that exists already")
         if self.image_size < 8:
             raise ValueError("image_size must be at least 8 where the model is composed")
-        if self.downsample_ratio not in (0.5, 1.0):
-            raise ValueError("downsample_ratio must be 0.5 (2x2 patches a token) or 1.0 (none)")
         if isinstance(self.language, FromConfig) and not self.vocabulary:
             raise ValueError("vocabulary must be set where the language model has fresh weights")
         if isinstance(self.language, FromCheckpoint) and self.vocabulary:

@@ -69,7 +69,7 @@ class Arithmetic:
 
 def _patches(vlm: VLM, vision: Any) -> int:
     """Positions of the tower for one image, before they are joined."""
-    return round(vlm.image_tokens / vlm.preset.downsample_ratio**2)
+    return vlm.image_tokens * vlm.preset.downsample_factor**2
 
 
 def achievable(device: torch.device, *, half: bool) -> float:

@@ -81,14 +81,15 @@ _LOADING = {
     "transformers": """The weights are safetensors in a layout of transformers:
 
 ```python
-from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 model = AutoModelForImageTextToText.from_pretrained("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-```""",
-    "vila2": """The weights are safetensors. The vision tower is not one that transformers' InternVL
-classes know: they would fill it with random weights without an error. Open the model with
-`vila2[train]`, which prepares images and prompts as well:
+processor = AutoProcessor.from_pretrained("FOLDER")
+```
+
+vLLM serves the directory with `model_impl="transformers"`.""",
+    "vila2": """The weights are safetensors. The vision tower is a class of `vila2`, which transformers
+does not know. Open the model with `vila2[train]`, which prepares images and prompts as well:
 
 ```python
 from pathlib import Path

@@ -11,11 +11,11 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModel,
-    InternVLForConditionalGeneration,
+    AyaVisionConfig,
+    AyaVisionForConditionalGeneration,
     LlamaConfig,
 )
 
-from vila2.model.towers.composed import ComposedConfig
 from vila2.model.towers.efficientnet_lite import (
     MODEL_TYPE,
     EfficientNetLiteConfig,
@@ -47,13 +47,12 @@ def composed(tower: EfficientNetLiteModel) -> Any:
         num_attention_heads=2,
         num_key_value_heads=2,
     )
-    model = InternVLForConditionalGeneration(
-        ComposedConfig(
+    model = AyaVisionForConditionalGeneration(
+        AyaVisionConfig(
             vision_config=EfficientNetLiteConfig().to_dict(),
             text_config=language.to_dict(),
-            image_token_id=IMAGE_TOKEN,
-            image_seq_length=49,
-            downsample_ratio=1.0,
+            image_token_index=IMAGE_TOKEN,
+            downsample_factor=1,
             vision_feature_layer=-1,
             vision_feature_select_strategy="full",
             eos_token_id=EOS,
@@ -140,9 +139,8 @@ def test_a_composed_model_answers_alike_after_saving_and_loading(
 ) -> None:
     """The image reaches the language model, and nothing of it is lost on disk."""
     composed.eval().save_pretrained(tmp_path)
-    config = ComposedConfig.from_pretrained(tmp_path)
-    assert isinstance(config.vision_config, EfficientNetLiteConfig)
-    loaded = InternVLForConditionalGeneration.from_pretrained(tmp_path, config=config).eval()
+    loaded = AyaVisionForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert isinstance(loaded.config.vision_config, EfficientNetLiteConfig)
     asked = {"input_ids": prompt(), "pixel_values": image()}
     with torch.inference_mode():
         assert torch.equal(composed(**asked).logits, loaded(**asked).logits)

@@ -154,7 +154,7 @@ class EfficientNetLiteModel(PreTrainedModel):
             x = block(x)
         x = F.relu6(self.bn1(self.conv_head(x)))
         hidden = x.flatten(2).transpose(1, 2)
-        return BaseModelOutput(last_hidden_state=hidden)
+        return BaseModelOutput(last_hidden_state=hidden, hidden_states=(hidden,))
 
     @classmethod
     def from_wheel(cls) -> EfficientNetLiteModel:

@@ -1,0 +1,48 @@
+"""The environment that `make vllm` makes, and programs that run in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import REPOSITORY
+from tests.support.servers.process import check_marked, missing
+
+# Without these it asks a hub, reports its use, and pins its threads to cores that others use.
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+
+
+def vllm_python() -> Path:
+    """The interpreter of vLLM's environment; skips or fails where there is none."""
+    check_marked()
+    found = Path(os.environ.get("VILA2_VLLM", REPOSITORY / ".venv-vllm")) / "bin" / "python"
+    if not found.exists():
+        missing("vLLM", "run `make vllm`, or set VILA2_VLLM to an environment that has it")
+    return found
+
+
+def run_in_vllm(program: str, asked: dict[str, Any], folder: Path) -> Any:
+    """Run a module of `tests/support/vllm` on a JSON file; what it wrote as JSON.
+
+    The module may import what vLLM brings, and nothing of this project.
+    """
+    given, made = folder / "asked.json", folder / "answered.json"
+    given.write_text(json.dumps(asked))
+    script = Path(__file__).parent / f"{program}.py"
+    done = subprocess.run(
+        [str(vllm_python()), str(script), str(given), str(made)],
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return json.loads(made.read_text())
