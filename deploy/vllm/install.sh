@@ -18,6 +18,8 @@ if grep -qs '^cuda.*= .[0-9]' "$site/torch/version.py"; then
     echo "the package index gave PyTorch's CUDA build: set TORCH_INDEX to that of its CPU wheels" >&2
     exit 1
 fi
+# The models' code, which Triton runs in this environment, imports this package.
+"$venv/bin/pip" install -q --no-deps -e "$here/../.."
 # The index's torchvision is built for CUDA: registering its operators' shapes fails beside a CPU
 # torch. Nothing that vLLM does with images needs them.
 : >"$site/torchvision/_meta_registrations.py"

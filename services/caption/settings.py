@@ -1,7 +1,7 @@
 """Which engine and which broker the caption service uses, from environment variables.
 
 VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
-VILA2_TRITON_BACKEND   python (default), or vllm on GPUs
+VILA2_TRITON_BACKEND   python (default), or vllm
 VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
 VILA2_LEASE_SECONDS    how long a silent worker keeps its shard (default 60)
 VILA2_ENDPOINTS        endpoints that teams may use, and their keys (`engines/endpoint/allowed.py`)
@@ -35,7 +35,6 @@ class CaptionSettings(BaseSettings):
     triton_threads: int = Field(1, ge=0)
     triton_gpus: int = Field(0, ge=0)
     triton_instances: int = Field(1, ge=1)
-    triton_checkpoints: str = "/models"
     triton_patience: float = Field(45.0, gt=0)
     endpoints: str = ""
     batch_size: int = Field(16, ge=1)
@@ -79,7 +78,6 @@ class CaptionSettings(BaseSettings):
                 threads=self.triton_threads,
                 gpus=self.triton_gpus,
                 instances=self.triton_instances,
-                checkpoints=self.triton_checkpoints,
             ),
             budget=self.triton_memory * 2**20,
             keep=prefixes_in_use,

@@ -15,12 +15,11 @@ import torch
 
 from vila2.data.images.decoding import decode
 from vila2.data.sample import Sample
+from vila2.engine.requests import GREY, REFERENCE_FILE
 from vila2.model.build import VLM
 from vila2.model.external_models import image_rows
 
-REFERENCE_FILE = Path("consistency", "vila2_reference.safetensors")
 IMAGES = 128
-GREY = 128
 _BATCH = 32
 
 

@@ -6,11 +6,16 @@ Does not import torch, so that services that use a remote engine can import it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from vila2.schemas.sampling import Sampling
 
+# Of every channel: the image that says nothing, where a model has no reference of its own.
+GREY = 128
+# A model's own reference, beside its weights: `vila2.engine.reference` writes it.
+REFERENCE_FILE = Path("consistency", "vila2_reference.safetensors")
 # Pixels, uint8 (H, W, 3) in RGB, or an encoded file, depending on the engine's `ImageInput`.
 ImageData = np.ndarray | bytes
 

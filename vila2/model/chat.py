@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from vila2.data.assembly import TrainingText
@@ -129,6 +130,16 @@ class ChatFormat:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens and surrounding white space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def load_chat(directory: Path, *, image_tokens: int) -> ChatFormat:
+    """The chat format of a saved model's tokenizer, without its weights."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
+    return ChatFormat(tokenizer, image_tokens=image_tokens)
 
 
 def add_chat_tokens(tokenizer: Any) -> None:

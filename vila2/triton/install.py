@@ -8,6 +8,7 @@ crashes on NumPy 2, so both are in a separate folder that only the backend's pro
 from __future__ import annotations
 
 import filecmp
+import os
 import platform
 import shutil
 import subprocess
@@ -29,14 +30,19 @@ class TritonMissing(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Paths of an installation, by default inside the Python environment's folder."""
+    """Paths of an installation, by default inside the Python environment's folder.
+
+    `models_run_in` is another Python environment for the models' processes, such as vLLM's.
+    """
 
     folder: Path
+    models_run_in: Path | None = None
 
     @classmethod
     def default(cls) -> Installed:
-        """The installation inside this Python environment."""
-        return cls(Path(sys.prefix) / "triton")
+        """The installation inside this Python environment; VILA2_TRITON_ENVIRONMENT is read."""
+        another = os.environ.get("VILA2_TRITON_ENVIRONMENT")
+        return cls(Path(sys.prefix) / "triton", Path(another).absolute() if another else None)
 
     @property
     def server(self) -> Path:
@@ -50,8 +56,8 @@ class Installed:
 
     @property
     def environment(self) -> Path:
-        """A Python environment for the backend: this one's packages, preceded by NumPy 1."""
-        return self.folder / "environment"
+        """The models' Python environment: by default this one's packages, preceded by NumPy 1."""
+        return self.models_run_in or self.folder / "environment"
 
     @property
     def packages(self) -> Path:

@@ -174,7 +174,8 @@ class TritonServer:
             f"--grpc-address={self.host}", f"--grpc-port={self.grpc_port}",
             f"--metrics-address={self.host}", f"--metrics-port={self.metrics_port}",
             "--allow-gpu-metrics=false", "--allow-sagemaker=false", "--allow-vertex-ai=false",
-            "--backend-config=python,stub-timeout-seconds=120",
+            # Loading large weights, and starting vLLM, takes minutes.
+            "--backend-config=python,stub-timeout-seconds=600",
             f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
             *trace_options(os.environ),
         ]  # fmt: skip

@@ -20,7 +20,7 @@ from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 
 NO_SCORES = (
     "transformers' engine cannot score captions yet: only models that were trained here, served by "
-    "the embedded engine or by Triton's Python backend, can"
+    "the embedded engine or by Triton, can"
 )
 _MOST_IMAGES = 16
 

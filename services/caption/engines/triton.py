@@ -20,7 +20,6 @@ import structlog
 from services.caption.engines.engine import (
     NO_SYSTEM,
     Abilities,
-    CannotScore,
     EngineInfo,
     EngineUnavailable,
 )
@@ -87,9 +86,7 @@ class TritonEngine:
         return self._connection.run(self._all(requests, self._connection.infer, progress))
 
     def score(self, requests: Sequence[Scoring]) -> list[float]:
-        """Score all, in order; raises `CannotScore` if the backend is vLLM."""
-        if self._served.no_scores:
-            raise CannotScore(self._served.no_scores)
+        """Score all, in order; raises `EngineUnavailable`."""
         self._answered = time.monotonic()
         return self._connection.run(self._all(requests, self._connection.score, lambda _: None))
 
@@ -281,8 +278,8 @@ class TritonEngines:
             ENGINE_TROUBLE.labels(kind.__name__.lower())
 
     def abilities(self, prefix: str) -> Abilities:
-        """What the server's backend can do."""
-        return Abilities(no_scores=self._served.no_scores, no_system=NO_SYSTEM)
+        """The same for every model: this layout's prompts have no system message."""
+        return Abilities(no_system=NO_SYSTEM)
 
     def info(self, prefix: str) -> EngineInfo:
         """The server's backend and version; the last known ones if it does not answer."""
@@ -299,8 +296,7 @@ class TritonEngines:
         with self._lock:
             engine = self._known.get(prefix)
             if engine is None:
-                whole = self._served.backend == "vllm"
-                prompts = PromptFormat.of_model(self._objects, prefix, whole=whole)
+                prompts = PromptFormat.of_model(self._objects, prefix)
                 engine = TritonEngine(
                     self._connection, self._served, prefix, prompts, patience=self._patience
                 )

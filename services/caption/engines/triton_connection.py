@@ -17,15 +17,8 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from services.caption.engines.engine import CannotScore
 from services.caption.engines.event_loop import EventLoop
-from services.caption.triton.contract import (
-    OUTPUTS,
-    SCORED,
-    image_text,
-    sampling_text,
-    scoring_text,
-)
+from services.caption.triton.contract import OUTPUTS, image_bytes, sampling_text, scoring_text
 from vila2.engine.requests import Generation, Request, Scoring
 from vila2.system import tracing
 
@@ -121,13 +114,8 @@ class Connection:
             raise Refused(error.message()) from error
 
     async def score(self, model: str, prompt: str, request: Scoring) -> float:
-        """One caption's consistency score; raises `CannotScore` if the server generated text."""
+        """One caption's consistency score, nats per token."""
         made = await self.infer(model, prompt, request)
-        if made.finish_reason != SCORED:
-            raise CannotScore(
-                f"{model} was put into Triton's repository by a version that cannot score: remove "
-                f"its folder there and load it again"
-            )
         assert made.logprob is not None
         return made.logprob
 
@@ -148,7 +136,7 @@ class Connection:
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": model, "inputs": inputs, "outputs": _WANTED}
 
-        said, counted, last = "", 0, None
+        said, last = "", None
         try:
             # Triton's own spans, if it records any, join the request's trace.
             answers: Any = self._client.stream_infer(
@@ -159,12 +147,10 @@ class Connection:
                     raise _kind(error.message())
                 piece = _text(result.as_numpy("text_output"))
                 said += piece
-                # Of a stream, vLLM counts each response's tokens; ours counts them in the last.
-                counted += int(_last(result.as_numpy("num_output_tokens")))
                 if piece and stream:
                     yield piece
                 if _text(result.as_numpy("finish_reason")):
-                    last = _answer(said, result, counted)
+                    last = _answer(said, result)
             # Raise only now: leaving a stream early cancels it, and a race in Triton's cancellation
             # can crash the server (triton-inference-server/server#8034).
             if last is not None:
@@ -183,33 +169,28 @@ def _inputs(prompt: str, request: Request | Scoring, stream: bool) -> list[Any]:
         sampling = scoring_text(request.caption)
     else:
         sampling = sampling_text(request.sampling, seed=request.seed)
-    values: dict[str, str | bool] = {
-        "text_input": prompt,
-        "image": image_text(request.pixels),
+    values: dict[str, bytes | bool] = {
+        "text_input": prompt.encode(),
+        "image": image_bytes(request.pixels),
         "stream": stream,
-        "sampling_parameters": sampling,
-        "exclude_input_in_output": True,
-        "return_finish_reason": True,
-        "return_cumulative_logprob": True,
-        "return_num_input_tokens": True,
-        "return_num_output_tokens": True,
+        "sampling_parameters": sampling.encode(),
     }
     return [_input(name, value) for name, value in values.items()]
 
 
-def _input(name: str, value: str | bool) -> Any:
-    kind, given = (object, value.encode()) if isinstance(value, str) else (bool, value)
-    array = np.array([given], dtype=kind)
+def _input(name: str, value: bytes | bool) -> Any:
+    array = np.array([value], dtype=object if isinstance(value, bytes) else bool)
     tensor = triton.InferInput(name, [1], np_to_triton_dtype(array.dtype))
     tensor.set_data_from_numpy(array)
     return tensor
 
 
-def _answer(text: str, result: Any, counted: int) -> Generation:
+def _answer(text: str, result: Any) -> Generation:
     finish = _text(result.as_numpy("finish_reason"))
+    counted = int(_last(result.as_numpy("num_output_tokens")))
     return Generation(
         text=text.strip(),
-        # vLLM's count includes the end-of-sequence token.
+        # The count includes the end-of-sequence token.
         tokens=counted - (finish == "stop"),
         logprob=float(_last(result.as_numpy("cumulative_logprob"))) / max(1, counted),
         finish_reason=finish,

@@ -1,18 +1,16 @@
-"""The tensors between the caption service and Triton: those of Triton's vLLM backend.
+"""The tensors between the caption service and a model in Triton, whichever engine runs it.
 
-Our Python backend declares the same, so one client serves both. Names and meanings follow
-`vllm_backend`'s `src/utils/request.py`: `image` is base64 of an encoded image,
-`sampling_parameters` a JSON object of vLLM's SamplingParams, and the token counts include the token
-that ends an answer.
+Names and meanings follow Triton's vLLM backend where it has them: `sampling_parameters` is a JSON
+object of vLLM's SamplingParams, and the token counts include the token that ends an answer. `image`
+is an encoded image.
 
-There is one extension: if `sampling_parameters` has the key `score`, its value is a caption and the
-answer is its consistency score. It uses the same tensors: `finish_reason` is `scored`, and
-`cumulative_logprob` over `num_output_tokens` is the score, nats per token.
+If `sampling_parameters` has the key `score`, its value is a caption and the answer is its
+consistency score: `finish_reason` is `scored`, and `cumulative_logprob` over `num_output_tokens` is
+the score, nats per token.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from PIL import Image
 from vila2.schemas.sampling import Sampling
 
 SCORE = "score"  # the key of sampling_parameters
-SCORED = "scored"  # the finish reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +38,6 @@ INPUTS = (
     Tensor("image", "STRING", (-1,), optional=True),
     Tensor("stream", "BOOL", optional=True),
     Tensor("sampling_parameters", "STRING", optional=True),
-    Tensor("exclude_input_in_output", "BOOL", optional=True),
-    Tensor("return_finish_reason", "BOOL", optional=True),
-    Tensor("return_cumulative_logprob", "BOOL", optional=True),
-    Tensor("return_num_input_tokens", "BOOL", optional=True),
-    Tensor("return_num_output_tokens", "BOOL", optional=True),
 )
 OUTPUTS = (
     Tensor("text_output", "STRING", (-1,)),
@@ -56,12 +48,12 @@ OUTPUTS = (
 )
 
 
-def image_text(pixels: np.ndarray) -> str:
-    """uint8 (H, W, 3) as base64 PNG: lossless, so that the engine gets identical pixels."""
+def image_bytes(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) as PNG: lossless, so that the engine gets identical pixels."""
     out = io.BytesIO()
     # Level 1: on a fast network, speed matters more than 10 % of the size.
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)
-    return base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
 
 
 def sampling_text(sampling: Sampling, *, seed: int) -> str:
@@ -72,12 +64,10 @@ def sampling_text(sampling: Sampling, *, seed: int) -> str:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
             "seed": seed,
-            # vLLM sums log-probabilities only if some are asked for; the sum is NaN otherwise.
-            "logprobs": 0,
         }
     )
 
 
 def scoring_text(caption: str) -> str:
-    """The JSON that our backend accepts instead of SamplingParams to score a caption."""
+    """The JSON that scores a caption."""
     return json.dumps({SCORE: caption})

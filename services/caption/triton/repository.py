@@ -1,13 +1,14 @@
 """Writes a model in Triton's repository layout: `NAME/config.pbtxt` and `NAME/1/`.
 
-Both backends use the same tensors. The repository is a prefix of the object store, so Triton reads
-it in place, from a folder or S3.
+Both engines are models of Triton's Python backend with the same tensors: the library's captioner,
+and vLLM. The repository is a prefix of the object store, so Triton reads it in place, from a folder
+or S3.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
@@ -16,14 +17,15 @@ from services.chassis.storage.objects import ObjectStore
 
 PREFIX = "serving"
 Backend = Literal["python", "vllm"]
+_MODELS: dict[Backend, str] = {"python": "captioner_model.py", "vllm": "vllm_model.py"}
+_BESIDE = ("tensors.py", "meters.py")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is run.
+    """How a model is run; `batch_size` is in rows, `instances` are copies on the same server.
 
-    Sizes are in rows; `memory_share` is the fraction of a GPU (vLLM). `checkpoints` is the path of
-    the repository on Triton's machine, for vLLM, which takes a path.
+    On GPUs, `gpus` is how many one copy takes (vLLM shards it), or any number for the captioner.
     """
 
     backend: Backend = "python"
@@ -32,77 +34,54 @@ class EngineOptions:
     threads: int = 0
     gpus: int = 0
     instances: int = 1
-    memory_share: float = 0.9
-    max_model_len: int = 4096
-    checkpoints: str = "/models"
 
 
 def publish(objects: ObjectStore, name: str, model_prefix: str, options: EngineOptions) -> None:
-    """Write a model into the repository, once; its name is immutable."""
-    config = f"{PREFIX}/{name}/config.pbtxt"
-    if objects.exists(config):
-        return
-    folder = f"{PREFIX}/{name}/1"
-    objects.put_directory(f"{folder}/checkpoint", objects.local(model_prefix))
-    if options.backend == "python":
-        code = resources.files("services.caption.triton").joinpath("model.py").read_bytes()
-        objects.put(f"{folder}/model.py", code)
-    if options.backend == "vllm":
-        options = replace(options, max_model_len=_longest(objects, model_prefix, options))
-    objects.put(f"{folder}/model.json", engine_text(name, options).encode())
+    """Write a model into the repository: its weights once, as its name holds their digest.
+
+    Code and options are written each time, so that an upgrade or another setting takes effect when
+    a model is loaded next.
+    """
+    config, folder = f"{PREFIX}/{name}/config.pbtxt", f"{PREFIX}/{name}/1"
+    if not objects.exists(config):
+        objects.put_directory(f"{folder}/checkpoint", objects.local(model_prefix))
+    package = resources.files("services.caption.triton.backend")
+    code = {"model.py": _MODELS[options.backend], **{name: name for name in _BESIDE}}
+    for target, source in code.items():
+        objects.put(f"{folder}/{target}", package.joinpath(source).read_bytes())
+    objects.put(f"{folder}/model.json", engine_text(options).encode())
     # Written last: its presence marks the model as complete.
     objects.put(config, config_text(name, options).encode())
 
 
-def _longest(objects: ObjectStore, model_prefix: str, options: EngineOptions) -> int:
-    """The most tokens of a prompt and its answer: vLLM refuses more than the model's positions."""
-    config = json.loads(objects.get(f"{model_prefix}/config.json"))
-    positions = config.get("text_config", config).get("max_position_embeddings")
-    return min(options.max_model_len, int(positions)) if positions else options.max_model_len
-
-
-def engine_text(name: str, options: EngineOptions) -> str:
-    """`model.json`: our options for the Python backend, AsyncEngineArgs for vLLM."""
-    if options.backend == "python":
-        run = {
-            "batch_size": options.batch_size,
-            "max_waiting": options.max_waiting,
-            "threads": options.threads,
-        }
-        return json.dumps(run, indent=1)
-    arguments = {
-        "model": f"{options.checkpoints}/{name}/1/checkpoint",
-        "served_model_name": name,
-        "dtype": "bfloat16",
-        "max_model_len": options.max_model_len,
-        "max_num_seqs": options.batch_size,
-        "tensor_parallel_size": max(1, options.gpus),
-        "gpu_memory_utilization": options.memory_share,
-        "limit_mm_per_prompt": {"image": 1},
-        # Each image is used once, so caching its preprocessing would only cost memory.
-        "mm_processor_cache_gb": 0,
-        "enable_prefix_caching": True,
-        "disable_log_stats": False,
+def engine_text(options: EngineOptions) -> str:
+    """`model.json`: the engine's options."""
+    run = {
+        "batch_size": options.batch_size,
+        "max_waiting": options.max_waiting,
+        "threads": options.threads,
+        "gpus": options.gpus,
+        "instances": options.instances,
     }
-    return json.dumps(arguments, indent=1)
+    return json.dumps(run, indent=1)
 
 
 def config_text(name: str, options: EngineOptions) -> str:
-    """`config.pbtxt`, for either backend."""
-    on_gpu = options.gpus > 0
-    kind = "KIND_MODEL" if options.backend == "vllm" else "KIND_GPU" if on_gpu else "KIND_CPU"
-    count = 1 if options.backend == "vllm" else options.instances
+    """`config.pbtxt`, for either engine."""
+    kind = "KIND_GPU" if options.gpus else "KIND_CPU"
+    count = options.instances
+    if options.backend == "vllm":
+        # It takes its devices and makes its copies itself.
+        kind, count = "KIND_MODEL" if options.gpus else "KIND_CPU", 1
     parts = [
         f'name: "{name}"',
-        f'backend: "{options.backend}"',
+        'backend: "python"',
         "max_batch_size: 0",
         "model_transaction_policy { decoupled: true }",
         f"instance_group [ {{ kind: {kind} count: {count} }} ]",
         _tensors("input", INPUTS),
         _tensors("output", OUTPUTS),
     ]
-    if options.backend == "vllm":
-        parts.append('parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }')
     return "\n".join(parts) + "\n"
 
 

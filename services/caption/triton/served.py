@@ -21,6 +21,7 @@ from services.caption.tables import ServedModelRow
 from services.caption.triton.repository import EngineOptions, publish
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.objects import ObjectStore
+from vila2.triton.vllm_sizes import engine_bytes, model_sizes
 
 _log = structlog.get_logger()
 LOADING, READY, FAILED, UNLOADED = "loading", "ready", "failed", "unloaded"
@@ -79,17 +80,6 @@ class ServedModels:
     def backend(self) -> str:
         """Triton's backend that runs these models."""
         return self._options.backend
-
-    @property
-    def no_scores(self) -> str:
-        """Why these models cannot score captions; empty if they can."""
-        if self._options.backend == "python":
-            return ""
-        return (
-            "Triton's vLLM backend gives no consistency scores: it has no log-probabilities of a "
-            "given answer with another image's embedding. Use the Python backend "
-            "(VILA2_TRITON_BACKEND=python) or the embedded engine"
-        )
 
     def ensure(self, prefix: str) -> None:
         """Return when the model is loaded; raises `EngineUnavailable` or `ModelRefused`."""
@@ -153,7 +143,7 @@ class ServedModels:
 
     def _claim(self, prefix: str, state: str, *, before: float | None = None) -> bool:
         """Claim the loading of a model; unloads others first if memory is short."""
-        weight = _bytes(self._objects.local(prefix))
+        weight = _bytes(self._objects.local(prefix), self._options)
         now = time.time()
         with self._database.transaction() as session:
             exclusively(session, "served-models")
@@ -225,6 +215,8 @@ def _name(prefix: str) -> str:
     return prefix.rpartition("/")[2]
 
 
-def _bytes(folder: Path) -> int:
+def _bytes(folder: Path, options: EngineOptions) -> int:
+    if options.backend == "vllm":
+        return engine_bytes(model_sizes(folder), gpu=options.gpus > 0, rows=options.batch_size)
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return int(weights * _OVERHEAD)

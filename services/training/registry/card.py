@@ -81,15 +81,17 @@ _LOADING = {
     "transformers": """The weights are safetensors in a layout of transformers:
 
 ```python
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 model = AutoModelForImageTextToText.from_pretrained("FOLDER")
-processor = AutoProcessor.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 ```
 
-vLLM serves the directory with `model_impl="transformers"`.""",
-    "vila2": """The weights are safetensors. The vision tower is a class of `vila2`, which transformers
-does not know. Open the model with `vila2[train]`, which prepares images and prompts as well:
+`AutoProcessor` prepares images and prompts as in training (for some families it needs
+torchvision). vLLM serves the directory, with `model_impl="transformers"` if it has no class of its
+own for it.""",
+    "vila2": """The weights are safetensors. The vision tower is a class of `vila2`, unknown to
+transformers. Open the model with `vila2[train]`, which prepares images and prompts as well:
 
 ```python
 from pathlib import Path

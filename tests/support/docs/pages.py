@@ -19,6 +19,7 @@ from tests.support.docs.stand_ins import (
     RUNBOOK_PROGRAMS,
     STAND_INS,
 )
+from tests.support.waiting import until
 
 ADDRESS = "127.0.0.1:8620"
 
@@ -49,19 +50,31 @@ class Page:
         return sorted(set(self.stand_ins) - self._used)
 
     def request(self, text: str) -> None:
-        """Send each line `METHOD /path  {body}; Header: value` to the dataset store."""
-        key = self.prepared.platform.key
+        """Send each line `METHOD /path  {body}; Header: value` to the dataset store.
+
+        A line that ends with `until "STATE"` is sent until the answer has that state.
+        """
         for line in text.splitlines():
-            found = re.fullmatch(r"(\w+) +(\S+) *({.*})?(?:; ([\w-]+): (.*))?.*", line)
-            assert found is not None, line
-            method, path, body, header, value = found.groups()
-            headers = {"authorization": f"Bearer {key}", **({header: value} if header else {})}
-            content = (self.folder / "piece").read_bytes() if method == "PUT" else None
-            answer = httpx2.request(
-                method, f"http://{self.prepared.address}/datasets{path}", headers=headers,
-                json=json.loads(body) if body else None, content=content,
-            )  # fmt: skip
-            assert answer.is_success, f"{line}: {answer.status_code} {answer.text}"
+            wanted = re.search(r'^GET .* until "(\w+)"$', line)
+            if wanted is None:
+                self._send(line)
+            else:
+                until(lambda line=line, state=wanted[1]: self._send(line)["state"] == state)
+
+    def _send(self, line: str) -> Any:
+        """One line's answer."""
+        found = re.fullmatch(r"(\w+) +(\S+) *({.*})?(?:; ([\w-]+): (.*))?.*", line)
+        assert found is not None, line
+        method, path, body, header, value = found.groups()
+        key = {"authorization": f"Bearer {self.prepared.platform.key}"}
+        headers = {**key, **({header: value} if header else {})}
+        content = (self.folder / "piece").read_bytes() if method == "PUT" else None
+        answer = httpx2.request(
+            method, f"http://{self.prepared.address}/datasets{path}", headers=headers,
+            json=json.loads(body) if body else None, content=content,
+        )  # fmt: skip
+        assert answer.is_success, f"{line}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
 
 
 def page_in(path: Path, folder: Path, prepared: Prepared) -> Page:

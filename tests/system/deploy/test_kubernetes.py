@@ -19,7 +19,7 @@ from tests.support.paths import REPOSITORY
 from tests.support.servers.process import missing
 from tests.support.servers.trainjob_schema import unknown_fields, wrong_values
 
-FOLDERS = ("base", "overlays/kubeflow")
+FOLDERS = ("base", "overlays/kubeflow", "overlays/vllm")
 VERSIONS = ("1.31", "1.37")
 Manifest = dict[str, Any]
 
@@ -76,7 +76,7 @@ def test_every_pod_is_an_ordinary_user_with_a_read_only_root(folder: str) -> Non
 
 
 def test_only_training_jobs_on_kubeflow_need_an_account() -> None:
-    for folder, accounts in zip(FOLDERS, (set(), {"vila2-training"}), strict=True):
+    for folder, accounts in zip(FOLDERS, (set(), {"vila2-training"}, set()), strict=True):
         allowed = [
             pod["spec"] for pod in pods(folder) if pod["spec"]["automountServiceAccountToken"]
         ]
@@ -103,3 +103,14 @@ def test_every_selector_finds_a_pod() -> None:
             selectors += [{asked["key"]: value} for value in asked["values"]]
     for selector in selectors:
         assert any(selector.items() <= pod for pod in labels), selector
+
+
+def test_triton_with_vllm_asks_for_the_gpus_that_a_model_is_given() -> None:
+    """Else the model waits for ever, or computes on a CPU."""
+    (triton,) = (each for each in of_kind("Deployment", "overlays/vllm")
+                 if each["metadata"]["name"] == "triton")  # fmt: skip
+    (container,) = triton["spec"]["template"]["spec"]["containers"]
+    settings = (each["data"] for each in of_kind("ConfigMap", "overlays/vllm"))
+    gpus = {data["VILA2_TRITON_GPUS"] for data in settings if "VILA2_TRITON_GPUS" in data}
+    assert gpus == {container["resources"]["limits"]["nvidia.com/gpu"]}
+    assert "triton-vllm" in container["image"]

@@ -6,30 +6,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.support.models.small_presets import small_preset
 from tests.support.vllm.environment import run_in_vllm
+from tests.support.vllm.models import QUESTION, blocks, spread
 from vila2.engine.captioner import Captioner
 from vila2.engine.consistency import Scorer
 from vila2.engine.requests import Request, Scoring
-from vila2.model.build import VLM, compose
+from vila2.model.build import VLM
 from vila2.model.preset import FromWheel, load_preset, shipped
 from vila2.schemas.sampling import Sampling
 
 pytestmark = [pytest.mark.server, pytest.mark.full]
 SERVED = [name for name in shipped() if not isinstance(load_preset(name).vision, FromWheel)]
-IMAGES, NEW_TOKENS, QUESTION = 50, 24, "What is in the image?"
-WORDS = ["a large red circle and a small blue square on a white background"] * 50
+IMAGES, NEW_TOKENS = 50, 24
 
 
 @pytest.mark.parametrize("name", SERVED)
 def test_a_presets_model_answers_alike_in_all_three(name: str, tmp_path: Path) -> None:
     preset = small_preset(load_preset(name), tmp_path / "checkpoints")
     model = tmp_path / "model"
-    spread(compose(preset, texts=WORDS, seed=0)).save(model)
-    images = noise(preset.image_size)
+    spread(preset).save(model)
+    images = blocks(IMAGES, preset.image_size)
     captioner = Captioner(VLM.load(model), batch_size=IMAGES)
     chat, sampling = captioner.chat, Sampling(max_new_tokens=NEW_TOKENS)
     ours = captioner.generate([Request(image, QUESTION, 0, sampling) for image in images])
@@ -64,28 +63,6 @@ def once(prompt: list[int], image: int) -> list[int]:
     """The prompt with one image token, which vLLM replaces by as many as an image takes."""
     start = prompt.index(image)
     return [*prompt[:start], image, *(token for token in prompt[start:] if token != image)]
-
-
-def spread(vlm: VLM) -> VLM:
-    """Weights far from zero, so that answers differ and no two tokens are equally likely."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in vlm.model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.15, generator=generator)
-    return vlm
-
-
-def noise(side: int) -> list[np.ndarray]:
-    """Images of random blocks, uint8 (side, side, 3)."""
-    generator = np.random.default_rng(0)
-    return [
-        np.kron(
-            generator.integers(0, 256, (4, 4, 3), dtype=np.uint8),
-            np.ones((-(-side // 4), -(-side // 4), 1), np.uint8),
-        )[:side, :side]
-        for _ in range(IMAGES)
-    ]
 
 
 def saved(images: list[np.ndarray], folder: Path) -> list[str]:

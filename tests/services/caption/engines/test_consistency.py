@@ -14,7 +14,8 @@ import torch
 from services.caption.captioning.chunks import caption_samples
 from services.caption.captioning.how import Captioning, check_abilities
 from services.caption.engines.embedded import EmbeddedEngine, EmbeddedEngines
-from services.caption.engines.engine import CannotScore, Engine
+from services.caption.engines.engine import Abilities, Engine
+from services.caption.engines.transformers_generate import NO_SCORES
 from services.caption.engines.triton import TritonEngines
 from services.caption.engines.triton_connection import Connection
 from services.caption.tables import Base
@@ -218,44 +219,16 @@ def test_scores_come_in_order_beside_answers(model: TrainedCaptioner, engine: En
     assert engine.score([]) == []
 
 
-def test_a_server_that_generates_instead_of_scoring_is_found_out(
-    model: TrainedCaptioner, serving: tuple[Engine, Connection]
-) -> None:
-    """An answer of its own would be read as a score; its repository is from another version."""
-
-    class Older(Connection):
-        async def infer(self, model: str, prompt: str, request: object) -> object:  # type: ignore[override]
-            question = Request(asked.pixels, asked.question, 0, Sampling(max_new_tokens=3))
-            return await super().infer(model, prompt, question)
-
-    asked = scorings(model, model.captions())[0]
-    older = Older(serving[1].url)
-    try:
-        with pytest.raises(CannotScore, match="m-0 was put into Triton's repository by a version"):
-            older.run(older.score("m-0", "<s><image><user>what?<assistant>", asked))
-    finally:
-        older.close()
-
-
-def test_scores_are_refused_before_anything_is_captioned_where_vllm_answers(
-    tmp_path: Path,
-) -> None:
+def test_scores_are_refused_before_anything_is_captioned_where_an_engine_has_none() -> None:
     """By the field that asked for them, with what would do."""
-    options = EngineOptions(backend="vllm")
-    database = Database.sqlite(tmp_path / "s.sqlite", Base.metadata)
-    connection = Connection("127.0.0.1:1")
-    objects = DirectoryObjects(tmp_path / "objects")
-    served = ServedModels(database, objects, connection, options=options, budget=1)
-    engines = TritonEngines(connection, objects, served)
+    abilities = Abilities(no_scores=NO_SCORES)
     asked = CaptionJobIn(name="n", dataset="d", model="m", prompts=["p"], score=True)
     gated = asked.model_copy(update={"score": False, "gate": Gate(min_consistency=0.0)})
     for body, field in ((asked, "score"), (gated, "gate.min_consistency")):
-        with pytest.raises(Invalid, match=r"vLLM .*VILA2_TRITON_BACKEND=python") as refused:
-            check_abilities(body, engines.abilities("models/m"))
+        with pytest.raises(Invalid, match="cannot score captions") as refused:
+            check_abilities(body, abilities)
         assert refused.value.field == field
-    check_abilities(asked.model_copy(update={"score": False}), engines.abilities("models/m"))
-    engines.close()
-    database.close()
+    check_abilities(asked.model_copy(update={"score": False}), abilities)
 
 
 class Judged(Scripted):

@@ -19,6 +19,7 @@ from services.caption.engines.triton_connection import Connection
 from tests.support.caption_engines import TritonServing, ignore, requests
 from tests.support.models import tiny_preset
 from tests.support.servers.triton import triton_server
+from tests.support.waiting import until
 from vila2.triton.server import TritonServer
 
 

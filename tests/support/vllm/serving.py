@@ -1,0 +1,64 @@
+"""A real Triton whose models are run by a real vLLM."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from services.caption.engines.triton import TritonEngine, TritonEngines
+from services.caption.engines.triton_connection import Connection
+from services.caption.tables import Base
+from services.caption.triton.repository import EngineOptions
+from services.caption.triton.served import ServedModels
+from services.chassis.storage.database import Database
+from services.chassis.storage.objects_directory import DirectoryObjects
+from tests.support.servers.triton import triton_server
+from tests.support.vllm.environment import ENVIRONMENT, vllm_python
+from tests.support.vllm.models import blocks, spread
+from vila2.engine.reference import mean_embedding
+from vila2.engine.requests import REFERENCE_FILE
+from vila2.model.preset import load_preset
+from vila2.triton.install import Installed
+
+PREFIX = "models/m-0"
+
+
+class VllmServing:
+    """One server with one model in reach, and the engine that talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = vllm_python().parent.parent
+        self.model = folder / "model"
+        vlm = spread(load_preset("tiny"))
+        vlm.save(self.model)
+        reference = self.model / REFERENCE_FILE
+        reference.parent.mkdir()
+        save_file({"embedding": mean_embedding(vlm, blocks(8, 32)).contiguous()}, reference)
+        self.objects = DirectoryObjects(folder / "objects")
+        self.objects.put_directory(PREFIX, self.model)
+        self.server = triton_server(folder / "objects" / "serving")
+        self.server.installed = Installed(Installed.default().folder, environment)
+        self.server.env = ENVIRONMENT
+        self.server.start()
+        self.database = Database.sqlite(folder / "served.sqlite", Base.metadata)
+        self.connection = Connection(self.server.url)
+        options = EngineOptions(backend="vllm", batch_size=16)
+        served = ServedModels(
+            self.database, self.objects, self.connection, options=options, budget=2**30
+        )
+        self.engines = TritonEngines(self.connection, self.objects, served, patience=60.0)
+
+    @property
+    def engine(self) -> TritonEngine:
+        return self.engines.get(PREFIX)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.server.metrics_url, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def close(self) -> None:
+        self.engines.close()
+        self.server.stop()
+        self.database.close()
