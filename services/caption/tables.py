@@ -108,7 +108,7 @@ class DeploymentRow(Base):
     evaluations: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     sha256: Mapped[str] = mapped_column(String(64))
     digest: Mapped[str] = mapped_column(String(64), default="")
-    golden: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    certificate: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     error: Mapped[str] = mapped_column(String, default="")
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
     changed_at: Mapped[float] = mapped_column(Float, default=time.time)

@@ -125,7 +125,8 @@ def _follow(session: Session, client: Client, deployment: Deployment) -> None:
             deployment = client.caption.deployment(deployment.id)
     if deployment.state == "failed":
         raise CliError(f"{deployment.endpoint} stays as it was: {deployment.error}")
-    golden = deployment.golden
-    compared = f" ({golden.same} of {golden.items} answers as the trainer's)" if golden else ""
-    answer = f"{deployment.endpoint} answers with {deployment.model}{compared}"
+    answer = f"{deployment.endpoint} answers with {deployment.model}"
+    if certificate := deployment.certificate:
+        made = sum(check.passed is True for check in certificate.checks)
+        answer += f" (certified in {certificate.engine}: {made} checks passed)"
     session.show(deployment, lambda: answer)

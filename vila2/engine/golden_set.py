@@ -28,13 +28,20 @@ DEFAULT_QUESTION = "Describe the image."
 
 @dataclass(frozen=True, slots=True)
 class GoldenItem:
-    """An image (base64 of a PNG at the model's size), a question, and the greedy answer."""
+    """An image (base64 of a PNG at the model's size), a question, and the greedy answer.
+
+    `logprob` is the answer's mean per token, `gain` its consistency score, both in nats;
+    `prompt_tokens` counts what the model read, the image's tokens included. 0 and `None` where they
+    were not recorded.
+    """
 
     image: str
     question: str
     text: str
     logprob: float
     max_new_tokens: int = MAX_NEW_TOKENS
+    prompt_tokens: int = 0
+    gain: float | None = None
 
     def pixels(self) -> np.ndarray:
         """uint8 (H, W, 3)."""
@@ -42,9 +49,13 @@ class GoldenItem:
 
 
 def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
-    """Run a saved model on the first few samples and store its answers beside its weights."""
+    """Run a saved model on the first few samples and store its answers beside its weights.
+
+    The scores are against the stored reference, so that is written before.
+    """
     from vila2.engine.captioner import Captioner
-    from vila2.engine.requests import Request
+    from vila2.engine.consistency import Scorer
+    from vila2.engine.requests import Request, Scoring
     from vila2.schemas.sampling import Sampling
 
     captioner = Captioner.load(directory)
@@ -59,10 +70,22 @@ def write_golden(directory: Path, samples: Iterable[Sample]) -> int:
         )
         for sample in islice(samples, IMAGES)
     ]
+    answers = captioner.generate(requests)
+    pairs = list(zip(requests, answers, strict=True))
+    scores = Scorer(captioner).score([Scoring(r.pixels, r.question, a.text) for r, a in pairs])
     items = []
-    for request, made in zip(requests, captioner.generate(requests), strict=True):
+    for (request, made), score in zip(pairs, scores, strict=True):
         assert made.logprob is not None
-        items.append(GoldenItem(_png(request.pixels), request.question, made.text, made.logprob))
+        items.append(
+            GoldenItem(
+                _png(request.pixels),
+                request.question,
+                made.text,
+                made.logprob,
+                prompt_tokens=made.prompt_tokens,
+                gain=score.gain,
+            )
+        )
     text = json.dumps([asdict(item) for item in items], indent=1)
     (directory / GOLDEN_FILE).write_text(text)
     return len(items)

@@ -121,8 +121,8 @@ class Trainer:
             vlm.save(partial)
             if self._spec.stages:
                 source = self._spec.stages[-1].sources[0]
-                write_golden(partial, _samples(source))
                 write_reference(partial, _samples(source))
+                write_golden(partial, _samples(source))
             # A base that is only composed has seen no samples, so it gets no golden set.
         result = {
             "model": str(final),

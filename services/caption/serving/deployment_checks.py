@@ -1,6 +1,6 @@
 """Checks of a model before it is loaded for an endpoint. Pure.
 
-`golden_gate.py` then checks whether it answers as its trainer recorded.
+`certificate.py` then decides whether it answers as its trainer recorded.
 """
 
 from __future__ import annotations

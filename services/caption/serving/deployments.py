@@ -188,5 +188,5 @@ def _deployment(row: DeploymentRow) -> api.Deployment:
         require=[api.Requirement.model_validate(each) for each in row.require],
         digest=row.digest,
         evaluations=[Evaluation.model_validate(each) for each in row.evaluations],
-        golden=api.GoldenResult.model_validate(row.golden) if row.golden else None,
+        certificate=api.Certificate.model_validate(row.certificate) if row.certificate else None,
     )

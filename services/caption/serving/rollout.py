@@ -1,6 +1,6 @@
 """Carries out deployments: switches an endpoint to a new model without downtime.
 
-Steps: check the weights and evaluations, load the model, compare the golden set, switch the
+Steps: check the weights and evaluations, load the model, certify it, switch the
 endpoint in one transaction, drain and unload the old model. Every step is idempotent and driven by
 a loop over the rows. A model that fails leaves the endpoint unchanged, with the reason in its row.
 """
@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import select, update
 
 from services.caption.engines.engine import Engines, EngineUnavailable, ModelRefused
+from services.caption.serving.certificate import certify
 from services.caption.serving.deployment_checks import unmet, wrong_weights
 from services.caption.serving.deployments import (
     ACTIVE,
@@ -22,7 +23,7 @@ from services.caption.serving.deployments import (
     RETIRED,
     prefixes_in_use,
 )
-from services.caption.serving.golden_gate import judge, requests_of
+from services.caption.serving.examination import examine
 from services.caption.tables import DeploymentRow, EndpointRow
 from services.chassis.crashpoint import crashpoint
 from services.chassis.storage.database import Database, exclusively
@@ -30,7 +31,7 @@ from services.chassis.storage.objects import ObjectStore
 from services.chassis.work.transient_errors import is_passing
 from vila2.engine.golden_set import GOLDEN_FILE, read_golden
 from vila2.model.digest import folder_digest
-from vila2.schemas.rest.caption import GoldenResult, Requirement
+from vila2.schemas.rest.caption import Certificate, Requirement
 from vila2.schemas.rest.training import Evaluation
 
 _log = structlog.get_logger()
@@ -64,13 +65,13 @@ class Rollout:
                 self._take_down(row)
 
     def _bring_up(self, row: DeploymentRow) -> None:
-        golden = None
+        certificate = None
         try:
             # Reject before loading: loading could evict another model from memory.
             reasons = self._shortcomings(row)
             if not reasons:
-                golden = self._load_and_ask(row)
-                reasons = [golden.reason] if golden and golden.reason else []
+                certificate = self._load_and_ask(row)
+                reasons = [certificate.reason] if certificate and certificate.reason else []
         except Exception as error:
             if isinstance(error, EngineUnavailable) or is_passing(error):
                 _log.warning("deployment waits", deployment=row.id, reason=str(error)[:300])
@@ -78,9 +79,9 @@ class Rollout:
             reasons = [_refusal(error)]
         crashpoint("deployment.checked")
         if reasons:
-            self._refuse(row, "; ".join(reasons), golden)
+            self._refuse(row, "; ".join(reasons), certificate)
         else:
-            self._switch(row, golden)
+            self._switch(row, certificate)
 
     def _shortcomings(self, row: DeploymentRow) -> list[str]:
         """All reasons to reject the model that are known without loading it."""
@@ -108,8 +109,8 @@ class Rollout:
                 )
         return row.digest
 
-    def _load_and_ask(self, row: DeploymentRow) -> GoldenResult | None:
-        """Load the model and compare its golden answers; `None` if the check is disabled."""
+    def _load_and_ask(self, row: DeploymentRow) -> Certificate | None:
+        """Load the model and certify it; `None` if the check is disabled."""
         if row.skip_golden:
             self._engines.get(row.model_prefix)
             return None
@@ -121,20 +122,20 @@ class Rollout:
             ) from error
         except (TypeError, ValueError) as error:
             raise ModelRefused(f"the golden set of {row.model} cannot be read: {error}") from error
-        engine = self._engines.get(row.model_prefix)
-        return judge(items, engine.generate(requests_of(items), progress=lambda _: None))
+        engine, info = self._engines.get(row.model_prefix), self._engines.info(row.model_prefix)
+        return certify(items, examine(engine, items), info)
 
-    def _refuse(self, row: DeploymentRow, reason: str, golden: GoldenResult | None) -> None:
+    def _refuse(self, row: DeploymentRow, reason: str, certificate: Certificate | None) -> None:
         with self._database.transaction() as session:
             held = session.get_one(DeploymentRow, row.id, with_for_update=True)
             if held.state != DEPLOYING:
                 return
             held.state, held.error, held.changed_at = FAILED, reason, time.time()
-            held.golden = golden.model_dump() if golden else {}
+            held.certificate = certificate.model_dump() if certificate else {}
         self._unload(row.model_prefix)
         _log.error("deployment failed", deployment=row.id, reason=reason)
 
-    def _switch(self, row: DeploymentRow, golden: GoldenResult | None) -> None:
+    def _switch(self, row: DeploymentRow, certificate: Certificate | None) -> None:
         with self._database.transaction() as session:
             exclusively(session, f"endpoint:{row.team}:{row.endpoint}")
             held = session.get_one(DeploymentRow, row.id, with_for_update=True)
@@ -148,7 +149,7 @@ class Rollout:
                 before.state, before.changed_at = DRAINING, time.time()
             endpoint.previous, endpoint.deployment = endpoint.deployment, row.id
             held.state, held.changed_at = ACTIVE, time.time()
-            held.golden = golden.model_dump() if golden else {}
+            held.certificate = certificate.model_dump() if certificate else {}
 
     def _take_down(self, row: DeploymentRow) -> None:
         """Retire a replaced model once it has been unloaded."""

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.paths import REPOSITORY
 from tests.support.servers.process import check_marked, missing
 
@@ -23,6 +25,8 @@ ENVIRONMENT = {
 def vllm_python() -> Path:
     """The interpreter of vLLM's environment; skips or fails where there is none."""
     check_marked()
+    if os.environ.get("VILA2_NO_VLLM"):
+        pytest.skip("VILA2_NO_VLLM: its environment could not be made here")
     found = Path(os.environ.get("VILA2_VLLM", REPOSITORY / ".venv-vllm")) / "bin" / "python"
     if not found.exists():
         missing("vLLM", "run `make vllm`, or set VILA2_VLLM to an environment that has it")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from services.caption.engines.triton import TritonEngine, TritonEngines
 from services.caption.engines.triton_connection import Connection
-from services.caption.tables import Base
-from services.caption.triton.repository import EngineOptions
-from services.caption.triton.served import ServedModels
+from services.caption.tables import Base, ServedModelRow
+from services.caption.triton.repository import EngineOptions, publish
+from services.caption.triton.served import READY, ServedModels
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects_directory import DirectoryObjects
 from tests.support.servers.triton import triton_server
@@ -38,7 +39,8 @@ class VllmServing:
         save_file({"embedding": mean_embedding(vlm, blocks(8, 32)).contiguous()}, reference)
         self.objects = DirectoryObjects(folder / "objects")
         self.objects.put_directory(PREFIX, self.model)
-        self.server = triton_server(folder / "objects" / "serving")
+        self.server_folder = folder / "objects" / "serving"
+        self.server = triton_server(self.server_folder)
         self.server.installed = Installed(Installed.default().folder, environment)
         self.server.env = ENVIRONMENT
         self.server.start()
@@ -48,11 +50,23 @@ class VllmServing:
         served = ServedModels(
             self.database, self.objects, self.connection, options=options, budget=2**30
         )
+        self.options = options
         self.engines = TritonEngines(self.connection, self.objects, served, patience=60.0)
 
     @property
     def engine(self) -> TritonEngine:
         return self.engines.get(PREFIX)
+
+    def published(self, prefix: str, change: Callable[[Path], None]) -> TritonEngine:
+        """The model once more, with what Triton reads of it changed; `change` gets its folder."""
+        name = prefix.rpartition("/")[2]
+        self.objects.put_directory(prefix, self.model)
+        publish(self.objects, name, prefix, self.options)
+        change(self.server_folder / name / "1" / "checkpoint")
+        self.connection.load(name)
+        with self.database.transaction() as session:
+            session.add(ServedModelRow(prefix=prefix, state=READY))
+        return self.engines.get(prefix)
 
     def metrics(self) -> str:
         with urllib.request.urlopen(self.server.metrics_url, timeout=5) as answer:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from vila2.cli.connection.session import Group, Session
 from vila2.cli.models.add import add
+from vila2.cli.models.certificates import certificates_of, certificates_table
 from vila2.cli.models.plan import plan
 from vila2.model.preset import load_preset, shipped
 from vila2.schemas.rest.training import Evaluation, ModelDetails, Serving
@@ -73,7 +74,7 @@ def show_model(
         bool, typer.Option("--card", help="Print its model card in Hugging Face's format instead.")
     ] = False,
 ) -> None:
-    """Show a model's digest, data, scores by benchmark version, and endpoints.
+    """Show a model's digest, data, certificates, scores by benchmark version, and endpoints.
 
     Scores are those of evaluations on this platform and those imported from other programs.
     """
@@ -83,8 +84,13 @@ def show_model(
             return
         held = client.training.model_details(model)
         serving = client.training.serving(model)
+        certificates = certificates_of(held.name, client.caption.endpoints())
     scores = held.evaluations if everything else newest(held.evaluations)
-    session.show(held, lambda: stack(*_lines(held, serving), _scores(held.name, scores, figures)))
+    proven = [certificates_table(certificates)] if certificates else []
+    session.show(
+        held,
+        lambda: stack(*_lines(held, serving), *proven, _scores(held.name, scores, figures)),
+    )
 
 
 @app.command("remove")

@@ -260,18 +260,38 @@ class DeploymentIn(Body):
     )
 
 
-class GoldenResult(Model):
-    """How the answers of the served model compare with those recorded by the trainer."""
+class CertificateCheck(Model):
+    """One comparison of a served model with what its trainer recorded."""
 
-    items: int
-    same: int
-    drift: float | None = Field(
-        description="Mean absolute difference of the log-probabilities, nats per token; null if "
-        "it is not a number."
-    )
-    reason: str = ""
+    name: str
+    passed: bool | None = Field(description="Null if it could not be made; `detail` says why.")
+    value: float | None = Field(description="What was found; null if it is not a number.")
+    bound: float | None = Field(description="What was allowed.")
+    detail: str = ""
 
 
+class Certificate(Model):
+    """How a model answers in one engine, compared with what its trainer recorded."""
+
+    engine: str
+    version: str = Field(description="Of the inference program.")
+    items: int = Field(description="Number of golden questions.")
+    checks: list[CertificateCheck] = []
+    reason: str = Field("", description="Why it was not given; empty if every check passed.")
+    at: float = Field(description="When it was decided, in seconds since 1970.")
+
+
+_CERTIFICATE = {
+    "engine": "triton-vllm",
+    "version": "2.51.0",
+    "items": 8,
+    "checks": [
+        {"name": "golden set", "passed": True, "value": 8, "bound": 8},
+        {"name": "greedy answers", "passed": True, "value": 1.0, "bound": 0.75},
+        {"name": "log-probabilities", "passed": True, "value": 0.0002, "bound": 0.05},
+    ],
+    "at": AT,
+}
 _DEPLOYMENT: dict[str, Any] = {
     "id": "deployment-2f1e0d9c8b7a",
     "endpoint": "captioner",
@@ -282,7 +302,7 @@ _DEPLOYMENT: dict[str, Any] = {
     "at": AT,
     "require": [_REQUIREMENT],
     "digest": DIGEST,
-    "golden": {"items": 16, "same": 16, "drift": 0.0002},
+    "certificate": _CERTIFICATE,
     "evaluations": [
         {
             "model": MODEL,
@@ -321,8 +341,8 @@ class Deployment(Model):
         description="The newest evaluation on each required benchmark, used to check the "
         "requirements.",
     )
-    golden: GoldenResult | None = Field(
-        None, description="Result of the golden check; null if the check has not run."
+    certificate: Certificate | None = Field(
+        None, description="How it answered the golden set; null if it was not asked."
     )
 
 

@@ -48,8 +48,11 @@ def asked(captioning: CaptionPlatform, model: str, *, seed: int = 0) -> str:
 def test_an_endpoint_answers_with_the_model_that_was_deployed(captioning: CaptionPlatform) -> None:
     done = deployed(captioning, "first", captioning.model)
     assert (done.state, done.error) == ("active", "")
-    assert done.golden is not None
-    assert (done.golden.items, done.golden.same) == (4, 4)
+    assert done.certificate is not None
+    assert (done.certificate.items, done.certificate.engine) == (4, "embedded")
+    passed = {check.name: check.passed for check in done.certificate.checks}
+    assert len(passed) == 7
+    assert all(passed.values()), done.certificate
     assert asked(captioning, "first") == asked(captioning, captioning.model)
     assert "first" in [m.name for m in captioning.client.caption.endpoints()]
 
@@ -144,7 +147,7 @@ def test_requirements_that_are_not_met_fail_with_every_reason(
     assert refused.error == (
         "scenes: score 0.5000 is below 0.6 (job job-b, scenes@1); pope: not evaluated"
     )
-    assert (len(refused.evaluations), refused.golden) == (1, None)
+    assert (len(refused.evaluations), refused.certificate) == (1, None)
     assert refused.digest == captioning.client.training.model(model).sha256
     assert captioning.client.caption.endpoint("strict").model == captioning.model
 
@@ -185,8 +188,9 @@ def test_a_golden_item_that_is_no_number_fails(captioning: CaptionPlatform, tmp_
     refused = deployed(captioning, "nan", model)
     assert refused.state == "failed"
     assert "not a finite number" in refused.error
-    assert refused.golden is not None
-    assert (refused.golden.same, refused.golden.drift) == (4, None)
+    assert refused.certificate is not None
+    values = {check.name: check.value for check in refused.certificate.checks}
+    assert (values["greedy answers"], values["log-probabilities"]) == (1.0, None)
 
 
 def test_a_model_that_does_not_load_fails(captioning: CaptionPlatform, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.caption.engines.engine import EngineUnavailable
+from services.caption.engines.engine import EngineInfo, EngineUnavailable
 from services.caption.serving.deployments import Deployments
 from services.caption.serving.rollout import Rollout
 from services.caption.tables import Base
@@ -59,6 +59,9 @@ class Engines:
             raise EngineUnavailable("no memory is free")
         self.loaded.append(prefix)
         return Engine()
+
+    def info(self, prefix: str) -> EngineInfo:
+        return EngineInfo("scripted", "1")
 
     def release(self, prefix: str) -> bool:
         self.released.append(prefix)
