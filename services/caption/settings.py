@@ -1,6 +1,7 @@
 """Which engine and which broker the caption service uses, from environment variables.
 
-VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC; without it the engine is embedded
+VILA2_TRITON_URL       HOST:PORT of a Triton server's gRPC, or several with commas between; without
+                       it the engine is embedded
 VILA2_TRITON_BACKEND   python (default), or vllm
 VILA2_TRITON_MEMORY    MiB that models may take on the server; least recently used go first
 VILA2_LEASE_SECONDS    how long a silent worker keeps its shard (default 60)
@@ -21,6 +22,8 @@ from services.chassis.storage.database import Database
 from services.chassis.storage.objects import ObjectStore
 from services.chassis.work.queue import Queue
 from services.chassis.work.queue_inprocess import InProcessQueue
+
+_PATIENCE_IN_A_POOL = 5.0  # seconds
 
 
 class CaptionSettings(BaseSettings):
@@ -61,13 +64,26 @@ class CaptionSettings(BaseSettings):
             from services.caption.engines.embedded import EmbeddedEngines
 
             return EmbeddedEngines(objects.local)
+        from services.caption.engines.triton_pool import Member, TritonPool
+
+        addresses = self.triton_urls
+        members = [Member(url, self._on_triton(url, database, objects)) for url in addresses]
+        return members[0].engines if len(members) == 1 else TritonPool(members)
+
+    @property
+    def triton_urls(self) -> list[str]:
+        """The addresses in `triton_url`."""
+        return [url for each in self.triton_url.split(",") if (url := each.strip())]
+
+    def _on_triton(self, url: str, database: Database, objects: ObjectStore) -> Engines:
+        """The engine of models on one server."""
         from services.caption.engines.triton import TritonEngines
         from services.caption.engines.triton_connection import Connection
         from services.caption.serving.deployments import prefixes_in_use
         from services.caption.triton.repository import EngineOptions
         from services.caption.triton.served import ServedModels
 
-        connection = Connection(self.triton_url)
+        connection = Connection(url)
         served = ServedModels(
             database,
             objects,
@@ -82,7 +98,9 @@ class CaptionSettings(BaseSettings):
             budget=self.triton_memory * 2**20,
             keep=prefixes_in_use,
         )
-        return TritonEngines(connection, objects, served, patience=self.triton_patience)
+        # Where there are others, one that is away is waited for only as long as a hiccup lasts.
+        patience = self.triton_patience if len(self.triton_urls) == 1 else _PATIENCE_IN_A_POOL
+        return TritonEngines(connection, objects, served, patience=patience)
 
     def queue(self, *, workers: int) -> Queue:
         """Build the configured queue; with `workers` it consumes here, otherwise only publishes."""

@@ -63,10 +63,11 @@ class ImageDayRow(Base):
 
 
 class ServedModelRow(Base):
-    """A model that is, was, or failed to be loaded on the inference server."""
+    """A model that is, was, or failed to be loaded on an inference server (HOST:PORT)."""
 
     __tablename__ = "served_models"
 
+    server: Mapped[str] = mapped_column(String(200), primary_key=True)
     prefix: Mapped[str] = mapped_column(String(200), primary_key=True)
     state: Mapped[str] = mapped_column(String(12))
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -27,18 +27,21 @@ def inference(
     caption: CaptionSettings, storage: StorageSettings, workspace: Path
 ) -> Iterator[Finding]:
     """Check the server, then send one request to each model that should be loaded."""
-    if not caption.triton_url:
-        return
+    for url in caption.triton_urls:
+        yield from _server(url, storage, workspace)
+
+
+def _server(url: str, storage: StorageSettings, workspace: Path) -> Iterator[Finding]:
     from services.caption.engines.triton_connection import Connection
 
-    connection = Connection(caption.triton_url, request_seconds=30)
+    connection = Connection(url, request_seconds=30)
     try:
         if not connection.run(connection.ready()):
-            yield problem("Triton", f"no answer from {caption.triton_url}",
+            yield problem("Triton", f"no answer from {url}",
                           fix="start it, or correct VILA2_TRITON_URL")  # fmt: skip
             return
-        yield ok("Triton", f"{caption.triton_url} answers")
-        prefixes = _loaded(storage, workspace)
+        yield ok("Triton", f"{url} answers")
+        prefixes = _loaded(url, storage, workspace)
         if not prefixes:
             yield ok("models on Triton", "none is loaded; the next layer loads its model")
         objects = storage.objects(workspace, sources_of(workspace), create=False)
@@ -52,8 +55,8 @@ def inference(
         connection.close()
 
 
-def _loaded(storage: StorageSettings, workspace: Path) -> list[str]:
-    """Prefixes of the models that are loaded according to the caption service's database."""
+def _loaded(server: str, storage: StorageSettings, workspace: Path) -> list[str]:
+    """Prefixes of the models that are loaded there according to the caption service's database."""
     from services.caption.triton.served import READY
 
     url = storage.database_url.get_secret_value()
@@ -62,7 +65,9 @@ def _loaded(storage: StorageSettings, workspace: Path) -> list[str]:
     try:
         if MIGRATIONS.revision(engine) != MIGRATIONS.revisions[-1]:
             return []  # reported by the database's own check
-        chosen = select(ServedModelRow.prefix).where(ServedModelRow.state == READY)
+        chosen = select(ServedModelRow.prefix).where(
+            ServedModelRow.server == server, ServedModelRow.state == READY
+        )
         with Session(engine.execution_options(schema_translate_map=schemas)) as session:
             return list(session.scalars(chosen))
     finally:

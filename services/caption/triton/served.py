@@ -1,4 +1,4 @@
-"""Which models the Triton server has loaded, tracked in SQL because several processes share it.
+"""Which models a Triton server has loaded, tracked in SQL because several processes share it.
 
 A process that needs a model claims its row and loads it while the others wait. If the memory budget
 is exceeded, the least recently used model is unloaded; models in use never are.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from services.caption.engines.engine import EngineUnavailable, ModelRefused
@@ -60,7 +60,7 @@ def victims(held: Sequence[Held], *, wanted: int, budget: int, now: float) -> li
 
 
 class ServedModels:
-    """Owns the table `served_models`."""
+    """Owns the rows of one server in the table `served_models`."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class ServedModels:
     ) -> None:
         self._database, self._objects, self._connection = database, objects, connection
         self._options, self._budget, self._keep = options, budget, keep
+        self._server = connection.url
         self._touched: dict[str, float] = {}
 
     @property
@@ -86,7 +87,7 @@ class ServedModels:
         end = time.monotonic() + _LOAD_SECONDS
         while time.monotonic() < end:
             with self._database.transaction() as session:
-                row = session.get(ServedModelRow, prefix)
+                row = session.get(ServedModelRow, (self._server, prefix))
                 state, error = (row.state, row.error) if row else (UNLOADED, "")
                 overdue = row is not None and row.since < time.time() - _LOAD_SECONDS
             if state == READY:
@@ -123,7 +124,7 @@ class ServedModels:
     def release(self, prefix: str) -> bool:
         """Unload a model unless it is in use; `ensure` loads it again."""
         with self._database.transaction() as session:
-            row = session.get(ServedModelRow, prefix)
+            row = session.get(ServedModelRow, (self._server, prefix))
             if row is None or row.state != READY:
                 return row is None or row.state != LOADING
             if time.time() - row.used_at <= IN_USE_SECONDS:
@@ -135,9 +136,7 @@ class ServedModels:
     def held(self) -> list[ServedModelRow]:
         """The models that occupy memory now."""
         with self._database.transaction() as session:
-            rows = session.scalars(
-                select(ServedModelRow).where(ServedModelRow.state.in_((LOADING, READY)))
-            ).all()
+            rows = session.scalars(self._loaded()).all()
             session.expunge_all()
             return list(rows)
 
@@ -147,7 +146,7 @@ class ServedModels:
         now = time.time()
         with self._database.transaction() as session:
             exclusively(session, "served-models")
-            row = session.get(ServedModelRow, prefix)
+            row = session.get(ServedModelRow, (self._server, prefix))
             if row is not None and row.state != state and row.since > now - _LOAD_SECONDS:
                 return False
             if before is not None and row is not None and row.since > before - _POLL_SECONDS:
@@ -156,9 +155,7 @@ class ServedModels:
             others = [
                 Held(other.prefix, other.bytes, now if other.prefix in keep else other.used_at,
                      other.state == LOADING)
-                for other in session.scalars(
-                    select(ServedModelRow).where(ServedModelRow.state.in_((LOADING, READY)))
-                )
+                for other in session.scalars(self._loaded())
                 if other.prefix != prefix
             ]  # fmt: skip
             gone = victims(others, wanted=weight, budget=self._budget, now=now)
@@ -171,11 +168,11 @@ class ServedModels:
                 )
             session.execute(
                 update(ServedModelRow)
-                .where(ServedModelRow.prefix.in_(gone))
+                .where(ServedModelRow.server == self._server, ServedModelRow.prefix.in_(gone))
                 .values(state=UNLOADED, since=now)
             )
             if row is None:
-                row = ServedModelRow(prefix=prefix)
+                row = ServedModelRow(server=self._server, prefix=prefix)
                 session.add(row)
             row.state, row.since, row.used_at = LOADING, now, now
             row.bytes, row.error = weight, ""
@@ -207,8 +204,15 @@ class ServedModels:
     def _set(self, prefix: str, **values: object) -> None:
         with self._database.transaction() as session:
             session.execute(
-                update(ServedModelRow).where(ServedModelRow.prefix == prefix).values(**values)
+                update(ServedModelRow)
+                .where(ServedModelRow.server == self._server, ServedModelRow.prefix == prefix)
+                .values(**values)
             )
+
+    def _loaded(self) -> Select[ServedModelRow]:
+        return select(ServedModelRow).where(
+            ServedModelRow.server == self._server, ServedModelRow.state.in_((LOADING, READY))
+        )
 
 
 def _name(prefix: str) -> str:

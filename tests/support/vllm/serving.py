@@ -65,7 +65,7 @@ class VllmServing:
         change(self.server_folder / name / "1" / "checkpoint")
         self.connection.load(name)
         with self.database.transaction() as session:
-            session.add(ServedModelRow(prefix=prefix, state=READY))
+            session.add(ServedModelRow(server=self.server.url, prefix=prefix, state=READY))
         return self.engines.get(prefix)
 
     def metrics(self) -> str:

@@ -1,4 +1,4 @@
-"""A deployment's certificate in place of the result of its golden check."""
+"""A deployment's certificate in place of its golden check's result; models by server."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Apply this step."""
     with op.batch_alter_table("deployments", schema=None) as batch_op:
         batch_op.alter_column("golden", new_column_name="certificate")
+    _served_models(sa.Column("server", sa.String(length=200), nullable=False))
     rows = _rows()
     for id_, old in op.get_bind().execute(sa.select(rows.c.id, rows.c.certificate)).all():
         if old:
@@ -23,11 +24,28 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo this step."""
+    _served_models()
     rows = _rows()
     for id_, _ in op.get_bind().execute(sa.select(rows.c.id, rows.c.certificate)).all():
         _set(rows, id_, {})
     with op.batch_alter_table("deployments", schema=None) as batch_op:
         batch_op.alter_column("certificate", new_column_name="golden")
+
+
+def _served_models(*server: sa.Column[str]) -> None:
+    """The table anew and empty: what is loaded is loaded again, which changes nothing."""
+    op.drop_table("served_models")
+    op.create_table(
+        "served_models",
+        *server,
+        sa.Column("prefix", sa.String(length=200), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("used_at", sa.Float(), nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint(*(column.name for column in server), "prefix"),
+    )
 
 
 def _rows() -> sa.TableClause:
