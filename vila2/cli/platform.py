@@ -152,8 +152,8 @@ def doctor(
 def install_triton(session: Session) -> None:
     """Install Triton's server from wheels, beside this Python's packages (about 160 MB).
 
-    Linux on x86-64 only. Elsewhere, and for the vLLM backend on GPUs, run Triton's container and
-    give its address in VILA2_TRITON_URL.
+    Linux on x86-64 only. Elsewhere run Triton's container and give its address in
+    VILA2_TRITON_URL. VILA2_TRITON_ENVIRONMENT names another Python for its models, as vLLM needs.
     """
     where = Installed.default()
     install(where)

@@ -26,6 +26,8 @@ ABSENT = {
     "nv_gpu_utilization": "Triton reports it for NVIDIA GPUs",
     "nv_gpu_memory_used_bytes": "Triton reports it for NVIDIA GPUs",
     "nv_gpu_memory_total_bytes": "Triton reports it for NVIDIA GPUs",
+    "vila2_engine_kv_cache_usage_ratio": "vLLM reports it: tests/system/vllm has it",
+    "vila2_engine_preemptions_total": "vLLM reports it: tests/system/vllm has it",
 }
 QUERIES = {
     f"{name}: {panel['title']} {target['refId']}": target
