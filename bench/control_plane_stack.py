@@ -38,7 +38,7 @@ from services.datasets.context import DatasetsContext
 from services.datasets.migrations import MIGRATIONS as DATASETS
 from services.datasets.tables import Base as DatasetsBase
 from services.datasets.tables import DatasetRow, ShardRow, VersionRow
-from services.identity.require import ACT_AS, ALL_SCOPES
+from services.identity.require_scope import ACT_AS, ALL_SCOPES
 from services.identity.settings import IdentitySettings
 from tests.support.servers.platform_http import served
 from vila2.client import Client

@@ -11,6 +11,8 @@ if [ "$build" = cuda ]; then
     "$venv/bin/pip" install -q vllm==0.32.0
     exit
 fi
+"$venv/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and
+    "the pinned wheels are for Python 3.11: set PYTHON=python3.11")'
 "$venv/bin/pip" install -q --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.13.0
 "$venv/bin/pip" install -q --no-deps --require-hashes -r "$here/requirements.txt"
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

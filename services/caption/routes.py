@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from services.caption.context import CaptionContext
 from services.chassis.web.idempotency import IdempotencyKey
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from vila2.schemas.rest import caption as api
 
 router = APIRouter(prefix="/v1")

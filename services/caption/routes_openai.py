@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from services.caption.context import CaptionContext
 from services.caption.routes import Context, Reader
 from services.caption.serving.openai_chat import stream_of
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from vila2.schemas.rest import openai
 
 router = APIRouter(prefix="/v1")

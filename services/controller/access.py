@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.controller.context import ControllerContext
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 
 Reader = Annotated[Principal, Depends(require("runs:read"))]
 Writer = Annotated[Principal, Depends(require("runs:write"))]

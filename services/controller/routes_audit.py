@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from services.chassis.web.numbers import Moment
 from services.identity.audit import Wanted
 from services.identity.identity import Identity
-from services.identity.require import Principal, identity_of, require
+from services.identity.require_scope import Principal, identity_of, require
 from vila2.schemas.rest import identity as api
 
 router = APIRouter(prefix="/v1")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from services.chassis.web.paging import Paged
 from services.identity.identity import Identity
-from services.identity.require import PLATFORM_ADMIN, Principal, identity_of, require
+from services.identity.require_scope import PLATFORM_ADMIN, Principal, identity_of, require
 from vila2.schemas.rest import identity as api
 from vila2.schemas.text import Seen
 

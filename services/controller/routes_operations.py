@@ -12,7 +12,7 @@ from services.controller.runs import operations
 from services.controller.runs.branches import branch
 from services.controller.runs.views import run_view
 from services.controller.tables import RunRow
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.rest import controller as api
 
 router = APIRouter(prefix="/v1")

@@ -9,14 +9,14 @@ from starlette.concurrency import run_in_threadpool
 
 from services.chassis.web.contents import answers, declared_bytes, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.numbers import Number
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.datasets.context import DatasetsContext
 from services.datasets.versions.content import index_bytes, shard_tar
 from services.datasets.versions.uploads import Piece
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from vila2.schemas.rest import datasets as api
 
 router = APIRouter(prefix="/v1")

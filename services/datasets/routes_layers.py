@@ -10,11 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from services.chassis.storage.intact import intact_local, stored_captions
 from services.chassis.web.contents import answers, received, streamed, takes
 from services.chassis.web.idempotency import IdempotencyKey
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.numbers import Number
 from services.chassis.web.paging import Paged
 from services.datasets.routes import Context, Reader
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from vila2.schemas.rest import datasets as api
 
 router = APIRouter(prefix="/v1")

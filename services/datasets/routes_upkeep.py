@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query
 
 from services.chassis.web.errors import Forbidden
 from services.chassis.web.idempotency import IdempotencyKey
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.numbers import Number
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
 from services.datasets.context import DatasetsContext
 from services.datasets.routes import Context, Reader, Writer
-from services.identity.require import PLATFORM_ADMIN, Principal
+from services.identity.require_scope import PLATFORM_ADMIN, Principal
 from vila2.schemas.rest import dataset_upkeep as api
 from vila2.schemas.rest.datasets import Version
 

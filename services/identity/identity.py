@@ -8,10 +8,10 @@ from services.chassis.storage.database import Database
 from services.chassis.telemetry.metrics import RATE_LIMITED
 from services.chassis.web.errors import TooManyRequests, Unauthenticated
 from services.identity.audit import Audit
+from services.identity.audit_trail import AuditTrail
 from services.identity.directory import Directory
 from services.identity.keys import Keys
 from services.identity.limiter import Limiter
-from services.identity.middleware import AuditTrail
 from services.identity.oidc import SignIn
 from services.identity.peppers import Peppers
 from services.identity.scopes import Principal

@@ -20,7 +20,7 @@ from services.chassis.storage.sources import Sources, sources_of
 from services.chassis.web.errors import Unauthenticated
 from services.identity.identity import Identity
 from services.identity.peppers import write_private
-from services.identity.require import ACT_AS, ALL_SCOPES
+from services.identity.require_scope import ACT_AS, ALL_SCOPES
 from services.training.settings import TrainingSettings
 from vila2.client import Client
 from vila2.data.fetch import FetchPolicy

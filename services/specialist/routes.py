@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.started import Started
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from services.specialist.context import SpecialistContext
 from vila2.schemas.rest import specialist as api
 

@@ -12,7 +12,7 @@ from services.chassis.web.idempotency import IdempotencyKey
 from services.chassis.web.numbers import Moment
 from services.chassis.web.paging import Paged
 from services.chassis.web.started import Started
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from services.training.context import TrainingContext
 from vila2.schemas.rest import training as api
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.chassis.web.contents import received, takes
 from services.chassis.web.idempotency import IdempotencyKey
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.started import Started
 from services.training.registry.model_use import check_unused
 from services.training.routes import Context, Reader, Writer

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from services.chassis.web.contents import answers
-from services.chassis.web.middleware import takes_body
+from services.chassis.web.key_then_body import takes_body
 from services.chassis.web.paging import Paged
 from services.training.routes import Context, Reader, Writer
 from vila2.schemas.rest import training as api

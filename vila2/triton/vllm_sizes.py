@@ -14,6 +14,8 @@ from typing import Any
 
 from vila2.model.preset import PRESET_FILE
 
+# The one whose answers are tested, and that captions' recipes name; another is refused.
+VLLM_VERSION = "0.32.0"
 _LONGEST = 4096  # tokens of a prompt and its answer
 # Of the device: activations, CUDA graphs, and what else runs there.
 _RESERVED = 0.1
@@ -69,6 +71,11 @@ def model_sizes(checkpoint: Path) -> Sizes:
     )
 
 
+def dtype(*, gpu: bool) -> str:
+    """In what vLLM computes, whatever the weights are stored in."""
+    return "bfloat16" if gpu else "float32"
+
+
 def engine_bytes(model: Sizes, *, gpu: bool, rows: int) -> int:
     """Bytes that a model takes on all its devices together: weights, and the cache of `rows`."""
     number = 2 if gpu else 4
@@ -103,7 +110,7 @@ def engine_arguments(checkpoint: Path, options: dict[str, Any], device: Device) 
     return {
         "model": str(checkpoint),
         "model_impl": "transformers",  # the layout has no class of vLLM's own (decision 0001)
-        "dtype": "float32" if device.kind == "cpu" else "bfloat16",
+        "dtype": dtype(gpu=device.kind != "cpu"),
         "max_model_len": longest,
         "max_num_seqs": options["batch_size"],
         "max_num_batched_tokens": max(batched, longest),

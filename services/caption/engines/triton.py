@@ -288,7 +288,8 @@ class TritonEngines:
         except Down as error:
             if not self._version:
                 raise EngineUnavailable(str(error)) from error
-        return EngineInfo(f"triton-{self._served.backend}", self._version)
+        version = " ".join(filter(None, (self._version, self._served.version)))
+        return EngineInfo(f"triton-{self._served.backend}", version)
 
     def get(self, prefix: str) -> TritonEngine:
         """The engine of that model, loaded if necessary."""

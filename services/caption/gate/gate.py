@@ -41,7 +41,8 @@ def check(caption: str, *, prompt: str, finish_reason: str, limits: GateLimits) 
     """The slug of the first check that fails, in the order of `CHECKS`, or `None`; never raises.
 
     `finish_reason` is the engine's: `stop` or `length`. Raises `ImportError` only if `limits` list
-    languages and the detector is not installed; `door.check_languages` refuses such requests.
+    languages and the detector is not installed; `requirements.check_languages` refuses such
+    requests.
     """
     candidate = Candidate(caption, prompt, finish_reason, limits)
     for slug, fails in CHECKS.items():

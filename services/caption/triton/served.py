@@ -21,7 +21,7 @@ from services.caption.tables import ServedModelRow
 from services.caption.triton.repository import EngineOptions, publish
 from services.chassis.storage.database import Database, exclusively
 from services.chassis.storage.objects import ObjectStore
-from vila2.triton.vllm_sizes import engine_bytes, model_sizes
+from vila2.triton.vllm_sizes import VLLM_VERSION, dtype, engine_bytes, model_sizes
 
 _log = structlog.get_logger()
 LOADING, READY, FAILED, UNLOADED = "loading", "ready", "failed", "unloaded"
@@ -79,8 +79,15 @@ class ServedModels:
 
     @property
     def backend(self) -> str:
-        """Triton's backend that runs these models."""
+        """What runs these models in Triton: `python`, which is the captioner, or `vllm`."""
         return self._options.backend
+
+    @property
+    def version(self) -> str:
+        """Of what runs them, if it is not this package."""
+        if self._options.backend == "python":
+            return ""
+        return f"vLLM {VLLM_VERSION} {dtype(gpu=self._options.gpus > 0)}"
 
     def ensure(self, prefix: str) -> None:
         """Return when the model is loaded; raises `EngineUnavailable` or `ModelRefused`."""

@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect
 from services.chassis.reference.page import HEADERS, reference_page
 from services.chassis.telemetry.metrics import REQUEST_SECONDS, REQUESTS
 from services.chassis.web.errors import add_error_handlers, unforeseen
+from services.chassis.web.key_then_body import Caller, KeyThenBody
 from services.chassis.web.limit_settings import BodySettings, RequestSettings
-from services.chassis.web.middleware import Caller, KeyThenBody
 from services.chassis.web.openapi import complete_document
 from vila2.system import tracing
 from vila2.system.request_id import request_id as current_request

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.chassis.web.middleware import LENGTH
+from services.chassis.web.key_then_body import LENGTH
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _PIECE = 1 << 18  # bytes of a file that are read at a time

@@ -19,7 +19,7 @@ from services.datasets.governance.history import record
 from services.datasets.lookup import GONE, dataset_row, find_dataset, shown_state, version_row
 from services.datasets.tables import DeletionRow, LayerRow, VersionRow, WorkUnitRow
 from services.datasets.versions.exclusion_shards import EXCLUSION_TASK
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.client import Client
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import dataset_upkeep as api

@@ -13,7 +13,7 @@ from services.chassis.web.idempotency import KeyedRequest, create_once
 from services.chassis.web.paging import Page
 from services.datasets.lookup import layer_row, ready_version
 from services.datasets.tables import DatasetRow, ExportRow, VersionRow
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.rest import datasets as api
 
 

@@ -22,7 +22,7 @@ from services.datasets.governance.references import PREFIXES, SHARED, Orphan, or
 from services.datasets.governance.takedowns import lock_takedowns
 from services.datasets.tables import DatasetRow, TakedownRow, VersionRow, WorkUnitRow
 from services.datasets.versions.shard_objects import ShardObjects
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.rest import dataset_upkeep as api
 from vila2.schemas.rest.identity import DAY
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.chassis.storage.database import Database
 from services.chassis.web.paging import Page
 from services.datasets.tables import HistoryRow
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.rest import datasets as api
 
 

@@ -48,7 +48,7 @@ from services.datasets.tables import (
 from services.datasets.versions.content import index_rows
 from services.datasets.versions.sample_lookup import find_sample
 from services.datasets.versions.shard_objects import ShardObjects, lock_object
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.client import Client
 from vila2.data.errors import Damaged
 from vila2.schemas.refs import DatasetRef

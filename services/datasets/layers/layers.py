@@ -26,7 +26,7 @@ from services.datasets.tables import (
     TakedownRow,
     VersionRow,
 )
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.data.layers import decode_layer_shard, encode_layer_shard
 from vila2.schemas.rest import datasets as api
 

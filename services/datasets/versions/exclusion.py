@@ -18,7 +18,7 @@ from services.datasets.tables import VersionRow, WorkUnitRow
 from services.datasets.versions.content import index_rows
 from services.datasets.versions.exclusion_shards import EXCLUSION_TASK
 from services.datasets.versions.versions import Versions
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.refs import DatasetRef
 from vila2.schemas.rest import dataset_upkeep as api
 from vila2.schemas.rest.datasets import Version

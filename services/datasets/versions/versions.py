@@ -24,7 +24,7 @@ from services.datasets.lookup import (
 )
 from services.datasets.tables import DatasetRow, ShardRow, UploadRow, VersionRow, WorkUnitRow
 from services.datasets.versions.ingest import INGEST_TASK
-from services.identity.require import Principal
+from services.identity.require_scope import Principal
 from vila2.schemas.rest import datasets as api
 from vila2.schemas.rest.base import Progress
 

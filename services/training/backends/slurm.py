@@ -1,6 +1,7 @@
 """Jobs in Slurm's queue, by its commands: no database of Slurm's and no REST daemon is needed.
 
 A job is found again by its name, which is its key, and its comment, which holds the attempt.
+`slurm_script.py` writes what runs, and holds what happens when a job is requeued.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from tests.support.paths import REPOSITORY
 from vila2.model.plan import meta_model, shapes
 from vila2.model.preset import load_preset
 from vila2.triton.vllm_sizes import (
+    VLLM_VERSION,
     Device,
     DoesNotFit,
     Sizes,
@@ -50,6 +51,13 @@ def test_prompts_are_no_longer_than_the_models_positions(tmp_path: Path) -> None
     made = engine_arguments(tmp_path, options, Device("cpu", 4 * GIB))
     assert made["max_model_len"] == vlm.model.config.text_config.max_position_embeddings
     assert (made["dtype"], made["tensor_parallel_size"]) == ("float32", 1)
+
+
+def test_every_place_that_installs_vllm_names_the_tested_version() -> None:
+    files = ("deploy/vllm/requirements.txt", "deploy/vllm/install.sh", "deploy/Dockerfile")
+    for name in files:
+        text = (REPOSITORY / name).read_text()
+        assert set(re.findall(r"vllm(?:-cpu)?==([\d.]+)", text)) == {VLLM_VERSION}, name
 
 
 def test_the_table_for_operators_is_what_is_computed() -> None:

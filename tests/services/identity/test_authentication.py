@@ -12,7 +12,7 @@ import pytest
 from services.chassis.web.errors import Unauthenticated
 from services.identity.identity import Identity
 from services.identity.peppers import Peppers, PepperWrong, add_private, write_private
-from services.identity.require import ACT_AS
+from services.identity.require_scope import ACT_AS
 from tests.support.chassis.example_service import ExampleService
 from tests.support.identity.identities import open_identity
 

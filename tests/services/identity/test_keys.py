@@ -11,7 +11,7 @@ from services.chassis.web.errors import Conflict, Forbidden, Invalid, NotFound, 
 from services.identity import directory
 from services.identity.directory import HeldKey, ended
 from services.identity.identity import Identity
-from services.identity.require import ACT_AS, ALL_SCOPES, TEAM_SCOPES
+from services.identity.require_scope import ACT_AS, ALL_SCOPES, TEAM_SCOPES
 from services.platform.embedded import EmbeddedPlatform
 from tests.support.identity.identities import open_identity
 from tests.support.identity.principals import PLATFORM, admin_of, key_for, with_team

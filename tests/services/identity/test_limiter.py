@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from services.identity.limiter import Limiter
-from services.identity.require import ACT_AS
+from services.identity.require_scope import ACT_AS
 from tests.support.chassis.example_service import ExampleService
 from tests.support.identity.principals import PLATFORM
 from tests.support.servers.ports import free_port

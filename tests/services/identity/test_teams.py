@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.chassis.web.errors import Conflict, NotFound
 from services.identity.identity import Identity
-from services.identity.require import ALL_SCOPES
+from services.identity.require_scope import ALL_SCOPES
 from services.identity.scopes import (
     ACT_AS,
     PLATFORM_ADMIN,

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from services.chassis.web.asgi import InProcessTransport
-from services.identity.require import ALL_SCOPES
+from services.identity.require_scope import ALL_SCOPES
 from services.platform.embedded import EmbeddedPlatform
 from services.platform.mount import front
 from vila2.client import SERVICES

@@ -16,7 +16,7 @@ from services.chassis.web.asgi import AppThread, InProcessTransport
 from services.chassis.web.errors import Conflict
 from services.identity.identity import Identity
 from services.identity.keys import Keys
-from services.identity.require import Principal, require
+from services.identity.require_scope import Principal, require
 from services.identity.settings import IdentitySettings
 from vila2.client import ApiError, Unreachable
 from vila2.schemas.rest.base import Model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.identity.identity import Identity
-from services.identity.require import ALL_SCOPES
+from services.identity.require_scope import ALL_SCOPES
 from services.identity.scopes import ROLES, Principal
 from vila2.schemas.rest.identity import KeyIn, NewKey, TeamIn
 

@@ -19,6 +19,7 @@ from vila2.engine.captioner import Captioner
 from vila2.engine.consistency import Scorer
 from vila2.engine.requests import Generation, Request, Scoring
 from vila2.schemas.sampling import Sampling
+from vila2.triton.vllm_sizes import VLLM_VERSION
 
 pytestmark = [pytest.mark.server, pytest.mark.full]
 IMAGES = blocks(60, 32)
@@ -53,6 +54,13 @@ def test_greedy_answers_are_those_of_the_captioner_in_this_process(
             assert (other.tokens, other.prompt_tokens) == (one.tokens, one.prompt_tokens)
             assert other.finish_reason == one.finish_reason
             assert other.logprob == pytest.approx(one.logprob, abs=1e-4)
+
+
+def test_a_recipe_names_vllms_version_and_the_precision(serving: VllmServing) -> None:
+    info = serving.engines.info(PREFIX)
+    assert (info.kind, info.version.partition(" ")[2]) == (
+        "triton-vllm", f"vLLM {VLLM_VERSION} float32",
+    )  # fmt: skip
 
 
 def test_one_answer_at_a_time_is_the_same_as_many(serving: VllmServing) -> None:

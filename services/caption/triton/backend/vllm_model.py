@@ -21,6 +21,7 @@ import threading
 from itertools import count
 from pathlib import Path
 
+import vllm
 from meters import CACHE, METRICS, Meters
 from PIL import Image
 from safetensors.torch import load_file
@@ -47,7 +48,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 
 from vila2.engine.requests import GREY, REFERENCE_FILE
 from vila2.model.chat import IMAGE, load_chat
-from vila2.triton.vllm_sizes import engine_arguments, image_size, this_machine
+from vila2.triton.vllm_sizes import VLLM_VERSION, engine_arguments, image_size, this_machine
 
 WATCH_SECONDS = 0.5
 
@@ -56,6 +57,8 @@ class TritonPythonModel:
     """One model: `1/checkpoint` holds its weights, `1/model.json` its options."""
 
     def initialize(self, args):
+        if not vllm.__version__.startswith(VLLM_VERSION):
+            raise ValueError(f"this is vLLM {vllm.__version__}: install {VLLM_VERSION}")
         here = Path(args["model_repository"]) / args["model_version"]
         options, checkpoint = json.loads((here / "model.json").read_text()), here / "checkpoint"
         # vLLM replaces one image token by as many as an image takes.

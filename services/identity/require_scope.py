@@ -12,7 +12,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.chassis.web.errors import Forbidden
-from services.chassis.web.middleware import CALLER
+from services.chassis.web.key_then_body import CALLER
 from services.identity.identity import Identity
 from services.identity.scopes import (
     ACT_AS,
