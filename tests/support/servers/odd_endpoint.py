@@ -31,6 +31,13 @@ def completion(text: str = "a fox", **fields: Any) -> dict[str, Any]:
     }
 
 
+class _Server(ThreadingHTTPServer):
+    """Takes as many connections at once as clients open: five waiting ones are its default."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 @contextmanager
 def odd_endpoint(
     answer: Callable[[int, dict[str, Any]], Reply | None],
@@ -69,8 +76,7 @@ def odd_endpoint(
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -153,6 +153,8 @@ def test_two_servers_share_the_work_and_one_may_be_taken_away_and_given_back(
     try:
         for server in servers:
             server.start()
+        for each in pool.members:
+            each.engines.get(PREFIX)  # loaded, so that neither is idle while it loads
         with ThreadPoolExecutor(2) as lanes:
             assert list(lanes.map(caption, asked)) == expected
         servers[0].start()
