@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,21 @@ def run_in_vllm(program: str, asked: dict[str, Any], folder: Path) -> Any:
     given, made = folder / "asked.json", folder / "answered.json"
     given.write_text(json.dumps(asked))
     script = Path(__file__).parent / f"{program}.py"
-    done = subprocess.run(
-        [str(vllm_python()), str(script), str(given), str(made)],
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    log = folder / "vllm.log"
+    with log.open("wb") as out:
+        # Its processes would keep a pipe open, and us waiting, if one of them outlived it.
+        child = subprocess.Popen(
+            [str(vllm_python()), str(script), str(given), str(made)],
+            env={**os.environ, **ENVIRONMENT},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        code = child.wait(400)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    assert code == 0, log.read_text()[-4000:]
     return json.loads(made.read_text())
