@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from services.caption.engines.engine import EngineInfo, EngineUnavailable
+from services.caption.engines.engine import EngineInfo, EngineUnavailable, ModelRefused
 from services.caption.serving.deployments import Deployments
+from services.caption.serving.examination import examine
 from services.caption.serving.rollout import Rollout
 from services.caption.tables import Base
 from services.chassis.storage.database import Database
 from services.chassis.storage.objects_directory import DirectoryObjects
 from services.chassis.web.errors import Conflict
 from tests.support.datasets.samples import image
-from vila2.engine.golden_set import GOLDEN_FILE
+from vila2.engine.golden_set import GOLDEN_FILE, GoldenItem
 from vila2.engine.requests import Generation, ImageInput, Request, Scoring
 from vila2.model.digest import folder_digest
 from vila2.schemas.rest.caption import Deployment, DeploymentIn, Requirement
@@ -205,3 +206,17 @@ def test_an_endpoint_shows_what_was_deployed_to_it_newest_first(serving: Serving
     assert [(made.model, made.state, made.note) for made in shown.deployments] == [
         ("two", "failed", ""), ("one", "active", "first try"),
     ]  # fmt: skip
+
+
+def test_an_engine_that_leaves_questions_of_a_full_batch_unanswered_is_refused() -> None:
+    """Nothing is left to compare then, and nothing may pass for that."""
+
+    class Short(Engine):
+        def generate(
+            self, requests: Sequence[Request], *, progress: Callable[[int], None]
+        ) -> list[Generation]:
+            return super().generate(requests[:8], progress=progress)
+
+    encoded = base64.b64encode(image(0)).decode()
+    with pytest.raises(ModelRefused, match="8 answers to 64 golden questions"):
+        examine(Short(), [GoldenItem(encoded, "?", "a fox", -1.0)])
